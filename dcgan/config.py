@@ -1,0 +1,171 @@
+"""The whole configuration of one training run: what each value means, its unit and its default.
+
+The defaults are the published hand-tuned cat recipe, so what a config file leaves out is the
+reference recipe (`configs/reference.yaml` spells it out). This is the only place a default is
+written. Files are read and written by `dcgan.config_io`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
+MAX_SEED = 2**63 - 1
+
+
+class Section(BaseModel):
+    """A frozen group of settings; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which photos, and the square size they are trained at."""
+
+    source: Literal["folder", "toy_cats"] = "folder"
+    """`folder`: the images below `root`. `toy_cats`: drawn by the program, no files needed."""
+    root: Path | None = None
+    """Folder of images, flat or in class folders, any nesting (`--data DIR` sets it)."""
+    classes: tuple[str, ...] | None = None
+    """Class folders to use (names of folders directly below `root`); none: every image."""
+    image_size: Literal[32, 64, 128] = 64
+    """Side of the square images in pixels."""
+    toy_count: int = Field(512, ge=2, le=1_000_000)
+    """How many toy cats to draw (`source: toy_cats`)."""
+    toy_seed: int = Field(0, ge=0, le=MAX_SEED)
+    """Which toy cats to draw."""
+
+    @field_validator("classes")
+    @classmethod
+    def _class_names(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and (not value or any(not name or "/" in name for name in value)):
+            raise ValueError("must list at least one folder name, without slashes")
+        return value
+
+
+class AugmentConfig(Section):
+    """Random changes made to each training photo each time it is seen; 0 switches one off."""
+
+    rotation_degrees: float = Field(0.0, ge=0.0, le=180.0)
+    """Each photo is rotated by up to this many degrees either way (corners turn black)."""
+    brightness: Fraction = 0.2
+    """Brightness is multiplied by a factor in [1 - b, 1 + b]."""
+    saturation: Fraction = 0.2
+    """Colourfulness is multiplied by a factor in [1 - s, 1 + s]."""
+    hue: float = Field(0.0, ge=0.0, le=0.5)
+    """Hue is shifted by up to this fraction of the colour wheel either way."""
+    blur_sigma: tuple[float, float] = (0.1, 1.2)
+    """Range of the Gaussian blur's standard deviation in pixels; [0, 0] (or 0): no blur."""
+    blur_kernel: tuple[int, int] = (5, 9)
+    """Width and height of the blur kernel in pixels, both odd."""
+    flip: Fraction = 0.0
+    """Probability that a photo is mirrored left-right."""
+
+    @field_validator("blur_sigma", mode="before")
+    @classmethod
+    def _zero_is_off(cls, value: Any) -> Any:
+        return (0.0, 0.0) if value in (0, "0") else value
+
+    @field_validator("blur_sigma")
+    @classmethod
+    def _sigma_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        low, high = value
+        if value != (0.0, 0.0) and not 0.0 < low <= high <= 100.0:
+            raise ValueError("must be [low, high] with 0 < low <= high <= 100, or 0 for no blur")
+        return value
+
+    @field_validator("blur_kernel")
+    @classmethod
+    def _odd_kernel(cls, value: tuple[int, int]) -> tuple[int, int]:
+        if any(side < 1 or side > 31 or side % 2 == 0 for side in value):
+            raise ValueError("must be two odd numbers from 1 to 31: [width, height]")
+        return value
+
+
+class ModelConfig(Section):
+    """The size of the two networks."""
+
+    nz: int = Field(30, ge=1, le=4096)
+    """Length of the noise vector."""
+    ngf: int = Field(64, ge=1, le=1024)
+    """Channels of the generator's last hidden layer (each earlier layer doubles it)."""
+    ndf: int = Field(32, ge=1, le=1024)
+    """Channels of the discriminator's first layer (each later layer doubles it)."""
+    leaky_slope: float = Field(0.1, ge=0.0, lt=1.0)
+    """Slope of the discriminator's LeakyReLU below zero."""
+
+
+class OptimConfig(Section):
+    """Adam, with a learning rate for each network."""
+
+    lr_g: LearningRate = 3e-4
+    """Learning rate of the generator."""
+    lr_d: LearningRate = 2e-4
+    """Learning rate of the discriminator."""
+    beta1: float = Field(0.5, ge=0.0, lt=1.0)
+    """Adam's decay of the gradient mean."""
+    beta2: float = Field(0.999, ge=0.0, lt=1.0)
+    """Adam's decay of the squared gradient mean."""
+
+
+class LoopConfig(Section):
+    """How long and how a run trains, and what it writes on the way."""
+
+    epochs: int = Field(54, ge=1, le=1_000_000)
+    """Passes over the photos."""
+    batch_size: int = Field(32, ge=2, le=65_536)
+    """Photos per step; the last, smaller batch of an epoch is kept."""
+    seed: int = Field(84, ge=0, le=MAX_SEED)
+    """Seed of every random stream: weights, photo order, noise, augmentation."""
+    deterministic: bool = True
+    """Use deterministic algorithms: same config, machine and threads give the same bits."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto`: a CUDA GPU, else Apple's (mps), else the CPU."""
+    threads: int | None = Field(None, ge=1, le=1024)
+    """CPU threads; none: what torch chooses. Another number may change the last digits."""
+    ema_half_life_images: int = Field(2_000, ge=0, le=1_000_000_000)
+    """Half-life of the generator's moving average in images seen; 0: no averaging."""
+    checkpoint_every_epochs: int = Field(5, ge=1)
+    """A checkpoint is written this often, at the end and when interrupted."""
+    grid_every_steps: int = Field(55, ge=1)
+    """A grid of fixed-noise samples is drawn this often (step 0 included) and at the end."""
+    log_every_steps: int = Field(5, ge=1)
+    """Losses are read back from the device, shown and written this often."""
+
+
+class EvalConfig(Section):
+    """How a run is scored."""
+
+    extractor: Literal["auto", "random"] = "auto"
+    """What turns images into features. `random`: the fixed network shipped here (`fd_random`)."""
+    n_samples: int = Field(1024, ge=2, le=1_000_000)
+    """Generated images per score. Scores of different n are never comparable."""
+    every_epochs: int = Field(9, ge=0)
+    """Score this often; the last epoch is always scored; 0: only the last."""
+    score_model: Literal["ema", "raw"] = "ema"
+    """Which generator counts: its moving average (`ema`) or the last weights (`raw`)."""
+    batch_size: int = Field(256, ge=1, le=65_536)
+    """Images generated at once while scoring (memory only)."""
+
+
+class TrainConfig(Section):
+    """One training run. Every section and key may be left out."""
+
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    train: LoopConfig = LoopConfig()
+    eval: EvalConfig = EvalConfig()
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    """Where an exported config comes from; written by `study export`, ignored by training."""
+
+    @model_validator(mode="after")
+    def _blur_fits(self) -> TrainConfig:
+        if max(self.augment.blur_kernel) // 2 >= self.data.image_size:
+            raise ValueError("augment.blur_kernel is too large for data.image_size")
+        return self

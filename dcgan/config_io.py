@@ -1,0 +1,263 @@
+"""Config files and dotted overrides: read, check, change, write.
+
+Errors name the file, the key and the nearest valid name. Numbers such as `2e-4` are numbers
+(YAML 1.1, which PyYAML implements, would read them as text), and a key written twice is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from dcgan.config import TrainConfig
+from dcgan.errors import ConfigError
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader that reads 2e-4 as a number and refuses duplicate keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                line = key_node.start_mark.line + 1
+                raise yaml.YAMLError(f"the key '{key}' is written twice (line {line})")
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse YAML text; `source` names it in the error.
+
+    Raises:
+        ConfigError: the text is not valid YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
+    except yaml.YAMLError as error:
+        problem = re.sub(r"\s+", " ", str(error))
+        raise ConfigError(f"{source} is not valid YAML: {problem}") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, not YAML, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not a text file"
+        raise ConfigError(f"cannot read the config {path}: {reason}") from None
+    data = parse_yaml(text, str(path))
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} must hold 'section: {{key: value}}' lines, not a {_kind(data)}")
+    return data
+
+
+def find_config(name: str | os.PathLike[str]) -> Path:
+    """Find a config by path, or by name in ./configs and then among the shipped ones.
+
+    Raises:
+        ConfigError: there is no such file; the message lists the shipped names.
+    """
+    given = Path(name)
+    if given.suffix in {".yaml", ".yml"} or len(given.parts) > 1:
+        if given.is_file():
+            return given
+        raise ConfigError(f"there is no config file {given}; give a path or {_names_hint()}")
+    for folder in config_folders():
+        candidate = folder / f"{given}.yaml"
+        if candidate.is_file():
+            return candidate
+    if given.is_file():
+        return given
+    raise ConfigError(f"there is no config named '{given}'; give a path or {_names_hint()}")
+
+
+def config_folders() -> list[Path]:
+    """Folders searched for named configs: the working one, the shipped one, the checkout's."""
+    package = Path(__file__).resolve().parent
+    return [Path("configs"), package / "configs", package.parent / "configs"]
+
+
+def _names_hint() -> str:
+    names = {path.stem for folder in config_folders() for path in folder.glob("*.yaml")}
+    return f"one of the named configs: {', '.join(sorted(names))}"
+
+
+def load_train_config(
+    name: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """Load a training config (a path or a named config) and apply dotted overrides.
+
+    Raises:
+        ConfigError: file, key or value is wrong.
+    """
+    path = find_config(name)
+    data = read_yaml(path)
+    if "base" in data and "space" in data:
+        raise ConfigError(
+            f"{path} is a study config: run it with 'study run', or export its best trial's "
+            "train config with 'study export'"
+        )
+    config = validate(TrainConfig, data, str(path))
+    return override(config, overrides or {})
+
+
+def override(config: ModelT, values: Mapping[str, Any], source: str = "--set") -> ModelT:
+    """Return a copy of a config with dotted keys replaced, checked as a whole.
+
+    Raises:
+        ConfigError: a key does not exist or a value is refused.
+    """
+    valid = dotted_keys(type(config))
+    data = config.model_dump(mode="json")
+    for key, value in values.items():
+        if key not in valid:
+            raise ConfigError(f"{source}: there is no setting '{key}'{nearest(key, valid)}")
+        set_dotted(data, key, value)
+    return validate(type(config), data, source) if values else config
+
+
+def set_dotted(data: dict[str, Any], key: str, value: Any) -> None:
+    """Set `data["a"]["b"]` for the key `a.b`, making missing sections."""
+    *sections, last = key.split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+    data[last] = value
+
+
+def get_dotted(config: BaseModel, key: str) -> Any:
+    """Read `config.a.b` for the key `a.b`."""
+    value: Any = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """Turn `--set` arguments `key=value` into a mapping; values are YAML.
+
+    Raises:
+        ConfigError: an argument has no `=` or its value is not YAML.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {assignment}: must be key=value, as in train.epochs=20")
+        values[key.strip()] = parse_yaml(text, f"--set {assignment}")
+    return values
+
+
+def dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every settable key of a config class, sections joined with dots."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        section = _section_class(field.annotation)
+        keys += dotted_keys(section, f"{prefix}{name}.") if section else [prefix + name]
+    return keys
+
+
+def nearest(key: str, valid: Iterable[str]) -> str:
+    """A hint naming the most similar valid key (or key of the same last part), or nothing."""
+    names = list(valid)
+    last = key.rpartition(".")[2]
+    same_last = [name for name in names if name.rpartition(".")[2] == last]
+    lasts = {name.rpartition(".")[2]: name for name in names}
+    similar_last = difflib.get_close_matches(last, list(lasts), n=1, cutoff=0.6)
+    similar = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
+    found = same_last[:1] or similar or [lasts[name] for name in similar_last]
+    return f"; did you mean '{found[0]}'?" if found else f"; valid are: {', '.join(sorted(names))}"
+
+
+def validate(model: type[ModelT], data: Any, source: str) -> ModelT:
+    """Build a config from plain data, turning pydantic's errors into one sentence each.
+
+    Raises:
+        ConfigError: one line per problem, each naming key, problem and nearest valid name.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = [_explain(model, problem) for problem in error.errors()]
+        raise ConfigError(f"{source}: {'; '.join(problems)}") from None
+
+
+def _explain(model: type[BaseModel], problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        section = _class_at(model, location[:-1])
+        prefix = "".join(f"{part}." for part in location[:-1])
+        here = [prefix + name for name in section.model_fields]
+        return f"there is no setting '{key}'{nearest(key, here + dotted_keys(section, prefix))}"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if problem["type"] == "model_type" or problem["type"].startswith("value_error") and not key:
+        return f"{key or 'the config'}: {message}" if key else message
+    shown = problem["input"] if not isinstance(problem["input"], BaseModel) else "…"
+    return f"{key}: {message}, but got {shown!r}"
+
+
+def _class_at(model: type[BaseModel], location: list[str]) -> type[BaseModel]:
+    for part in location:
+        field = model.model_fields.get(part)
+        section = _section_class(field.annotation) if field else None
+        model = section or model
+    return model
+
+
+def _section_class(annotation: Any) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _kind(data: Any) -> str:
+    return {list: "list", str: "text"}.get(type(data), type(data).__name__)
+
+
+def dump_yaml(data: Any) -> str:
+    """YAML text in the given key order; `load_train_config` reads it back to equal values."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+
+
+def save_config(config: BaseModel, path: Path, header: str = "") -> None:
+    """Write a config as YAML, atomically; `header` lines become comments."""
+    comment = "".join(f"# {line}\n" for line in header.splitlines())
+    data = config.model_dump(mode="json")
+    if not data.get("provenance", True):
+        del data["provenance"]
+    write_text_atomic(path, comment + dump_yaml(data))
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

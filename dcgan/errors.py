@@ -1,0 +1,64 @@
+"""Every error a user can meet, in one place.
+
+Each message is one sentence saying what is wrong, where, and what to do. The command line prints
+it without a traceback and leaves with the class's `exit_code`: 2 for something the user typed or
+wrote in a config, 1 for something that failed.
+"""
+
+from __future__ import annotations
+
+
+class DcganError(Exception):
+    """Base of all expected errors; anything else that escapes is a bug."""
+
+    exit_code = 1
+
+
+class UsageError(DcganError):
+    """A command was called with something that cannot work (a path, a name, a port)."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A config file, a `--set` or a search space is wrong."""
+
+
+class DataError(DcganError):
+    """The photos cannot be used: folder missing or empty, too few readable ones."""
+
+
+class CheckpointError(DcganError):
+    """A checkpoint is missing, corrupt, or does not fit the config."""
+
+
+class EvaluationError(DcganError):
+    """A score cannot be computed: too few images, non-finite features, a bad extractor."""
+
+
+class OutOfMemoryError(DcganError):
+    """The device ran out of memory; the message names the settings that shrink the need."""
+
+
+class TrainingDivergedError(DcganError):
+    """A loss became NaN or infinite. No weight was changed by that step or any later one."""
+
+    def __init__(self, step: int, epoch: int) -> None:
+        self.step = step
+        self.epoch = epoch
+        super().__init__(
+            f"training diverged: the loss of step {step} (epoch {epoch}) is not finite; lower "
+            "optim.lr_g and optim.lr_d, everything saved up to the last checkpoint is kept"
+        )
+
+
+class TrainingInterrupted(DcganError):
+    """Training was asked to stop (Ctrl-C, SIGTERM) and saved a checkpoint first."""
+
+    exit_code = 130
+
+    def __init__(self, step: int, checkpoint: str) -> None:
+        self.step = step
+        super().__init__(
+            f"stopped after step {step}; continue with --resume from the checkpoint {checkpoint}"
+        )
