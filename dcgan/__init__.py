@@ -1,0 +1,37 @@
+"""Train a DCGAN on a folder of photos: the core trainer, usable alone.
+
+    from dcgan import TrainConfig, evaluate, generate, train
+
+(The modules behind them are `training` and `evaluation`: a submodule named like a function would
+replace it as soon as it is imported.)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dcgan.api import evaluate as evaluate
+    from dcgan.api import generate as generate
+    from dcgan.config import TrainConfig as TrainConfig
+    from dcgan.config_io import load_train_config as load_train_config
+    from dcgan.data import load_bank as load_bank
+    from dcgan.training import TrainResult as TrainResult
+    from dcgan.training import train as train
+
+_HOMES = {
+    "TrainConfig": "dcgan.config",
+    "TrainResult": "dcgan.training",
+    "evaluate": "dcgan.api",
+    "generate": "dcgan.api",
+    "load_bank": "dcgan.data",
+    "load_train_config": "dcgan.config_io",
+    "train": "dcgan.training",
+}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when first used: `import dcgan` alone must not load torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dcgan' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -11,7 +11,8 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -207,38 +208,73 @@ def validate(model: type[ModelT], data: Any, source: str) -> ModelT:
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
+    section, parts = _walk(model, problem["loc"])
+    key = ".".join(parts)
     if problem["type"] == "extra_forbidden":
-        section = _class_at(model, location[:-1])
-        prefix = "".join(f"{part}." for part in location[:-1])
+        prefix = "".join(f"{part}." for part in parts[:-1])
         here = [prefix + name for name in section.model_fields]
         return f"there is no setting '{key}'{nearest(key, here + dotted_keys(section, prefix))}"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    if problem["type"] == "union_tag_not_found":
+        return f"{key}.type is missing"
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        return f"{key} must hold 'key: value' settings, but got {problem['input']!r}"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    if problem["type"] == "model_type" or problem["type"].startswith("value_error") and not key:
-        return f"{key or 'the config'}: {message}" if key else message
-    shown = problem["input"] if not isinstance(problem["input"], BaseModel) else "…"
-    return f"{key}: {message}, but got {shown!r}"
+    shown = problem["input"]
+    is_group = isinstance(shown, dict | BaseModel)
+    where = f"{key}: " if key else ""
+    return f"{where}{message}" + ("" if is_group else f", but got {shown!r}")
 
 
-def _class_at(model: type[BaseModel], location: list[str]) -> type[BaseModel]:
+def _walk(model: type[BaseModel], location: Iterable[int | str]) -> tuple[Any, list[str]]:
+    """Follow a pydantic error's location: the innermost config class, and the key as written.
+
+    A tagged union adds its tag to the location; no file holds that part, so it is left out.
+    """
+    inner: type[BaseModel] = model
+    annotation: Any = model
+    parts: list[str] = []
     for part in location:
-        field = model.model_fields.get(part)
-        section = _section_class(field.annotation) if field else None
-        model = section or model
-    return model
+        members = _union_members(annotation)
+        tagged = [member for member in members if part in _tags(member)]
+        if len(members) > 1 and tagged:
+            annotation = inner = tagged[0]
+            continue
+        parts.append(str(part))
+        section = _section_class(annotation)
+        if section:
+            inner = section
+            field = section.model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        else:  # an entry of a mapping or a list
+            arguments = [item for item in get_args(annotation) if item is not Ellipsis]
+            annotation = arguments[-1] if arguments else None
+    return _section_class(annotation) or inner, parts
+
+
+def _union_members(annotation: Any) -> list[Any]:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return list(get_args(annotation)) if is_union else [annotation]
+
+
+def _tags(member: Any) -> tuple[Any, ...]:
+    fields = getattr(member, "model_fields", {})
+    return get_args(fields["type"].annotation) if "type" in fields else ()
 
 
 def _section_class(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *get_args(annotation)):
+    for candidate in _union_members(annotation):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None
 
 
 def _kind(data: Any) -> str:
-    return {list: "list", str: "text"}.get(type(data), type(data).__name__)
+    return {"str": "text"}.get(type(data).__name__, type(data).__name__)
 
 
 def dump_yaml(data: Any) -> str:

@@ -1,0 +1,220 @@
+"""Random changes to a batch of photos, drawn for each photo on its own, on the photos' device.
+
+Every function takes and returns float images `(N, 3, S, S)` in [0, 1] and one parameter per image,
+is differentiable, and reads nothing back from the device (so a CUDA graph can hold it): choices
+between images are arithmetic or `torch.where`, and only the config decides which code runs.
+
+Each transform computes what the function of the same name in `torchvision.transforms.functional`
+(`hflip` for `flip_horizontal`) computes for one float tensor; the tests compare them. As values
+cannot be checked without reading them back, a parameter outside its stated range is not refused.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dcgan.config import AugmentConfig
+
+GREY_WEIGHTS = (0.2989, 0.587, 0.114)
+"""Share of red, green and blue in an image's grey version (ITU-R 601-2 luma, torchvision's)."""
+
+
+class _Draws(NamedTuple):
+    """One number in [0, 1) per image and use, each `(N,)`.
+
+    The position of a field is the column it is drawn in: add new ones at the end, or every
+    recorded run changes.
+    """
+
+    rotation: Tensor
+    flip: Tensor
+    brightness: Tensor
+    saturation: Tensor
+    hue: Tensor
+    blur: Tensor
+    # The colour operations of an image are applied in ascending order of these three: leaving an
+    # operation out keeps the order of the others uniform.
+    brightness_rank: Tensor
+    saturation_rank: Tensor
+    hue_rank: Tensor
+
+
+def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Rotate, mirror, jitter the colours of and blur each image, in this sequence.
+
+    All parameters are uniform over the ranges in `config`, and the colour operations that are on
+    come in an order chosen for each image with equal chances. These are the semantics of
+    torchvision's `RandomRotation`, `RandomHorizontalFlip`, `ColorJitter` and `GaussianBlur`, but
+    drawn for each image.
+
+    The same numbers are drawn whatever is switched on, each use having its own: toggling one
+    augmentation changes neither the draws of another nor those of later batches.
+
+    Args:
+        images: float `(N, 3, S, S)` in [0, 1], S more than half of the longer kernel side.
+        config: what to do; an augmentation of strength 0 is skipped and costs nothing.
+        generator: on the device of `images`; advanced by one draw of `(N, 9)` numbers.
+
+    Returns:
+        Images like `images`, in [0, 1]; `images` itself if everything is off.
+    """
+    size = (len(images), len(_Draws._fields))
+    draws = _Draws(*torch.rand(size, generator=generator, device=images.device).unbind(1))
+    # Interpolation weights sum to 1 only up to rounding; what they give is clamped to [0, 1].
+    if config.rotation_degrees > 0:
+        limit = config.rotation_degrees
+        images = rotate(images, _uniform(draws.rotation, -limit, limit)).clamp(0, 1)
+    if config.flip > 0:
+        images = flip_horizontal(images, draws.flip < config.flip)
+    images = _jitter_colour(images, config, draws)
+    if config.blur_sigma[1] > 0:
+        sigma = _uniform(draws.blur, *config.blur_sigma)
+        images = gaussian_blur(images, sigma, config.blur_kernel).clamp(0, 1)
+    return images
+
+
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
+    """Turn each image counter-clockwise about its centre, bilinearly; what enters is black.
+
+    Args:
+        degrees: float `(N,)`.
+    """
+    size = images.shape[-1]
+    angle = torch.deg2rad(degrees.to(images.dtype)).view(-1, 1, 1)
+    # Pixel centres in grid_sample's coordinates: the image spans -1..1, y points down.
+    centres = (torch.arange(size, device=images.device, dtype=images.dtype) * 2 + 1) / size - 1
+    x, y = centres.view(1, 1, size), centres.view(1, size, 1)
+    # Where each output pixel comes from. Elementwise and not F.affine_grid, whose matrix product
+    # is refused under deterministic algorithms on CUDA unless CUBLAS_WORKSPACE_CONFIG is set.
+    source_x = torch.cos(angle) * x - torch.sin(angle) * y
+    source_y = torch.sin(angle) * x + torch.cos(angle) * y
+    grid = torch.stack([source_x, source_y], dim=-1)  # (N, S, S, 2)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def flip_horizontal(images: Tensor, mask: Tensor) -> Tensor:
+    """Mirror left-right the images where `mask`, bool `(N,)`, is true."""
+    return torch.where(mask.view(-1, 1, 1, 1), images.flip(-1), images)
+
+
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply each image by its factor and clamp to [0, 1].
+
+    Args:
+        factor: float `(N,)`, at least 0; 1 leaves an image exactly as it is.
+    """
+    return (images * _per_image(factor, images)).clamp(0, 1)
+
+
+def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Move each image away from its grey version (towards it below 1) and clamp to [0, 1].
+
+    Args:
+        factor: float `(N,)`, at least 0; 0 makes an image grey, 1 leaves it exactly as it is.
+    """
+    red, green, blue = images.chunk(3, dim=1)  # each (N, 1, S, S)
+    grey = GREY_WEIGHTS[0] * red + GREY_WEIGHTS[1] * green + GREY_WEIGHTS[2] * blue
+    return torch.lerp(grey, images, _per_image(factor, images)).clamp(0, 1)
+
+
+def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turn each image's hues around the colour wheel; value and saturation (HSV) stay.
+
+    Args:
+        shift: float `(N,)` in turns, in [-0.5, 0.5]; 1/3 turns red into green. 0 leaves an image
+            as it is up to rounding (about 1e-6), as in torchvision.
+    """
+    red, green, blue = images.chunk(3, dim=1)  # each (N, 1, S, S)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    # The hue in sixths of a turn, red at 0. Grey has none and gets 0; dividing by 1 there keeps
+    # the gradient finite.
+    divisor = torch.where(chroma == 0, 1, chroma)
+    sixths = torch.where(
+        value == red,
+        (green - blue) / divisor,
+        torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    # Back to RGB without the six cases: a channel is `value` up to a sixth of a turn from its own
+    # hue (red 0, green 2, blue 4), less `chroma` from two sixths on, and linear between.
+    primaries = 2 * torch.arange(3, device=images.device).view(1, 3, 1, 1)
+    turned = sixths + 6 * _per_image(shift, images) - primaries  # (N, 3, S, S)
+    turned = turned - 6 * torch.floor(turned / 6)
+    distance = 3 - (turned - 3).abs()
+    return value - chroma * (distance - 1).clamp(0, 1)
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: tuple[int, int]) -> Tensor:
+    """Blur each image with a Gaussian cut off at the kernel's edges; borders are reflected.
+
+    Args:
+        sigma: float `(N,)` in pixels, at least 0; 0 leaves an image as it is.
+        kernel_size: width and height in pixels, both odd and less than twice the image's side.
+    """
+    count, channels, side, _ = images.shape
+    width, height = kernel_size
+    padding = (width // 2, width // 2, height // 2, height // 2)
+    padded = F.pad(images, padding, mode="reflect")
+    # A Gaussian is a column blur after a row blur. Every channel of every image is a group of one
+    # convolution, because each image has its own weights.
+    planes = padded.reshape(1, count * channels, *padded.shape[2:])
+    for window in ((1, width), (height, 1)):
+        weights = _gaussian(sigma.to(images.dtype), max(window)).repeat_interleave(channels, 0)
+        weights = weights.view(count * channels, 1, *window)
+        planes = F.conv2d(planes, weights, groups=count * channels)
+    return planes.view(count, channels, side, side)
+
+
+def _jitter_colour(images: Tensor, config: AugmentConfig, draws: _Draws) -> Tensor:
+    """Apply brightness, saturation and hue, those that are on, in each image's own order.
+
+    A factor of 1 changes nothing, so all orders share one fixed sequence that contains each of
+    them (brightness, saturation, brightness, and the same again after hue): an image's factor
+    is put where its order wants it and 1 elsewhere. Hue, by far the dearest, is done once.
+    """
+    brightness = _uniform(draws.brightness, max(0.0, 1 - config.brightness), 1 + config.brightness)
+    saturation = _uniform(draws.saturation, max(0.0, 1 - config.saturation), 1 + config.saturation)
+    brightness_first = draws.brightness_rank < draws.saturation_rank
+
+    def without_hue(images: Tensor, brightness: Tensor, saturation: Tensor) -> Tensor:
+        if config.saturation == 0:
+            return adjust_brightness(images, brightness) if config.brightness > 0 else images
+        if config.brightness == 0:
+            return adjust_saturation(images, saturation)
+        images = adjust_brightness(images, torch.where(brightness_first, brightness, 1))
+        images = adjust_saturation(images, saturation)
+        return adjust_brightness(images, torch.where(brightness_first, 1, brightness))
+
+    if config.hue == 0:
+        return without_hue(images, brightness, saturation)
+    b_before = draws.brightness_rank < draws.hue_rank
+    s_before = draws.saturation_rank < draws.hue_rank
+    images = without_hue(
+        images, torch.where(b_before, brightness, 1), torch.where(s_before, saturation, 1)
+    )
+    images = adjust_hue(images, _uniform(draws.hue, -config.hue, config.hue))
+    return without_hue(
+        images, torch.where(b_before, 1, brightness), torch.where(s_before, 1, saturation)
+    )
+
+
+def _per_image(parameter: Tensor, images: Tensor) -> Tensor:
+    """`(N,)` → `(N, 1, 1, 1)` in the images' dtype."""
+    return parameter.to(images.dtype).view(-1, 1, 1, 1)
+
+
+def _uniform(draw: Tensor, low: float, high: float) -> Tensor:
+    """Numbers of [0, 1) spread over [low, high]."""
+    return low + (high - low) * draw
+
+
+def _gaussian(sigma: Tensor, taps: int) -> Tensor:
+    """Weights `(N, taps)` of centred Gaussians, each row summing to 1."""
+    offsets = torch.arange(taps, device=sigma.device, dtype=sigma.dtype) - taps // 2
+    # The floor keeps 0/0 out: such a narrow Gaussian has all its weight in the middle.
+    weights = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-6).unsqueeze(1)) ** 2)
+    return weights / weights.sum(dim=1, keepdim=True)

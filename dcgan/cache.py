@@ -1,0 +1,77 @@
+"""Files that may be lost or damaged without harm: where they live, how they are written and read.
+
+Everything below `cache_folder()` can be deleted at any time; what is missing is made again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+_CHECKED_JSON = re.compile(rb'\{"crc32":(\d{1,10}),"body":\n(.+)\n\}\n')
+
+
+def cache_folder() -> Path:
+    """Where decoded photos and features are kept; the folder need not exist.
+
+    `DCGAN_CACHE` if set, else `$XDG_CACHE_HOME/dcgan`, else `~/.cache/dcgan`.
+    """
+    own, shared = os.environ.get("DCGAN_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    try:
+        if own:
+            return Path(own).expanduser().absolute()
+        if shared and Path(shared).is_absolute():  # the XDG standard ignores relative ones
+            return Path(shared) / "dcgan"
+        return Path.home() / ".cache" / "dcgan"
+    except RuntimeError:  # a container's user may have no home folder
+        return Path(tempfile.gettempdir()) / "dcgan-cache"
+
+
+def write_atomic(path: Path, writer: Callable[[BinaryIO], object]) -> None:
+    """Let `writer` fill a new binary file that then takes `path`'s place in one step.
+
+    Readers and other writers see the old content or the new, never a part; after an error the
+    old file is still there and nothing else is left behind.
+
+    Raises:
+        OSError: the folder cannot be made or the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            writer(file)
+        temporary.replace(path)
+    except BaseException:  # a Ctrl-C must not leave the half-written file either
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_checked_json(path: Path, body: Any) -> None:
+    """Write plain data as JSON beside its checksum, atomically.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    # ASCII, so that file names which are not valid Unicode survive as escapes.
+    text = json.dumps(body, separators=(",", ":")).encode("ascii")
+    document = b'{"crc32":%d,"body":\n%b\n}\n' % (zlib.crc32(text), text)
+    write_atomic(path, lambda file: file.write(document))
+
+
+def read_checked_json(path: Path) -> Any:
+    """What `write_checked_json` wrote, or None if it is missing, unreadable or damaged."""
+    try:
+        match = _CHECKED_JSON.fullmatch(path.read_bytes())
+    except OSError:
+        return None
+    if match is None or int(match[1]) != zlib.crc32(match[2]):
+        return None
+    return json.loads(match[2])

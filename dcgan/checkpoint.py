@@ -1,0 +1,200 @@
+"""The whole state of a run in one file: written atomically, loadable with `weights_only=True`.
+
+A checkpoint holds both networks, both optimizers, the moving average, the random streams, every
+step's losses, the config and the photos' fingerprint, so that a run can be continued bit for bit
+and samples can be drawn from the file alone. The photo order is a function of seed and epoch.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcgan.config import TrainConfig
+from dcgan.config_io import dotted_keys, get_dotted, validate
+from dcgan.ema import with_fresh_batchnorm
+from dcgan.errors import CheckpointError, ConfigError
+from dcgan.networks import Generator
+from dcgan.step import TrainState
+
+FORMAT = 1
+FREE_KEYS = frozenset(
+    {
+        "data.root",  # the fingerprint says whether the photos are the same
+        "train.epochs",
+        "train.device",
+        "train.threads",
+        "train.checkpoint_every_epochs",
+        "train.grid_every_steps",
+        "train.log_every_steps",
+        "eval.batch_size",
+        "provenance",
+    }
+)
+"""Settings that may change when a run is continued: none of them changes what a step computes."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint, on the CPU."""
+
+    path: Path
+    config: TrainConfig
+    step: int
+    epoch: int
+    """The epoch (from 1) the last step belongs to."""
+    images_seen: int
+    data_fingerprint: str
+    seconds: float
+    """Time spent training so far, over all sittings."""
+    losses: Tensor
+    """float32 `(step, 5)`, in the order of `dcgan.step.STEP_FIELDS`."""
+    tensors: dict[str, Any]
+
+
+def save_checkpoint(
+    path: Path,
+    state: TrainState,
+    config: TrainConfig,
+    *,
+    epoch: int,
+    losses: Tensor,
+    data_fingerprint: str,
+    seconds: float,
+) -> None:
+    """Write the state so that the file is always the old one or the new one, never a part."""
+    content = {
+        "format": FORMAT,
+        "config": config.model_dump(mode="json"),
+        "step": state.step,
+        "epoch": epoch,
+        "images_seen": state.images_seen,
+        "data_fingerprint": data_fingerprint,
+        "seconds": seconds,
+        "losses": losses,
+        "generator": state.generator.state_dict(),
+        "discriminator": state.discriminator.state_dict(),
+        "ema": state.ema.state_dict(),
+        "optimizer_g": state.optimizer_g.state_dict(),
+        "optimizer_d": state.optimizer_d.state_dict(),
+        "noise_rng": state.noise_rng.get_state(),
+        "augment_rng": state.augment_rng.get_state(),
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror}") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint without running any code it may contain.
+
+    Raises:
+        CheckpointError: missing, corrupt, not one of ours, or of a newer format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for a damaged file
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}); it may be damaged or "
+            "from another program"
+        ) from None
+    if not isinstance(content, dict) or "format" not in content or "generator" not in content:
+        raise CheckpointError(f"{path} is not a checkpoint of this program")
+    if content["format"] != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {content['format']}, this program reads {FORMAT}; "
+            "use the version that wrote it"
+        )
+    try:
+        return Checkpoint(
+            path=path,
+            config=validate(TrainConfig, content["config"], str(path)),
+            step=content["step"],
+            epoch=content["epoch"],
+            images_seen=content["images_seen"],
+            data_fingerprint=content["data_fingerprint"],
+            seconds=content["seconds"],
+            losses=content["losses"],
+            tensors=content,
+        )
+    except (ConfigError, KeyError) as error:
+        raise CheckpointError(f"{path} was written by an incompatible version: {error}") from None
+
+
+def restore(checkpoint: Checkpoint, state: TrainState) -> None:
+    """Put a checkpoint's tensors and random streams into a fresh state of the same architecture.
+
+    Raises:
+        CheckpointError: the tensors do not fit.
+    """
+    tensors = checkpoint.tensors
+    try:
+        state.generator.load_state_dict(tensors["generator"])
+        state.discriminator.load_state_dict(tensors["discriminator"])
+        state.ema.load_state_dict(tensors["ema"])
+        state.optimizer_g.load_state_dict(tensors["optimizer_g"])
+        state.optimizer_d.load_state_dict(tensors["optimizer_d"])
+        state.noise_rng.set_state(tensors["noise_rng"])
+        state.augment_rng.set_state(tensors["augment_rng"])
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit this config or device: {reason}"
+        ) from None
+    state.step, state.images_seen = checkpoint.step, checkpoint.images_seen
+
+
+def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprint: str) -> None:
+    """Refuse to continue a run under settings or photos that would make another run of it.
+
+    Raises:
+        CheckpointError: naming the first differences.
+    """
+    keys = [key for key in dotted_keys(TrainConfig) if key not in FREE_KEYS]
+    differences = [
+        f"{key} was {get_dotted(checkpoint.config, key)}, now {get_dotted(config, key)}"
+        for key in keys
+        if get_dotted(checkpoint.config, key) != get_dotted(config, key)
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{checkpoint.path} belongs to another config ({'; '.join(differences[:4])}); restore "
+            "these settings or train into another folder"
+        )
+    if checkpoint.data_fingerprint != data_fingerprint:
+        raise CheckpointError(
+            f"{checkpoint.path} was trained on other photos (fingerprint "
+            f"{checkpoint.data_fingerprint[:12]}, now {data_fingerprint[:12]}); restore the photos "
+            "or train into another folder"
+        )
+
+
+def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> Generator:
+    """The `ema` generator (BatchNorm measured anew) or the `raw` one, in eval mode.
+
+    Raises:
+        CheckpointError: the weights do not fit the checkpoint's own config.
+    """
+    config = checkpoint.config
+    generator = Generator(config.model.nz, config.model.ngf, config.data.image_size)
+    try:
+        generator.load_state_dict(checkpoint.tensors["ema" if which == "ema" else "generator"])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{checkpoint.path} is damaged: {reason}") from None
+    generator = generator.to(device).requires_grad_(False)
+    return with_fresh_batchnorm(generator) if which == "ema" else generator.eval()

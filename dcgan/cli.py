@@ -1,0 +1,196 @@
+"""The `dcgan` command: train one DCGAN, generate from it, score it, look at the photos.
+
+Heavy libraries are imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dcgan.console import run_app
+
+app = typer.Typer(
+    help="Train a DCGAN on a folder of photos.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of photos (sets data.root).", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one setting, as in train.epochs=20.", metavar="KEY=VALUE"),
+]
+CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint.pt of a run.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Noise seed.")]
+ModelOption = Annotated[
+    str, typer.Option("--model", help="ema (moving average) or raw (last weights).")
+]
+
+
+@app.command()
+def train(
+    config: Annotated[
+        str, typer.Argument(help="A YAML file, or a named config as in 'reference'.")
+    ],
+    data: DataOption = None,
+    out: Annotated[Path | None, typer.Option(help="Results folder.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from --out's checkpoint.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
+    settings: SetOption = None,
+) -> None:
+    """Train in full: checkpoints, pictures, scores and history go to --out."""
+    from dcgan.console import TrainingDisplay, load_bank_with_progress, say, stop_signals
+    from dcgan.describe import describe, print_networks
+    from dcgan.training import check_enough_photos
+    from dcgan.training import train as train_run
+
+    resolved = load_config(config, data, settings)
+    folder = (out or Path("runs") / Path(config).stem).resolve()
+    bank = load_bank_with_progress(resolved.data)
+    check_enough_photos(bank, resolved)
+    if dry_run:
+        say(describe(resolved, bank, folder))
+        return
+    say(print_networks(resolved))
+    say(f"{len(bank.images)} photos, results in {folder}")
+    with stop_signals() as should_stop, TrainingDisplay() as display:
+        result = train_run(
+            resolved,
+            folder,
+            bank=bank,
+            resume=resume,
+            on_start=display.on_start,
+            on_log=display.on_log,
+            on_eval=display.on_eval,
+            should_stop=should_stop,
+        )
+    say(
+        f"{result.steps} steps, {result.images_per_second:.0f} images/s; look at "
+        f"{folder / 'real_vs_generated.png'} and {folder / 'losses.png'}; checkpoint "
+        f"{folder / 'checkpoint.pt'}"
+    )
+
+
+@app.command()
+def generate(
+    checkpoint: CheckpointArgument,
+    count: Annotated[int, typer.Option("-n", min=1, max=10_000, help="How many images.")] = 64,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="PNG or GIF.")] = None,
+    seed: SeedOption = None,
+    walk: Annotated[
+        bool, typer.Option("--walk", help="A walk through noise space, as a GIF.")
+    ] = False,
+    model: ModelOption = "ema",
+) -> None:
+    """Draw images from a trained generator: a grid, or a latent walk as an animation."""
+    from dcgan.api import generate as generate_images
+    from dcgan.api import load_for_sampling
+    from dcgan.console import say
+    from dcgan.sampling import grid_scale, image_grid, latent_walk, save_animation, save_picture
+
+    target = checked_output(output or Path("walk.gif" if walk else "grid.png"), walk)
+    if walk:
+        generator = load_for_sampling(checkpoint, model=model)
+        save_animation(latent_walk(generator, seed or 0), target)
+    else:
+        images = generate_images(checkpoint, count, seed=seed, model=model)
+        save_picture(image_grid(images, scale=grid_scale(images.shape[-1])), target)
+    say(str(target))
+
+
+@app.command()
+def evaluate(
+    checkpoint: CheckpointArgument,
+    data: DataOption = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=2, help="Generated images.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a checkpoint against the photos: Fréchet and kernel distance, G/D balance."""
+    import json
+
+    from dcgan.api import evaluate as evaluate_checkpoint
+    from dcgan.checkpoint import load_checkpoint
+    from dcgan.console import load_bank_with_progress, say
+    from dcgan.describe import scores_table
+
+    loaded = load_checkpoint(checkpoint)
+    data_config = loaded.config.data
+    if data is not None:
+        data_config = data_config.model_copy(update={"source": "folder", "root": data})
+    bank = load_bank_with_progress(data_config)
+    result = evaluate_checkpoint(loaded, bank=bank, n_samples=samples)
+    if as_json:
+        say(json.dumps({"checkpoint": str(checkpoint.resolve()), **result.to_dict()}, indent=2))
+    else:
+        scores_table(result)
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path | None, typer.Argument(help="Folder of photos.")] = None,
+    config: Annotated[
+        str, typer.Option(help="Config whose size and augmentation to show.")
+    ] = "reference",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Thumbnail sheet (PNG).")] = Path(
+        "photos.png"
+    ),
+    settings: SetOption = None,
+) -> None:
+    """Look at a folder of photos as training would see it: counts, bad files, sizes, a sheet."""
+    from dcgan.console import load_bank_with_progress, say
+    from dcgan.describe import describe_photos
+    from dcgan.run_folder import training_images
+    from dcgan.sampling import save_picture
+
+    target = checked_output(output, False)
+    resolved = load_config(config, folder, settings)
+    bank = load_bank_with_progress(resolved.data, minimum=1)
+    say(describe_photos(bank))
+    save_picture(training_images(bank, resolved), target)
+    say(f"as training sees them: {target}")
+
+
+def load_config(name: str, data: Path | None, settings: list[str] | None) -> Any:
+    """A train config with `--set` and `--data` applied (paths become absolute)."""
+    from dcgan.config_io import load_train_config, parse_assignments
+
+    overrides = parse_assignments(settings or [])
+    if data is not None:
+        overrides |= {"data.source": "folder", "data.root": str(data.expanduser().resolve())}
+    return load_train_config(name, overrides)
+
+
+def checked_output(path: Path, animated: bool) -> Path:
+    """The absolute path of a picture to write.
+
+    Raises:
+        UsageError: wrong suffix, or no folder to write to.
+    """
+    from dcgan.errors import UsageError
+
+    suffix = ".gif" if animated else ".png"
+    if path.suffix.lower() != suffix:
+        raise UsageError(f"{path} must end in {suffix}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {path.absolute().parent}")
+    return path.absolute()
+
+
+def main() -> None:
+    """Entry point of the `dcgan` command."""
+    run_app(app)
+
+
+if __name__ == "__main__":
+    main()

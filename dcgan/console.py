@@ -1,0 +1,177 @@
+"""What both command lines share: printing, errors without tracebacks, progress, stop signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from dcgan.errors import DcganError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dcgan.config import DataConfig
+    from dcgan.data import PhotoBank
+    from dcgan.schedule import Schedule
+
+
+def run_app(app: Callable[[], Any]) -> None:
+    """Run a typer app; an expected error becomes one sentence on stderr and its exit code."""
+    try:
+        app()
+    except DcganError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        sys.stderr.close()
+        sys.exit(141)
+
+
+def stdout() -> Console:
+    """A console for results. Long paths stay on one line when the output is not a terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def say(text: str) -> None:
+    """Print one line as it is: no wrapping, no markup."""
+    print(text, flush=True)
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second Ctrl-C stops at once.
+
+    Yields:
+        A function that tells whether a stop was asked for.
+    """
+    asked: list[int] = []
+
+    def on_signal(number: int, _frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        print(
+            "\nstopping: saving a checkpoint first (Ctrl-C again stops at once)",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    # Set explicitly, since a shell starts background jobs with Ctrl-C ignored.
+    before = {
+        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def load_bank_with_progress(config: DataConfig, minimum: int = 2) -> PhotoBank:
+    """Load the photos with a progress bar, and list what could not be read."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from dcgan.data import load_bank
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading photos", total=None)
+        bank = load_bank(
+            config,
+            minimum=minimum,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    report_bad_files(bank)
+    return bank
+
+
+def report_bad_files(bank: PhotoBank, most: int = 10) -> None:
+    """List skipped files by name and reason on stderr."""
+    if bank.note:
+        print(f"note: {bank.note}", file=sys.stderr)
+    if not bank.bad:
+        return
+    print(f"skipped {len(bank.bad)} unusable files:", file=sys.stderr)
+    for bad in bank.bad[:most]:
+        print(f"  {bad.path}: {bad.reason}", file=sys.stderr)
+    if len(bank.bad) > most:
+        print(f"  … and {len(bank.bad) - most} more (see 'dcgan inspect')", file=sys.stderr)
+
+
+class TrainingDisplay:
+    """The status of a run: a live bar on a terminal, a line an epoch elsewhere."""
+
+    def __init__(self, label: str = "training") -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.console = Console(stderr=True, highlight=False)
+        self.label = label
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.schedule: Schedule | None = None
+        self.task: Any = None
+
+    def __enter__(self) -> TrainingDisplay:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def on_start(self, schedule: Schedule, done: int) -> None:
+        """Begin a bar over the run's steps."""
+        self.schedule = schedule
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+        self.task = self.progress.add_task(
+            self.label, total=schedule.total_steps, completed=done, status=""
+        )
+
+    def on_log(self, record: dict[str, Any]) -> None:
+        """Show the published status line: Loss_D, Loss_G, D(x), D(G(z)) before / after."""
+        status = (
+            f"Loss_D {record['loss_d']:.3f}  Loss_G {record['loss_g']:.3f}  "
+            f"D(x) {record['d_real']:.2f}  "
+            f"D(G(z)) {record['d_fake_before']:.2f}/{record['d_fake_after']:.2f}  "
+            f"{record['images_per_second']:.0f} images/s"
+        )
+        if self.console.is_terminal:
+            self.progress.update(self.task, completed=record["step"], status=status)
+        elif self.schedule and record["step"] % self.schedule.steps_per_epoch == 0:
+            epochs = self.schedule.config.train.epochs
+            print(f"{self.label}: epoch {record['epoch']}/{epochs}  {status}", file=sys.stderr)
+
+    def on_eval(self, record: dict[str, Any]) -> bool:
+        """Show a score on a line of its own; never ends the run."""
+        self.console.print(f"{self.label}: {describe_scores(record)}", markup=False)
+        return False
+
+
+def describe_scores(record: dict[str, Any]) -> str:
+    """One line for an `eval` record: distance, its alternative, and the balance."""
+    metric = record["frechet_metric"]
+    imbalance = record["imbalance"]
+    balance = "" if imbalance is None else f"  imbalance {imbalance:.2f}"
+    return (
+        f"epoch {record['epoch']}: {metric} {record[metric]:.3f} "
+        f"(ema {record[f'{metric}_ema']:.3f}, raw {record[f'{metric}_raw']:.3f}; "
+        f"n = {record['n_samples']}){balance}"
+    )

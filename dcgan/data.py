@@ -1,0 +1,190 @@
+"""Photos on disk → one bank of uint8 images; the only owner of the uint8 ↔ [-1, 1] contract.
+
+Images at rest are uint8 RGB `(N, 3, S, S)`. Augmentations work on floats in [0, 1], networks on
+floats in [-1, 1]; the three functions at the end convert between them.
+
+The **fingerprint** of a set of photos is the sha256 of the sorted sha256 digests of its usable
+files, in hex, each on a line. Names, folders and times don't count, nor do the decoded pixels,
+which vary between versions of the decoder. For a folder of good photos it is what
+`find DIR -type f -exec sha256sum {} + | cut -c1-64 | LC_ALL=C sort | sha256sum` prints.
+The bank is in the order of the digests, equal ones by path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dcgan.cache import cache_folder, write_atomic
+from dcgan.config import DataConfig
+from dcgan.errors import ConfigError, DataError
+from dcgan.photo_files import SUFFIXES, BadFile, Scan, scan_photos
+from dcgan.photo_folder import fingerprint, load_folder
+
+__all__ = [
+    "BadFile",
+    "PhotoBank",
+    "cache_folder",
+    "load_bank",
+    "to_signed",
+    "to_uint8",
+    "to_unit",
+    "write_atomic",
+]
+
+_REASONS_SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoBank:
+    """All photos of a run, ready to train on."""
+
+    images: torch.Tensor
+    """uint8 RGB (N, 3, S, S) on the CPU."""
+    fingerprint: str
+    """Names the content of the photos (hex), whatever they are called and wherever they lie."""
+    names: tuple[str, ...]
+    """Where each photo came from, relative to the root, in bank order."""
+    sizes: tuple[tuple[int, int], ...]
+    """Original (width, height) of each upright photo in pixels, in bank order."""
+    bad: tuple[BadFile, ...]
+    """Image files which cannot be used, by path."""
+    from_cache: bool
+    """The pixels came from the cache; nothing was decoded."""
+    ignored: int = 0
+    """Files below the root that are no images by name."""
+    note: str = ""
+    """Something the user should hear, such as a cache that cannot be written; else empty."""
+
+
+def load_bank(
+    config: DataConfig,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    minimum: int = 2,
+) -> PhotoBank:
+    """Load (or draw) the photos as one bank.
+
+    Args:
+        config: Which photos, and their size S.
+        on_progress: Called with (files done, files in all) from this thread.
+        minimum: The fewest usable photos that are accepted.
+
+    Raises:
+        ConfigError: no photos are named.
+        DataError: the folder is missing or unreadable, a class folder does not exist, or fewer
+            than `minimum` photos are usable; the message says what to do.
+    """
+    report = on_progress or (lambda done, total: None)
+    if config.source == "toy_cats":
+        bank = _draw_toy_cats(config, report)
+    else:
+        bank = _load_photos(config, report)
+    if len(bank.images) < minimum:
+        raise DataError(_too_few(config, bank, minimum))
+    return bank
+
+
+def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
+    from dcgan.toy_cats import draw_toy_cats, toy_cats_fingerprint  # only where they are wanted
+
+    count, size, seed = config.toy_count, config.image_size, config.toy_seed
+    images = draw_toy_cats(count, size, seed, lambda done: report(done, count))
+    return PhotoBank(
+        images=torch.from_numpy(images),
+        fingerprint=toy_cats_fingerprint(count, size, seed),
+        names=tuple(f"toy-cat-{number:06d}" for number in range(count)),
+        sizes=((size, size),) * count,
+        bad=(),
+        from_cache=False,
+    )
+
+
+def _load_photos(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
+    if config.root is None:
+        raise ConfigError(
+            "no photos given: pass --data DIR or set data.root (or data.source: toy_cats)"
+        )
+    root = config.root.expanduser()
+    scan = scan_photos(root, config.classes)
+    if not scan.files and not scan.bad:
+        raise DataError(_no_images(root, config.classes, scan))
+    loaded = load_folder(root, config.classes, scan.files, config.image_size, report)
+    bad = [BadFile(_printable(file.path), file.reason) for file in scan.bad + loaded.bad]
+    return PhotoBank(
+        images=torch.from_numpy(loaded.images),
+        fingerprint=fingerprint(one.digest for one in loaded.facts),
+        names=tuple(_printable(path) for path in loaded.paths),
+        sizes=tuple((one.width, one.height) for one in loaded.facts),
+        bad=tuple(sorted(bad, key=lambda file: file.path)),
+        from_cache=loaded.from_cache,
+        ignored=len(scan.others),
+        note=loaded.note,
+    )
+
+
+def _printable(path: str) -> str:
+    """A path that can be shown and stored anywhere, even if its bytes are no valid text."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _where(root: Path | None, classes: tuple[str, ...] | None) -> str:
+    return f"{root} (classes: {', '.join(classes)})" if classes else str(root)
+
+
+def _no_images(root: Path, classes: tuple[str, ...] | None, scan: Scan) -> str:
+    count = len(scan.others)
+    example = f", such as {_printable(scan.others[0])}" if count else ""
+    others = f" ({count} other file{'s' * (count != 1)}{example})"
+    kinds = " ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
+    return f"{_where(root, classes)} holds no images{others}; photos are files ending in {kinds}"
+
+
+def _too_few(config: DataConfig, bank: PhotoBank, minimum: int) -> str:
+    usable = len(bank.images)
+    if config.source == "toy_cats":
+        return f"{usable} toy cats are too few: set data.toy_count to {minimum} or more"
+    problem = (
+        f"{_where(config.root, config.classes)} holds {usable} usable "
+        f"photo{'s' * (usable != 1)}, and at least {minimum} are needed"
+    )
+    if not bank.bad:
+        return f"{problem}; add photos or use another folder"
+    first = "; ".join(f"{file.path}: {file.reason}" for file in bank.bad[:_REASONS_SHOWN])
+    more = "; …" if len(bank.bad) > _REASONS_SHOWN else ""
+    return (
+        f"{problem}; {len(bank.bad)} more could not be used ({first}{more}); "
+        "repair or replace them, or add photos"
+    )
+
+
+def to_unit(images: torch.Tensor) -> torch.Tensor:
+    """uint8 images of any shape → float32 in [0, 1].
+
+    Raises:
+        TypeError: the images are not uint8.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8 but are {images.dtype}")
+    return images.to(torch.float32) / 255
+
+
+def to_signed(images: torch.Tensor) -> torch.Tensor:
+    """Float images in [0, 1] → the same in [-1, 1], as the networks see them."""
+    return images * 2 - 1
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Float images in [-1, 1] → uint8, rounded to the nearest grey level, clamped beyond.
+
+    Exactly undoes `to_signed(to_unit(…))`.
+
+    Raises:
+        TypeError: the images are not floating-point.
+    """
+    if not images.is_floating_point():
+        raise TypeError(f"images must be floats in [-1, 1] but are {images.dtype}")
+    return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

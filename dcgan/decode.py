@@ -1,0 +1,204 @@
+"""One photo file → an upright, square, 8-bit RGB picture, or the reason why it cannot be one.
+
+The shorter side is resized to the wanted size (bilinear with antialiasing) and the centre is cut
+out: the same pixels as torchvision's `Resize(S)` + `CenterCrop(S)` give on the upright RGB photo.
+Transparent parts become white, as on a web page; of an animation the first frame counts; colour
+profiles are ignored. The first frame of what the file *contains* counts, whatever its name says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+
+# The plugins register themselves when imported; in threads Pillow's lazy imports would race.
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+Pixels = npt.NDArray[np.uint8]
+
+# Naming the formats keeps Pillow from trying others (an EPS named .jpg would start Ghostscript).
+FORMATS = tuple(
+    plugin.format
+    for plugin in (
+        JpegImagePlugin.JpegImageFile,
+        PngImagePlugin.PngImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        GifImagePlugin.GifImageFile,
+        TiffImagePlugin.TiffImageFile,
+    )
+)
+PREPROCESSING = f"1, Pillow {PIL.__version__}"
+"""Names how pixels are made, for cache keys; raise the number when this module changes them."""
+MAX_PIXELS = 100_000_000
+MAX_ASPECT = 20
+"""Longer strips are refused: resized by their shorter side they would fill the memory."""
+_LARGE_PIXELS = 25_000_000
+_LARGE_ONES = threading.Lock()
+"""Held while a large photo is decoded: one at a time, whatever the number of threads."""
+_ORIENTATION_TAG = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # or odd files would write to stderr
+
+
+class PhotoFacts(NamedTuple):
+    """What is known of a file's content, at whatever size it will be used."""
+
+    digest: str
+    """sha256 of the raw bytes in hex; empty if they could not be read."""
+    width: int
+    """Of the upright photo in pixels; 0 if unknown."""
+    height: int
+    reason: str
+    """Why it can never be used; empty for a good photo."""
+
+
+class _UnfitPhotoError(Exception):
+    """The content cannot be used; the message is the reason."""
+
+
+@contextlib.contextmanager
+def quiet_pillow() -> Iterator[None]:
+    """Silence Pillow's warnings about odd files, in all threads.
+
+    Enter it once around the threads that decode: the filters belong to the whole process.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\b")
+        yield
+
+
+def too_small(width: int, height: int, image_size: int) -> str:
+    """Why a photo of this size cannot be used at `image_size`; empty if it can."""
+    shortest = image_size // 4  # beyond four times, enlarging shows nothing but blur
+    if min(width, height) >= shortest:
+        return ""
+    return f"too small: {width}×{height} pixels, and data.image_size {image_size} needs {shortest}"
+
+
+def read_photo(path: Path, image_size: int) -> tuple[PhotoFacts, Pixels | None]:
+    """Read and decode one file; safe to call from several threads inside `quiet_pillow()`.
+
+    Returns:
+        The facts, and uint8 RGB (3, image_size, image_size), or None if it is bad or too small.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return PhotoFacts("", 0, 0, f"cannot be read: {error.strerror}"), None
+    digest = hashlib.sha256(data).hexdigest()
+    width = height = 0
+    try:
+        if not data:
+            raise _UnfitPhotoError("the file is empty")
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            width, height = picture.size
+            _check_header(width, height)
+            large = width * height > _LARGE_PIXELS
+            with _LARGE_ONES if large else contextlib.nullcontext():
+                upright = _upright(picture)
+                width, height = upright.size
+                rgb = _to_rgb(upright)
+                usable = not too_small(width, height, image_size)
+                pixels = _square(rgb, image_size) if usable else None
+    except MemoryError:  # the machine's fault, which must not be remembered as the file's
+        raise
+    except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
+        return PhotoFacts(digest, width, height, _plain_reason(error)), None
+    return PhotoFacts(digest, width, height, ""), pixels
+
+
+def _check_header(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _UnfitPhotoError(f"more than 100 megapixels ({width}×{height})")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise _UnfitPhotoError(f"a strip: {width}×{height}, more than {MAX_ASPECT} to 1")
+
+
+def _plain_reason(error: Exception) -> str:
+    if isinstance(error, _UnfitPhotoError):
+        return str(error)
+    if isinstance(error, Image.DecompressionBombError):  # raised before we see the size
+        return "more than 100 megapixels"
+    if isinstance(error, UnidentifiedImageError):
+        return "not a readable JPEG, PNG, WebP, BMP, GIF or TIFF image"
+    if "truncated" in str(error).lower():
+        return "the file is cut short"
+    return "the image data is damaged"
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as the camera was held (like `ImageOps.exif_transpose`, but bad EXIF is no error)."""
+    picture.load()  # first: TIFFs turn themselves here and then drop the tag
+    try:
+        orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        orientation = 1
+    turn = _TURNS.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "F":
+        raise _UnfitPhotoError("floating-point pixels; save it as an 8-bit image")
+    if picture.mode.startswith("I"):
+        return _deep_grey_to_rgb(picture)
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    if picture.mode == "RGB":  # the usual case, which convert() would copy
+        return picture
+    try:
+        return picture.convert("RGB")
+    except ValueError:
+        raise _UnfitPhotoError(f"its colour mode {picture.mode} is not supported") from None
+
+
+def _deep_grey_to_rgb(picture: Image.Image) -> Image.Image:
+    """16-bit grey, scaled so that 65535 is white (Pillow's own conversion would clip at 255)."""
+    values = np.asarray(picture)
+    if values.min() < 0 or values.max() > 65535:
+        raise _UnfitPhotoError("32-bit grey pixels; save it as an 8-bit image")
+    grey = ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _square(rgb: Image.Image, side: int) -> Pixels:
+    """Resize the shorter side, cut the centre: uint8 (3, side, side). Rounds as torchvision."""
+    width, height = rgb.size
+    long_side = int(side * max(width, height) / min(width, height))
+    new_width, new_height = (side, long_side) if width <= height else (long_side, side)
+    left, top = round((new_width - side) / 2), round((new_height - side) / 2)
+    resized = rgb.resize((new_width, new_height), Image.Resampling.BILINEAR)
+    cut = np.asarray(resized.crop((left, top, left + side, top + side)))  # (side, side, 3)
+    return np.ascontiguousarray(cut.transpose(2, 0, 1))

@@ -1,0 +1,92 @@
+"""Where a run computes, and with which guarantees about its numbers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from dcgan.config import LoopConfig
+from dcgan.errors import OutOfMemoryError, UsageError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn `auto|cpu|cuda|mps` into a device that exists here.
+
+    Raises:
+        UsageError: the named device is not available on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("train.device is cuda but torch sees no CUDA GPU; use auto or cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("train.device is mps but torch sees no Apple GPU; use auto or cpu")
+    return torch.device(name)
+
+
+@contextmanager
+def numerics(config: LoopConfig) -> Iterator[None]:
+    """Set deterministic algorithms and the thread count for a run, and restore both after it."""
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.get_num_threads(),
+    )
+    if config.deterministic:
+        # cuBLAS reads this once, when the first CUDA context is made.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(config.deterministic)
+    torch.backends.cudnn.benchmark = not config.deterministic
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
+        torch.set_num_threads(before[2])
+
+
+@contextmanager
+def clear_memory_errors() -> Iterator[None]:
+    """Turn a device's or the machine's out-of-memory failure into one clear sentence.
+
+    Raises:
+        OutOfMemoryError: naming the settings that shrink the need.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory() from error
+    except RuntimeError as error:
+        if "not enough memory" in str(error) or "out of memory" in str(error):
+            raise _out_of_memory() from error
+        raise
+
+
+def _out_of_memory() -> OutOfMemoryError:
+    return OutOfMemoryError(
+        "out of memory; lower train.batch_size, model.ngf, model.ndf or data.image_size "
+        "(while scoring: eval.batch_size)"
+    )
+
+
+def describe_environment(device: torch.device) -> dict[str, str | int]:
+    """What numbers may depend on besides the config; recorded beside every result."""
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    return {
+        "device": device.type,
+        "device_name": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.system(),
+    }

@@ -1,0 +1,61 @@
+"""The generator's exponential moving average, and BatchNorm statistics that fit it.
+
+On a few hundred photos the last raw weights are a lottery from epoch to epoch; an average over the
+recent past is not. Its BatchNorm statistics must be measured anew: the raw network's belong to
+other weights.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from dcgan.networks import Generator, sample_noise
+from dcgan.seeds import make_rng
+
+BATCHNORM_SAMPLES = 512
+BATCHNORM_BATCH = 64
+
+
+def ema_weight(batch_size: int, images_seen: int, half_life_images: int) -> float:
+    """How far one step moves the average towards the current weights, in (0, 1].
+
+    The half-life is at most a tenth of what has been seen (`images_seen` includes this batch), so
+    that the first, random weights are forgotten early. 0 means no averaging (weight 1).
+    """
+    half_life = min(float(half_life_images), images_seen / 10)
+    return 1.0 if half_life <= 0 else 1.0 - 0.5 ** (batch_size / half_life)
+
+
+@torch.no_grad()
+def update_ema(average: nn.Module, current: nn.Module, weight: Tensor | float) -> None:
+    """Move every parameter of `average` towards `current` by `weight`; copy the buffers.
+
+    Args:
+        weight: a number, or a 0-d tensor on the parameters' device (0 leaves the average alone).
+    """
+    for mean, value in zip(average.parameters(), current.parameters(), strict=True):
+        mean.lerp_(value, weight)
+    for kept, buffer in zip(average.buffers(), current.buffers(), strict=True):
+        kept.copy_(buffer)
+
+
+@torch.no_grad()
+def with_fresh_batchnorm(generator: Generator) -> Generator:
+    """A copy in eval mode whose BatchNorm statistics are measured from noise of its own.
+
+    The noise is the same at every call, so equal weights give equal samples.
+    """
+    fresh = copy.deepcopy(generator)
+    norms = [module for module in fresh.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches below
+    device = next(fresh.parameters()).device
+    rng = make_rng(device, "batchnorm")
+    fresh.train()
+    for _ in range(BATCHNORM_SAMPLES // BATCHNORM_BATCH):
+        fresh(sample_noise(BATCHNORM_BATCH, fresh.nz, rng))
+    return fresh.eval()

@@ -1,0 +1,187 @@
+"""Scores of a generator: distances to the real photos, and the balance of the two losses.
+
+Evaluation draws noise of its own and leaves networks and random streams as it found them, so a
+run trains the same with and without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcgan.config import EvalConfig
+from dcgan.data import PhotoBank, cache_folder, to_uint8, write_atomic
+from dcgan.ema import with_fresh_batchnorm
+from dcgan.metrics.balance import log_loss_ratio
+from dcgan.metrics.features import Extractor, extract
+from dcgan.metrics.frechet import frechet_distance
+from dcgan.metrics.kernel import kernel_distance
+from dcgan.networks import Generator, sample_noise
+from dcgan.seeds import make_rng
+from dcgan.step import STEP_FIELDS
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """How far one generator's images are from the photos (0 is best)."""
+
+    frechet: float
+    kernel: float
+    kernel_standard_error: float
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """One evaluation. Distances are comparable only at equal extractor, `n_samples` and photos."""
+
+    step: int
+    epoch: int
+    extractor: str
+    frechet_name: str
+    """Name of the Fréchet distance of these features, as in `fd_random`."""
+    kernel_name: str
+    n_samples: int
+    n_real: int
+    score_model: str
+    ema: ModelScore
+    raw: ModelScore
+    log_loss_ratio: float | None
+    """ln(mean loss_G / mean loss_D): above 0 D is ahead; none before any training."""
+    seconds: float
+
+    @property
+    def scored(self) -> ModelScore:
+        """The score of the generator that counts (`eval.score_model`)."""
+        return self.ema if self.score_model == "ema" else self.raw
+
+    @property
+    def imbalance(self) -> float | None:
+        """|log_loss_ratio|: 0 is the game's equilibrium."""
+        return None if self.log_loss_ratio is None else abs(self.log_loss_ratio)
+
+    def as_record(self) -> dict[str, Any]:
+        """Flat names as in `history.jsonl`; a metric's name carries its extractor."""
+        fd, kd = self.frechet_name, self.kernel_name
+        return {
+            "frechet_metric": fd,
+            "kernel_metric": kd,
+            fd: self.scored.frechet,
+            kd: self.scored.kernel,
+            f"{kd}_standard_error": self.scored.kernel_standard_error,
+            f"{fd}_ema": self.ema.frechet,
+            f"{fd}_raw": self.raw.frechet,
+            f"{kd}_ema": self.ema.kernel,
+            f"{kd}_raw": self.raw.kernel,
+            "imbalance": self.imbalance,
+            "log_loss_ratio": self.log_loss_ratio,
+            "score_model": self.score_model,
+            "n_samples": self.n_samples,
+            "n_real": self.n_real,
+            "seconds": self.seconds,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, nested, as plain data."""
+        return asdict(self)
+
+
+class Evaluator:
+    """Scores generators against one set of photos with one extractor."""
+
+    def __init__(self, bank: PhotoBank, extractor: Extractor, config: EvalConfig) -> None:
+        self.config = config
+        self.extractor = extractor
+        self.real = real_features(bank, extractor)
+
+    def score(self, generator: Generator) -> ModelScore:
+        """Distances of `config.n_samples` images of a generator in eval mode to the photos."""
+        images = generate_images(generator, self.config.n_samples, self.config.batch_size)
+        fake = torch.cat([extract(self.extractor, batch) for batch in images])
+        kernel = kernel_distance(self.real, fake)
+        return ModelScore(
+            frechet=frechet_distance(self.real, fake),
+            kernel=kernel.value,
+            kernel_standard_error=kernel.standard_error,
+        )
+
+    def evaluate(
+        self, ema: Generator, raw: Generator, losses: Tensor, *, step: int, epoch: int
+    ) -> EvalResult:
+        """Score both generators and the balance of the losses so far.
+
+        Args:
+            ema: the moving average; its BatchNorm statistics are measured anew first.
+            raw: the generator in training; left in the mode it came in.
+            losses: `(steps, 5)` in the order of `STEP_FIELDS`.
+        """
+        start = time.monotonic()
+        was_training = raw.training
+        raw.eval()
+        try:
+            raw_score = self.score(raw)
+        finally:
+            raw.train(was_training)
+        return EvalResult(
+            step=step,
+            epoch=epoch,
+            extractor=self.extractor.name,
+            frechet_name=self.extractor.frechet_name,
+            kernel_name=self.extractor.kernel_name,
+            n_samples=self.config.n_samples,
+            n_real=len(self.real),
+            score_model=self.config.score_model,
+            ema=self.score(with_fresh_batchnorm(ema)),
+            raw=raw_score,
+            log_loss_ratio=balance_of(losses),
+            seconds=time.monotonic() - start,
+        )
+
+
+def balance_of(losses: Tensor) -> float | None:
+    """`log_loss_ratio` of a run's step losses `(steps, 5)`, D's being the mean of its two parts."""
+    if len(losses) == 0:
+        return None
+    loss_d = losses[:, STEP_FIELDS.index("loss_d")].double().numpy() / 2  # published sum → mean
+    loss_g = losses[:, STEP_FIELDS.index("loss_g")].double().numpy()
+    return log_loss_ratio(loss_g, loss_d)
+
+
+@torch.no_grad()
+def generate_images(
+    generator: Generator, count: int, batch_size: int, seed: int | None = None
+) -> Iterator[Tensor]:
+    """Yield uint8 batches `(≤ batch_size, 3, S, S)` from the fixed evaluation noise, or a seed's.
+
+    All noise is drawn at once: the batch size changes memory, not images.
+    """
+    device = next(generator.parameters()).device
+    rng = make_rng("cpu", "evaluation" if seed is None else f"seed {seed}")
+    noise = sample_noise(count, generator.nz, rng)
+    for batch in noise.split(batch_size):
+        yield to_uint8(generator(batch.to(device)))
+
+
+def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:
+    """Features of all photos, float64 `(N, d)`: computed once per (photos, size, extractor) and
+    kept on disk."""
+    size = bank.images.shape[-1]
+    identity = f"{bank.fingerprint}:{size}:{len(bank.images)}:{extractor.fingerprint}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    path = cache_folder() / "features" / f"{key}.npy"
+    with suppress(OSError, ValueError, EOFError):  # not there yet, or damaged: computed below
+        cached = np.load(path, allow_pickle=False)
+        fits = cached.shape == (len(bank.images), extractor.dimension)
+        if fits and cached.dtype == np.float64 and np.isfinite(cached).all():
+            return torch.from_numpy(cached)
+    features = extract(extractor, bank.images)
+    with suppress(OSError):  # an unwritable cache costs time, never a run
+        write_atomic(path, lambda file: np.save(file, features.numpy(), allow_pickle=False))
+    return features

@@ -1,0 +1,96 @@
+"""Generator/discriminator balance of a run, and the score that takes it into account."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from dcgan.errors import EvaluationError
+from dcgan.metrics.matrix import ArrayLike, as_float64
+
+MIN_WINDOW = 51
+"""Iterations averaged at least: over fewer, two seeds of one recipe differ by a factor 2."""
+SMALLEST_LOSS = 1e-12
+"""Mean losses below this count as this, so that a loss of exactly 0 gives a finite ratio."""
+
+
+def log_loss_ratio(loss_g: ArrayLike, loss_d: ArrayLike) -> float:
+    """ln(mean loss_G / mean loss_D) over the second half of the iterations so far.
+
+    Above 0 the discriminator is ahead; 0 is the equilibrium of the game, where both are ln 2. The
+    window is the second half (the middle one included), at least the last `MIN_WINDOW`
+    iterations, or all there are when fewer.
+
+    Args:
+        loss_g: (iterations,) the generator's BCE of every iteration so far, >= 0.
+        loss_d: (iterations,) the discriminator's: the *mean* of its BCE on real and on fake
+            images (the history keeps their sum), >= 0.
+
+    Returns:
+        A finite float; means are taken as at least `SMALLEST_LOSS`.
+
+    Raises:
+        EvaluationError: no iterations, different lengths, negative or non-finite losses.
+    """
+    losses_g, losses_d = _checked(loss_g, "loss_g"), _checked(loss_d, "loss_d")
+    if len(losses_g) != len(losses_d):
+        raise EvaluationError(
+            f"loss_g has {len(losses_g)} iterations but loss_d {len(losses_d)}; both are needed "
+            "for every iteration"
+        )
+    iterations = len(losses_g)
+    window = max(MIN_WINDOW, math.ceil(iterations / 2))
+    mean_g, mean_d = float(losses_g[-window:].mean()), float(losses_d[-window:].mean())
+    return math.log(max(mean_g, SMALLEST_LOSS)) - math.log(max(mean_d, SMALLEST_LOSS))
+
+
+def loss_imbalance(loss_g: ArrayLike, loss_d: ArrayLike) -> float:
+    """|`log_loss_ratio`|: 0 in balance, ln 2 = 0.69 when one mean loss is twice the other."""
+    return abs(log_loss_ratio(loss_g, loss_d))
+
+
+def penalised_score(
+    distance: float, imbalance: float, *, tolerance: float, weight: float, cap: float
+) -> float:
+    """The objective of a study, lower is better: the distance, gently raised by imbalance.
+
+    distance × (1 + min(cap, weight × max(0, imbalance - tolerance)))
+
+    Inside the tolerance the score is the distance itself. A distance below 0 (the kernel distance
+    is unbiased) is divided by the factor instead, so that imbalance never improves a score and
+    the order of distances is kept.
+
+    Args:
+        distance: a Fréchet or kernel distance.
+        imbalance: `loss_imbalance`, >= 0.
+        tolerance: imbalance that costs nothing, >= 0.
+        weight: growth of the factor per unit of imbalance beyond that, >= 0.
+        cap: the most that is added to the factor, >= 0.
+
+    Raises:
+        EvaluationError: a value is not finite, or one but `distance` is negative.
+    """
+    settings = {"imbalance": imbalance, "tolerance": tolerance, "weight": weight, "cap": cap}
+    for name, value in settings.items():
+        if not (math.isfinite(value) and value >= 0.0):
+            raise EvaluationError(f"{name} must be finite and at least 0 but got {value}")
+    if not math.isfinite(distance):
+        raise EvaluationError(f"the distance to score must be finite but got {distance}")
+    factor = 1.0 + min(cap, weight * max(0.0, imbalance - tolerance))
+    return distance * factor if distance >= 0.0 else distance / factor
+
+
+def _checked(losses: ArrayLike, name: str) -> Tensor:
+    values = as_float64(losses)
+    if values.ndim != 1 or not len(values):
+        raise EvaluationError(
+            f"{name} must hold one value for each iteration so far, at least one, "
+            f"but has the shape {tuple(values.shape)}"
+        )
+    bad = (~(values.isfinite() & (values >= 0.0))).nonzero().flatten().tolist()
+    if bad:
+        raise EvaluationError(
+            f"{name} must be finite and at least 0 but is {values[bad[0]]} at iteration {bad[0]}"
+        )
+    return values

@@ -1,0 +1,136 @@
+"""Fréchet distance between two sets of features, each seen as a Gaussian (FID's formula).
+
+    |m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½)
+
+Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
+Equilibrium" (arXiv:1706.08500); covariances with n - 1. The trace term is computed after
+Mathiasen & Hvilshøj 2020, "Backpropagating through Fréchet Inception Distance"
+(arXiv:2009.14075): with S1 = A'A and S2 = B'B, tr (S1 S2)^½ is the sum of the singular values of
+A B'. No matrix square root is taken, so rank-deficient sets (fewer images than dimensions) are as
+exact as others.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dcgan.errors import EvaluationError
+from dcgan.metrics.matrix import ArrayLike, as_float64, feature_matrix, same_dimension
+
+
+class Gaussian(NamedTuple):
+    """What the distance needs to know of one set; compute the real photos' once and keep it."""
+
+    mean: Tensor
+    """(d,)"""
+    factor: Tensor
+    """(k, d) with k <= d; factor' factor is the covariance."""
+
+
+def fit_gaussian(features: ArrayLike, name: str = "real") -> Gaussian:
+    """Mean and covariance (n - 1) of features.
+
+    Args:
+        features: (n, d), numpy or torch; n >= 2, finite.
+        name: what an error message calls this set.
+
+    Returns:
+        float64 mean (d,) and covariance factor (min(n, d), d), on the CPU.
+
+    Raises:
+        EvaluationError: see `dcgan.metrics.matrix.feature_matrix`.
+    """
+    matrix = feature_matrix(features, name)
+    count, dimension = matrix.shape
+    mean = matrix.mean(dim=0)
+    factor = (matrix - mean) / (count - 1) ** 0.5
+    if count > dimension:
+        # factor = QR and Q'Q = 1, so R'R is the same covariance in d rows instead of n
+        factor = torch.linalg.qr(factor, mode="r").R
+    return Gaussian(mean, factor)
+
+
+def distance_between(real: Gaussian, fake: Gaussian) -> float:
+    """Squared Fréchet distance between two fitted Gaussians.
+
+    Returns:
+        A float >= 0; rounding can make the sum slightly negative, which becomes 0.
+
+    Raises:
+        EvaluationError: the dimensions differ, or the numbers are too large for float64.
+    """
+    same_dimension(real.mean.shape[0], fake.mean.shape[0])
+    mean_term = (real.mean - fake.mean).square().sum()
+    # the trace of factor' factor is the sum of its squared entries
+    traces = real.factor.square().sum() + fake.factor.square().sum()
+    if not (mean_term + traces).isfinite():
+        raise EvaluationError(
+            "the Fréchet distance is not finite: the features are too large; check the extractor"
+        )
+    cross = torch.linalg.svdvals(real.factor @ fake.factor.T).sum()
+    return max(0.0, float(mean_term + traces - 2.0 * cross))
+
+
+def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:
+    """Squared Fréchet distance between two sets of features.
+
+    It is biased upward by about 1/n, so values of different n are never compared.
+
+    Args:
+        real: (n1, d), numpy or torch, any float dtype; computed in float64.
+        fake: (n2, d) from the same extractor.
+
+    Returns:
+        A float >= 0, in squared feature units.
+
+    Raises:
+        EvaluationError: fewer than 2 rows, different d, NaN or infinite features.
+    """
+    return distance_between(fit_gaussian(real, "real"), fit_gaussian(fake, "fake"))
+
+
+def frechet_from_moments(
+    mean1: ArrayLike, cov1: ArrayLike, mean2: ArrayLike, cov2: ArrayLike
+) -> float:
+    """Squared Fréchet distance from means and covariances (for sets too large to keep).
+
+    Prefer `frechet_distance` where features are at hand: a covariance cannot hold directions
+    whose variance is less than about 1e-13 of the largest one, so they count as constant here.
+
+    Args:
+        mean1: (d,) mean of the first set.
+        cov1: (d, d) its covariance, symmetric, no negative eigenvalues.
+        mean2: (d,) mean of the second set.
+        cov2: (d, d) its covariance.
+
+    Returns:
+        A float >= 0.
+
+    Raises:
+        EvaluationError: shapes do not fit, values are not finite, or a covariance is not one.
+    """
+    first, second = _from_moments(mean1, cov1, "first"), _from_moments(mean2, cov2, "second")
+    return distance_between(first, second)
+
+
+def _from_moments(mean: ArrayLike, cov: ArrayLike, name: str) -> Gaussian:
+    mean64, cov64 = as_float64(mean), as_float64(cov)
+    if mean64.ndim != 1 or not len(mean64) or cov64.shape != (len(mean64), len(mean64)):
+        raise EvaluationError(
+            f"the {name} moments must have the shapes (d,) and (d, d) "
+            f"but got {tuple(mean64.shape)} and {tuple(cov64.shape)}"
+        )
+    if not (mean64.isfinite().all() and cov64.isfinite().all()):
+        raise EvaluationError(f"the {name} moments are not finite; check the extractor")
+    eigenvalues, vectors = torch.linalg.eigh((cov64 + cov64.T) / 2.0)
+    scale = eigenvalues.abs().max()
+    if eigenvalues.min() < -1e-6 * scale or (cov64 - cov64.T).abs().max() > 1e-6 * scale:
+        raise EvaluationError(
+            f"the {name} covariance must be symmetric without negative eigenvalues"
+        )
+    # What lies below float64's resolution is rounding; its square root (1e-8) would not be small.
+    kept = eigenvalues > len(mean64) * torch.finfo(torch.float64).eps * scale
+    return Gaussian(mean64, eigenvalues[kept].sqrt()[:, None] * vectors[:, kept].T)

@@ -1,0 +1,78 @@
+"""Kernel distance between two sets of features (KID's formula) and its standard error.
+
+Bińkowski et al. 2018, "Demystifying MMD GANs" (arXiv:1801.01401): the squared maximum mean
+discrepancy with the kernel k(x, y) = (x·y / d + 1)³, unbiased, hence independent of n on average
+and at times below 0. Here over all pairs of all samples, without random subsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dcgan.errors import EvaluationError
+from dcgan.metrics.matrix import ArrayLike, feature_pair
+
+BLOCK_ROWS = 1024
+"""Rows of a kernel matrix held at once: memory grows with n, only time with n²."""
+
+
+class KernelDistance(NamedTuple):
+    """An estimate and how far it would move with other samples of the same size."""
+
+    value: float
+    """Unbiased squared MMD; may be below 0 when the sets are alike."""
+    standard_error: float
+    """>= 0; over both sets (real photos and fakes are both seen as samples)."""
+
+
+def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
+    """Unbiased squared MMD between two sets of features, over all samples.
+
+    The standard error is that of a two-sample U-statistic by its structural components (Sen 1960,
+    "On some convergence properties of U-statistics"; the delete-one jackknife but for a factor
+    (n - 1)/(n - 2)): each sample's own share of the value is computed, and the variances of the
+    shares, divided by n, add up. It is right where the sets differ and too large, never too small,
+    where they come from one distribution (the statistic is degenerate there).
+
+    Args:
+        real: (n1, d), numpy or torch, any float dtype; computed in float64. Time grows with
+            n1 · n2 · d (4096 against 4096 at d = 2048: some seconds), memory with n1 + n2.
+        fake: (n2, d) from the same extractor.
+
+    Raises:
+        EvaluationError: fewer than 2 rows, different d, NaN or infinite features, or an overflow.
+    """
+    real_matrix, fake_matrix = feature_pair(real, fake)
+    real_within = _mean_kernel(real_matrix, real_matrix, exclude_self=True)
+    fake_within = _mean_kernel(fake_matrix, fake_matrix, exclude_self=True)
+    real_across = _mean_kernel(real_matrix, fake_matrix)
+    fake_across = _mean_kernel(fake_matrix, real_matrix)
+    value = real_within.mean() + fake_within.mean() - 2.0 * real_across.mean()
+    # a sample enters its own set's pairs twice (as x and as x'), and the cross term counts twice
+    variance = 4.0 * (
+        (real_within - real_across).var() / len(real_matrix)
+        + (fake_within - fake_across).var() / len(fake_matrix)
+    )
+    if not (value.isfinite() and variance.isfinite()):
+        raise EvaluationError(
+            "the kernel distance is not finite: the features are too large; check the extractor"
+        )
+    return KernelDistance(float(value), float(variance.sqrt()))
+
+
+def _mean_kernel(rows: Tensor, columns: Tensor, *, exclude_self: bool = False) -> Tensor:
+    """For each row, the mean kernel with all columns, (n,); `exclude_self` leaves k(x, x) out."""
+    sums = torch.cat([block.sum(dim=1) for block in _kernel_blocks(rows, columns)])
+    if not exclude_self:
+        return sums / len(columns)
+    self_kernel = (rows.square().sum(dim=1) / rows.shape[1] + 1.0) ** 3
+    return (sums - self_kernel) / (len(columns) - 1)
+
+
+def _kernel_blocks(rows: Tensor, columns: Tensor) -> Iterator[Tensor]:
+    for start in range(0, len(rows), BLOCK_ROWS):
+        yield (rows[start : start + BLOCK_ROWS] @ columns.T / rows.shape[1] + 1.0) ** 3

@@ -1,0 +1,134 @@
+"""Which files below a folder are photos: nesting, class folders, hidden files, links."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from dcgan.config_io import nearest
+from dcgan.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+MAX_FILE_BYTES = 400_000_000  # a photo of the largest accepted size, uncompressed with alpha
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that cannot be used: its path relative to the root, and why."""
+
+    path: str
+    reason: str
+
+
+class PhotoFile(NamedTuple):
+    """A file that may be a photo; `path` is relative to the root, with forward slashes."""
+
+    path: str
+    size: int
+    """In bytes."""
+    mtime_ns: int
+    """Time of the last change in nanoseconds."""
+
+
+@dataclass
+class Scan:
+    """What lies below a folder, sorted by path."""
+
+    files: list[PhotoFile] = field(default_factory=list)
+    bad: list[BadFile] = field(default_factory=list)
+    """Photos by name that cannot even be opened: dead links, pipes, unreadable folders."""
+    others: list[str] = field(default_factory=list)
+    """Files without an image suffix; they are ignored."""
+
+
+def scan_photos(root: Path, classes: tuple[str, ...] | None) -> Scan:
+    """Find the photos below `root`, or below its folders `classes` only.
+
+    Hidden files and folders are ignored. Links are followed, each real folder is entered once.
+
+    Raises:
+        DataError: `root` is not a readable folder, or a class folder does not exist.
+    """
+    top = _list_root(root)
+    scan, entered = Scan(), set[tuple[int, int]]()
+    if classes is None:
+        _walk(root, "", scan, entered)
+    else:
+        for name in _class_folders(root, top, classes):
+            _walk(root / name, f"{name}/", scan, entered)
+    scan.files.sort(key=lambda file: file.path)
+    scan.bad.sort(key=lambda file: file.path)
+    return scan
+
+
+def _list_root(root: Path) -> list[str]:
+    """The names directly below the root."""
+    try:
+        return sorted(os.listdir(root))  # noqa: PTH208 (names only, and one call that can fail)
+    except FileNotFoundError:
+        raise DataError(
+            f"there is no folder {root}; pass the photos' folder with --data DIR or data.root"
+        ) from None
+    except NotADirectoryError:
+        raise DataError(
+            f"{root} is a file; pass the folder which holds the photos with --data DIR or data.root"
+        ) from None
+    except OSError as error:
+        raise DataError(f"cannot read the folder {root}: {error.strerror}") from None
+
+
+def _class_folders(root: Path, top: list[str], classes: tuple[str, ...]) -> list[str]:
+    folders = [name for name in top if not name.startswith(".") and (root / name).is_dir()]
+    for name in classes:
+        if name not in folders:
+            hint = nearest(name, folders) if folders else "; it has no class folders"
+            raise DataError(f"{root} has no class folder '{name}' (data.classes){hint}")
+    return sorted(set(classes))
+
+
+def _walk(start: Path, prefix: str, scan: Scan, entered: set[tuple[int, int]]) -> None:
+    """Add everything below `start` to `scan`; `entered` holds the (device, inode) of folders."""
+    waiting = [(os.fspath(start), prefix)]
+    while waiting:
+        folder, prefix = waiting.pop()
+        try:
+            info = os.stat(folder)  # noqa: PTH116 (thousands of folders: Path objects cost time)
+            if info.st_ino and (info.st_dev, info.st_ino) in entered:
+                continue  # a link back up, or a second link to the same photos
+            entered.add((info.st_dev, info.st_ino))
+            with os.scandir(folder) as entries:
+                ordered = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            reason = f"the folder cannot be read: {error.strerror}"
+            scan.bad.append(BadFile(prefix.rstrip("/") or ".", reason))
+            continue
+        visible = [entry for entry in ordered if not entry.name.startswith(".")]
+        folders = [entry for entry in visible if _add_file(entry, prefix, scan)]
+        # The stack gives the last one back first: reversed, folders are entered in name order.
+        waiting += [(entry.path, f"{prefix}{entry.name}/") for entry in reversed(folders)]
+
+
+def _add_file(entry: os.DirEntry[str], prefix: str, scan: Scan) -> bool:
+    """Sort one entry into `scan`; True if it is a folder instead."""
+    path = prefix + entry.name
+    is_photo = os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122
+    try:
+        info = entry.stat()
+    except OSError as error:  # a link that leads nowhere or in a circle
+        if is_photo:
+            scan.bad.append(BadFile(path, f"cannot be opened: {error.strerror}"))
+        return False
+    if stat.S_ISDIR(info.st_mode):
+        return True
+    if not is_photo:
+        scan.others.append(path)
+    elif not stat.S_ISREG(info.st_mode):  # opening a pipe would wait for ever
+        scan.bad.append(BadFile(path, "not a regular file"))
+    elif info.st_size > MAX_FILE_BYTES:
+        scan.bad.append(BadFile(path, f"larger than {MAX_FILE_BYTES // 1_000_000} MB"))
+    else:
+        scan.files.append(PhotoFile(path, info.st_size, info.st_mtime_ns))
+    return False

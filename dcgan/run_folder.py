@@ -1,0 +1,104 @@
+"""Where a run keeps its files, and the pictures it draws on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from dcgan.augment import augment
+from dcgan.config import TrainConfig
+from dcgan.data import PhotoBank, to_signed, to_uint8, to_unit
+from dcgan.ema import with_fresh_batchnorm
+from dcgan.errors import UsageError
+from dcgan.networks import Generator
+from dcgan.plots import save_loss_plot
+from dcgan.sampling import (
+    fixed_noise,
+    grid_scale,
+    image_grid,
+    render,
+    save_animation,
+    save_picture,
+    side_by_side,
+)
+from dcgan.seeds import make_rng
+
+
+class RunFolder:
+    """The files of one training run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.history = path / "history.jsonl"
+        self.checkpoint = path / "checkpoint.pt"
+        self.result = path / "result.json"
+        self.networks = path / "networks.txt"
+        self.training_images = path / "training_images.png"
+        self.final_grid = path / "samples_final.png"
+        self.losses = path / "losses.png"
+        self.real_vs_generated = path / "real_vs_generated.png"
+        self.animation = path / "training.gif"
+        self.samples = path / "samples"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UsageError: it cannot be made or written to.
+        """
+        try:
+            self.samples.mkdir(parents=True, exist_ok=True)
+            probe = self.path / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise UsageError(
+                f"cannot write results to {self.path}: {reason}; choose another folder"
+            ) from None
+
+    def grid_path(self, step: int) -> Path:
+        """Where the fixed-noise grid after `step` steps is."""
+        return self.samples / f"step_{step:06d}.png"
+
+    def grids(self) -> dict[int, Path]:
+        """Step → picture of every fixed-noise grid drawn so far, in order."""
+        return {int(path.stem[5:]): path for path in sorted(self.samples.glob("step_*.png"))}
+
+
+def training_images(bank: PhotoBank, config: TrainConfig, count: int = 64) -> Image.Image:
+    """A sheet of photos as training sees them: augmented, from a random stream of its own."""
+    rng = make_rng("cpu", config.train.seed, "preview")
+    photos = to_unit(bank.images[:: max(1, len(bank.images) // count)][:count])
+    seen = to_uint8(to_signed(augment(photos, config.augment, rng)))
+    return image_grid(seen, scale=grid_scale(seen.shape[-1]))
+
+
+def scored_generator(ema: Generator, raw: Generator, score_model: str) -> Generator:
+    """A copy, in eval mode, of the generator that counts, with BatchNorm statistics measured."""
+    return with_fresh_batchnorm(ema if score_model == "ema" else raw)
+
+
+def draw_fixed_noise(folder: RunFolder, generator: Generator, step: int) -> None:
+    """Save the grid of the fixed noise after `step` steps."""
+    images = render(generator, fixed_noise(generator.nz))
+    save_picture(image_grid(images, scale=grid_scale(images.shape[-1])), folder.grid_path(step))
+
+
+def draw_final(
+    folder: RunFolder, generator: Generator, bank: PhotoBank, losses: Tensor, steps_per_epoch: int
+) -> None:
+    """Draw what a finished run leaves: final grid, photos beside fakes, losses, animation."""
+    fakes = render(generator, fixed_noise(generator.nz))
+    scale = grid_scale(fakes.shape[-1])
+    grid = image_grid(fakes, scale=scale)
+    save_picture(grid, folder.final_grid)
+    real = bank.images[:: max(1, len(bank.images) // len(fakes))][: len(fakes)]
+    panel = side_by_side([image_grid(real, scale=scale), grid], ["Photos", "Generated"])
+    save_picture(panel, folder.real_vs_generated)
+    save_loss_plot(losses, folder.losses, steps_per_epoch)
+    frames = [Image.open(path).convert("RGB") for path in folder.grids().values()]
+    save_animation(frames, folder.animation)

@@ -1,0 +1,127 @@
+"""Pictures of a run: grids, the real-beside-generated panel, a latent walk, an animation.
+
+Everything here is uint8 and PIL; files are written so that a reader never sees half a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from dcgan.data import to_uint8
+from dcgan.networks import Generator, sample_noise
+from dcgan.seeds import make_rng
+
+GRID_IMAGES = 64
+PADDING_PIXELS = 2
+BACKGROUND = (255, 255, 255)
+
+
+def image_grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Image.Image:
+    """Tile uint8 images `(N, 3, S, S)` row by row into one picture (square by default)."""
+    count, _, size, _ = images.shape
+    columns = columns or int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    pitch = size + PADDING_PIXELS
+    canvas = np.full((rows * pitch + PADDING_PIXELS, columns * pitch + PADDING_PIXELS, 3), 255)
+    for index, image in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
+        top = PADDING_PIXELS + index // columns * pitch
+        left = PADDING_PIXELS + index % columns * pitch
+        canvas[top : top + size, left : left + size] = image
+    picture = Image.fromarray(canvas.astype(np.uint8))
+    if scale > 1:
+        picture = picture.resize(
+            (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
+        )
+    return picture
+
+
+def grid_scale(image_size: int) -> int:
+    """Enlargement that makes a grid of small images easy to look at."""
+    return max(1, 128 // image_size)
+
+
+def side_by_side(pictures: Sequence[Image.Image], titles: Sequence[str]) -> Image.Image:
+    """Put pictures next to each other with a title above each."""
+    title_height, gap = 24, 16
+    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
+    height = max(picture.height for picture in pictures) + title_height
+    canvas = Image.new("RGB", (width, height), BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    left = 0
+    for picture, title in zip(pictures, titles, strict=True):
+        draw.text((left + 4, 5), title, fill=(0, 0, 0), font_size=14)
+        canvas.paste(picture, (left, title_height))
+        left += picture.width + gap
+    return canvas
+
+
+def fixed_noise(nz: int, count: int = GRID_IMAGES, seed: int | None = None) -> Tensor:
+    """The noise `(count, nz, 1, 1)` behind every fixed-noise grid (CPU, the same in every run)."""
+    return sample_noise(count, nz, make_rng("cpu", "grid" if seed is None else f"seed {seed}"))
+
+
+@torch.no_grad()
+def render(generator: Generator, noise: Tensor, batch_size: int = 64) -> Tensor:
+    """uint8 images `(N, 3, S, S)` of a generator in eval mode, on the CPU."""
+    device = next(generator.parameters()).device
+    return torch.cat(
+        [to_uint8(generator(part.to(device))).cpu() for part in noise.split(batch_size)]
+    )
+
+
+def latent_walk(
+    generator: Generator, seed: int, stops: int = 6, frames: int = 12
+) -> list[Image.Image]:
+    """Frames of 16 walks through noise space that return to their start.
+
+    Spherical interpolation (White 2016, arXiv:1609.04468): every frame's noise is as long as a
+    typical sample, where a straight line would pass near the untypical origin.
+    """
+    rng = make_rng("cpu", f"walk {seed}")
+    anchors = [sample_noise(16, generator.nz, rng) for _ in range(stops)]
+    pictures = []
+    for start, end in zip(anchors, [*anchors[1:], anchors[0]], strict=True):
+        for frame in range(frames):
+            images = render(generator, slerp(start, end, frame / frames))
+            pictures.append(image_grid(images, columns=4, scale=grid_scale(images.shape[-1])))
+    return pictures
+
+
+def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
+    """Interpolate noise `(N, nz, 1, 1)` along the great circle between two samples."""
+    cosine = torch.nn.functional.cosine_similarity(start, end, dim=1, eps=1e-12).clamp(-1, 1)
+    angle = torch.acos(cosine).clamp_min(1e-6).unsqueeze(1)  # (N, 1, 1, 1)
+    from_start = torch.sin((1 - fraction) * angle) / torch.sin(angle)
+    from_end = torch.sin(fraction * angle) / torch.sin(angle)
+    return from_start * start + from_end * end
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    picture.save(temporary, format="PNG")
+    temporary.replace(path)
+
+
+def save_animation(frames: Sequence[Image.Image], path: Path, frame_ms: int = 120) -> None:
+    """Write an endless GIF atomically; the last frame stays for a second."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    durations = [frame_ms] * (len(frames) - 1) + [1000]
+    palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    palette[0].save(
+        temporary,
+        format="GIF",
+        save_all=True,
+        append_images=palette[1:],
+        duration=durations,
+        loop=0,
+    )
+    temporary.replace(path)

@@ -1,0 +1,18 @@
+"""Independent random streams from one seed."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed that is a fixed function of its parts, different for different parts."""
+    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def make_rng(device: torch.device | str, *parts: int | str) -> torch.Generator:
+    """A generator on `device`, seeded from the parts."""
+    return torch.Generator(device=device).manual_seed(derive_seed(*parts))

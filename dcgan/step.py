@@ -1,0 +1,129 @@
+"""One training step of a DCGAN, and the state it changes."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dcgan.augment import augment
+from dcgan.config import TrainConfig
+from dcgan.data import to_signed, to_unit
+from dcgan.ema import ema_weight, update_ema
+from dcgan.networks import Discriminator, Generator, initialise, sample_noise
+from dcgan.seeds import make_rng
+
+STEP_FIELDS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
+"""What a step reports: the published Loss_D (real + fake), Loss_G, and mean D probabilities of
+real photos, of fakes before D's update, and of the same fakes after it."""
+
+
+@dataclass
+class TrainState:
+    """Everything a step reads and changes; a checkpoint holds all of it."""
+
+    generator: Generator
+    discriminator: Discriminator
+    optimizer_g: torch.optim.Adam
+    optimizer_d: torch.optim.Adam
+    ema: Generator
+    noise_rng: torch.Generator
+    augment_rng: torch.Generator
+    failed: Tensor
+    """float32 `()` on the device: 1 once a loss was not finite; then no step changes a weight."""
+    step: int = 0
+    """Steps done."""
+    images_seen: int = 0
+
+    @classmethod
+    def fresh(cls, config: TrainConfig, device: torch.device) -> TrainState:
+        """Initial networks, the same on every device, and unused random streams."""
+        model, seed = config.model, config.train.seed
+        generator = Generator(model.nz, model.ngf, config.data.image_size)
+        discriminator = Discriminator(model.ndf, config.data.image_size, model.leaky_slope)
+        initialise(generator, make_rng("cpu", seed, "generator"))
+        initialise(discriminator, make_rng("cpu", seed, "discriminator"))
+        generator, discriminator = generator.to(device), discriminator.to(device)
+        state = cls(
+            generator=generator,
+            discriminator=discriminator,
+            optimizer_g=_adam(generator, config.optim.lr_g, config),
+            optimizer_d=_adam(discriminator, config.optim.lr_d, config),
+            ema=copy.deepcopy(generator).requires_grad_(False),
+            noise_rng=make_rng(device, seed, "noise"),
+            augment_rng=make_rng(device, seed, "augment"),
+            failed=torch.zeros((), device=device),
+        )
+        for optimizer in (state.optimizer_g, state.optimizer_d):
+            # The fused Adam skips its update where this flag is 1 (as GradScaler makes it do).
+            optimizer.found_inf = state.failed  # type: ignore[attr-defined]
+        return state
+
+
+def training_step(state: TrainState, photos: Tensor, config: TrainConfig) -> Tensor:
+    """Update D on real photos and on fakes, then G through the updated D with the same fakes.
+
+    Nothing is read back from the device. A non-finite loss turns this update and all later ones
+    into no-ops.
+
+    Args:
+        photos: uint8 `(B, 3, S, S)` on the state's device.
+
+    Returns:
+        float32 `(5,)`, detached, in the order of `STEP_FIELDS`.
+    """
+    generator, discriminator = state.generator, state.discriminator
+    real = to_signed(augment(to_unit(photos), config.augment, state.augment_rng))
+    noise = sample_noise(len(photos), config.model.nz, state.noise_rng)
+
+    # D on real, then on fakes: two batches, so that BatchNorm keeps their statistics apart.
+    state.optimizer_d.zero_grad(set_to_none=True)
+    real_logits = discriminator(real)
+    loss_real = loss_if_real(real_logits)
+    loss_real.backward()
+    fakes = generator(noise)
+    fake_logits = discriminator(fakes.detach())
+    loss_fake = loss_if_fake(fake_logits)
+    loss_fake.backward()
+    loss_d = (loss_real + loss_fake).detach()
+    _update(state, state.optimizer_d, loss_d)
+
+    # G through the updated D; D's own weights need no gradient here.
+    state.optimizer_g.zero_grad(set_to_none=True)
+    discriminator.requires_grad_(False)
+    fooled_logits = discriminator(fakes)
+    loss_g = loss_if_real(fooled_logits)
+    loss_g.backward()
+    discriminator.requires_grad_(True)
+    _update(state, state.optimizer_g, loss_g.detach())
+
+    state.step += 1
+    state.images_seen += len(photos)
+    weight = ema_weight(len(photos), state.images_seen, config.train.ema_half_life_images)
+    update_ema(state.ema, generator, weight * (1 - state.failed))
+    with torch.no_grad():
+        logits = (real_logits, fake_logits, fooled_logits)
+        return torch.stack([loss_d, loss_g.detach(), *(x.sigmoid().mean() for x in logits)])
+
+
+def loss_if_real(logits: Tensor) -> Tensor:
+    """Mean binary cross-entropy of D's logits against the label "real": −log σ(x)."""
+    return -F.logsigmoid(logits).mean()
+
+
+def loss_if_fake(logits: Tensor) -> Tensor:
+    """Mean binary cross-entropy of D's logits against the label "fake": −log(1 − σ(x))."""
+    return -F.logsigmoid(-logits).mean()
+
+
+def _update(state: TrainState, optimizer: torch.optim.Adam, loss: Tensor) -> None:
+    state.failed.copy_(torch.maximum(state.failed, (~torch.isfinite(loss)).float()))
+    optimizer.step()
+
+
+def _adam(network: torch.nn.Module, lr: float, config: TrainConfig) -> torch.optim.Adam:
+    betas = (config.optim.beta1, config.optim.beta2)
+    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)

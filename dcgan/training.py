@@ -1,0 +1,275 @@
+"""Train a DCGAN on a bank of photos: the loop, and what it leaves in the run's folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcgan.checkpoint import (
+    Checkpoint,
+    check_continues,
+    load_checkpoint,
+    restore,
+    save_checkpoint,
+)
+from dcgan.config import TrainConfig
+from dcgan.config_io import save_config, write_text_atomic
+from dcgan.data import PhotoBank, load_bank
+from dcgan.devices import clear_memory_errors, describe_environment, numerics, resolve_device
+from dcgan.errors import DataError, TrainingDivergedError, TrainingInterrupted, UsageError
+from dcgan.evaluation import EvalResult, Evaluator
+from dcgan.history import History, Record, read_history
+from dcgan.metrics.features import load_extractor
+from dcgan.recorder import Recorder
+from dcgan.run_folder import (
+    RunFolder,
+    draw_final,
+    draw_fixed_noise,
+    scored_generator,
+    training_images,
+)
+from dcgan.sampling import save_picture
+from dcgan.schedule import Schedule
+from dcgan.step import STEP_FIELDS, TrainState, training_step
+from dcgan.version import code_version
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run amounts to."""
+
+    folder: Path
+    steps: int
+    epochs: int
+    final: Record
+    """The last `eval` record of the history."""
+    stopped_early: bool
+    """Whether `on_eval` ended it before the last step."""
+    data_fingerprint: str
+    training_seconds: float
+    """Time in training steps, over all sittings."""
+    images_per_second: float
+
+
+def train(
+    config: TrainConfig,
+    out: Path,
+    *,
+    bank: PhotoBank | None = None,
+    resume: bool = False,
+    on_start: Callable[[Schedule, int], None] | None = None,
+    on_log: Callable[[Record], None] | None = None,
+    on_eval: Callable[[Record], bool] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """Train in full and write config, history, pictures and checkpoints to `out`.
+
+    Same config, seed, machine and thread count give the same numbers (with `train.deterministic`),
+    also when the run is stopped anywhere and resumed.
+
+    Args:
+        bank: the photos; loaded as `config.data` says if left out.
+        resume: continue from the checkpoint in `out` if there is one.
+        on_start: called with the schedule and the number of steps already done.
+        on_log: called with each `log` record of the history.
+        on_eval: called with each new `eval` record, after it and a checkpoint are on disk.
+            Returning true ends the run early.
+        should_stop: asked after every step; true writes a checkpoint and ends the run.
+
+    Raises:
+        TrainingDivergedError: a loss was not finite.
+        TrainingInterrupted: `should_stop` said so; a checkpoint was written.
+        DcganError: photos, folder, checkpoint or device cannot be used.
+    """
+    folder = RunFolder(out)
+    device = resolve_device(config.train.device)
+    with numerics(config.train), clear_memory_errors():
+        checkpoint = _open_folder(folder, resume)
+        bank = bank or load_bank(config.data)
+        check_enough_photos(bank, config)
+        run = _Run(config, folder, bank, device, checkpoint)
+        if on_start:
+            on_start(run.schedule, run.state.step)
+        try:
+            run.loop(on_log, on_eval, should_stop)
+        except TrainingDivergedError:
+            run.draw_pictures()
+            raise
+        return run.finish()
+
+
+class _Run:
+    """One run in progress."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        bank: PhotoBank,
+        device: torch.device,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.config, self.folder, self.bank = config, folder, bank
+        self.schedule = Schedule(config, len(bank.images), device)
+        self.photos = bank.images.to(device)
+        self.state = TrainState.fresh(config, device)
+        self.history = History(folder.history)
+        self.evaluator = Evaluator(bank, load_extractor(config.eval.extractor, device), config.eval)
+        losses, seconds = torch.empty(0, len(STEP_FIELDS)), 0.0
+        if checkpoint:
+            check_continues(checkpoint, config, bank.fingerprint)
+            restore(checkpoint, self.state)
+            self.history.keep_up_to(checkpoint.step)
+            losses, seconds = checkpoint.losses, checkpoint.seconds
+        self.recorder = Recorder(self.history, self.schedule, losses, seconds)
+        self.environment = describe_environment(device) | {"code_version": code_version()}
+        self._describe()
+
+    def _describe(self) -> None:
+        """Write what is about to be trained, before it is."""
+        save_config(self.config, self.folder.config)
+        networks = f"generator: {self.state.generator}\n\ndiscriminator: {self.state.discriminator}"
+        write_text_atomic(self.folder.networks, networks + "\n")
+        save_picture(training_images(self.bank, self.config), self.folder.training_images)
+
+    def loop(
+        self,
+        on_log: Callable[[Record], None] | None,
+        on_eval: Callable[[Record], bool] | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        """Train until the last step or an early end; each grid, log and score in its turn."""
+        state, schedule, recorder = self.state, self.schedule, self.recorder
+        self._draw_grid_if_due()
+        recorder.restart_clock()
+        while state.step < schedule.total_steps:
+            batch = self.photos[schedule.batch(state.step)]
+            recorder.add(training_step(state, batch, self.config))
+
+            stopping = should_stop is not None and should_stop()
+            score_now = schedule.eval_due(state.step)
+            # A score is kept with the state it belongs to, so that resuming never repeats it.
+            save_now = stopping or score_now or schedule.checkpoint_due(state.step)
+            # The read-back comes first: it finds a diverged step before anything is kept of it.
+            if schedule.log_due(state.step) or save_now or schedule.grid_due(state.step):
+                record = recorder.read_back()
+                if on_log:
+                    on_log(record)
+            self._draw_grid_if_due()
+            scored = self._evaluate() if score_now else None
+            if save_now:
+                self.save()
+            if scored and on_eval and on_eval(scored):
+                return
+            if stopping and state.step < schedule.total_steps:
+                raise TrainingInterrupted(state.step, str(self.folder.checkpoint))
+            if save_now:
+                recorder.restart_clock()
+
+    def _draw_grid_if_due(self) -> None:
+        if self.schedule.grid_due(self.state.step):
+            draw_fixed_noise(self.folder, self._generator(), self.state.step)
+            self.recorder.restart_clock()
+
+    def _generator(self) -> Any:
+        return scored_generator(self.state.ema, self.state.generator, self.config.eval.score_model)
+
+    def _evaluate(self) -> Record:
+        state = self.state
+        result: EvalResult = self.evaluator.evaluate(
+            state.ema,
+            state.generator,
+            self.recorder.losses,
+            step=state.step,
+            epoch=self.schedule.epoch_of(state.step),
+        )
+        record = {
+            "kind": "eval",
+            "step": result.step,
+            "epoch": result.epoch,
+            "timestamp": time.time(),
+            **result.as_record(),
+        }
+        self.history.append(record)
+        return record
+
+    def save(self) -> None:
+        """Write a checkpoint of everything."""
+        save_checkpoint(
+            self.folder.checkpoint,
+            self.state,
+            self.config,
+            epoch=self.schedule.epoch_of(self.state.step),
+            losses=self.recorder.losses,
+            data_fingerprint=self.bank.fingerprint,
+            seconds=self.recorder.seconds,
+        )
+
+    def draw_pictures(self) -> None:
+        """Draw what an ended run leaves to look at."""
+        draw_final(
+            self.folder,
+            self._generator(),
+            self.bank,
+            self.recorder.losses,
+            self.schedule.steps_per_epoch,
+        )
+
+    def finish(self) -> TrainResult:
+        """Draw the final pictures and write `result.json`."""
+        self.draw_pictures()
+        final = read_history(self.folder.history, "eval")[-1]
+        seconds = self.recorder.seconds
+        result = TrainResult(
+            folder=self.folder.path,
+            steps=self.state.step,
+            epochs=self.schedule.epoch_of(self.state.step),
+            final=final,
+            stopped_early=self.state.step < self.schedule.total_steps,
+            data_fingerprint=self.bank.fingerprint,
+            training_seconds=seconds,
+            images_per_second=self.state.images_seen / max(seconds, 1e-9),
+        )
+        summary = {
+            **{key: value for key, value in vars(result).items() if key != "folder"},
+            "environment": self.environment,
+            "data_names_skipped": len(self.bank.bad),
+        }
+        write_text_atomic(self.folder.result, json.dumps(summary, indent=2) + "\n")
+        return result
+
+
+def check_enough_photos(bank: PhotoBank, config: TrainConfig) -> None:
+    """Refuse fewer photos than a batch.
+
+    Raises:
+        DataError: says how many there are and what to change.
+    """
+    count, batch_size = len(bank.images), config.train.batch_size
+    if count < batch_size:
+        raise DataError(
+            f"{count} photos are fewer than one batch of {batch_size}; add photos or set "
+            f"train.batch_size to at most {count}"
+        )
+
+
+def _open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:
+    folder.create()
+    if resume and folder.checkpoint.exists():
+        return load_checkpoint(folder.checkpoint)
+    if folder.history.exists() or folder.checkpoint.exists():
+        if not resume:
+            raise UsageError(
+                f"{folder.path} already holds a run; continue it with --resume or choose another "
+                "folder with --out"
+            )
+        folder.history.unlink(missing_ok=True)  # it never reached its first checkpoint
+    for picture in folder.grids().values():
+        picture.unlink()
+    return None

@@ -1,0 +1,32 @@
+"""Which code made a result."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+@cache
+def code_version() -> str:
+    """Package version, and the git commit (`+dirty` if changed) when run from a checkout."""
+    try:
+        release = version("dcgan-study")
+    except PackageNotFoundError:
+        release = "unknown"
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / ".git").exists():
+        return release
+    try:
+        commit = _git(checkout, "rev-parse", "--short=12", "HEAD")
+        changed = _git(checkout, "status", "--porcelain", "--", "dcgan", "study")
+    except (OSError, subprocess.SubprocessError):
+        return release
+    return f"{release} ({commit}{'+dirty' if changed else ''})"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    return done.stdout.strip()

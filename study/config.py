@@ -1,0 +1,316 @@
+"""The configuration of a study: what is searched, how trials are scored, chosen and stopped.
+
+`base` is the train config of a trial; the search space and the baselines use its dotted keys.
+This is the only place where a study's defaults are written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from dcgan.config import MAX_SEED, Section, TrainConfig
+from dcgan.config_io import (
+    dotted_keys,
+    find_config,
+    get_dotted,
+    nearest,
+    override,
+    read_yaml,
+    validate,
+)
+from dcgan.errors import ConfigError
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SEARCHABLE_SECTIONS = ("augment.", "model.", "optim.")
+SEARCHABLE_KEYS = ("train.batch_size", "train.ema_half_life_images")
+Scalar = bool | int | float | str | None
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class StudySection(Section):
+    """The study's name and size."""
+
+    name: str = "study"
+    """Names its MLflow experiment and its folder: letters, digits, dot, dash, underscore."""
+    trials: int = Field(30, ge=1, le=1_000_000)
+    """The study's total, however often it is launched (`--trials`)."""
+    seed: int = Field(0, ge=0, le=MAX_SEED)
+    """Seed of the sampler and of every trial's training."""
+    timeout_minutes: float | None = Field(None, gt=0)
+    """Stop launching (and pause a running trial) after this long; none: no limit."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not NAME_PATTERN.fullmatch(value):
+            raise ValueError(
+                "must be a plain name of letters, digits, dots, dashes and underscores, not a path"
+            )
+        return value
+
+
+class ObjectiveConfig(Section):
+    """score = distance × (1 + min(cap, weight × max(0, imbalance − tolerance))), minimised."""
+
+    metric: Literal["frechet", "kernel"] = "frechet"
+    """The distance to the photos: Fréchet (`fd_…`, FID) or kernel (`kd_…`, KID)."""
+    tolerance: float = Field(1.5, ge=0.0)
+    """|ln(loss_G / loss_D)| up to which the score is the distance itself."""
+    weight: float = Field(0.25, ge=0.0)
+    """Penalty for each unit of imbalance beyond the tolerance, as a fraction of the distance."""
+    cap: float = Field(0.25, ge=0.0)
+    """Largest penalty, as a fraction of the distance."""
+
+
+class IntRange(Section):
+    """Whole numbers from `low` to `high`, both included."""
+
+    type: Literal["int"]
+    low: int
+    high: int
+    step: int = Field(1, ge=1)
+    log: bool = False
+    """Search orders of magnitude evenly."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IntRange:
+        _check_range(self.low, self.high, self.log, self.step if self.step != 1 else None)
+        return self
+
+
+class FloatRange(Section):
+    """Real numbers from `low` to `high`, both included."""
+
+    type: Literal["float"]
+    low: Number
+    high: Number
+    step: float | None = Field(None, gt=0.0)
+    log: bool = False
+    """Search orders of magnitude evenly."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FloatRange:
+        _check_range(self.low, self.high, self.log, self.step)
+        return self
+
+
+class Choices(Section):
+    """One of a list of values, as in [0, 10] for a switch. The order never changes in a study."""
+
+    type: Literal["categorical"]
+    choices: tuple[Scalar | tuple[Scalar, ...], ...] = Field(min_length=1)
+
+    @field_validator("choices")
+    @classmethod
+    def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len({encode_choice(choice) for choice in value}) < len(value):
+            raise ValueError("must not name a value twice")
+        return value
+
+
+Dimension = Annotated[IntRange | FloatRange | Choices, Field(discriminator="type")]
+
+
+class SamplerConfig(Section):
+    """What proposes the next trial's parameters."""
+
+    name: Literal["tpe", "random"] = "tpe"
+    startup_trials: int = Field(10, ge=1)
+    """Finished trials (baselines too) before the model guides; random ones until then."""
+
+
+class PrunerConfig(Section):
+    """What stops trials that cannot win. Baselines are never pruned."""
+
+    name: Literal["median", "percentile", "hyperband", "none"] = "median"
+    startup_trials: int = Field(5, ge=0)
+    """Trials that must have finished before any is pruned (median, percentile)."""
+    warmup_epochs: int = Field(0, ge=0)
+    """Epochs of a trial during which it is not pruned (median, percentile)."""
+    percentile: float = Field(25.0, ge=0.0, le=100.0)
+    """Keep a trial while its best score is in this best percentile (percentile)."""
+    min_epochs: int = Field(1, ge=1)
+    """Smallest budget of a bracket (hyperband)."""
+    reduction_factor: int = Field(3, ge=2)
+    """Factor between a bracket's budgets (hyperband)."""
+
+
+class Baseline(Section):
+    """A known configuration that is tried first, never pruned, and marked in every table."""
+
+    name: str = Field(min_length=1, max_length=100)
+    params: dict[str, Any]
+    """Dotted train keys of the search space; a searched key left out has its value in `base`."""
+
+
+class StudyConfig(Section):
+    """One study. `space` and `base` matter most; everything else has a sensible default."""
+
+    study: StudySection = StudySection()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    space: dict[str, Dimension] = Field(min_length=1)
+    sampler: SamplerConfig = SamplerConfig()
+    pruner: PrunerConfig = PrunerConfig()
+    baselines: tuple[Baseline, ...] = ()
+    base: TrainConfig = TrainConfig()
+    full_run: dict[str, Any] = Field(default_factory=dict)
+    """Dotted train keys of an exported full run that differ from a trial's, as train.epochs."""
+
+    _short_names: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        for key, dimension in self.space.items():
+            _check_dimension(key, dimension, self.base)
+        for baseline in self.baselines:
+            _check_baseline(baseline, self.space)
+        _try_override(self.base, self.full_run, "full_run")
+        lasts = [key.rpartition(".")[2] for key in self.space]
+        for key, last in zip(self.space, lasts, strict=True):
+            self._short_names[key] = last if lasts.count(last) == 1 else key
+        return self
+
+    def short_name(self, key: str) -> str:
+        """The last part of a searched key (`nz`), or all of it where two keys share that."""
+        return self._short_names[key]
+
+    def baseline_params(self, baseline: Baseline) -> dict[str, Any]:
+        """Every searched key's value (in Optuna's form) under a baseline."""
+        return {
+            self.short_name(key): to_optuna(
+                dimension, baseline.params.get(key, _plain(get_dotted(self.base, key)))
+            )
+            for key, dimension in self.space.items()
+        }
+
+
+def load_study_config(
+    name: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
+) -> StudyConfig:
+    """Load a study config (a path or a named config) and apply dotted settings.
+
+    A train key may leave out `base.`, as in `train.epochs=20`.
+
+    Raises:
+        ConfigError: file, key or value is wrong.
+    """
+    path = find_config(name)
+    data = read_yaml(path)
+    if "space" not in data:
+        raise ConfigError(
+            f"{path} has no 'space' section: it is not a study config; to train it once use "
+            f"'dcgan train {name}'"
+        )
+    if isinstance(data.get("study"), dict):
+        data["study"].setdefault("name", path.stem)
+    else:
+        data.setdefault("study", {"name": path.stem})
+    config = validate(StudyConfig, data, str(path))
+    train_keys = set(dotted_keys(TrainConfig))
+    prefixed = {
+        f"base.{key}" if key in train_keys else key: value
+        for key, value in (settings or {}).items()
+    }
+    return override(config, prefixed)
+
+
+def encode_choice(choice: Any) -> Scalar:
+    """A choice as Optuna can store it: scalars as they are, lists as JSON text."""
+    return json.dumps(choice) if isinstance(choice, list | tuple) else choice
+
+
+def to_optuna(dimension: Dimension, value: Any) -> Any:
+    """A train value in the form Optuna stores for a dimension (categories keep their type)."""
+    if isinstance(dimension, Choices):
+        same = [choice for choice in dimension.choices if _equal(choice, value)]
+        return encode_choice(same[0] if same else value)
+    return int(value) if isinstance(dimension, IntRange) else float(value)
+
+
+def _equal(choice: Any, value: Any) -> bool:
+    return bool(_plain(choice) == _plain(value)) and isinstance(choice, bool) == isinstance(
+        value, bool
+    )
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check_range(low: float, high: float, log: bool, step: float | None) -> None:
+    if low > high:
+        raise ValueError(f"low must not be above high, but got low {low} and high {high}")
+    if log and low <= 0:
+        raise ValueError(f"low must be above 0 on a log scale, but got {low}")
+    if log and step is not None:
+        raise ValueError("step and log exclude each other; leave one out")
+    if step is not None and not _on_grid(high, low, step):
+        raise ValueError(
+            f"high must be low plus a whole number of steps, but got low {low}, step {step}, "
+            f"high {high}"
+        )
+
+
+def _on_grid(value: float, low: float, step: float) -> bool:
+    steps = (value - low) / step
+    return math.isclose(steps, round(steps), abs_tol=1e-8)
+
+
+def _check_dimension(key: str, dimension: Dimension, base: TrainConfig) -> None:
+    valid = [name for name in dotted_keys(TrainConfig) if is_searchable(name)]
+    if key not in valid:
+        if key in dotted_keys(TrainConfig):
+            raise ValueError(
+                f"space: {key} cannot be searched, because trials that differ in it cannot be "
+                "compared; set it under base"
+            )
+        raise ValueError(f"space: there is no train setting '{key}'{nearest(key, valid)}")
+    if isinstance(dimension, Choices):
+        values = [_plain(choice) for choice in dimension.choices]
+    else:
+        values = [dimension.low, dimension.high]
+    for value in values:
+        _try_override(base, {key: value}, "space")
+
+
+def is_searchable(key: str) -> bool:
+    """Whether trials that differ in a train key can be compared."""
+    return key.startswith(SEARCHABLE_SECTIONS) or key in SEARCHABLE_KEYS
+
+
+def _check_baseline(baseline: Baseline, space: Mapping[str, Dimension]) -> None:
+    for key, value in baseline.params.items():
+        where = f"baseline '{baseline.name}'"
+        if key not in space:
+            raise ValueError(f"{where}: '{key}' is not in the search space{nearest(key, space)}")
+        if not contains(space[key], value):
+            raise ValueError(
+                f"{where}: {key} = {value} is outside the search space; widen it or change the "
+                "baseline"
+            )
+
+
+def contains(dimension: Dimension, value: Any) -> bool:
+    """Whether a train value is a point of a dimension."""
+    if isinstance(dimension, Choices):
+        return any(_equal(choice, value) for choice in dimension.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(dimension, IntRange) and value != int(value):
+        return False
+    on_grid = dimension.step is None or _on_grid(value, dimension.low, dimension.step)
+    return dimension.low <= value <= dimension.high and on_grid
+
+
+def _try_override(base: TrainConfig, values: Mapping[str, Any], source: str) -> None:
+    try:
+        override(base, values, source)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,100 @@
+"""What makes a study's numbers comparable, and whether a relaunch keeps it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from dcgan.config import TrainConfig
+from dcgan.config_io import dotted_keys, get_dotted
+from study.config import Choices, StudyConfig
+from study.errors import StudyMismatchError
+
+ATTRIBUTE = "identity"
+FREE_TRAIN_KEYS = frozenset(
+    {
+        "data.root",  # the fingerprint says whether the photos are the same
+        "train.seed",  # each trial has its own
+        "train.checkpoint_every_epochs",
+        "train.grid_every_steps",
+        "train.log_every_steps",
+        "eval.extractor",  # resolved once; its name and weights are compared
+        "eval.batch_size",
+        "provenance",
+    }
+)
+WARN_ONLY = ("environment.", "train.device", "train.threads")
+"""Differences that may change the last digits: said, never refused."""
+
+
+def identity_of(
+    config: StudyConfig, fingerprint: str, extractor: dict[str, str], environment: dict[str, Any]
+) -> dict[str, Any]:
+    """Everything that two launches of one study must share, as flat plain data."""
+    flat: dict[str, Any] = {
+        key: get_dotted(config.base, key)
+        for key in dotted_keys(TrainConfig)
+        if key not in FREE_TRAIN_KEYS
+    }
+    flat["study.seed"] = config.study.seed
+    for section in ("objective", "sampler", "pruner"):
+        values = getattr(config, section).model_dump(mode="json")
+        flat |= {f"{section}.{key}": value for key, value in values.items()}
+    flat |= {f"space.{key}": item.model_dump(mode="json") for key, item in config.space.items()}
+    flat["data.fingerprint"] = fingerprint
+    flat |= {f"extractor.{key}": value for key, value in extractor.items()}
+    flat |= {f"environment.{key}": value for key, value in environment.items()}
+    plain: dict[str, Any] = json.loads(json.dumps(flat))
+    return plain
+
+
+def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Compare a study's recorded identity with a relaunch's.
+
+    Returns:
+        Differences that only deserve a warning.
+
+    Raises:
+        StudyMismatchError: naming what differs.
+    """
+    refused: list[str] = []
+    warned: list[str] = []
+    for key in [*recorded, *(key for key in now if key not in recorded)]:
+        old, new = recorded.get(key), now.get(key)
+        if old == new or (key.startswith("space.") and is_widened(old, new)):
+            continue
+        difference = f"{key} was {_short(old)}, now {_short(new)}"
+        (warned if key.startswith(WARN_ONLY) else refused).append(difference)
+    if refused:
+        raise StudyMismatchError(
+            f"the study '{name}' exists with other settings, and numbers from both could not be "
+            f"compared: {'; '.join(refused)}; restore these settings, or start another study with "
+            "--name"
+        )
+    return warned
+
+
+def is_widened(old: Any, new: Any) -> bool:
+    """Whether a range contains the one it replaces (same type, step and scale)."""
+    if not isinstance(old, dict) or not isinstance(new, dict) or old.get("type") == "categorical":
+        return False
+    same = all(old.get(key) == new.get(key) for key in ("type", "step", "log"))
+    return bool(same and new["low"] <= old["low"] and old["high"] <= new["high"])
+
+
+def searched(config: StudyConfig) -> list[str]:
+    """One line a searched key, for people."""
+    lines = []
+    for key, item in config.space.items():
+        if isinstance(item, Choices):
+            values = ", ".join(str(choice) for choice in item.choices)
+            lines.append(f"{key}: one of {values}")
+        else:
+            scale = ", log scale" if item.log else ""
+            lines.append(f"{key}: {item.low} to {item.high}{scale}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,285 @@
+"""One trial: suggest → train → report and prune → score. One function runs one trial."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+
+from dcgan.checkpoint import load_checkpoint
+from dcgan.config import TrainConfig
+from dcgan.data import PhotoBank
+from dcgan.errors import (
+    CheckpointError,
+    OutOfMemoryError,
+    TrainingDivergedError,
+    TrainingInterrupted,
+)
+from dcgan.history import Record, read_history
+from dcgan.metrics.balance import penalised_score
+from dcgan.run_folder import RunFolder
+from dcgan.training import TrainResult, train
+from study.config import ObjectiveConfig, StudyConfig
+from study.space import suggest
+from study.storage import put_back, set_attributes
+from study.store import StudyFolder
+from study.tracking import RunMirror, Tracker, log10_metrics, tolerate_mlflow_errors
+from study.trial_record import TrialRecord
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import Trial
+
+MAX_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a trial tells the outside while it runs, and asks of it."""
+
+    on_begin: Callable[[Trial, TrainConfig], None] = lambda trial, config: None
+    on_start: Callable[..., None] = lambda schedule, done: None
+    on_log: Callable[[Record], None] = lambda record: None
+    on_eval: Callable[[Record], Any] = lambda record: None
+    on_warning: Callable[[str], None] = lambda text: None
+    should_stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """Everything a trial needs that is made once per study."""
+
+    config: StudyConfig
+    study: Study
+    folder: StudyFolder
+    bank: PhotoBank
+    tracker: Tracker
+    parent_run_id: str
+    identity: dict[str, Any]
+    """Recorded with every trial: data, extractor, code, environment."""
+    hooks: Hooks = field(default_factory=Hooks)
+
+    def mirroring(self) -> AbstractContextManager[None]:
+        """Let no trouble with MLflow end a trial: its folder has everything."""
+        return tolerate_mlflow_errors(self.hooks.on_warning)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: COMPLETE, PRUNED, FAIL, or WAITING (to be continued)."""
+
+    state: TrialState
+    reason: str | None = None
+    score: float | None = None
+
+
+def score_of(record: Record, objective: ObjectiveConfig) -> float:
+    """The study's objective for one `eval` record: the distance, raised by G/D imbalance."""
+    distance = record[record[f"{objective.metric}_metric"]]
+    return penalised_score(
+        distance,
+        record["imbalance"],
+        tolerance=objective.tolerance,
+        weight=objective.weight,
+        cap=objective.cap,
+    )
+
+
+def run_trial(bench: Workbench, trial: Trial) -> Outcome:
+    """Run (or continue) one trial to its end, in Optuna, in its folder and in MLflow.
+
+    No exception of the trial escapes: each becomes an outcome with a reason. Only what stops the
+    whole program (a second Ctrl-C) passes through.
+    """
+    config = suggest(trial, bench.config)
+    folder = bench.folder.trial(trial.number)
+    _discard_unusable_checkpoint(bench, folder)
+    record = _open_record(trial, config, folder, bench.identity)
+    mirror = _open_mirror(bench, record, folder)
+    bench.hooks.on_begin(trial, config)
+    sitting = time.time()
+    try:
+        outcome = _train(bench, trial, config, folder, mirror)
+    except Exception as error:  # a bug or the environment: tried again, then failed
+        outcome = _after_error(record, error)
+    finally:
+        record.minutes += (time.time() - sitting) / 60
+        record.save(folder)
+    _close(bench, trial, record, mirror, folder, outcome)
+    return outcome
+
+
+def _train(
+    bench: Workbench, trial: Trial, config: TrainConfig, folder: Path, mirror: RunMirror
+) -> Outcome:
+    objective, hooks = bench.config.objective, bench.hooks
+    reporter = _Reporter(trial, objective)
+    if _continue_from(folder, reporter, config.train.epochs):
+        return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
+
+    def on_eval(record: Record) -> bool:
+        stop = reporter.report(record)
+        with bench.mirroring():
+            mirror.deliver()  # a checkpoint holds all of it: a continued trial repeats none
+        hooks.on_eval(record)
+        return stop
+
+    try:
+        result: TrainResult = train(
+            config,
+            folder,
+            bank=bench.bank,
+            resume=True,
+            on_start=hooks.on_start,
+            on_log=hooks.on_log,
+            on_eval=on_eval,
+            should_stop=hooks.should_stop,
+        )
+    except TrainingInterrupted as stop:
+        return Outcome(TrialState.WAITING, f"interrupted after step {stop.step}")
+    except TrainingDivergedError as error:
+        return Outcome(TrialState.PRUNED, f"diverged at step {error.step} (epoch {error.epoch})")
+    except OutOfMemoryError as error:
+        return Outcome(TrialState.PRUNED, str(error))
+    if result.stopped_early:
+        return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
+    return Outcome(TrialState.COMPLETE, score=score_of(result.final, objective))
+
+
+class _Reporter:
+    """Reports scores to Optuna, each epoch once, and asks the pruner."""
+
+    def __init__(self, trial: Trial, objective: ObjectiveConfig) -> None:
+        self.trial = trial
+        self.objective = objective
+        stored = trial.storage.get_trial(trial._trial_id)
+        self.reported = set(stored.intermediate_values)
+        self.prunable = trial.user_attrs.get("origin") != "baseline"
+        self.score: float | None = None
+        self.pruned_because: str | None = None
+
+    def report(self, record: Record) -> bool:
+        """Report one `eval` record; true means the trial cannot win and should end."""
+        self.score = score_of(record, self.objective)
+        epoch = record["epoch"]
+        if epoch not in self.reported:  # a continued trial repeats scores it reported before
+            self.trial.report(self.score, step=epoch)
+            self.reported.add(epoch)
+        if self.prunable and self.trial.should_prune():
+            self.pruned_because = (
+                f"hopeless: score {self.score:.3f} at epoch {epoch} is behind other trials there"
+            )
+        return self.pruned_because is not None
+
+
+def _continue_from(folder: Path, reporter: _Reporter, epochs: int) -> bool:
+    """Report what an interrupted sitting scored up to its checkpoint.
+
+    Returns:
+        Whether the trial was about to be pruned. One that has its last score never is.
+    """
+    checkpoint = RunFolder(folder).checkpoint
+    if not checkpoint.exists():
+        return False
+    step = load_checkpoint(checkpoint).step
+    scored = [
+        item for item in read_history(RunFolder(folder).history, "eval") if item["step"] <= step
+    ]
+    prune = [reporter.report(record) for record in scored]
+    return bool(scored) and prune[-1] and scored[-1]["epoch"] < epochs
+
+
+def _discard_unusable_checkpoint(bench: Workbench, folder: Path) -> None:
+    """Start again from step 0, with a fresh MLflow run, if the checkpoint cannot be read."""
+    try:
+        if RunFolder(folder).checkpoint.exists():
+            load_checkpoint(RunFolder(folder).checkpoint)
+    except CheckpointError as error:
+        record = TrialRecord.load(folder)
+        if record and record.run_id:
+            bench.tracker.delete_run(record.run_id)
+        shutil.rmtree(folder)
+        bench.hooks.on_warning(f"{error}; the trial starts again from step 0")
+
+
+def _open_record(
+    trial: Trial, config: TrainConfig, folder: Path, identity: dict[str, Any]
+) -> TrialRecord:
+    record = TrialRecord.load(folder) or TrialRecord(
+        number=trial.number,
+        params=dict(trial.params),
+        origin=trial.user_attrs.get("origin", "sampler"),
+        baseline=trial.user_attrs.get("baseline"),
+        seed=config.train.seed,
+        started=time.time(),
+        identity=identity,
+    )
+    record.state, record.reason, record.ended = "RUNNING", None, None
+    record.save(folder)
+    return record
+
+
+def _open_mirror(bench: Workbench, record: TrialRecord, folder: Path) -> RunMirror:
+    tags = {"origin": record.origin, "optuna.state": "RUNNING"}
+    if record.baseline:
+        tags["baseline"] = record.baseline
+    record.run_id = bench.tracker.trial_run(record.number, bench.parent_run_id, tags)
+    record.save(folder)
+    mirror = bench.tracker.mirror(
+        record.run_id, folder, lambda item: score_of(item, bench.config.objective)
+    )
+    mirror.begin(record.params, {**record.identity, "seed": record.seed, **tags})
+    return mirror
+
+
+def _after_error(record: TrialRecord, error: Exception) -> Outcome:
+    reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".strip()
+    if record.tries < MAX_TRIES:
+        record.tries += 1
+        return Outcome(TrialState.WAITING, reason)
+    return Outcome(TrialState.FAIL, reason)
+
+
+def _close(
+    bench: Workbench,
+    trial: Trial,
+    record: TrialRecord,
+    mirror: RunMirror,
+    folder: Path,
+    outcome: Outcome,
+) -> None:
+    """Write the outcome: the folder first, then Optuna, then the mirror."""
+    last = next(iter(read_history(RunFolder(folder).history, "eval")[-1:]), {})
+    record.state, record.reason = outcome.state.name, outcome.reason
+    record.score, record.ended = outcome.score, time.time()
+    record.save(folder)
+    facts: dict[str, Any] = {
+        "reason": outcome.reason,
+        "minutes": record.minutes,
+        "run_id": record.run_id,
+        "epoch": last.get("epoch"),
+        "imbalance": last.get("imbalance"),
+        "seed": record.seed,
+    }
+    for kind in ("frechet", "kernel"):
+        if last:
+            facts[last[f"{kind}_metric"]] = last[last[f"{kind}_metric"]]
+    set_attributes(bench.study, trial._trial_id, facts)
+    if outcome.state == TrialState.WAITING:
+        put_back(bench.study, trial._trial_id)
+        with bench.mirroring():
+            bench.tracker.set_status(mirror.run_id, "WAITING")
+        return
+    value = outcome.score if outcome.state == TrialState.COMPLETE else None
+    bench.study.tell(trial, value, state=outcome.state)
+    closing = {**log10_metrics(record.params), "minutes": record.minutes}
+    if value is not None:
+        closing["objective"] = value
+    with bench.mirroring():
+        mirror.finish(record, closing)

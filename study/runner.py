@@ -1,0 +1,217 @@
+"""Launch a study: open or create it once, then run trials until its total is reached."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from dcgan.config_io import save_config
+from dcgan.data import PhotoBank, load_bank
+from dcgan.devices import describe_environment, numerics, resolve_device
+from dcgan.metrics.features import load_extractor
+from dcgan.training import check_enough_photos
+from dcgan.version import code_version
+from study.config import StudyConfig
+from study.errors import StudyError
+from study.export import CONFIG_ATTRIBUTE, export_config, header_of
+from study.identity import ATTRIBUTE, check_relaunch, identity_of
+from study.leaderboard import as_markdown, draw_contact_sheet, rows_of
+from study.objective import Hooks, Outcome, Workbench, run_trial
+from study.search import SeededSampler, make_pruner
+from study.storage import FINISHED, finished_count, open_storage, put_back_orphans, sole_runner
+from study.store import Store, StudyFolder
+from study.tracking import Tracker
+
+MAX_SAME_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """What a launch left behind."""
+
+    store: Store
+    name: str
+    study: Study
+    finished: int
+    total: int
+    interrupted: bool
+    """Whether it was stopped (Ctrl-C, timeout) before its total."""
+    experiment_id: str
+    best_config: Path | None
+    contact_sheet: Path | None
+
+
+def run_study(
+    config: StudyConfig,
+    store: Store | None = None,
+    *,
+    bank: PhotoBank | None = None,
+    hooks: Hooks | None = None,
+    on_progress: Callable[[int, int], None] = lambda finished, total: None,
+) -> StudySummary:
+    """Create the study or continue it, and run trials until `config.study.trials` are finished.
+
+    Calling it again continues; when the total is reached it changes nothing.
+
+    Args:
+        bank: the photos; loaded as `config.base.data` says if left out.
+        hooks: what running trials tell and ask (progress, a wish to stop).
+        on_progress: called with (finished, total) after each trial and at the start.
+
+    Raises:
+        StudyMismatchError: the study exists with settings that make numbers incomparable.
+        StudyBusyError: another process runs it.
+        StudyError: three trials in a row failed for the same reason, or a database is unusable.
+        DcganError: photos or folders cannot be used.
+    """
+    store = store or Store.at()
+    store.create()
+    bank = bank or load_bank(config.base.data)
+    check_enough_photos(bank, config.base)
+    folder = store.study(config.study.name)
+    hooks = _with_deadline(hooks or Hooks(), config.study.timeout_minutes)
+    with sole_runner(folder), numerics(config.base.train):
+        bench = _open(config, store, folder, bank, hooks)
+        if finished_count(bench.study) < config.study.trials or not folder.leaderboard.exists():
+            with _parent_status(bench):
+                for _ in _trials(bench, on_progress):
+                    _publish(bench)
+                _publish(bench)
+        finished = finished_count(bench.study)
+        return StudySummary(
+            store=store,
+            name=config.study.name,
+            study=bench.study,
+            finished=finished,
+            total=config.study.trials,
+            interrupted=finished < config.study.trials,
+            experiment_id=bench.tracker.experiment_id,
+            best_config=folder.best if folder.best.exists() else None,
+            contact_sheet=folder.contact_sheet if folder.contact_sheet.exists() else None,
+        )
+
+
+def _trials(bench: Workbench, on_progress: Callable[[int, int], None]) -> Iterator[Outcome]:
+    """Run trials one after the other until the total, a wish to stop, or repeated failure."""
+    total = bench.config.study.trials
+    while (finished := finished_count(bench.study)) < total:
+        on_progress(finished, total)
+        if bench.hooks.should_stop():
+            return
+        outcome = run_trial(bench, bench.study.ask())
+        if outcome.state == TrialState.WAITING and outcome.reason and not bench.hooks.should_stop():
+            bench.hooks.on_warning(f"trial will be tried again: {outcome.reason}")
+        yield outcome
+        _stop_if_hopeless(bench)
+    on_progress(finished, total)
+
+
+def _stop_if_hopeless(bench: Workbench) -> None:
+    ended = [
+        trial
+        for trial in bench.study.get_trials(deepcopy=False, states=FINISHED)
+        if trial.datetime_complete
+    ]
+    ended.sort(key=lambda trial: trial.datetime_complete or 0)
+    last = ended[-MAX_SAME_FAILURES:]
+    reasons = {trial.user_attrs.get("reason") for trial in last}
+    failed = all(trial.state == TrialState.FAIL for trial in last)
+    if len(last) == MAX_SAME_FAILURES and failed and len(reasons) == 1:
+        raise StudyError(
+            f"{MAX_SAME_FAILURES} trials in a row failed for the same reason, so the study stops: "
+            f"{reasons.pop()}; after mending it, raise --trials to continue"
+        )
+
+
+def _open(
+    config: StudyConfig, store: Store, folder: StudyFolder, bank: PhotoBank, hooks: Hooks
+) -> Workbench:
+    """Make or open both databases, the study and its MLflow experiment."""
+    storage = open_storage(store, create=True)
+    identity = _identity(config, bank)
+    study = optuna.create_study(
+        study_name=config.study.name,
+        storage=storage,
+        sampler=SeededSampler(config.sampler, config.study.seed),
+        pruner=make_pruner(config),
+        direction="minimize",
+        load_if_exists=True,
+    )
+    recorded = study.user_attrs.get(ATTRIBUTE)
+    if recorded:
+        for difference in check_relaunch(config.study.name, json.loads(recorded), identity):
+            hooks.on_warning(f"differs from the study's earlier launches: {difference}")
+    else:
+        study.set_user_attr(ATTRIBUTE, json.dumps(identity))
+    # Kept current, since ranges may have been widened and the full run changed.
+    study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
+    save_config(config, folder.config)
+    for baseline in config.baselines:
+        attributes = {"origin": "baseline", "baseline": baseline.name}
+        params = config.baseline_params(baseline)
+        study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=True)
+    for number in put_back_orphans(study):
+        hooks.on_warning(f"trial {number} was cut off earlier and continues from its checkpoint")
+    tracker = Tracker(store, config.study.name)
+    facts = _facts(identity)
+    parent = tracker.parent_run(folder.config, facts)
+    return Workbench(config, study, folder, bank, tracker, parent, facts, hooks)
+
+
+def _identity(config: StudyConfig, bank: PhotoBank) -> dict[str, Any]:
+    device = resolve_device(config.base.train.device)
+    extractor = load_extractor(config.base.eval.extractor, device)
+    environment = describe_environment(device) | {"code_version": code_version()}
+    named = {"name": extractor.name, "fingerprint": extractor.fingerprint}
+    return identity_of(config, bank.fingerprint, named, environment)
+
+
+def _facts(identity: dict[str, Any]) -> dict[str, Any]:
+    """The part of the identity shown with every run."""
+    keys = ("data.fingerprint", "extractor.name", "extractor.fingerprint")
+    shown = {key: identity[key] for key in keys}
+    environment = {k: v for k, v in identity.items() if k.startswith("environment.")}
+    return shown | environment
+
+
+@contextmanager
+def _parent_status(bench: Workbench) -> Iterator[None]:
+    """Show in MLflow that the study runs, and afterwards whether its total is reached."""
+    with bench.mirroring():
+        bench.tracker.set_status(bench.parent_run_id, "RUNNING")
+    try:
+        yield
+    finally:
+        done = finished_count(bench.study) >= bench.config.study.trials
+        with bench.mirroring():
+            bench.tracker.set_status(bench.parent_run_id, "COMPLETE" if done else "WAITING")
+
+
+def _publish(bench: Workbench) -> None:
+    """Write leaderboard, contact sheet and best config, and show them in MLflow."""
+    rows, folder = rows_of(bench.study), bench.folder
+    note = f"# {bench.config.study.name}\n\n{as_markdown(rows)}"
+    folder.leaderboard.write_text(note, encoding="utf-8")
+    draw_contact_sheet(rows, folder)
+    if any(row.state == "COMPLETE" for row in rows):
+        best = export_config(bench.study)
+        save_config(best, folder.best, header_of(best))
+    with bench.mirroring():
+        files = [folder.leaderboard, folder.contact_sheet, folder.best]
+        bench.tracker.publish_study(bench.parent_run_id, note, files)
+
+
+def _with_deadline(hooks: Hooks, minutes: float | None) -> Hooks:
+    if minutes is None:
+        return hooks
+    deadline = time.monotonic() + minutes * 60
+    return replace(hooks, should_stop=lambda: hooks.should_stop() or time.monotonic() >= deadline)

@@ -1,0 +1,116 @@
+"""Where results live: one folder with both databases, MLflow's artifacts and the studies' files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcgan.errors import UsageError
+
+STORE_VARIABLE = "DCGAN_STUDY_STORE"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Paths of a results folder; `root` is absolute."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, path: Path | None = None) -> Store:
+        """The store at a path, else at $DCGAN_STUDY_STORE, else `mlruns/` of the working folder."""
+        chosen = path or Path(os.environ.get(STORE_VARIABLE) or "mlruns")
+        return cls(chosen.expanduser().resolve())
+
+    @property
+    def optuna_database(self) -> Path:
+        """SQLite file of Optuna: the truth about trials."""
+        return self.root / "optuna.db"
+
+    @property
+    def optuna_url(self) -> str:
+        """The database as SQLAlchemy names it."""
+        return f"sqlite:///{self.optuna_database}"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """SQLite file of MLflow: the mirror people look at."""
+        return self.root / "mlflow.db"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The tracking URI, absolute so that no working folder can change its meaning."""
+        return f"sqlite:///{self.mlflow_database}"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts, a folder an experiment."""
+        return self.root / "artifacts"
+
+    def study(self, name: str) -> StudyFolder:
+        """The files of one study."""
+        return StudyFolder(self.root / "studies" / name)
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UsageError: it cannot be made or written to.
+        """
+        try:
+            self.artifacts.mkdir(parents=True, exist_ok=True)
+            probe = self.root / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise UsageError(
+                f"cannot write results to {self.root}: {reason}; choose another folder with "
+                f"--store DIR or {STORE_VARIABLE}"
+            ) from None
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The study's config as it was created."""
+        return self.path / "study.yaml"
+
+    @property
+    def best(self) -> Path:
+        """The exported config of the best trial's full run."""
+        return self.path / "best.yaml"
+
+    @property
+    def leaderboard(self) -> Path:
+        """The leaderboard as markdown."""
+        return self.path / "leaderboard.md"
+
+    @property
+    def contact_sheet(self) -> Path:
+        """Samples of all trials in one picture, best first."""
+        return self.path / "contact_sheet.png"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs the study."""
+        return self.path / ".lock"
+
+    def trial(self, number: int) -> Path:
+        """A trial's run folder."""
+        return self.path / "trials" / trial_name(number)
+
+    def full_run(self, number: int) -> Path:
+        """The run folder of a trial's full run."""
+        return self.path / "full_runs" / trial_name(number)
+
+
+def trial_name(number: int) -> str:
+    """How a trial is called everywhere: `trial-007`."""
+    return f"trial-{number:03d}"

@@ -1,0 +1,277 @@
+"""The MLflow mirror of a study. The only module that imports mlflow.
+
+A trial's folder is written first; `RunMirror` replays it into an MLflow run with the folder's own
+timestamps, so delivering the same thing twice changes nothing. Nothing here is global: every call
+goes through a client with an absolute tracking URI.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Both are read when mlflow is imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+for _name in ("mlflow", "alembic"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from PIL import Image
+from sqlalchemy.exc import SQLAlchemyError
+
+from dcgan.config_io import write_text_atomic
+from dcgan.history import Record, read_history
+from dcgan.run_folder import RunFolder
+from study.errors import StudyError
+from study.store import Store, trial_name
+from study.trial_record import TrialRecord
+
+BATCH = 1000
+STATUS = {
+    "RUNNING": "RUNNING",
+    "WAITING": "SCHEDULED",
+    "COMPLETE": "FINISHED",
+    "PRUNED": "KILLED",
+    "FAIL": "FAILED",
+}
+"""Optuna's state → MLflow's run status."""
+LOG_METRICS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
+DELIVERED = ".delivered_to_mlflow.json"
+
+
+class Tracker:
+    """One study's experiment in the store's MLflow database."""
+
+    def __init__(self, store: Store, study_name: str) -> None:
+        self.study_name = study_name
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        try:
+            self.client = MlflowClient(tracking_uri=store.mlflow_uri)
+            self.experiment_id = self._experiment(store)
+        except MlflowException as error:
+            raise StudyError(
+                f"cannot open the MLflow database {store.mlflow_database}: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+
+    def _experiment(self, store: Store) -> str:
+        found = self.client.get_experiment_by_name(self.study_name)
+        if found is None:
+            # An explicit absolute place, else artifacts land relative to the working folder.
+            location = (store.artifacts / self.study_name).as_uri()
+            return str(self.client.create_experiment(self.study_name, artifact_location=location))
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def parent_run(self, config: Path, tags: Mapping[str, str]) -> str:
+        """The run that stands for the whole study; made on the first call."""
+        run_id = self._find("tags.kind = 'study'")
+        if run_id is None:
+            run_id = self._create(f"study {self.study_name}", {"kind": "study", **tags})
+            self.client.log_artifact(run_id, str(config))
+        return run_id
+
+    def trial_run(self, number: int, parent_run_id: str, tags: Mapping[str, str]) -> str:
+        """The run of a trial: the existing one if it was begun before."""
+        run_id = self._find(f"tags.kind = 'trial' AND tags.`optuna.trial_number` = '{number}'")
+        if run_id is None:
+            fixed = {
+                "kind": "trial",
+                "optuna.trial_number": str(number),
+                "mlflow.parentRunId": parent_run_id,
+            }
+            run_id = self._create(trial_name(number), {**fixed, **tags})
+        self._resume(run_id)
+        return run_id
+
+    def full_run(self, number: int, parent_run_id: str, tags: Mapping[str, str]) -> str:
+        """The run of a trial's full run: the existing one if it was begun before."""
+        run_id = self._find(f"tags.kind = 'full' AND tags.`optuna.trial_number` = '{number}'")
+        if run_id is None:
+            fixed = {
+                "kind": "full",
+                "optuna.trial_number": str(number),
+                "mlflow.parentRunId": parent_run_id,
+            }
+            run_id = self._create(f"full run of {trial_name(number)}", {**fixed, **tags})
+        self._resume(run_id)
+        return run_id
+
+    def mirror(
+        self, run_id: str, folder: Path, score: Callable[[Record], float] | None = None
+    ) -> RunMirror:
+        """What keeps a run up to date with its folder; `score` maps an `eval` record to one."""
+        return RunMirror(self.client, run_id, folder, score)
+
+    def publish_study(self, run_id: str, note: str, files: list[Path]) -> None:
+        """Show the study's note and current files on its parent run and its experiment."""
+        self.client.set_tag(run_id, "mlflow.note.content", note)
+        self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
+        for file in files:
+            if file.exists():
+                self.client.log_artifact(run_id, str(file))
+
+    def delete_run(self, run_id: str) -> None:
+        """Hide a run whose numbers will be made again."""
+        self.client.delete_run(run_id)
+
+    def set_status(self, run_id: str, state: str) -> None:
+        """Set a run's status from Optuna's state."""
+        _set_status(self.client, run_id, STATUS[state])
+
+    def _find(self, filter_string: str) -> str | None:
+        runs = self.client.search_runs([self.experiment_id], filter_string, max_results=1)
+        return runs[0].info.run_id if runs else None
+
+    def _create(self, name: str, tags: Mapping[str, str]) -> str:
+        run = self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name)
+        return str(run.info.run_id)
+
+    def _resume(self, run_id: str) -> None:
+        self.client.update_run(run_id, status="RUNNING")
+
+
+class RunMirror:
+    """Replays one run folder into one MLflow run."""
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        run_id: str,
+        folder: Path,
+        score: Callable[[Record], float] | None,
+    ) -> None:
+        self.client = client
+        self.run_id = run_id
+        self.folder = RunFolder(folder)
+        self.score = score
+        self._sent = 0
+        """Records of the history delivered by this object."""
+
+    def begin(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
+        """Deliver what is known before training."""
+        self.client.log_batch(
+            self.run_id,
+            params=[Param(key, str(value)) for key, value in params.items()],
+            tags=[RunTag(key, str(value)) for key, value in tags.items()],
+        )
+
+    def deliver(self) -> None:
+        """Deliver the history's new records, and the picture of each new evaluation."""
+        records = read_history(self.folder.history)
+        fresh = records[self._sent :]
+        metrics = [metric for record in fresh for metric in self._metrics(record)]
+        for start in range(0, len(metrics), BATCH):
+            self.client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
+        self._sent = len(records)
+        for record in fresh:
+            if record["kind"] == "eval":
+                self._deliver_grid(record["step"], int(record["timestamp"] * 1000))
+
+    def finish(self, record: TrialRecord, score_names: Mapping[str, float]) -> None:
+        """Deliver the outcome: files, `objective` and other closing metrics, tags, status."""
+        self.deliver()
+        self.deliver_files()
+        ended = int((record.ended or 0.0) * 1000)
+        step = max((item["step"] for item in read_history(self.folder.history)), default=0)
+        closing = [Metric(key, value, ended, step) for key, value in score_names.items()]
+        tags = {"optuna.state": record.state, "reason": record.reason or ""}
+        self.client.log_batch(
+            self.run_id, metrics=closing, tags=[RunTag(key, value) for key, value in tags.items()]
+        )
+        _set_status(self.client, self.run_id, STATUS[record.state], ended)
+
+    def deliver_files(self) -> None:
+        """Deliver the run's config and closing pictures, those that exist."""
+        folder = self.folder
+        for file in (
+            folder.config,
+            folder.result,
+            folder.training_images,
+            folder.final_grid,
+            folder.losses,
+            folder.real_vs_generated,
+            folder.animation,
+        ):
+            if file.exists():
+                self.client.log_artifact(self.run_id, str(file))
+
+    def _metrics(self, record: Record) -> list[Metric]:
+        if record["kind"] == "log":
+            values = {f"train/{name}": record[name] for name in LOG_METRICS}
+            values["time/images_per_second"] = record["images_per_second"]
+        else:
+            values = {
+                f"eval/{key}": value
+                for key, value in record.items()
+                if isinstance(value, float) and key not in ("timestamp", "seconds")
+            }
+            values["time/eval_seconds"] = record["seconds"]
+            if self.score:
+                values["eval/score"] = self.score(record)
+        timestamp = int(record["timestamp"] * 1000)
+        return [Metric(key, value, timestamp, record["step"]) for key, value in values.items()]
+
+    def _deliver_grid(self, step: int, timestamp_ms: int) -> None:
+        marker = self.folder.path / DELIVERED
+        done = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else []
+        picture = self.folder.grid_path(step)
+        if [self.run_id, step] in done or not picture.exists():
+            return
+        with Image.open(picture) as image:
+            image.load()
+            self.client.log_image(
+                self.run_id,
+                image,
+                key="samples/fixed_noise",
+                step=step,
+                timestamp=timestamp_ms,
+                synchronous=True,
+            )
+        # Pictures, unlike metrics, would appear twice when delivered twice.
+        write_text_atomic(marker, json.dumps([*done, [self.run_id, step]]))
+
+
+def experiment_ids(store: Store) -> dict[str, str]:
+    """Names and ids of the store's experiments that hold a study."""
+    client = MlflowClient(tracking_uri=store.mlflow_uri)
+    experiments = client.search_experiments(order_by=["name ASC"])
+    return {item.name: item.experiment_id for item in experiments if item.name != "Default"}
+
+
+@contextmanager
+def tolerate_mlflow_errors(warn: Callable[[str], None]) -> Iterator[None]:
+    """Report a failure of MLflow or its database in one sentence instead of raising it."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        warn(f"MLflow was not updated ({reason}); the run's own folder has everything")
+
+
+def log10_metrics(params: Mapping[str, Any]) -> dict[str, float]:
+    """log10 of the learning rates, which the parallel-coordinates view shows on a fair scale."""
+    return {
+        f"log10_{key}": math.log10(value)
+        for key, value in params.items()
+        if key.startswith("lr_") and value > 0
+    }
+
+
+def _set_status(
+    client: MlflowClient, run_id: str, status: str, end_time_ms: int | None = None
+) -> None:
+    if status in ("FINISHED", "FAILED", "KILLED"):
+        client.set_terminated(run_id, status=status, end_time=end_time_ms)
+    else:
+        client.update_run(run_id, status=status)

@@ -1,0 +1,55 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dcgan.config import TrainConfig
+from dcgan.config_io import override
+
+TINY: dict[str, Any] = {
+    "data.source": "toy_cats",
+    "data.toy_count": 40,  # three steps an epoch, the last with 8 photos
+    "data.image_size": 32,
+    "augment.blur_kernel": [3, 5],
+    "model.nz": 6,
+    "model.ngf": 8,
+    "model.ndf": 8,
+    "train.epochs": 2,
+    "train.batch_size": 16,
+    "train.device": "cpu",
+    "train.threads": 1,
+    "train.ema_half_life_images": 60,
+    "train.grid_every_steps": 1000,
+    "eval.extractor": "random",
+    "eval.n_samples": 64,
+    "eval.every_epochs": 0,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fixtures shared by several tests run before the cache of a test is set: give them one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DCGAN_CACHE", str(tmp_path_factory.mktemp("session-cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCGAN_CACHE", str(tmp_path / "dcgan-cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Callable[..., TrainConfig]:
+    """Make the config of a tiny run; arguments are dotted keys with `__` for the dot."""
+
+    def make(**settings: Any) -> TrainConfig:
+        changed = {key.replace("__", "."): value for key, value in settings.items()}
+        return override(TrainConfig(), TINY | changed)
+
+    return make
