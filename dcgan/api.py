@@ -11,7 +11,7 @@ from torch import Tensor
 from dcgan.checkpoint import Checkpoint, load_checkpoint, load_generator
 from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import clear_memory_errors, resolve_device
-from dcgan.errors import UsageError
+from dcgan.errors import EvaluationError, UsageError
 from dcgan.evaluation import EvalResult, Evaluator
 from dcgan.metrics.features import load_extractor
 from dcgan.networks import Generator
@@ -73,8 +73,14 @@ def evaluate(
     if n_samples is not None:
         eval_config = eval_config.model_copy(update={"n_samples": n_samples})
     with clear_memory_errors(), torch.no_grad():
+        photos = bank or load_bank(config.data)
+        if photos.images.shape[-1] != config.data.image_size:
+            raise EvaluationError(
+                f"the photos are {photos.images.shape[-1]} pixels wide but {loaded.path} generates "
+                f"{config.data.image_size}; load them with its own config.data"
+            )
         evaluator = Evaluator(
-            bank or load_bank(config.data),
+            photos,
             load_extractor(config.eval.extractor, where),
             eval_config,
         )

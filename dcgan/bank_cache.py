@@ -23,8 +23,9 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from dcgan.cache import cache_folder, read_checked_json, write_atomic, write_checked_json
+from dcgan.cache import cache_folder, read_checked_json, write_checked_json
 from dcgan.decode import PREPROCESSING, PhotoFacts, Pixels
+from dcgan.files import write_atomic
 from dcgan.photo_files import PhotoFile
 
 

@@ -10,10 +10,10 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
-from uuid import uuid4
+from typing import Any
+
+from dcgan.files import write_atomic
 
 _CHECKED_JSON = re.compile(rb'\{"crc32":(\d{1,10}),"body":\n(.+)\n\}\n')
 
@@ -32,26 +32,6 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "dcgan"
     except RuntimeError:  # a container's user may have no home folder
         return Path(tempfile.gettempdir()) / "dcgan-cache"
-
-
-def write_atomic(path: Path, writer: Callable[[BinaryIO], object]) -> None:
-    """Let `writer` fill a new binary file that then takes `path`'s place in one step.
-
-    Readers and other writers see the old content or the new, never a part; after an error the
-    old file is still there and nothing else is left behind.
-
-    Raises:
-        OSError: the folder cannot be made or the file cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            writer(file)
-        temporary.replace(path)
-    except BaseException:  # a Ctrl-C must not leave the half-written file either
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_checked_json(path: Path, body: Any) -> None:

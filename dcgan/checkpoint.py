@@ -7,7 +7,6 @@ and samples can be drawn from the file alone. The photo order is a function of s
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from dcgan.config import TrainConfig
 from dcgan.config_io import dotted_keys, get_dotted, validate
 from dcgan.ema import with_fresh_batchnorm
 from dcgan.errors import CheckpointError, ConfigError
+from dcgan.files import write_atomic
 from dcgan.networks import Generator
 from dcgan.step import TrainState
 
@@ -85,16 +85,11 @@ def save_checkpoint(
         "noise_rng": state.noise_rng.get_state(),
         "augment_rng": state.augment_rng.get_state(),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write the checkpoint {path}: {error.strerror}") from error
+        write_atomic(path, lambda file: torch.save(content, file), durable=True)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise CheckpointError(f"cannot write the checkpoint {path}: {reason}") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -193,7 +188,7 @@ def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> 
     generator = Generator(config.model.nz, config.model.ngf, config.data.image_size)
     try:
         generator.load_state_dict(checkpoint.tensors["ema" if which == "ema" else "generator"])
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{checkpoint.path} is damaged: {reason}") from None
     generator = generator.to(device).requires_grad_(False)

@@ -50,6 +50,7 @@ def train(
     """Train in full: checkpoints, pictures, scores and history go to --out."""
     from dcgan.console import TrainingDisplay, load_bank_with_progress, say, stop_signals
     from dcgan.describe import describe, print_networks
+    from dcgan.run_folder import RunFolder
     from dcgan.training import check_enough_photos
     from dcgan.training import train as train_run
 
@@ -60,6 +61,7 @@ def train(
     if dry_run:
         say(describe(resolved, bank, folder))
         return
+    RunFolder(folder).create()
     say(print_networks(resolved))
     say(f"{len(bank.images)} photos, results in {folder}")
     with stop_signals() as should_stop, TrainingDisplay() as display:
@@ -182,6 +184,8 @@ def checked_output(path: Path, animated: bool) -> Path:
     suffix = ".gif" if animated else ".png"
     if path.suffix.lower() != suffix:
         raise UsageError(f"{path} must end in {suffix}")
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"cannot write {path}: there is no folder {path.absolute().parent}")
     return path.absolute()

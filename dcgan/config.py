@@ -42,7 +42,9 @@ class DataConfig(Section):
     @field_validator("classes")
     @classmethod
     def _class_names(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value is not None and (not value or any(not name or "/" in name for name in value)):
+        if value is not None and (
+            not value or any(name in ("", ".", "..") or "/" in name for name in value)
+        ):
             raise ValueError("must list at least one folder name, without slashes")
         return value
 

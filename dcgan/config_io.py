@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from dcgan.config import TrainConfig
 from dcgan.errors import ConfigError
+from dcgan.files import write_text_atomic
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
@@ -53,7 +54,8 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
-    except yaml.YAMLError as error:
+    # PyYAML lets out more than its own errors: bad dates and numbers, endless nesting.
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         problem = re.sub(r"\s+", " ", str(error))
         raise ConfigError(f"{source} is not valid YAML: {problem}") from None
 
@@ -289,11 +291,3 @@ def save_config(config: BaseModel, path: Path, header: str = "") -> None:
     if not data.get("provenance", True):
         del data["provenance"]
     write_text_atomic(path, comment + dump_yaml(data))
-
-
-def write_text_atomic(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

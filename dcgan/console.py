@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dcgan.errors import DcganError
+from dcgan.errors import DcganError, TrainingInterrupted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
 
 def run_app(app: Callable[[], Any]) -> None:
     """Run a typer app; an expected error becomes one sentence on stderr and its exit code."""
+    # Read when torch is imported. Threads that wait by spinning make a step many times slower as
+    # soon as any other program wants one of their cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except DcganError as error:
-        print(f"error: {error}", file=sys.stderr)
+        prefix = "" if isinstance(error, TrainingInterrupted) else "error: "
+        print(f"{prefix}{error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -31,6 +36,10 @@ def run_app(app: Callable[[], Any]) -> None:
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # a full disk, a folder that has become unwritable
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        sys.exit(1)
 
 
 def stdout() -> Console:
@@ -84,7 +93,9 @@ def load_bank_with_progress(config: DataConfig, minimum: int = 2) -> PhotoBank:
     from dcgan.data import load_bank
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("reading photos", total=None)
         bank = load_bank(
             config,
@@ -161,8 +172,12 @@ class TrainingDisplay:
 
     def on_eval(self, record: dict[str, Any]) -> bool:
         """Show a score on a line of its own; never ends the run."""
-        self.console.print(f"{self.label}: {describe_scores(record)}", markup=False)
+        self.line(f"{self.label}: {describe_scores(record)}")
         return False
+
+    def line(self, text: str) -> None:
+        """Print above the bars."""
+        self.console.print(text, markup=False, soft_wrap=True)
 
 
 def describe_scores(record: dict[str, Any]) -> str:

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import torch
 
-from dcgan.cache import cache_folder, write_atomic
+from dcgan.cache import cache_folder
 from dcgan.config import DataConfig
 from dcgan.errors import ConfigError, DataError
+from dcgan.files import write_atomic
 from dcgan.photo_files import SUFFIXES, BadFile, Scan, scan_photos
 from dcgan.photo_folder import fingerprint, load_folder
 

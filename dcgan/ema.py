@@ -34,7 +34,8 @@ def update_ema(average: nn.Module, current: nn.Module, weight: Tensor | float) -
     """Move every parameter of `average` towards `current` by `weight`; copy the buffers.
 
     Args:
-        weight: a number, or a 0-d tensor on the parameters' device (0 leaves the average alone).
+        weight: a number, or a 0-d tensor on the parameters' device; 0 leaves the average alone
+            (as long as the current weights are finite).
     """
     for mean, value in zip(average.parameters(), current.parameters(), strict=True):
         mean.lerp_(value, weight)

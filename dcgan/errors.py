@@ -41,7 +41,11 @@ class OutOfMemoryError(DcganError):
 
 
 class TrainingDivergedError(DcganError):
-    """A loss became NaN or infinite. No weight was changed by that step or any later one."""
+    """A loss became NaN or infinite.
+
+    The update it would have driven was not applied, nor any later one. (Where D's loss was finite
+    and only G's was not, D's own update of that step stands.)
+    """
 
     def __init__(self, step: int, epoch: int) -> None:
         self.step = step

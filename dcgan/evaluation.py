@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dcgan.cache import cache_folder
 from dcgan.config import EvalConfig
-from dcgan.data import PhotoBank, cache_folder, to_uint8, write_atomic
+from dcgan.data import PhotoBank, to_uint8
 from dcgan.ema import with_fresh_batchnorm
+from dcgan.files import write_atomic
 from dcgan.metrics.balance import log_loss_ratio
 from dcgan.metrics.features import Extractor, extract
 from dcgan.metrics.frechet import frechet_distance
@@ -176,8 +179,9 @@ def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:
     identity = f"{bank.fingerprint}:{size}:{len(bank.images)}:{extractor.fingerprint}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:32]
     path = cache_folder() / "features" / f"{key}.npy"
-    with suppress(OSError, ValueError, EOFError):  # not there yet, or damaged: computed below
-        cached = np.load(path, allow_pickle=False)
+    # Not there yet, or damaged: computed below.
+    with suppress(OSError, ValueError, EOFError, BadZipFile), path.open("rb") as file:
+        cached = np.load(file, allow_pickle=False)
         fits = cached.shape == (len(bank.images), extractor.dimension)
         if fits and cached.dtype == np.float64 and np.isfinite(cached).all():
             return torch.from_numpy(cached)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from dcgan.files import write_atomic
 from dcgan.step import STEP_FIELDS
 
 
@@ -40,6 +41,4 @@ def save_loss_plot(losses: Tensor, path: Path, steps_per_epoch: int) -> None:
         for axes in (top, bottom):
             axes.legend(loc="upper right", ncols=3, frameon=False)
             axes.grid(alpha=0.2)
-        temporary = path.with_name(f".{path.name}.tmp")
-        figure.savefig(temporary, format="png", dpi=110)
-        temporary.replace(path)
+        write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110))

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dcgan.data import to_uint8
+from dcgan.files import write_atomic
 from dcgan.networks import Generator, sample_noise
 from dcgan.seeds import make_rng
 
@@ -104,24 +105,13 @@ def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    picture.save(temporary, format="PNG")
-    temporary.replace(path)
+    write_atomic(path, lambda file: picture.save(file, format="PNG"))
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, frame_ms: int = 120) -> None:
     """Write an endless GIF atomically; the last frame stays for a second."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
     durations = [frame_ms] * (len(frames) - 1) + [1000]
     palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
-    palette[0].save(
-        temporary,
-        format="GIF",
-        save_all=True,
-        append_images=palette[1:],
-        duration=durations,
-        loop=0,
-    )
-    temporary.replace(path)
+    first, rest = palette[0], palette[1:]
+    options = {"save_all": True, "append_images": rest, "duration": durations, "loop": 0}
+    write_atomic(path, lambda file: first.save(file, format="GIF", **options))

@@ -19,11 +19,12 @@ from dcgan.checkpoint import (
     save_checkpoint,
 )
 from dcgan.config import TrainConfig
-from dcgan.config_io import save_config, write_text_atomic
+from dcgan.config_io import save_config
 from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import clear_memory_errors, describe_environment, numerics, resolve_device
 from dcgan.errors import DataError, TrainingDivergedError, TrainingInterrupted, UsageError
 from dcgan.evaluation import EvalResult, Evaluator
+from dcgan.files import write_text_atomic
 from dcgan.history import History, Record, read_history
 from dcgan.metrics.features import load_extractor
 from dcgan.recorder import Recorder
@@ -224,7 +225,8 @@ class _Run:
     def finish(self) -> TrainResult:
         """Draw the final pictures and write `result.json`."""
         self.draw_pictures()
-        final = read_history(self.folder.history, "eval")[-1]
+        scored = read_history(self.folder.history, "eval")
+        final = scored[-1] if scored else self._evaluate()  # the history may have been deleted
         seconds = self.recorder.seconds
         result = TrainResult(
             folder=self.folder.path,

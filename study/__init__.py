@@ -1,0 +1,30 @@
+"""Search a DCGAN's hyperparameters: Optuna decides, MLflow remembers.
+
+from study import StudyConfig, load_study, load_study_config, run_study
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from study.config import StudyConfig as StudyConfig
+    from study.config import load_study_config as load_study_config
+    from study.runner import run_study as run_study
+    from study.storage import load_study as load_study
+    from study.store import Store as Store
+
+_HOMES = {
+    "Store": "study.store",
+    "StudyConfig": "study.config",
+    "load_study": "study.storage",
+    "load_study_config": "study.config",
+    "run_study": "study.runner",
+}
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names when first used: `import study` alone must not load optuna."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'study' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dcgan.config_io import get_dotted
-from dcgan.console import TrainingDisplay, describe_scores
+from dcgan.console import TrainingDisplay
 from study.config import StudyConfig
 from study.leaderboard import plain
 from study.store import trial_name
@@ -44,11 +44,6 @@ class StudyDisplay(TrainingDisplay):
         origin = f"baseline “{baseline}”: " if baseline else ""
         self.line(f"{self.label}: {origin}{params}")
 
-    def on_eval(self, record: dict[str, Any]) -> bool:
-        """Show a score on a line of its own."""
-        self.line(f"{self.label}: {describe_scores(record)}")
-        return False
-
     def on_warning(self, text: str) -> None:
         """Show a warning on a line of its own."""
         self.line(f"note: {text}")
@@ -56,10 +51,6 @@ class StudyDisplay(TrainingDisplay):
     def __enter__(self) -> StudyDisplay:
         super().__enter__()
         return self
-
-    def line(self, text: str) -> None:
-        """Print above the bars."""
-        self.console.print(text, markup=False, soft_wrap=True)
 
 
 def _scalar(value: Any) -> Any:

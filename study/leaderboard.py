@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from PIL import Image, ImageDraw
 
 from dcgan.run_folder import RunFolder
+from dcgan.sampling import save_picture
 from study.store import StudyFolder, trial_name
 
 if TYPE_CHECKING:
@@ -171,9 +172,7 @@ def draw_contact_sheet(rows: list[Row], folder: StudyFolder) -> bool:
         detail = f"{row.state.lower()}{epoch}, {row.origin}"
         draw.text((left + 4, top + 18), detail, (110, 110, 110), font_size=12)
         sheet.paste(grid, (left, top + label))
-    temporary = folder.contact_sheet.with_name(".contact_sheet.tmp")
-    sheet.save(temporary, format="PNG")
-    temporary.replace(folder.contact_sheet)
+    save_picture(sheet, folder.contact_sheet)
     return True
 
 

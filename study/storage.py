@@ -63,6 +63,15 @@ def load_optuna_study(store: Store, name: str, storage: RDBStorage | None = None
         raise UnknownStudyError(f"there is no study '{name}' in {store.root}; {there}") from None
 
 
+def load_study(name: str, store: Store | None = None) -> Study:
+    """The Optuna study of a name in a store (default: `Store.at()`), for notebooks.
+
+    Raises:
+        UnknownStudyError: there is none.
+    """
+    return load_optuna_study(store or Store.at(), name)
+
+
 def finished_count(study: Study) -> int:
     """How many trials count towards the total."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))

@@ -28,7 +28,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 from sqlalchemy.exc import SQLAlchemyError
 
-from dcgan.config_io import write_text_atomic
+from dcgan.files import write_text_atomic
 from dcgan.history import Record, read_history
 from dcgan.run_folder import RunFolder
 from study.errors import StudyError
@@ -211,12 +211,7 @@ class RunMirror:
             values = {f"train/{name}": record[name] for name in LOG_METRICS}
             values["time/images_per_second"] = record["images_per_second"]
         else:
-            values = {
-                f"eval/{key}": value
-                for key, value in record.items()
-                if isinstance(value, float) and key not in ("timestamp", "seconds")
-            }
-            values["time/eval_seconds"] = record["seconds"]
+            values = _eval_metrics(record)
             if self.score:
                 values["eval/score"] = self.score(record)
         timestamp = int(record["timestamp"] * 1000)
@@ -257,6 +252,21 @@ def tolerate_mlflow_errors(warn: Callable[[str], None]) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         reason = str(error).splitlines()[0]
         warn(f"MLflow was not updated ({reason}); the run's own folder has everything")
+
+
+def _eval_metrics(record: Record) -> dict[str, float]:
+    """The few numbers of an evaluation worth a chart each; the history has them all."""
+    frechet, kernel = record["frechet_metric"], record["kernel_metric"]
+    other = "raw" if record["score_model"] == "ema" else "ema"
+    values = {
+        f"eval/{frechet}": record[frechet],
+        f"eval/{frechet}_{other}": record[f"{frechet}_{other}"],
+        f"eval/{kernel}": record[kernel],
+        "time/eval_seconds": record["seconds"],
+    }
+    if record["imbalance"] is not None:
+        values["eval/imbalance"] = record["imbalance"]
+    return values
 
 
 def log10_metrics(params: Mapping[str, Any]) -> dict[str, float]:

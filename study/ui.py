@@ -62,6 +62,7 @@ def server_command(store: Store, port: int) -> tuple[list[str], dict[str, str]]:
     environment = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore",  # deprecations among its own dependencies
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its helpers would take 2 GB
     }
     return command, environment

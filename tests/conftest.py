@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ import pytest
 
 from dcgan.config import TrainConfig
 from dcgan.config_io import override
+
+# Networks this small are several times slower on two busy cores than on one thread. Read by torch
+# when it is first imported, here and in the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY: dict[str, Any] = {
     "data.source": "toy_cats",

@@ -1,0 +1,42 @@
+"""Writing files so that a reader, a crash or a full disk never leaves half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+
+def write_atomic(
+    path: Path, writer: Callable[[BinaryIO], object], *, durable: bool = False
+) -> None:
+    """Let `writer` fill a new binary file that then takes `path`'s place in one step.
+
+    Readers and other writers see the old content or the new, never a part; after an error the
+    old file is still there and nothing else is left behind.
+
+    Args:
+        durable: wait until the content is on the disk, so that a power cut cannot lose it.
+
+    Raises:
+        OSError: the folder cannot be made or the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            writer(file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:  # a Ctrl-C must not leave the half-written file either
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, atomically."""
+    write_atomic(path, lambda file: file.write(text.encode("utf-8")))

@@ -1,0 +1,391 @@
+"""The `dcgan` command as a person uses it: results, exit codes, and errors in one sentence."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcgan.checkpoint import load_checkpoint
+from dcgan.cli import app
+from dcgan.config_io import load_train_config, save_config
+from dcgan.console import run_app, stop_signals
+from dcgan.history import read_history
+
+
+@dataclass
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+Shell = Callable[..., Answer]
+
+
+@pytest.fixture
+def dcgan(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Shell:
+    """Run the command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Answer:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run_app(lambda: app([str(argument) for argument in arguments]))
+        captured = capsys.readouterr()
+        code = ended.value.code
+        assert code is None or isinstance(code, int)
+        assert "Traceback" not in captured.err + captured.out
+        return Answer(code or 0, captured.out, captured.err)
+
+    return run
+
+
+def refused(answer: Answer, code: int) -> str:
+    """The one sentence of a refusal."""
+    assert answer.code == code, answer.err
+    lines = [line for line in answer.err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert answer.err.splitlines()[-1] == lines[0]
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def config_file(tiny_config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "tiny.yaml"
+    save_config(tiny_config(), path)
+    return path
+
+
+def make_photo(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    Image.fromarray(values).save(path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """20 good photos and two bad files."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(20):
+        make_photo(folder / f"{seed:02d}.png", seed)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
+    Image.new("RGB", (1, 1)).save(folder / "tiny.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_folder(config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, trained by the command."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    with pytest.raises(SystemExit) as ended:
+        run_app(lambda: app(["train", str(config_file), "--out", str(folder)]))
+    assert ended.value.code in (0, None)
+    return folder
+
+
+def test_training(dcgan: Shell, config_file: Path, tmp_path: Path) -> None:
+    answer = dcgan("train", config_file, "--out", "here", "--set", "train.epochs=1")
+    assert answer.code == 0
+    assert "Generator(" in answer.out.split("photos, results in")[0]  # the networks come first
+    assert "40 photos" in answer.out
+    assert str(tmp_path / "here" / "checkpoint.pt") in answer.out
+    assert "Loss_D" in answer.err
+    assert "D(G(z))" in answer.err
+    assert "fd_random" in answer.err
+    assert load_train_config(tmp_path / "here" / "config.yaml").train.epochs == 1
+    assert (tmp_path / "here" / "result.json").exists()
+
+
+def test_a_dry_run_trains_nothing(dcgan: Shell, config_file: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    answer = dcgan("train", config_file, "--out", "x", "--dry-run", "--set", "optim.lr_d=5e-5")
+    assert answer.code == 0
+    assert "lr_d: 5.0e-05" in answer.out
+    for part in ("Generator(", "Discriminator(", "parameters", "6 steps in all", "MB"):
+        assert part in answer.out
+    assert "40 photos, 3 steps an epoch" in answer.out
+    assert "training: about" in answer.out
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "nowhere.yaml"], "there is no config file nowhere.yaml"),
+        (["train", "nonsense"], "there is no config named 'nonsense'"),
+        (["train", "CONFIG", "--set", "train.epoch=3"], "did you mean 'train.epochs'"),
+        (["train", "CONFIG", "--set", "train.epochs=0"], "train.epochs"),
+        (["train", "CONFIG", "--set", "train.epochs"], "must be key=value"),
+        (["train", "reference"], "--data DIR"),
+        (["generate", "CHECKPOINT", "--model", "best"], "ema or raw"),
+        (["generate", "CHECKPOINT", "-o", "grid.jpg"], "must end in .png"),
+        (["generate", "CHECKPOINT", "--walk", "-o", "walk.png"], "must end in .gif"),
+        (["generate", "CHECKPOINT", "-o", "no/such/grid.png"], "there is no folder"),
+        (["inspect"], "--data DIR"),
+    ],
+)
+def test_usage_errors(
+    dcgan: Shell, config_file: Path, run_folder: Path, arguments: list[str], said: str
+) -> None:
+    named = {"CONFIG": str(config_file), "CHECKPOINT": str(run_folder / "checkpoint.pt")}
+    answer = dcgan(*[named.get(argument, argument) for argument in arguments])
+    assert said in refused(answer, 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["trian", "reference"],
+        ["train", "reference", "--epochs", "3"],
+        ["generate", "x.pt", "-n", "0"],
+        ["generate", "x.pt", "-n", "many"],
+        ["evaluate", "x.pt", "--samples", "1"],
+    ],
+)
+def test_wrong_words(dcgan: Shell, arguments: list[str]) -> None:
+    answer = dcgan(*arguments)
+    assert answer.code == 2
+    assert answer.err
+
+
+def test_photos_that_cannot_be_used(dcgan: Shell, config_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "notes.txt").write_text("no photo")
+    (tmp_path / "fakes").mkdir()
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / "fakes" / name).write_text("no photo either")
+    table = {
+        "missing": "missing",
+        "empty": "holds no images",
+        "texts": "holds no images (1 other file, such as notes.txt)",
+        "fakes": "a.jpg",
+    }
+    for folder, said in table.items():
+        answer = dcgan("train", config_file, "--data", folder, "--out", "run")
+        assert said in refused(answer, 1)
+        assert not (tmp_path / "run").exists()
+
+
+def test_fewer_photos_than_a_batch(dcgan: Shell, config_file: Path, photos: Path) -> None:
+    arguments = ["--data", photos, "--out", "run", "--set", "train.batch_size=21"]
+    answer = dcgan("train", config_file, *arguments)
+    assert "20 photos are fewer than one batch of 21" in refused(answer, 1)
+    assert "broken.jpg" in answer.err
+    assert not Path("run").exists()
+
+
+def test_training_on_photos_skips_bad_files(
+    dcgan: Shell, config_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    arguments = ["--data", photos, "--out", "run", "--set", "train.epochs=1"]
+    answer = dcgan("train", config_file, *arguments)
+    assert answer.code == 0
+    assert "skipped 2 unusable files" in answer.err
+    assert "20 photos" in answer.out
+    assert load_train_config(tmp_path / "run" / "config.yaml").data.root == photos
+
+
+def test_results_that_cannot_be_written(dcgan: Shell, config_file: Path) -> None:
+    Path("file").write_text("in the way")
+    for out in ("file", "file/run"):
+        answer = dcgan("train", config_file, "--out", out)
+        assert "cannot write results to" in refused(answer, 2)
+    assert Path("file").read_text() == "in the way"
+
+
+def test_a_used_folder(dcgan: Shell, config_file: Path, run_folder: Path) -> None:
+    history = (run_folder / "history.jsonl").read_bytes()
+    answer = dcgan("train", config_file, "--out", run_folder)
+    assert "--resume" in refused(answer, 2)
+    other = ["--resume", "--set", "optim.lr_g=1e-3"]
+    answer = dcgan("train", config_file, "--out", run_folder, *other)
+    assert "optim.lr_g was 0.0003, now 0.001" in refused(answer, 1)
+    assert (run_folder / "history.jsonl").read_bytes() == history
+
+
+def test_checkpoints_that_cannot_be_used(dcgan: Shell, run_folder: Path, tmp_path: Path) -> None:
+    content = (run_folder / "checkpoint.pt").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.pt").write_text("hello")
+    torch.save({"state_dict": {"w": torch.zeros(2)}}, tmp_path / "foreign.pt")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "pickled.pt")
+    other = torch.load(run_folder / "checkpoint.pt", weights_only=True)
+    other["config"]["model"]["ngf"] = 16
+    torch.save(other, tmp_path / "shapes.pt")
+    (tmp_path / "folder.pt").mkdir()
+    for command in ("generate", "evaluate"):
+        for name in ("cut", "text", "foreign", "pickled", "shapes", "folder", "missing"):
+            answer = dcgan(command, tmp_path / f"{name}.pt")
+            assert f"{name}.pt" in refused(answer, 1)
+    assert not (tmp_path / "grid.png").exists()
+
+
+def test_generate_a_grid(dcgan: Shell, run_folder: Path, tmp_path: Path) -> None:
+    checkpoint = run_folder / "checkpoint.pt"
+    answer = dcgan("generate", checkpoint, "-n", 6, "-o", "six.png", "--seed", 0)
+    assert answer.code == 0
+    assert answer.out.strip() == str(tmp_path / "six.png")
+    with Image.open("six.png") as picture:
+        assert picture.size == ((3 * 34 + 2) * 4, (2 * 34 + 2) * 4)
+    dcgan("generate", checkpoint, "-n", 6, "-o", "again.png", "--seed", 0)
+    dcgan("generate", checkpoint, "-n", 6, "-o", "raw.png", "--seed", 0, "--model", "raw")
+    dcgan("generate", checkpoint, "-n", 6, "-o", "other.png", "--seed", 1)
+    six = Path("six.png").read_bytes()
+    assert Path("again.png").read_bytes() == six
+    assert Path("other.png").read_bytes() != six
+    assert Path("raw.png").read_bytes() != six
+    dcgan("generate", checkpoint)  # 64 of the fixed noise: the run's own last grid
+    assert Path("grid.png").read_bytes() == (run_folder / "samples_final.png").read_bytes()
+
+
+def test_generate_a_walk(dcgan: Shell, run_folder: Path) -> None:
+    assert dcgan("generate", run_folder / "checkpoint.pt", "--walk").code == 0
+    with Image.open("walk.gif") as animation:
+        assert animation.n_frames == 72  # type: ignore[attr-defined]
+
+
+def test_generate_onto_a_folder(dcgan: Shell, run_folder: Path) -> None:
+    Path("taken.png").mkdir()
+    assert "taken.png" in refused(
+        dcgan("generate", run_folder / "checkpoint.pt", "-o", "taken.png"), 2
+    )
+
+
+def test_evaluate(dcgan: Shell, run_folder: Path, photos: Path) -> None:
+    checkpoint = run_folder / "checkpoint.pt"
+    answer = dcgan("evaluate", checkpoint, "--json")
+    assert answer.code == 0
+    scores = json.loads(answer.out)
+    assert scores["checkpoint"] == str(checkpoint)
+    assert (scores["extractor"], scores["frechet_name"]) == ("random", "fd_random")
+    for model in ("ema", "raw"):
+        assert all(math.isfinite(value) for value in scores[model].values())
+        assert scores[model]["frechet"] > 0
+    assert math.isfinite(scores["log_loss_ratio"])
+    assert (scores["n_samples"], scores["n_real"], scores["step"]) == (64, 40, 6)
+    # The run's own last score, computed again from its checkpoint.
+    final = read_history(run_folder / "history.jsonl", "eval")[-1]
+    for model in ("ema", "raw"):
+        assert scores[model]["frechet"] == pytest.approx(final[f"fd_random_{model}"], rel=1e-6)
+    assert scores["log_loss_ratio"] == pytest.approx(final["log_loss_ratio"])
+
+    other = dcgan("evaluate", checkpoint, "--data", photos, "--samples", 32, "--json")
+    other_scores = json.loads(other.out)
+    assert (other_scores["n_samples"], other_scores["n_real"]) == (32, 20)
+    assert other_scores["ema"] != scores["ema"]
+
+    table = dcgan("evaluate", checkpoint)
+    assert table.code == 0
+    for part in ("fd_random", "kd_random", "64 generated, 40 photos", "imbalance"):
+        assert part in table.out
+    assert f"{scores['ema']['frechet']:.3f}" in table.out
+
+
+def test_evaluate_on_a_missing_folder(dcgan: Shell, run_folder: Path) -> None:
+    answer = dcgan("evaluate", run_folder / "checkpoint.pt", "--data", "missing")
+    assert "missing" in refused(answer, 1)
+
+
+def test_inspect(dcgan: Shell, photos: Path) -> None:
+    answer = dcgan("inspect", photos, "--set", "data.image_size=32", "-o", "sheet.png")
+    assert answer.code == 0
+    assert "20 usable photos" in answer.out
+    assert "2 unusable files:" in answer.out
+    for name in ("broken.jpg: ", "tiny.png: "):
+        assert name in answer.out
+    assert "48–48 wide, 40–40 high" in answer.out
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size == ((5 * 34 + 2) * 4, (4 * 34 + 2) * 4)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], []])
+def test_help_is_light(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        f"sys.argv = ['dcgan', *{arguments!r}]\n"
+        "from dcgan.cli import main\n"
+        "try:\n    main()\n"
+        "finally:\n"
+        "    heavy = {'torch', 'mlflow', 'optuna', 'numpy', 'PIL', 'matplotlib', 'scipy'}\n"
+        "    print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == (0 if arguments else 2)
+    output = done.stdout + done.stderr
+    assert "HEAVY []" in output
+    assert "train" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stop_signals(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first is a request, the second an order; afterwards all is as before."""
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    with stop_signals() as should_stop:
+        assert should_stop() is False
+        os.kill(os.getpid(), number)
+        assert should_stop() is True
+        assert "saving a checkpoint first" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_stopped_process_saves_and_continues(tiny_config, dcgan: Shell, tmp_path: Path) -> None:
+    """Ctrl-C on a real process, then `--resume`."""
+    config = tiny_config(
+        train__epochs=2000,
+        train__checkpoint_every_epochs=2000,
+        train__log_every_steps=3,
+        eval__n_samples=16,
+    )
+    save_config(config, tmp_path / "long.yaml")
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "dcgan.cli", "train", "long.yaml", "--out", str(folder)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    try:
+        give_up = time.monotonic() + 120
+        while not (folder / "history.jsonl").exists() and time.monotonic() < give_up:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "saving a checkpoint first" in errors
+    assert "--resume" in errors.splitlines()[-1]
+    reached = load_checkpoint(folder / "checkpoint.pt").step
+    assert 3 <= reached < 6000
+    assert not (folder / "result.json").exists()
+    # The original length would take too long: a few epochs more are enough.
+    epochs = -(-reached // 3) + 2
+    answer = dcgan(
+        "train", "long.yaml", "--out", folder, "--resume", "--set", f"train.epochs={epochs}"
+    )
+    assert answer.code == 0
+    assert load_checkpoint(folder / "checkpoint.pt").step == 3 * epochs
+    steps = [record["step"] for record in read_history(folder / "history.jsonl", "log")]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 3 * epochs
+    assert reached in steps

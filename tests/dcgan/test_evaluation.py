@@ -1,0 +1,274 @@
+"""Scores equal what anyone would compute by hand, and evaluating leaves no trace."""
+
+from __future__ import annotations
+
+import gc
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import dcgan.evaluation as evaluation
+from dcgan.cache import cache_folder
+from dcgan.config import EvalConfig
+from dcgan.data import PhotoBank, load_bank
+from dcgan.ema import with_fresh_batchnorm
+from dcgan.evaluation import Evaluator, balance_of, generate_images, real_features
+from dcgan.metrics.features import Extractor, extract, load_extractor
+from dcgan.metrics.frechet import frechet_distance
+from dcgan.metrics.kernel import kernel_distance
+from dcgan.step import STEP_FIELDS, TrainState, training_step
+
+CPU = torch.device("cpu")
+N = 64
+
+
+@pytest.fixture(scope="module")
+def bank(tiny_config) -> PhotoBank:
+    return load_bank(tiny_config().data)
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Extractor:
+    return load_extractor("random", CPU)
+
+
+@pytest.fixture(scope="module")
+def state(tiny_config, bank: PhotoBank) -> TrainState:
+    state = TrainState.fresh(tiny_config(), CPU)
+    for _ in range(4):
+        training_step(state, bank.images[:16], tiny_config())
+    return state
+
+
+def some_losses(steps: int, loss_d: float, loss_g: float) -> Tensor:
+    losses = torch.full((steps, len(STEP_FIELDS)), 0.5)
+    losses[:, STEP_FIELDS.index("loss_d")] = loss_d
+    losses[:, STEP_FIELDS.index("loss_g")] = loss_g
+    return losses
+
+
+def snapshot(state: TrainState) -> dict[str, Tensor]:
+    kept = {f"g.{key}": value.clone() for key, value in state.generator.state_dict().items()}
+    kept |= {f"e.{key}": value.clone() for key, value in state.ema.state_dict().items()}
+    streams = {"noise": state.noise_rng, "augment": state.augment_rng}
+    kept |= {name: stream.get_state().clone() for name, stream in streams.items()}
+    return kept | {"global": torch.random.get_rng_state()}
+
+
+@pytest.mark.parametrize("model", ["ema", "raw"])
+def test_scores_by_hand(
+    state: TrainState, bank: PhotoBank, extractor: Extractor, model: str
+) -> None:
+    config = EvalConfig(n_samples=N, batch_size=48, score_model=model)
+    result = Evaluator(bank, extractor, config).evaluate(
+        state.ema, state.generator, some_losses(8, 1.0, 1.0), step=8, epoch=3
+    )
+    state.generator.eval()
+    networks = {"ema": with_fresh_batchnorm(state.ema), "raw": state.generator}
+    real = extract(extractor, bank.images)
+    for name, network in networks.items():
+        images = torch.cat(list(generate_images(network, N, N)))
+        assert images.shape == (N, 3, 32, 32)
+        assert images.dtype == torch.uint8
+        fake = extract(extractor, images)
+        score = getattr(result, name)
+        assert score.frechet == pytest.approx(frechet_distance(real, fake), rel=1e-6)
+        kernel = kernel_distance(real, fake)
+        assert score.kernel == pytest.approx(kernel.value, rel=1e-5)
+        assert score.kernel_standard_error == pytest.approx(kernel.standard_error, rel=1e-5)
+    state.generator.train()
+    assert result.scored == getattr(result, model)
+    assert result.ema != result.raw
+    assert (result.step, result.epoch, result.n_samples, result.n_real) == (8, 3, N, 40)
+    assert result.log_loss_ratio == pytest.approx(math.log(2))
+    assert result.imbalance == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluating_leaves_no_trace(
+    state: TrainState, bank: PhotoBank, extractor: Extractor, training: bool
+) -> None:
+    state.generator.train(training)
+    before = snapshot(state)
+    evaluator = Evaluator(bank, extractor, EvalConfig(n_samples=N))
+    args = (state.ema, state.generator, some_losses(8, 1.0, 1.0))
+    first = evaluator.evaluate(*args, step=8, epoch=3)
+    assert state.generator.training is training
+    after = snapshot(state)
+    assert [key for key in before if not torch.equal(before[key], after[key])] == []
+    second = evaluator.evaluate(*args, step=8, epoch=3)
+    assert (first.ema, first.raw) == (second.ema, second.raw)
+    state.generator.train()
+
+
+def test_mode_is_restored_after_an_error(
+    state: TrainState,
+    bank: PhotoBank,
+    extractor: Extractor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluator = Evaluator(bank, extractor, EvalConfig(n_samples=N))
+    monkeypatch.setattr(evaluation, "frechet_distance", lambda *_: 1 / 0)
+    state.generator.train()
+    with pytest.raises(ZeroDivisionError):
+        evaluator.evaluate(state.ema, state.generator, some_losses(8, 1, 1), step=8, epoch=3)
+    assert state.generator.training
+
+
+def test_batch_size_changes_no_image(state: TrainState) -> None:
+    network = with_fresh_batchnorm(state.ema)
+    whole = torch.cat(list(generate_images(network, 50, 50)))
+    for size in (1, 7, 64):
+        parts = list(generate_images(network, 50, size))
+        assert all(len(part) <= size for part in parts)
+        difference = (torch.cat(parts).int() - whole.int()).abs()
+        assert difference.max() <= 1  # a rounding at most
+        assert (difference == 0).double().mean() > 0.999
+
+
+def test_noise_is_fixed_or_of_a_seed(state: TrainState) -> None:
+    network = with_fresh_batchnorm(state.ema)
+
+    def images(seed: int | None) -> Tensor:
+        return torch.cat(list(generate_images(network, 8, 8, seed)))
+
+    assert torch.equal(images(None), images(None))
+    assert torch.equal(images(0), images(0))
+    assert not torch.equal(images(0), images(1))
+    assert not torch.equal(images(0), images(None))
+
+
+def test_record_names_carry_the_extractor(
+    state: TrainState, bank: PhotoBank, extractor: Extractor
+) -> None:
+    config = EvalConfig(n_samples=N, score_model="raw")
+    result = Evaluator(bank, extractor, config).evaluate(
+        state.ema, state.generator, torch.empty(0, 5), step=0, epoch=0
+    )
+    record = result.as_record()
+    assert record["fd_random"] == record["fd_random_raw"] == result.raw.frechet
+    assert record["fd_random_ema"] == result.ema.frechet
+    assert record["kd_random"] == record["kd_random_raw"] == result.raw.kernel
+    assert record["kd_random_standard_error"] == result.raw.kernel_standard_error
+    assert record["score_model"] == "raw"
+    assert (record["imbalance"], record["log_loss_ratio"]) == (None, None)
+    assert not {"fid", "kid", "fd", "kd"} & set(record)
+    assert result.to_dict()["ema"]["frechet"] == result.ema.frechet
+
+
+@pytest.mark.parametrize(
+    ("loss_d", "loss_g", "ratio"),
+    [
+        (2 * math.log(2), math.log(2), 0.0),  # the equilibrium: the published loss_D is a sum
+        (1.0, 1.0, math.log(2)),
+        (1.0, 0.25, -math.log(2)),
+        (0.2, 0.1 * math.e, 1.0),
+    ],
+)
+def test_balance(loss_d: float, loss_g: float, ratio: float) -> None:
+    assert balance_of(some_losses(10, loss_d, loss_g)) == pytest.approx(ratio, abs=1e-6)
+
+
+def test_balance_looks_at_the_second_half() -> None:
+    assert balance_of(torch.empty(0, 5)) is None
+    losses = torch.cat([some_losses(100, 1.0, 9.0), some_losses(100, 1.0, 1.0)])
+    assert balance_of(losses) == pytest.approx(math.log(2), abs=1e-6)
+
+
+class Counting:
+    """`extract`, counting the images it is given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.images = 0
+        monkeypatch.setattr(evaluation, "extract", self)
+
+    def __call__(self, extractor: Extractor, images: Tensor, **options: Any) -> Any:
+        self.images += len(images)
+        return extract(extractor, images, **options)
+
+
+def the_cache() -> Path:
+    (path,) = (cache_folder() / "features").glob("*.npy")
+    return path
+
+
+def test_real_features_are_computed_once(
+    bank: PhotoBank, extractor: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting(monkeypatch)
+    first = real_features(bank, extractor)
+    assert counting.images == 40
+    second = real_features(bank, extractor)
+    assert counting.images == 40
+    assert np.array_equal(first, second)
+    assert np.array_equal(first, extract(extractor, bank.images))
+    assert [path.suffix for path in the_cache().parent.iterdir()] == [".npy"]
+
+
+def test_other_photos_or_extractors_have_features_of_their_own(
+    tiny_config, bank: PhotoBank, extractor: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting(monkeypatch)
+    real_features(bank, extractor)
+    others = [{"data__toy_seed": 1}, {"data__toy_count": 41}, {"data__image_size": 64}]
+    for number, settings in enumerate(others, start=1):
+        before = counting.images
+        other = load_bank(tiny_config(**settings).data)
+        real_features(other, extractor)
+        assert counting.images - before == len(other.images)
+        assert len(list((cache_folder() / "features").glob("*.npy"))) == number + 1
+
+    class Renamed:
+        fingerprint = "0" * 64
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(extractor, name)
+
+        def __call__(self, images: Tensor) -> Tensor:
+            return extractor(images)
+
+    before = counting.images
+    real_features(bank, Renamed())
+    assert counting.images - before == 40
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "zip", "shape", "nan", "float32"])
+def test_a_damaged_cache_is_rebuilt(
+    bank: PhotoBank, extractor: Extractor, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    good = np.asarray(real_features(bank, extractor))
+    path = the_cache()
+    content = path.read_bytes()
+    contents = {"empty": b"", "cut": content[:5000], "text": b"features", "zip": b"PK\x03\x04" * 9}
+    if damage in contents:
+        path.write_bytes(contents[damage])
+    else:
+        bad = {"shape": good[1:], "nan": good * np.nan, "float32": good.astype(np.float32)}[damage]
+        np.save(path, bad)
+    counting = Counting(monkeypatch)
+    try:
+        rebuilt = real_features(bank, extractor)
+    except Exception as error:  # not let out: its traceback would keep the damaged file open
+        rebuilt, problem = None, repr(error)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            error.__traceback__ = error.__context__ = None
+            gc.collect()
+    assert rebuilt is not None, problem
+    assert np.array_equal(rebuilt, good)
+    assert counting.images == 40
+    assert path.read_bytes() == content
+
+
+def test_an_unwritable_cache_costs_nothing_but_time(
+    bank: PhotoBank, extractor: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DCGAN_CACHE", str(tmp_path / "file" / "cache"))
+    assert np.array_equal(real_features(bank, extractor), extract(extractor, bank.images))

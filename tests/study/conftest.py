@@ -1,0 +1,267 @@
+"""A tiny study, a finished one that tests only read, and the shell's view of both."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow.entities import Metric, Run
+from mlflow.tracking import MlflowClient
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from dcgan.config_io import set_dotted
+from dcgan.data import PhotoBank, load_bank
+from study.config import StudyConfig
+from study.runner import StudySummary, run_study
+from study.storage import open_storage
+from study.store import Store
+
+THIRD_PARTY_WARNINGS = (
+    # mlflow's SQL store, with SQLAlchemy 2.1
+    "ignore:The ``noload`` loader strategy is deprecated",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings of libraries about libraries, which nothing here can avoid."""
+    for line in THIRD_PARTY_WARNINGS:
+        config.addinivalue_line("filterwarnings", line)
+
+
+StudyMaker = Callable[..., StudyConfig]
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+
+TINY_STUDY: dict[str, Any] = {
+    "study": {"name": "tiny", "trials": 3, "seed": 5},
+    "space": {
+        "model.nz": {"type": "int", "low": 4, "high": 16, "log": True},
+        "model.ngf": {"type": "int", "low": 4, "high": 8, "step": 4},
+        "optim.lr_g": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+        "augment.rotation_degrees": {"type": "categorical", "choices": [0, 10]},
+        "augment.blur_sigma": {"type": "categorical", "choices": [0, [0.1, 1.2]]},
+    },
+    "sampler": {"name": "tpe", "startup_trials": 3},
+    "pruner": {"name": "none"},
+    "baselines": [
+        {
+            "name": "good",
+            "params": {"model.nz": 8, "model.ngf": 8, "optim.lr_g": 2e-3, "augment.blur_sigma": 0},
+        },
+    ],
+    "base": {
+        "data": {"source": "toy_cats", "toy_count": 32, "image_size": 32},
+        "augment": {"blur_kernel": [3, 3]},
+        "model": {"nz": 8, "ngf": 8, "ndf": 4},
+        "train": {
+            "epochs": 2,
+            "batch_size": 16,
+            "device": "cpu",
+            "threads": 1,
+            "ema_half_life_images": 20,
+            "grid_every_steps": 1000,
+            "log_every_steps": 1,
+        },
+        "eval": {"extractor": "random", "n_samples": 64, "every_epochs": 1},
+    },
+    "full_run": {"train.epochs": 4},
+}
+"""Two steps an epoch, two epochs, a score after each: a trial takes a fraction of a second."""
+
+
+def changed(settings: dict[str, Any]) -> dict[str, Any]:
+    """The tiny study as plain data with keys replaced (`study__trials` for `study.trials`)."""
+    data = copy.deepcopy(TINY_STUDY)
+    for key, value in settings.items():
+        set_dotted(data, key.replace("__", "."), value)
+    return data
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> Callable[..., dict[str, Any]]:
+    """The tiny study as plain data with keys replaced."""
+    return lambda **settings: changed(settings)
+
+
+@pytest.fixture(scope="session")
+def tiny_study() -> StudyMaker:
+    """Make a tiny study's config; arguments are dotted keys with `__` for the dot."""
+
+    return lambda **settings: StudyConfig.model_validate(changed(settings))
+
+
+@pytest.fixture(scope="session")
+def bank(tiny_study: StudyMaker) -> PhotoBank:
+    """The tiny study's photos."""
+    return load_bank(tiny_study().base.data)
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
+    """Make an empty results folder. Its databases are copies: making their tables takes seconds."""
+    blank = Store.at(tmp_path_factory.mktemp("blank") / "store")
+    blank.create()
+    open_storage(blank, create=True).engine.dispose()
+    MlflowClient(tracking_uri=blank.mlflow_uri).search_experiments()
+
+    def make() -> Store:
+        store = Store.at(tmp_path_factory.mktemp("study") / "store")
+        shutil.copytree(blank.root, store.root)
+        return store
+
+    return make
+
+
+@pytest.fixture
+def store(new_store: Callable[[], Store]) -> Store:
+    """An empty results folder."""
+    return new_store()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that ran to its total."""
+
+    config: StudyConfig
+    store: Store
+    summary: StudySummary
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.summary.study.get_trials()
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_study: StudyMaker, bank: PhotoBank, new_store: Callable[[], Store]) -> Finished:
+    """Six trials under a pruner that stops whatever is not the best so far. Only to be read."""
+    config = tiny_study(
+        study__trials=6,
+        pruner={"name": "percentile", "percentile": 0.0, "startup_trials": 1},
+        baselines=[
+            *TINY_STUDY["baselines"],
+            {
+                "name": "slow",
+                "params": {"model.nz": 4, "model.ngf": 4, "optim.lr_g": 1e-4},
+            },
+        ],
+    )
+    store = new_store()
+    return Finished(config, store, run_study(config, store, bank=bank))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    tiny_study: StudyMaker, bank: PhotoBank, new_store: Callable[[], Store]
+) -> Finished:
+    """Three trials (a baseline first) that nothing disturbed. Only to be read."""
+    config, store = tiny_study(), new_store()
+    return Finished(config, store, run_study(config, store, bank=bank))
+
+
+class Mirror:
+    """What MLflow shows of one study."""
+
+    def __init__(self, store: Store, name: str = "tiny") -> None:
+        self.client = MlflowClient(tracking_uri=store.mlflow_uri)
+        experiment = self.client.get_experiment_by_name(name)
+        assert experiment is not None
+        self.experiment = experiment
+
+    def runs(self, kind: str) -> list[Run]:
+        """Runs of a kind, by trial number."""
+        found = self.client.search_runs([self.experiment.experiment_id], f"tags.kind = '{kind}'")
+        return sorted(found, key=lambda run: int(run.data.tags.get("optuna.trial_number", -1)))
+
+    def all_runs(self) -> list[Run]:
+        return list(self.client.search_runs([self.experiment.experiment_id]))
+
+    def history(self, run: Run, key: str) -> list[Metric]:
+        return list(self.client.get_metric_history(run.info.run_id, key))
+
+    def points(self, run: Run) -> list[tuple[str, int]]:
+        """(key, step) of every point of every metric, as often as it is stored."""
+        keys = sorted(run.data.metrics)
+        return [(key, point.step) for key in keys for point in self.history(run, key)]
+
+    def artifacts(self, run: Run, folder: str | None = None) -> set[str]:
+        return {item.path for item in self.client.list_artifacts(run.info.run_id, folder)}
+
+
+@pytest.fixture(scope="session")
+def mirror_of() -> Callable[..., Mirror]:
+    """Read a study's MLflow experiment."""
+    return Mirror
+
+
+@pytest.fixture(scope="session")
+def essence() -> Callable[[Study], list[tuple[Any, ...]]]:
+    """What of trials must be the same, bit for bit, however a study was launched."""
+    return lambda study: [
+        (trial.number, trial.state.name, trial.params, trial.values, trial.intermediate_values)
+        for trial in study.get_trials()
+    ]
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write the tiny study with dotted changes as a YAML file named after it."""
+
+    def write(**settings: Any) -> Path:
+        path = tmp_path / "tiny.yaml"
+        text = yaml.safe_dump(changed(settings), sort_keys=False)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+STUDY = shutil.which("study", path=str(Path(sys.executable).parent)) or "study"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    """Run the `study` command as a user does, in a working folder of its own."""
+
+    def run(*arguments: object, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [STUDY, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    return run
+
+
+@pytest.fixture
+def study_process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start the `study` command and leave it running (its output goes to files)."""
+
+    def start(*arguments: object) -> subprocess.Popen[str]:
+        out = (tmp_path / "stdout.txt").open("w")
+        err = (tmp_path / "stderr.txt").open("w")
+        with out, err:
+            return subprocess.Popen(
+                [STUDY, *map(str, arguments)],
+                cwd=tmp_path,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                stdout=out,
+                stderr=err,
+                text=True,
+            )
+
+    return start

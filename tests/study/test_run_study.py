@@ -1,0 +1,458 @@
+"""A real study from start to end: what Optuna decides, what MLflow shows, and every interruption.
+
+Studies are tiny but nothing in them is replaced: real training, SQLite, MLflow and processes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from dcgan.config_io import load_train_config
+from dcgan.data import PhotoBank
+from dcgan.history import read_history
+from dcgan.run_folder import RunFolder
+from study.config import StudyConfig
+from study.errors import StudyBusyError, StudyMismatchError
+from study.objective import Hooks
+from study.runner import run_study
+from study.space import trial_config
+from study.storage import load_optuna_study, sole_runner
+from study.store import Store, trial_name
+from study.tracking import STATUS, RunMirror
+
+Maker = Callable[..., StudyConfig]
+Essence = Callable[[Study], list[tuple[Any, ...]]]
+
+
+def snapshot(study: Study, mirror: Any, store: Store) -> dict[str, Any]:
+    """Everything that a launch with nothing to do must leave as it was."""
+    folder = store.study("tiny")
+    files = (folder.config, folder.best, folder.leaderboard, folder.contact_sheet)
+    return {
+        "trials": study.get_trials(),
+        "attributes": study.user_attrs,
+        "runs": {
+            run.info.run_id: (run.info.status, run.data.params, run.data.tags, mirror.points(run))
+            for run in mirror.all_runs()
+        },
+        "artifacts": {
+            run.info.run_id: (mirror.artifacts(run), mirror.artifacts(run, "images"))
+            for run in mirror.all_runs()
+        },
+        "files": [file.read_bytes() for file in files],
+    }
+
+
+# A finished study
+
+
+def test_the_total_is_exact_and_every_trial_ended(finished: Any) -> None:
+    states = {trial.state for trial in finished.trials}
+    assert len(finished.trials) == finished.config.study.trials == finished.summary.finished
+    assert states == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert not finished.summary.interrupted
+
+
+def test_baselines_come_first_and_are_never_pruned(finished: Any) -> None:
+    names = [trial.user_attrs.get("baseline") for trial in finished.trials]
+    assert names == ["good", "slow", None, None, None, None]
+    assert [trial.user_attrs.get("origin") for trial in finished.trials[:2]] == ["baseline"] * 2
+    good, slow, *others = finished.trials
+    assert good.state == slow.state == TrialState.COMPLETE
+    # The pruner stops whatever is worse than the best so far, which "slow" was at each epoch.
+    for epoch in (1, 2):
+        assert slow.intermediate_values[epoch] > good.intermediate_values[epoch]
+    assert any(trial.state == TrialState.PRUNED for trial in others)
+
+
+def test_a_pruned_trial_says_why_and_stops_where_it_was_worse(finished: Any) -> None:
+    pruned = [trial for trial in finished.trials if trial.state == TrialState.PRUNED]
+    for trial in pruned:
+        (epoch,) = trial.intermediate_values
+        assert trial.value == trial.intermediate_values[epoch]
+        assert f"at epoch {epoch}" in trial.user_attrs["reason"]
+        assert trial.user_attrs["reason"].startswith("hopeless")
+        earlier = [other for other in finished.trials[: trial.number] if other.value is not None]
+        complete = [other for other in earlier if other.state == TrialState.COMPLETE]
+        assert trial.value > min(other.intermediate_values[epoch] for other in complete)
+
+
+def test_baselines_have_the_parameters_of_the_file(finished: Any) -> None:
+    for trial, baseline in zip(finished.trials, finished.config.baselines, strict=False):
+        assert trial.params == finished.config.baseline_params(baseline)
+
+
+def test_a_trial_was_trained_with_its_parameters_and_seed(finished: Any) -> None:
+    for trial in finished.trials:
+        folder = RunFolder(finished.store.study("tiny").trial(trial.number))
+        trained = load_train_config(folder.config)
+        assert trained == trial_config(finished.config, trial.params, trial.number)
+        assert trial.user_attrs["seed"] == trained.train.seed
+    assert len({trial.user_attrs["seed"] for trial in finished.trials}) == len(finished.trials)
+
+
+def test_a_value_is_the_last_evaluation(finished: Any) -> None:
+    for trial in finished.trials:
+        folder = RunFolder(finished.store.study("tiny").trial(trial.number))
+        evaluations = read_history(folder.history, "eval")
+        assert trial.intermediate_values == {
+            record["epoch"]: record["fd_random"] for record in evaluations
+        }
+        assert trial.value == evaluations[-1]["fd_random"]
+
+
+# Its mirror
+
+
+def test_mlflow_shows_what_optuna_knows(finished: Any, mirror_of: Any) -> None:
+    mirror = mirror_of(finished.store)
+    (parent,) = mirror.runs("study")
+    runs = mirror.runs("trial")
+    assert len(mirror.all_runs()) == len(finished.trials) + 1
+    assert parent.info.run_name == "study tiny"
+    assert parent.info.status == "FINISHED"
+    assert finished.summary.experiment_id == mirror.experiment.experiment_id
+    for trial, run in zip(finished.trials, runs, strict=True):
+        tags = run.data.tags
+        assert run.info.run_name == trial_name(trial.number)
+        assert run.info.run_id == trial.user_attrs["run_id"]
+        assert tags["mlflow.parentRunId"] == parent.info.run_id
+        assert tags["optuna.trial_number"] == str(trial.number)
+        assert tags["optuna.state"] == trial.state.name
+        assert tags["origin"] == trial.user_attrs.get("origin", "sampler")
+        assert tags.get("baseline") == trial.user_attrs.get("baseline")
+        assert tags["reason"] == (trial.user_attrs["reason"] or "")
+        assert run.info.status == STATUS[trial.state.name]
+        assert run.info.end_time is not None
+        assert run.data.params == {key: str(value) for key, value in trial.params.items()}
+        complete = trial.state == TrialState.COMPLETE
+        assert run.data.metrics.get("objective") == (trial.value if complete else None)
+        for key in ("data.fingerprint", "extractor.name", "environment.code_version"):
+            assert tags[key] == parent.data.tags[key] != ""
+    assert {run.info.status for run in runs} == {"FINISHED", "KILLED"}
+
+
+def assert_mirrored_once(store: Store, mirror: Any, trials: list[FrozenTrial]) -> None:
+    """Every record of a trial's folder is in MLflow once, with the folder's timestamp."""
+    for trial, run in zip(trials, mirror.runs("trial"), strict=True):
+        records = read_history(RunFolder(store.study("tiny").trial(trial.number)).history)
+        logs = [item for item in records if item["kind"] == "log"]
+        scored = [item for item in records if item["kind"] == "eval"]
+        assert [item["step"] for item in scored] == [
+            2 * epoch for epoch in trial.intermediate_values
+        ]
+        points = mirror.points(run)
+        assert len(set(points)) == len(points)
+        for key, source, name in (
+            ("train/loss_g", logs, "loss_g"),
+            ("train/loss_d", logs, "loss_d"),
+            ("train/d_real", logs, "d_real"),
+            ("time/images_per_second", logs, "images_per_second"),
+            ("eval/fd_random", scored, "fd_random"),
+            ("eval/kd_random", scored, "kd_random"),
+            ("eval/imbalance", scored, "imbalance"),
+        ):
+            shown = [
+                (point.step, point.timestamp, point.value) for point in mirror.history(run, key)
+            ]
+            assert shown == [
+                (item["step"], int(item["timestamp"] * 1000), item[name]) for item in source
+            ]
+        shown = {point.step // 2: point.value for point in mirror.history(run, "eval/score")}
+        assert shown == trial.intermediate_values
+
+
+def test_every_record_is_shown_once(finished: Any, mirror_of: Any) -> None:
+    assert_mirrored_once(finished.store, mirror_of(finished.store), finished.trials)
+
+
+def test_learning_rates_are_also_shown_as_logarithms(finished: Any, mirror_of: Any) -> None:
+    for trial, run in zip(finished.trials, mirror_of(finished.store).runs("trial"), strict=True):
+        assert run.data.metrics["log10_lr_g"] == math.log10(trial.params["lr_g"])
+
+
+def test_pictures_and_files_are_shown(finished: Any, mirror_of: Any) -> None:
+    mirror = mirror_of(finished.store)
+    for trial, run in zip(finished.trials, mirror.runs("trial"), strict=True):
+        assert {"config.yaml", "losses.png", "samples_final.png"} <= mirror.artifacts(run)
+        pictures = [name for name in mirror.artifacts(run, "images") if name.endswith(".png")]
+        # mlflow names them after key and step, with "~" or "#" for the slash.
+        shown = [re.search(r"samples.fixed_noise.step.(\d+)\D", name) for name in pictures]
+        steps = sorted(int(found[1]) for found in shown if found)
+        assert steps == [2 * epoch for epoch in trial.intermediate_values], pictures
+        assert len(pictures) == len(steps)
+    (parent,) = mirror.runs("study")
+    expected = {"leaderboard.md", "contact_sheet.png", "study.yaml", "best.yaml"}
+    assert mirror.artifacts(parent) == expected
+    assert "| trial-000 | complete |" in parent.data.tags["mlflow.note.content"]
+
+
+def test_artifacts_lie_in_the_store(finished: Any, mirror_of: Any) -> None:
+    run = mirror_of(finished.store).runs("trial")[0]
+    assert run.info.artifact_uri.startswith(finished.store.artifacts.as_uri())
+
+
+# Launching again
+
+
+def test_launching_a_finished_study_changes_nothing(
+    undisturbed: Any, mirror_of: Any, bank: PhotoBank
+) -> None:
+    study, store, mirror = (
+        undisturbed.summary.study,
+        undisturbed.store,
+        mirror_of(undisturbed.store),
+    )
+    before = snapshot(study, mirror, store)
+    begun: list[object] = []
+    hooks = Hooks(on_begin=lambda trial, config: begun.append(trial))
+    again = run_study(undisturbed.config, store, bank=bank, hooks=hooks)
+    assert not begun
+    assert (again.finished, again.total, again.interrupted) == (3, 3, False)
+    assert again.best_config == undisturbed.summary.best_config
+    assert snapshot(again.study, mirror, store) == before
+
+
+def test_a_raised_total_continues_to_the_same_numbers(
+    tiny_study: Maker,
+    undisturbed: Any,
+    mirror_of: Any,
+    bank: PhotoBank,
+    store: Store,
+    essence: Essence,
+) -> None:
+    """Also: two stores with the same config hold the same parameters and scores, bit for bit."""
+    progress: list[tuple[int, int]] = []
+    for total in (1, 3):
+        summary = run_study(
+            tiny_study(study__trials=total),
+            store,
+            bank=bank,
+            on_progress=lambda done, of: progress.append((done, of)),
+        )
+        assert summary.finished == summary.total == total
+    assert progress == [(0, 1), (1, 1), (1, 3), (2, 3), (3, 3)]
+    assert essence(summary.study) == essence(undisturbed.summary.study)
+    assert [trial.state for trial in undisturbed.trials] == [TrialState.COMPLETE] * 3
+    assert_mirrored_once(store, mirror_of(store), summary.study.get_trials())
+    # A lower total than what is finished is nothing to do either.
+    lower = run_study(tiny_study(study__trials=2), store, bank=bank)
+    assert (lower.finished, lower.interrupted) == (3, False)
+
+
+def test_a_study_with_other_settings_is_refused_and_left_alone(
+    tiny_study: Maker, undisturbed: Any, mirror_of: Any, bank: PhotoBank
+) -> None:
+    store, mirror = undisturbed.store, mirror_of(undisturbed.store)
+    before = snapshot(undisturbed.summary.study, mirror, store)
+    with pytest.raises(StudyMismatchError, match=r"train\.epochs was 2, now 3"):
+        run_study(tiny_study(study__trials=9, base__train__epochs=3), store, bank=bank)
+    other = replace(bank, fingerprint="0" * 64)
+    with pytest.raises(StudyMismatchError, match=r"data\.fingerprint was"):
+        run_study(tiny_study(study__trials=9), store, bank=other)
+    assert snapshot(load_optuna_study(store, "tiny"), mirror, store) == before
+
+
+def test_other_threads_only_warn(tiny_study: Maker, undisturbed: Any, bank: PhotoBank) -> None:
+    warnings: list[str] = []
+    hooks = Hooks(on_warning=warnings.append)
+    run_study(tiny_study(base__train__threads=2), undisturbed.store, bank=bank, hooks=hooks)
+    run_study(undisturbed.config, undisturbed.store, bank=bank, hooks=hooks)
+    assert any("train.threads was 1, now 2" in text for text in warnings)
+
+
+# Interruptions
+
+
+class StopAfter:
+    """Asks a study to stop after a step of a trial."""
+
+    def __init__(self, trial: int, step: int) -> None:
+        self.where = (trial, step)
+        self.number = -1
+        self.stop = False
+
+    def hooks(self) -> Hooks:
+        return Hooks(on_begin=self.begin, on_log=self.log, should_stop=lambda: self.stop)
+
+    def begin(self, trial: Any, config: object) -> None:
+        self.number = trial.number
+
+    def log(self, record: dict[str, Any]) -> None:
+        self.stop = self.stop or (self.number, record["step"]) == self.where
+
+
+@pytest.mark.parametrize(
+    "step", [2, 0], ids=["after its first score", "before its first step is done"]
+)
+def test_an_interrupted_trial_waits_and_continues_to_the_same_numbers(
+    tiny_study: Maker,
+    undisturbed: Any,
+    mirror_of: Any,
+    bank: PhotoBank,
+    store: Store,
+    essence: Essence,
+    step: int,
+) -> None:
+    config = tiny_study(study__trials=2)
+    if step:
+        hooks = StopAfter(trial=1, step=step).hooks()
+    else:
+        begun: list[int] = []
+        hooks = Hooks(
+            on_begin=lambda trial, config: begun.append(trial.number),
+            should_stop=lambda: 1 in begun,
+        )
+    summary = run_study(config, store, bank=bank, hooks=hooks)
+    mirror = mirror_of(store)
+    assert summary.interrupted
+    assert (summary.finished, summary.total) == (1, 2)
+    first, waiting = summary.study.get_trials()
+    assert first.state == TrialState.COMPLETE
+    assert waiting.state == TrialState.WAITING
+    assert waiting.number == 1
+    assert [run.info.status for run in mirror.runs("trial")] == ["FINISHED", "SCHEDULED"]
+    assert mirror.runs("study")[0].info.status == "SCHEDULED"
+    run_id = mirror.runs("trial")[1].info.run_id
+
+    started: list[int] = []
+    hooks = Hooks(on_start=lambda schedule, done: started.append(done))
+    summary = run_study(config, store, bank=bank, hooks=hooks)
+    # It asks to stop after the step that follows the log record (or the first of all).
+    assert started == [step + 1]
+    assert not summary.interrupted
+    assert essence(summary.study) == essence(undisturbed.summary.study)[:2]
+    assert [run.info.status for run in mirror.runs("trial")] == ["FINISHED"] * 2
+    assert mirror.runs("trial")[1].info.run_id == run_id
+    assert mirror.runs("study")[0].info.status == "FINISHED"
+    assert_mirrored_once(store, mirror, summary.study.get_trials())
+
+
+def test_a_timeout_pauses_and_the_next_launch_continues(
+    tiny_study: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock is the test's own: each log record takes ten minutes."""
+    clock = [0.0]
+    monkeypatch.setattr("study.runner.time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def log(record: object) -> None:
+        clock[0] += 600.0
+
+    config = tiny_study(study__trials=1, study__timeout_minutes=15.0)
+    summary = run_study(config, store, bank=bank, hooks=Hooks(on_log=log))
+    assert summary.interrupted
+    (trial,) = summary.study.get_trials()
+    assert trial.state == TrialState.WAITING
+    assert "step 3" in trial.user_attrs["reason"]
+    summary = run_study(config, store, bank=bank)
+    (trial,) = summary.study.get_trials()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.user_attrs["reason"] is None
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process.poll() is None, f"the process ended before {what}"
+        assert time.monotonic() < deadline, f"waited too long for {what}"
+        time.sleep(0.01)
+
+
+def test_a_killed_process_leaves_nothing_behind(
+    tiny_study: Maker,
+    undisturbed: Any,
+    mirror_of: Any,
+    bank: PhotoBank,
+    store: Store,
+    essence: Essence,
+    study_file: Callable[..., Path],
+    study_process: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = study_process("run", study_file(), "--store", store.root)
+    history = RunFolder(store.study("tiny").trial(1)).history
+    wait_for(history.exists, process, "the second trial")
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    cut_off = load_optuna_study(store, "tiny").get_trials()
+    assert [trial.state for trial in cut_off] == [TrialState.COMPLETE, TrialState.RUNNING]
+    mirror = mirror_of(store)
+    assert [run.info.status for run in mirror.runs("trial")] == ["FINISHED", "RUNNING"]
+
+    warnings: list[str] = []
+    hooks = Hooks(on_warning=warnings.append)
+    summary = run_study(tiny_study(), store, bank=bank, hooks=hooks)
+    assert any("trial 1 was cut off" in text for text in warnings)
+    assert summary.finished == 3
+    assert essence(summary.study) == essence(undisturbed.summary.study)
+    assert {run.info.status for run in mirror.all_runs()} == {"FINISHED"}
+    assert len(mirror.runs("trial")) == 3
+    assert_mirrored_once(store, mirror, summary.study.get_trials())
+
+
+@pytest.mark.parametrize("where", ["while its run is closed", "before the leaderboard is written"])
+def test_a_process_that_ended_after_its_last_score_is_caught_up(
+    tiny_study: Maker,
+    mirror_of: Any,
+    bank: PhotoBank,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    """Optuna has the outcome; MLflow and the files follow at the next launch."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    run_study(tiny_study(study__trials=1), store, bank=bank)
+    with monkeypatch.context() as patch:
+        if where == "while its run is closed":
+            patch.setattr(RunMirror, "finish", die)
+        else:
+            patch.setattr("study.runner._publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(tiny_study(study__trials=2), store, bank=bank)
+    summary = run_study(tiny_study(study__trials=2), store, bank=bank)
+    assert summary.finished == 2
+    mirror = mirror_of(store)
+    assert "trial-001" in store.study("tiny").leaderboard.read_text(encoding="utf-8")
+    assert {run.info.status for run in mirror.all_runs()} == {"FINISHED"}
+    for trial, run in zip(summary.study.get_trials(), mirror.runs("trial"), strict=True):
+        assert run.data.tags["optuna.state"] == trial.state.name
+        assert run.data.metrics["objective"] == trial.value
+
+
+def test_only_one_process_runs_a_study(tiny_study: Maker, bank: PhotoBank, store: Store) -> None:
+    code = (
+        "import sys; from pathlib import Path; from study.storage import sole_runner;"
+        "from study.store import Store\n"
+        "with sole_runner(Store.at(Path(sys.argv[1])).study('tiny')):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(store.root)]
+    holder = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    assert holder.stdout
+    assert holder.stdin
+    with holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StudyBusyError, match=f"pid {holder.pid}"):
+            run_study(tiny_study(), store, bank=bank)
+        holder.stdin.close()
+    with sole_runner(store.study("tiny")):
+        pass

@@ -1,0 +1,380 @@
+"""The `study` command as a user meets it: real processes, exit codes, sentences."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from dcgan.config_io import load_train_config
+from dcgan.history import read_history
+from dcgan.run_folder import RunFolder
+from study.config import StudyConfig
+from study.storage import load_optuna_study, open_storage
+from study.store import Store
+from study.ui import server_command, trials_link
+
+Maker = Callable[..., StudyConfig]
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+Writer = Callable[..., Path]
+
+
+def sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The one error sentence of a command."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert done.stderr.rstrip().endswith(lines[0]), done.stderr
+    return lines[0]
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from study.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'torch', 'optuna', 'mlflow', 'numpy', 'PIL', 'sqlalchemy', 'pydantic'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+    for command in ("run", "list", "show", "export", "train", "ui"):
+        assert f" {command} " in done.stdout
+
+
+WRONG: list[tuple[str, list[str], int, list[str]]] = [
+    ("a config that is none", ["run", "quickstrat"], 2, ["'quickstrat'", "quickstart"]),
+    ("a mistyped setting", ["run", "--set", "train.epoch=3"], 2, ["'train.epoch'", "train.epochs"]),
+    ("a setting without =", ["run", "--set", "train.epochs"], 2, ["key=value"]),
+    ("no trials", ["run", "--trials", "0"], 2, ["study.trials", "greater than or equal to 1"]),
+    ("a name with a path", ["run", "--name", "../up"], 2, ["study.name", "not a path"]),
+    ("a train config", ["run", "reference"], 2, ["dcgan train reference"]),
+    ("photos that are not there", ["run", "--data", "missing"], 1, ["missing"]),
+    ("a results folder that is a file", ["run", "--store", "file"], 2, ["cannot write", "--store"]),
+    (
+        "fewer photos than a batch",
+        ["run", "--set", "data.toy_count=20", "--store", "few"],
+        1,
+        ["20 photos", "batch of 32"],
+    ),
+    ("nothing to list", ["list", "--store", "none"], 2, ["no studies", "study run"]),
+    ("nothing to show", ["show", "cats", "--store", "none"], 2, ["no studies"]),
+    ("nothing to serve", ["ui", "--store", "none"], 2, ["nothing to show", "study run"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"), [pytest.param(*case, id=name) for name, *case in WRONG]
+)
+def test_wrong_use_is_one_sentence(
+    shell: Shell, tmp_path: Path, arguments: list[str], code: int, words: list[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    said = sentence(shell(*arguments, code=code))
+    assert [word for word in words if word not in said] == []
+    assert (tmp_path / "file").read_text() == "kept"
+    assert not (tmp_path / "none").exists()
+    assert not (tmp_path / "mlruns" / "studies").exists()
+
+
+@pytest.mark.parametrize("command", ["show", "export", "train"])
+def test_an_unknown_study_names_those_there_are(
+    shell: Shell, finished: Any, command: str
+) -> None:
+    said = sentence(shell(command, "tinny", "--store", finished.store.root, code=2))
+    assert "'tinny'" in said
+    assert "there are: tiny" in said
+
+
+def test_a_study_that_exists_with_other_settings(
+    shell: Shell, finished: Any, tmp_path: Path
+) -> None:
+    config = finished.store.study("tiny").config
+    settings = ["--set", "train.epochs=3"]
+    said = sentence(shell("run", config, "--store", finished.store.root, *settings, code=2))
+    assert "train.epochs was 2, now 3" in said
+    assert "--name" in said
+
+
+def test_list(shell: Shell, finished: Any) -> None:
+    done = shell("list", "--store", finished.store.root)
+    best = min(trial.value for trial in finished.trials if trial.state == TrialState.COMPLETE)
+    assert str(finished.store.root) in done.stdout
+    assert f"tiny: 6 of 6 trials finished, best score {best:.3f}" in done.stdout
+
+
+def test_show(shell: Shell, finished: Any) -> None:
+    """The store may also be named by the environment."""
+    done = shell("show", "tiny", "--store", finished.store.root)
+    for word in ("fd_random", "imbalance", "lr_g", "good", "slow", "sampler", "minutes"):
+        assert word in done.stdout
+    shown = [line.split()[0] for line in done.stdout.splitlines() if line.startswith(" trial-")]
+    shown = shown or [
+        line.split()[0]
+        for line in done.stdout.splitlines()
+        if line.strip().startswith("trial-") and ":" not in line.split()[0]
+    ]
+    assert len(shown) == 6
+    assert str(finished.store.study("tiny").path) in done.stdout
+
+
+def test_show_json(shell: Shell, finished: Any) -> None:
+    document = json.loads(shell("show", "tiny", "--json", "--store", finished.store.root).stdout)
+    assert document["study"] == "tiny"
+    assert document["store"] == str(finished.store.root)
+    assert document["identity"]["train.epochs"] == 2
+    shown = {row["number"]: row for row in document["trials"]}
+    for trial in finished.trials:
+        row = shown[trial.number]
+        assert (row["state"], row["score"]) == (trial.state.name, trial.value)
+        assert row["params"] == trial.params
+    assert shown[0]["origin"] == "good"
+
+
+def test_export(shell: Shell, finished: Any, tmp_path: Path) -> None:
+    done = shell("export", "tiny", "-o", "best.yaml", "--store", finished.store.root)
+    path = tmp_path / "best.yaml"
+    assert done.stdout.splitlines()[-1] == str(path)
+    assert "4 epochs" in done.stdout
+    assert load_train_config(path) == load_train_config(finished.summary.best_config)
+    pruned = next(trial for trial in finished.trials if trial.state == TrialState.PRUNED)
+    options = ["--trial", pruned.number, "-o", tmp_path / "other.yaml"]
+    shell("export", "tiny", *options, "--store", finished.store.root)
+    source = load_train_config(tmp_path / "other.yaml").provenance
+    assert (source["trial"], source["state"]) == (f"trial-{pruned.number:03d}", "PRUNED")
+    said = sentence(
+        shell("export", "tiny", "--trial", 99, "--store", finished.store.root, code=2)
+    )
+    assert "no trial 99" in said
+
+
+def test_a_trial_without_a_score_can_be_exported_too(
+    shell: Shell, finished: Any, store: Store, tmp_path: Path
+) -> None:
+    """One that diverged before its first evaluation, in a study where nothing is complete."""
+    made = optuna.create_study(study_name="bad", storage=open_storage(store))
+    for key in ("config", "identity"):
+        made.set_user_attr(key, finished.summary.study.user_attrs[key])
+    source = finished.trials[0]
+    made.add_trial(
+        create_trial(
+            state=TrialState.PRUNED,
+            params=source.params,
+            distributions=source.distributions,
+            user_attrs={"reason": "diverged at step 1 (epoch 1)", "seed": 1},
+        )
+    )
+    said = sentence(shell("export", "bad", "--store", store.root, code=1))
+    assert "no complete trial" in said
+    shell("export", "bad", "--trial", 0, "-o", tmp_path / "bad.yaml", "--store", store.root)
+    assert load_train_config(tmp_path / "bad.yaml").provenance["score"] is None
+    assert "trial-000: diverged at step 1" in shell("show", "bad", "--store", store.root).stdout
+
+
+# The main job
+
+
+@pytest.fixture(scope="module")
+def module_store(new_store: Callable[[], Store]) -> Store:
+    """A results folder for one story over several tests."""
+    return new_store()
+
+
+def test_run_ends_with_all_a_user_needs(
+    shell: Shell, study_file: Writer, module_store: Store, mirror_of: Any
+) -> None:
+    command = ["run", study_file(), "--trials", 2, "--name", "mine", "--store", module_store.root]
+    done = shell(*command, "--set", "full_run={train.epochs: 3}")
+    folder = module_store.study("mine")
+    assert "2 of 2 trials finished" in done.stdout
+    assert str(folder.best) in done.stdout
+    assert str(folder.contact_sheet) in done.stdout
+    assert load_train_config(folder.best).train.epochs == 3
+    assert f"study train mine --store {module_store.root}" in done.stdout
+    assert f"study ui --store {module_store.root}" in done.stdout
+    experiment = mirror_of(module_store, "mine").experiment.experiment_id
+    (link,) = [line for line in done.stdout.splitlines() if "http" in line]
+    link = link[link.index("http") :]
+    assert link == trials_link(experiment)
+    assert not set(link) & set(" '`")
+    assert unquote(link) == (
+        f"http://127.0.0.1:5000/#/experiments/{experiment}/runs?workflowType=machine_learning"
+        "&compareRunsMode=CHART&searchFilter=tags.kind = 'trial'"
+        "&orderByKey=metrics.`objective`&orderByAsc=true"
+    )
+    assert "trial-000: baseline “good”" in done.stderr
+    assert "trial-001: epoch 2: fd_random" in done.stderr
+
+
+def test_train_logs_the_full_run_beside_its_trials(
+    shell: Shell, module_store: Store, mirror_of: Any
+) -> None:
+    done = shell("train", "mine", "--store", module_store.root)
+    best = load_train_config(module_store.study("mine").best)
+    trial = best.provenance["trial"]
+    number = int(trial.removeprefix("trial-"))
+    folder = module_store.study("mine").full_run(number)
+    assert str(folder) in done.stdout
+    mirror = mirror_of(module_store, "mine")
+    (run,) = mirror.runs("full")
+    assert run.info.run_name == f"full run of {trial}"
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.parentRunId"] == mirror.runs("study")[0].info.run_id
+    assert run.data.tags["optuna.trial_number"] == str(number)
+    assert run.data.params == mirror.runs("trial")[number].data.params
+    assert load_train_config(folder / "config.yaml") == best
+    evaluations = read_history(RunFolder(folder).history, "eval")
+    shown = {point.step: point.value for point in mirror.history(run, "eval/fd_random")}
+    assert shown == {record["step"]: record["fd_random"] for record in evaluations}
+    assert list(shown) == [2, 4, 6]
+    assert {"config.yaml", "losses.png", "samples_final.png"} <= mirror.artifacts(run)
+    assert len(mirror.runs("trial")) == 2
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], what: str) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process.poll() is None, f"the process ended before {what}"
+        assert time.monotonic() < deadline, f"waited too long for {what}"
+        time.sleep(0.02)
+
+
+def test_ctrl_c_saves_the_trial_and_the_same_command_completes(
+    shell: Shell,
+    study_process: Start,
+    study_file: Writer,
+    store: Store,
+    tmp_path: Path,
+    undisturbed: Any,
+) -> None:
+    command = ["run", study_file(study__trials=2), "--store", store.root]
+    process = study_process(*command)
+    history = RunFolder(store.study("tiny").trial(1)).history
+    wait_for(history.exists, process, "the second trial")
+    said = sentence(shell(*command, code=2))  # meanwhile nobody else may run it
+    assert f"pid {process.pid}" in said
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) in (130, 0)
+
+
+def test_ctrl_c_ends_with_130_and_the_same_command_completes(
+    shell: Shell,
+    study_process: Start,
+    study_file: Writer,
+    store: Store,
+    tmp_path: Path,
+    undisturbed: Any,
+) -> None:
+    command = ["run", study_file(study__trials=2), "--store", store.root]
+    process = study_process(*command)
+    wait_for(RunFolder(store.study("tiny").trial(0)).history.exists, process, "the first trial")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+    out, err = (tmp_path / "stdout.txt").read_text(), (tmp_path / "stderr.txt").read_text()
+    assert "Traceback" not in err
+    assert "0 of 2 trials; the same command continues" in out
+    (waiting, *_) = load_optuna_study(store, "tiny").get_trials()
+    assert waiting.state == TrialState.WAITING
+    done = shell(*command)
+    assert "2 of 2 trials finished" in done.stdout
+    ended = load_optuna_study(store, "tiny").get_trials()
+    assert [trial.values for trial in ended] == [trial.values for trial in undisturbed.trials[:2]]
+
+
+@contextmanager
+def held_lock(store: Store, name: str) -> Iterator[int]:
+    """Another process that holds a study's lock, as one that runs it does."""
+    code = (
+        "import sys; from pathlib import Path; from study.storage import sole_runner;"
+        "from study.store import Store\n"
+        "with sole_runner(Store.at(Path(sys.argv[1])).study(sys.argv[2])):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(store.root), name]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdin
+        assert holder.stdout.readline() == "held\n"
+        yield holder.pid
+        holder.stdin.close()
+
+
+def test_a_second_run_at_once_is_refused(shell: Shell, study_file: Writer, store: Store) -> None:
+    with held_lock(store, "tiny") as pid:
+        said = sentence(shell("run", study_file(), "--store", store.root, code=2))
+    assert f"pid {pid}" in said
+
+
+# The UI
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_a_busy_port(shell: Shell, finished: Any) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        said = sentence(shell("ui", "--port", port, "--store", finished.store.root, code=2))
+    assert f"port {port}" in said
+    assert "--port" in said
+
+
+def test_the_server_is_private_and_light(finished: Any, store: Store) -> None:
+    command, environment = server_command(finished.store, 5001)
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--workers") + 1] == "1"
+    assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    assert environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_the_ui_serves_the_trials(study_process: Start, finished: Any, tmp_path: Path) -> None:
+    port = free_port()
+    process = study_process("ui", "--port", port, "--store", finished.store.root)
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+    try:
+        wait_for(answers, process, "the server answers")
+        body = json.dumps({"experiment_ids": [finished.summary.experiment_id]}).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search",
+            data=body,
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            runs = json.loads(reply.read())["runs"]
+        assert len(runs) == len(finished.trials) + 1
+        out = (tmp_path / "stdout.txt").read_text()
+        assert f"tiny: {trials_link(finished.summary.experiment_id, port)}" in out
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=60)
+    assert code == 0
+    assert not answers()

@@ -1,0 +1,361 @@
+"""How a trial can end besides well: diverged, out of memory, failed, damaged, unmirrored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from optuna.trial import TrialState
+
+import dcgan.training
+import study.objective
+from dcgan.data import PhotoBank
+from dcgan.errors import DataError, DcganError
+from dcgan.run_folder import RunFolder
+from study.config import ObjectiveConfig, StudyConfig
+from study.errors import StudyError
+from study.objective import Hooks, score_of
+from study.runner import run_study
+from study.store import Store
+
+Maker = Callable[..., StudyConfig]
+TRAIN = study.objective.train
+
+
+def stop_in(trial: int, step: int) -> Hooks:
+    """Hooks that ask to stop in a trial, after the step that follows a log record."""
+    at = SimpleNamespace(number=-1, stop=False)
+
+    def begin(begun: Any, _: object) -> None:
+        at.number = begun.number
+
+    def log(record: dict[str, Any]) -> None:
+        at.stop = at.stop or (at.number, record["step"]) == (trial, step)
+
+    return Hooks(on_begin=begin, on_log=log, should_stop=lambda: at.stop)
+
+
+class Failing:
+    """Training that raises in its first calls, then trains."""
+
+    def __init__(self, error: Exception, times: int) -> None:
+        self.error = error
+        self.times = times
+        self.calls = 0
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        self.calls += 1
+        if self.calls <= self.times:
+            raise self.error
+        return TRAIN(*arguments, **settings)
+
+
+def test_a_diverged_trial_is_pruned_with_its_step(
+    tiny_study: Maker,
+    mirror_of: Any,
+    bank: PhotoBank,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step = dcgan.training.training_step
+    calls = [0]
+
+    def diverging(state: Any, batch: Any, config: Any) -> Any:
+        losses = step(state, batch, config)
+        calls[0] += 1
+        return losses * float("nan") if calls[0] == 3 else losses
+
+    monkeypatch.setattr(dcgan.training, "training_step", diverging)
+    summary = run_study(tiny_study(study__trials=1), store, bank=bank)
+    (trial,) = summary.study.get_trials()
+    assert trial.state == TrialState.PRUNED
+    assert trial.user_attrs["reason"] == "diverged at step 3 (epoch 2)"
+    assert list(trial.intermediate_values) == [1]
+    mirror = mirror_of(store)
+    (run,) = mirror.runs("trial")
+    assert run.info.status == "KILLED"
+    assert run.data.tags["reason"] == "diverged at step 3 (epoch 2)"
+    assert [point.step for point in mirror.history(run, "train/loss_g")] == [1, 2]
+    assert "objective" not in run.data.metrics
+    assert summary.best_config is None
+    assert not summary.interrupted
+
+
+def test_a_trial_that_diverged_before_any_score_has_no_value(
+    tiny_study: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverging(state: Any, batch: Any, config: Any) -> Any:
+        state.step += 1
+        return torch.full((5,), float("nan"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dcgan.training, "training_step", diverging)
+        summary = run_study(tiny_study(study__trials=1), store, bank=bank)
+    (trial,) = summary.study.get_trials()
+    assert (trial.state, trial.values) == (TrialState.PRUNED, None)
+    assert trial.user_attrs["reason"] == "diverged at step 1 (epoch 1)"
+    summary = run_study(tiny_study(study__trials=2), store, bank=bank)  # the sampler copes
+    assert summary.study.get_trials()[1].state == TrialState.COMPLETE
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB"), id="device"),
+        pytest.param(MemoryError(), id="machine"),
+    ],
+)
+def test_out_of_memory_is_pruned_and_says_what_to_lower(
+    tiny_study: Maker,
+    bank: PhotoBank,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    monkeypatch.setattr(dcgan.training, "training_step", Failing(error, times=99))
+    (trial,) = run_study(tiny_study(study__trials=1), store, bank=bank).study.get_trials()
+    assert trial.state == TrialState.PRUNED
+    assert "out of memory" in trial.user_attrs["reason"]
+    assert "train.batch_size" in trial.user_attrs["reason"]
+
+
+def test_an_error_is_tried_again(
+    tiny_study: Maker,
+    undisturbed: Any,
+    bank: PhotoBank,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flaky = Failing(OSError("the disk\nwas away"), times=2)
+    monkeypatch.setattr(study.objective, "train", flaky)
+    warnings: list[str] = []
+    hooks = Hooks(on_warning=warnings.append)
+    (trial,) = run_study(
+        tiny_study(study__trials=1), store, bank=bank, hooks=hooks
+    ).study.get_trials()
+    assert flaky.calls == 3
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == undisturbed.trials[0].value
+    assert trial.user_attrs["reason"] is None
+    assert warnings == ["trial will be tried again: OSError: the disk"] * 2
+
+
+def test_an_error_in_a_hook_is_the_trials_too(
+    tiny_study: Maker, undisturbed: Any, bank: PhotoBank, store: Store
+) -> None:
+    """A trial that fails in the middle continues from its checkpoint."""
+    failing = Failing(RuntimeError("display gone"), times=1)
+
+    def on_eval(record: Any) -> None:
+        failing.calls += 1
+        if failing.calls <= failing.times:
+            raise failing.error
+
+    config = tiny_study(study__trials=1)
+    (trial,) = run_study(config, store, bank=bank, hooks=Hooks(on_eval=on_eval)).study.get_trials()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.intermediate_values == undisturbed.trials[0].intermediate_values
+
+
+def test_three_failed_trials_stop_the_study(
+    tiny_study: Maker,
+    mirror_of: Any,
+    bank: PhotoBank,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = Failing(ZeroDivisionError("division by zero"), times=10**6)
+    monkeypatch.setattr(study.objective, "train", broken)
+    with pytest.raises(StudyError) as caught:
+        run_study(tiny_study(study__trials=9), store, bank=bank)
+    sentence = str(caught.value)
+    assert caught.value.exit_code == 1
+    assert "3 trials in a row failed for the same reason" in sentence
+    assert "ZeroDivisionError: division by zero" in sentence
+    assert "\n" not in sentence
+    assert broken.calls == 9
+    runs = mirror_of(store).runs("trial")
+    assert [run.info.status for run in runs] == ["FAILED"] * 3
+    assert {run.data.tags["reason"] for run in runs} == {"ZeroDivisionError: division by zero"}
+
+    # Mended but interrupted at once: that is no failure.
+    monkeypatch.setattr(study.objective, "train", TRAIN)
+    summary = run_study(tiny_study(study__trials=4), store, bank=bank, hooks=stop_in(3, 1))
+    assert summary.interrupted
+    summary = run_study(tiny_study(study__trials=4), store, bank=bank)
+    states = [trial.state for trial in summary.study.get_trials()]
+    assert states == [TrialState.FAIL] * 3 + [TrialState.COMPLETE]
+    assert summary.finished == 4
+    for trial in summary.study.get_trials()[:3]:
+        assert trial.user_attrs["reason"] == "ZeroDivisionError: division by zero"
+
+
+def test_failures_for_different_reasons_do_not_stop_it(
+    tiny_study: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [0]
+
+    def broken(*_: Any, **__: Any) -> None:
+        calls[0] += 1
+        raise ValueError(f"reason {(calls[0] - 1) // 3}")
+
+    monkeypatch.setattr(study.objective, "train", broken)
+    summary = run_study(tiny_study(study__trials=4), store, bank=bank)
+    reasons = [trial.user_attrs["reason"] for trial in summary.study.get_trials()]
+    assert reasons == [f"ValueError: reason {number}" for number in range(4)]
+    assert summary.finished == 4
+
+
+def test_a_damaged_checkpoint_starts_the_trial_again(
+    tiny_study: Maker, undisturbed: Any, mirror_of: Any, bank: PhotoBank, store: Store
+) -> None:
+    config = tiny_study(study__trials=1)
+    assert run_study(config, store, bank=bank, hooks=stop_in(0, 2)).interrupted
+    RunFolder(store.study("tiny").trial(0)).checkpoint.write_bytes(b"not a checkpoint")
+    warnings: list[str] = []
+    summary = run_study(config, store, bank=bank, hooks=Hooks(on_warning=warnings.append))
+    assert any("starts again from step 0" in text for text in warnings)
+    (trial,) = summary.study.get_trials()
+    wanted = undisturbed.trials[0]
+    assert (trial.number, trial.state) == (0, TrialState.COMPLETE)
+    assert (trial.value, trial.intermediate_values) == (wanted.value, wanted.intermediate_values)
+    mirror = mirror_of(store)
+    (run,) = mirror.runs("trial")
+    assert run.info.status == "FINISHED"
+    assert run.info.run_id == trial.user_attrs["run_id"]
+    points = mirror.points(run)
+    assert len(set(points)) == len(points)
+    assert [point.step for point in mirror.history(run, "train/loss_g")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        pytest.param(["log_batch"], id="no metrics"),
+        pytest.param(["log_image", "log_artifact"], id="no files"),
+        pytest.param(["search_runs", "create_run", "update_run"], id="no runs"),
+        pytest.param(["set_terminated"], id="no closing"),
+    ],
+)
+def test_trouble_with_mlflow_never_ends_a_trial(
+    tiny_study: Maker,
+    undisturbed: Any,
+    bank: PhotoBank,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    methods: list[str],
+) -> None:
+    """MLflow fails from the moment a trial begins until it ends."""
+
+    def locked(*_: Any, **__: Any) -> None:
+        raise MlflowException("(sqlite3.OperationalError) database is locked\nand more")
+
+    ask = study.objective.suggest
+
+    def begin(*arguments: Any) -> Any:
+        for method in methods:
+            monkeypatch.setattr(f"mlflow.tracking.MlflowClient.{method}", locked)
+        return ask(*arguments)
+
+    monkeypatch.setattr(study.objective, "suggest", begin)
+    warnings: list[str] = []
+    hooks = Hooks(on_warning=warnings.append)
+    (trial,) = run_study(
+        tiny_study(study__trials=1), store, bank=bank, hooks=hooks
+    ).study.get_trials()
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == undisturbed.trials[0].value
+    assert warnings
+    assert all("MLflow was not updated" in text for text in warnings)
+    assert all("\n" not in text for text in warnings)
+
+
+@pytest.mark.parametrize("method", ["log_batch", "log_image"])
+def test_what_mlflow_missed_once_is_delivered_later(
+    tiny_study: Maker,
+    mirror_of: Any,
+    bank: PhotoBank,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    """The database is locked when the first score is delivered, and free again for the second."""
+    real = getattr(MlflowClient, method)
+    locked = Failing(MlflowException("database is locked"), times=1)
+
+    def sometimes(*arguments: Any, **settings: Any) -> Any:
+        if locked.calls < locked.times:
+            locked.calls += 1
+            raise locked.error
+        return real(*arguments, **settings)
+
+    hooks = Hooks(on_start=lambda *_: monkeypatch.setattr(MlflowClient, method, sometimes))
+    run_study(tiny_study(study__trials=1), store, bank=bank, hooks=hooks)
+    assert locked.calls == 1
+    mirror = mirror_of(store)
+    (run,) = mirror.runs("trial")
+    assert [point.step for point in mirror.history(run, "train/loss_g")] == [1, 2, 3, 4]
+    assert [point.step for point in mirror.history(run, "eval/fd_random")] == [2, 4]
+    assert len([name for name in mirror.artifacts(run, "images") if name.endswith(".png")]) == 2
+    assert run.info.status == "FINISHED"
+
+
+def test_a_database_that_is_none_is_one_sentence(
+    tiny_study: Maker, bank: PhotoBank, store: Store
+) -> None:
+    for name, database in (("MLflow", store.mlflow_database), ("study", store.optuna_database)):
+        good = database.read_bytes()
+        database.write_bytes(b"this is no database" * 100)
+        with pytest.raises(StudyError, match=f"cannot open the {name} database .*{database.name}"):
+            run_study(tiny_study(), store, bank=bank)
+        assert database.read_bytes() == b"this is no database" * 100
+        database.write_bytes(good)
+
+
+def test_photos_must_fill_the_largest_batch_searched(
+    tiny_study: Maker, bank: PhotoBank, store: Store
+) -> None:
+    with pytest.raises(DataError, match="fewer than one batch of 64"):
+        run_study(tiny_study(base__train__batch_size=64), store, bank=bank)
+    space = {"train.batch_size": {"type": "categorical", "choices": [16, 64]}}
+    with pytest.raises(DcganError, match="fewer than one batch of 64"):
+        run_study(tiny_study(space=space, baselines=[]), store, bank=bank)
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    names = {"frechet_metric": "fd_random", "kernel_metric": "kd_random"}
+    return {**names, "fd_random": 8.0, "kd_random": 0.5, "imbalance": 0.0, **changes}
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "expected"), [(0.0, 8.0), (1.5, 8.0), (2.0, 9.0), (2.5, 10.0), (9.0, 10.0)]
+)
+def test_the_score_gently_penalises_imbalance(imbalance: float, expected: float) -> None:
+    assert score_of(record(imbalance=imbalance), ObjectiveConfig()) == expected
+
+
+def test_the_score_follows_the_objective() -> None:
+    settings = ObjectiveConfig(metric="kernel", tolerance=0.0, weight=1.0, cap=2.0)
+    assert score_of(record(imbalance=1.0), settings) == 1.0
+    assert score_of(record(imbalance=5.0), settings) == 1.5
+
+
+def test_the_folder_has_everything(undisturbed: Any) -> None:
+    from study.trial_record import TrialRecord
+
+    for trial in undisturbed.trials:
+        folder: Path = undisturbed.store.study("tiny").trial(trial.number)
+        kept = TrialRecord.load(folder)
+        assert kept is not None
+        assert (kept.number, kept.state, kept.score) == (trial.number, "COMPLETE", trial.value)
+        assert kept.params == trial.params
+        assert kept.run_id == trial.user_attrs["run_id"]
+        assert kept.identity["data.fingerprint"]
+        assert kept.ended
+        assert kept.started < kept.ended
