@@ -57,7 +57,7 @@ def train(
     resolved = load_config(config, data, settings)
     folder = (out or Path("runs") / Path(config).stem).resolve()
     bank = load_bank_with_progress(resolved.data)
-    check_enough_photos(bank, resolved)
+    check_enough_photos(bank, resolved.train.batch_size)
     if dry_run:
         say(describe(resolved, bank, folder))
         return

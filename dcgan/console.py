@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 
 def run_app(app: Callable[[], Any]) -> None:
     """Run a typer app; an expected error becomes one sentence on stderr and its exit code."""
-    # Read when torch is imported. Threads that wait by spinning make a step many times slower as
-    # soon as any other program wants one of their cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except DcganError as error:

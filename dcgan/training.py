@@ -93,7 +93,7 @@ def train(
     with numerics(config.train), clear_memory_errors():
         checkpoint = _open_folder(folder, resume)
         bank = bank or load_bank(config.data)
-        check_enough_photos(bank, config)
+        check_enough_photos(bank, config.train.batch_size)
         run = _Run(config, folder, bank, device, checkpoint)
         if on_start:
             on_start(run.schedule, run.state.step)
@@ -247,13 +247,13 @@ class _Run:
         return result
 
 
-def check_enough_photos(bank: PhotoBank, config: TrainConfig) -> None:
+def check_enough_photos(bank: PhotoBank, batch_size: int) -> None:
     """Refuse fewer photos than a batch.
 
     Raises:
         DataError: says how many there are and what to change.
     """
-    count, batch_size = len(bank.images), config.train.batch_size
+    count = len(bank.images)
     if count < batch_size:
         raise DataError(
             f"{count} photos are fewer than one batch of {batch_size}; add photos or set "

@@ -51,7 +51,6 @@ def run(
     """Run a study; the same command again continues it."""
     from dcgan.config_io import parse_assignments
     from study.config import load_study_config
-    from study.launch import launch
     from study.store import Store
 
     overrides: dict[str, Any] = parse_assignments(settings or [])
@@ -60,7 +59,10 @@ def run(
         overrides |= {"base.data.source": "folder", "base.data.root": root}
     given = {"study.name": name, "study.trials": trials, "study.timeout_minutes": timeout}
     overrides |= {key: value for key, value in given.items() if value is not None}
-    launch(load_study_config(config, overrides), Store.at(store))
+    checked = load_study_config(config, overrides)
+    from study.launch import launch  # after the check: a typo is answered before torch loads
+
+    launch(checked, Store.at(store))
 
 
 @app.command("list")

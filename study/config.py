@@ -170,7 +170,12 @@ class StudyConfig(Section):
         for key, dimension in self.space.items():
             _check_dimension(key, dimension, self.base)
         for baseline in self.baselines:
-            _check_baseline(baseline, self.space)
+            _check_baseline(baseline, self.space, self.base)
+        if self.pruner.name == "hyperband" and self.pruner.min_epochs > self.base.train.epochs:
+            raise ValueError(
+                f"pruner.min_epochs must not be above base.train.epochs, but got "
+                f"{self.pruner.min_epochs} and {self.base.train.epochs}"
+            )
         _try_override(self.base, self.full_run, "full_run")
         lasts = [key.rpartition(".")[2] for key in self.space]
         for key, last in zip(self.space, lasts, strict=True):
@@ -184,10 +189,9 @@ class StudyConfig(Section):
     def baseline_params(self, baseline: Baseline) -> dict[str, Any]:
         """Every searched key's value (in Optuna's form) under a baseline."""
         return {
-            self.short_name(key): to_optuna(
-                dimension, baseline.params.get(key, _plain(get_dotted(self.base, key)))
-            )
+            self.short_name(key): to_optuna(key, dimension, value, self.base)
             for key, dimension in self.space.items()
+            for value in [baseline.params.get(key, get_dotted(self.base, key))]
         }
 
 
@@ -208,10 +212,9 @@ def load_study_config(
             f"{path} has no 'space' section: it is not a study config; to train it once use "
             f"'dcgan train {name}'"
         )
-    if isinstance(data.get("study"), dict):
-        data["study"].setdefault("name", path.stem)
-    else:
-        data.setdefault("study", {"name": path.stem})
+    section = data.setdefault("study", {})
+    if isinstance(section, dict):
+        section["name"] = (settings or {}).get("study.name", section.get("name", path.stem))
     config = validate(StudyConfig, data, str(path))
     train_keys = set(dotted_keys(TrainConfig))
     prefixed = {
@@ -226,18 +229,28 @@ def encode_choice(choice: Any) -> Scalar:
     return json.dumps(choice) if isinstance(choice, list | tuple) else choice
 
 
-def to_optuna(dimension: Dimension, value: Any) -> Any:
-    """A train value in the form Optuna stores for a dimension (categories keep their type)."""
+def to_optuna(key: str, dimension: Dimension, value: Any, base: TrainConfig) -> Any:
+    """A train value in the form Optuna stores for a dimension (a choice keeps its spelling)."""
     if isinstance(dimension, Choices):
-        same = [choice for choice in dimension.choices if _equal(choice, value)]
-        return encode_choice(same[0] if same else value)
+        wanted = _normal(base, key, value)
+        same = [item for item in dimension.choices if _normal(base, key, item) == wanted]
+        return encode_choice(same[0])
     return int(value) if isinstance(dimension, IntRange) else float(value)
 
 
-def _equal(choice: Any, value: Any) -> bool:
-    return bool(_plain(choice) == _plain(value)) and isinstance(choice, bool) == isinstance(
-        value, bool
-    )
+def _normal(base: TrainConfig, key: str, value: Any) -> Any:
+    """A value as the train config holds it: 0 and [0, 0] are the same blur_sigma."""
+    return get_dotted(override(base, {key: _plain(value)}, "space"), key)
+
+
+def largest_batch(config: StudyConfig) -> int:
+    """The largest batch any trial may have."""
+    dimension = config.space.get("train.batch_size")
+    if dimension is None:
+        return config.base.train.batch_size
+    if isinstance(dimension, Choices):
+        return max(int(choice) for choice in dimension.choices)  # type: ignore[arg-type]
+    return int(dimension.high)
 
 
 def _plain(value: Any) -> Any:
@@ -276,6 +289,9 @@ def _check_dimension(key: str, dimension: Dimension, base: TrainConfig) -> None:
         values = [_plain(choice) for choice in dimension.choices]
     else:
         values = [dimension.low, dimension.high]
+        if isinstance(dimension, FloatRange) and dimension.step is None:
+            # A point between them, so that a whole-number setting is not searched as a real one.
+            values.append(dimension.low + 0.382 * (dimension.high - dimension.low))
     for value in values:
         _try_override(base, {key: value}, "space")
 
@@ -285,22 +301,28 @@ def is_searchable(key: str) -> bool:
     return key.startswith(SEARCHABLE_SECTIONS) or key in SEARCHABLE_KEYS
 
 
-def _check_baseline(baseline: Baseline, space: Mapping[str, Dimension]) -> None:
-    for key, value in baseline.params.items():
-        where = f"baseline '{baseline.name}'"
+def _check_baseline(baseline: Baseline, space: Mapping[str, Dimension], base: TrainConfig) -> None:
+    where = f"baseline '{baseline.name}'"
+    for key in baseline.params:
         if key not in space:
             raise ValueError(f"{where}: '{key}' is not in the search space{nearest(key, space)}")
-        if not contains(space[key], value):
+    for key, dimension in space.items():
+        filled = key not in baseline.params
+        value = get_dotted(base, key) if filled else baseline.params[key]
+        _try_override(base, {key: _plain(value)}, where)
+        if not contains(key, dimension, value, base):
+            source = " (from base)" if filled else ""
             raise ValueError(
-                f"{where}: {key} = {value} is outside the search space; widen it or change the "
-                "baseline"
+                f"{where}: {key} = {_plain(value)}{source} is outside the search space; widen it "
+                "or give the baseline another value"
             )
 
 
-def contains(dimension: Dimension, value: Any) -> bool:
+def contains(key: str, dimension: Dimension, value: Any, base: TrainConfig) -> bool:
     """Whether a train value is a point of a dimension."""
     if isinstance(dimension, Choices):
-        return any(_equal(choice, value) for choice in dimension.choices)
+        wanted = _normal(base, key, value)
+        return any(_normal(base, key, choice) == wanted for choice in dimension.choices)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if isinstance(dimension, IntRange) and value != int(value):

@@ -10,7 +10,6 @@ from optuna.trial import FrozenTrial, TrialState
 from dcgan.config import TrainConfig
 from dcgan.config_io import override
 from dcgan.errors import UsageError
-from dcgan.version import code_version
 from study.config import StudyConfig
 from study.errors import StudyError
 from study.space import trial_config
@@ -91,7 +90,7 @@ def _provenance(study: Study, trial: FrozenTrial, trained: TrainConfig) -> dict[
         "extractor": identity["extractor.name"],
         "extractor_fingerprint": identity["extractor.fingerprint"],
         "data_fingerprint": identity["data.fingerprint"],
-        "code_version": code_version(),
+        "code_version": facts.get("code_version") or identity["environment.code_version"],
     }
 
 

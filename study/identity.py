@@ -63,7 +63,7 @@ def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> 
         old, new = recorded.get(key), now.get(key)
         if old == new or (key.startswith("space.") and is_widened(old, new)):
             continue
-        difference = f"{key} was {_short(old)}, now {_short(new)}"
+        difference = f"{key} was {json.dumps(old)}, now {json.dumps(new)}"
         (warned if key.startswith(WARN_ONLY) else refused).append(difference)
     if refused:
         raise StudyMismatchError(
@@ -93,8 +93,3 @@ def searched(config: StudyConfig) -> list[str]:
             scale = ", log scale" if item.log else ""
             lines.append(f"{key}: {item.low} to {item.high}{scale}")
     return lines
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "…"

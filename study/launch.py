@@ -17,7 +17,7 @@ from dcgan.errors import TrainingInterrupted
 from dcgan.training import train
 from study.config import StudyConfig
 from study.display import StudyDisplay
-from study.export import export_config, study_config
+from study.export import export_config, pick_trial, study_config
 from study.leaderboard import print_table, rows_of
 from study.objective import Hooks, score_of
 from study.runner import StudySummary, run_study
@@ -85,8 +85,15 @@ def train_in_full(store: Store, name: str, number: int | None, data: Path | None
     tracker = Tracker(store, name)
     parent = tracker.parent_run(store.study(name).config, {})
     tags = {"data.fingerprint": bank.fingerprint, "origin": config.provenance["origin"]}
-    run_id = tracker.full_run(trial, parent, tags)
-    mirror = tracker.mirror(run_id, folder, lambda record: score_of(record, objective))
+    mirror = tracker.mirror(
+        "full",
+        trial,
+        parent,
+        folder,
+        params=pick_trial(study, trial).params,
+        tags=tags,
+        score=lambda record: score_of(record, objective),
+    )
     say(f"full run of {config.provenance['trial']}, results in {folder}")
     state = "FAIL"
     try:
@@ -116,7 +123,7 @@ def train_in_full(store: Store, name: str, number: int | None, data: Path | None
             if state == "COMPLETE":
                 mirror.deliver()
                 mirror.deliver_files()
-            tracker.set_status(run_id, state)
+            tracker.set_status(mirror.open(), state)
     say(describe_scores(result.final))
     say(f"pictures: {folder / 'real_vs_generated.png'}")
     say(f"checkpoint: {folder / 'checkpoint.pt'}")

@@ -97,11 +97,20 @@ def run_trial(bench: Workbench, trial: Trial) -> Outcome:
     No exception of the trial escapes: each becomes an outcome with a reason. Only what stops the
     whole program (a second Ctrl-C) passes through.
     """
-    config = suggest(trial, bench.config)
     folder = bench.folder.trial(trial.number)
-    _discard_unusable_checkpoint(bench, folder)
+    try:
+        config = suggest(trial, bench.config)
+        _discard_unusable_checkpoint(bench, folder)
+    except Exception as error:  # this trial can never train: no use in trying again
+        reason = _in_words(error)
+        set_attributes(bench.study, trial._trial_id, {"reason": reason})
+        bench.study.tell(trial, state=TrialState.FAIL)
+        return Outcome(TrialState.FAIL, reason)
     record = _open_record(trial, config, folder, bench.identity)
-    mirror = _open_mirror(bench, record, folder)
+    mirror = mirror_of(bench, record)
+    with bench.mirroring():
+        record.run_id = mirror.open()
+    record.save(folder)
     bench.hooks.on_begin(trial, config)
     sitting = time.time()
     try:
@@ -203,7 +212,8 @@ def _discard_unusable_checkpoint(bench: Workbench, folder: Path) -> None:
     except CheckpointError as error:
         record = TrialRecord.load(folder)
         if record and record.run_id:
-            bench.tracker.delete_run(record.run_id)
+            with bench.mirroring():
+                bench.tracker.delete_run(record.run_id)
         shutil.rmtree(folder)
         bench.hooks.on_warning(f"{error}; the trial starts again from step 0")
 
@@ -225,25 +235,39 @@ def _open_record(
     return record
 
 
-def _open_mirror(bench: Workbench, record: TrialRecord, folder: Path) -> RunMirror:
-    tags = {"origin": record.origin, "optuna.state": "RUNNING"}
+def mirror_of(bench: Workbench, record: TrialRecord) -> RunMirror:
+    """The MLflow mirror of a trial's folder."""
+    tags: dict[str, Any] = {"origin": record.origin, "optuna.state": record.state}
     if record.baseline:
         tags["baseline"] = record.baseline
-    record.run_id = bench.tracker.trial_run(record.number, bench.parent_run_id, tags)
-    record.save(folder)
-    mirror = bench.tracker.mirror(
-        record.run_id, folder, lambda item: score_of(item, bench.config.objective)
+    return bench.tracker.mirror(
+        "trial",
+        record.number,
+        bench.parent_run_id,
+        bench.folder.trial(record.number),
+        params=record.params,
+        tags={**record.identity, "seed": record.seed, **tags},
+        score=lambda item: score_of(item, bench.config.objective),
     )
-    mirror.begin(record.params, {**record.identity, "seed": record.seed, **tags})
-    return mirror
+
+
+def finish_mirror(mirror: RunMirror, record: TrialRecord) -> None:
+    """Deliver a trial's outcome to MLflow."""
+    closing = {**log10_metrics(record.params), "minutes": record.minutes}
+    if record.state == TrialState.COMPLETE.name and record.score is not None:
+        closing["objective"] = record.score
+    mirror.finish(record, closing)
 
 
 def _after_error(record: TrialRecord, error: Exception) -> Outcome:
-    reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".strip()
     if record.tries < MAX_TRIES:
         record.tries += 1
-        return Outcome(TrialState.WAITING, reason)
-    return Outcome(TrialState.FAIL, reason)
+        return Outcome(TrialState.WAITING, _in_words(error))
+    return Outcome(TrialState.FAIL, _in_words(error))
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
 
 
 def _close(
@@ -266,6 +290,7 @@ def _close(
         "epoch": last.get("epoch"),
         "imbalance": last.get("imbalance"),
         "seed": record.seed,
+        "code_version": record.identity.get("environment.code_version"),
     }
     for kind in ("frechet", "kernel"):
         if last:
@@ -274,12 +299,9 @@ def _close(
     if outcome.state == TrialState.WAITING:
         put_back(bench.study, trial._trial_id)
         with bench.mirroring():
-            bench.tracker.set_status(mirror.run_id, "WAITING")
+            mirror.pause()
         return
     value = outcome.score if outcome.state == TrialState.COMPLETE else None
     bench.study.tell(trial, value, state=outcome.state)
-    closing = {**log10_metrics(record.params), "minutes": record.minutes}
-    if value is not None:
-        closing["objective"] = value
     with bench.mirroring():
-        mirror.finish(record, closing)
+        finish_mirror(mirror, record)

@@ -20,16 +20,24 @@ from dcgan.devices import describe_environment, numerics, resolve_device
 from dcgan.metrics.features import load_extractor
 from dcgan.training import check_enough_photos
 from dcgan.version import code_version
-from study.config import StudyConfig
+from study.config import StudyConfig, largest_batch
 from study.errors import StudyError
 from study.export import CONFIG_ATTRIBUTE, export_config, header_of
 from study.identity import ATTRIBUTE, check_relaunch, identity_of
 from study.leaderboard import as_markdown, draw_contact_sheet, rows_of
-from study.objective import Hooks, Outcome, Workbench, run_trial
+from study.objective import (
+    Hooks,
+    Outcome,
+    Workbench,
+    finish_mirror,
+    mirror_of,
+    run_trial,
+)
 from study.search import SeededSampler, make_pruner
 from study.storage import FINISHED, finished_count, open_storage, put_back_orphans, sole_runner
 from study.store import Store, StudyFolder
-from study.tracking import Tracker
+from study.tracking import TERMINAL_STATUSES, Tracker
+from study.trial_record import TrialRecord
 
 MAX_SAME_FAILURES = 3
 
@@ -76,12 +84,14 @@ def run_study(
     store = store or Store.at()
     store.create()
     bank = bank or load_bank(config.base.data)
-    check_enough_photos(bank, config.base)
+    check_enough_photos(bank, largest_batch(config))
     folder = store.study(config.study.name)
     hooks = _with_deadline(hooks or Hooks(), config.study.timeout_minutes)
     with sole_runner(folder), numerics(config.base.train):
         bench = _open(config, store, folder, bank, hooks)
-        if finished_count(bench.study) < config.study.trials or not folder.leaderboard.exists():
+        caught_up = catch_up_mirror(bench)
+        unfinished = finished_count(bench.study) < config.study.trials
+        if caught_up or unfinished or _is_stale(bench):
             with _parent_status(bench):
                 for _ in _trials(bench, on_progress):
                     _publish(bench)
@@ -111,7 +121,8 @@ def _trials(bench: Workbench, on_progress: Callable[[int, int], None]) -> Iterat
         if outcome.state == TrialState.WAITING and outcome.reason and not bench.hooks.should_stop():
             bench.hooks.on_warning(f"trial will be tried again: {outcome.reason}")
         yield outcome
-        _stop_if_hopeless(bench)
+        if outcome.state == TrialState.FAIL:
+            _stop_if_hopeless(bench)
     on_progress(finished, total)
 
 
@@ -196,10 +207,45 @@ def _parent_status(bench: Workbench) -> Iterator[None]:
             bench.tracker.set_status(bench.parent_run_id, "COMPLETE" if done else "WAITING")
 
 
+def catch_up_mirror(bench: Workbench) -> bool:
+    """Show in MLflow what an earlier launch could not: it was cut off, or MLflow was away.
+
+    Returns:
+        Whether there was anything.
+    """
+    changed = False
+    with bench.mirroring():
+        statuses = bench.tracker.trial_statuses()
+        for trial in bench.study.get_trials(deepcopy=False):
+            status = statuses.get(trial.number)
+            record = TrialRecord.load(bench.folder.trial(trial.number))
+            if record is None or status in (*TERMINAL_STATUSES, "DELETED"):
+                continue
+            mirror = mirror_of(bench, record)
+            if trial.state in FINISHED:
+                finish_mirror(mirror, record)
+                changed = True
+            elif status == "RUNNING":
+                mirror.pause()
+                changed = True
+    return changed
+
+
+def _is_stale(bench: Workbench) -> bool:
+    """Whether an earlier launch ended before it had published its last trial."""
+    folder = bench.folder
+    current = folder.leaderboard.read_text(encoding="utf-8") if folder.leaderboard.exists() else ""
+    return current != _note(bench) or bench.tracker.run_status(bench.parent_run_id) == "RUNNING"
+
+
+def _note(bench: Workbench) -> str:
+    return f"# {bench.config.study.name}\n\n{as_markdown(rows_of(bench.study))}"
+
+
 def _publish(bench: Workbench) -> None:
     """Write leaderboard, contact sheet and best config, and show them in MLflow."""
     rows, folder = rows_of(bench.study), bench.folder
-    note = f"# {bench.config.study.name}\n\n{as_markdown(rows)}"
+    note = _note(bench)
     folder.leaderboard.write_text(note, encoding="utf-8")
     draw_contact_sheet(rows, folder)
     if any(row.state == "COMPLETE" for row in rows):

@@ -16,7 +16,7 @@ from study.export import export_config, header_of, study_config
 from study.leaderboard import print_table, rows_of
 from study.storage import FINISHED, load_optuna_study, open_storage
 from study.store import Store
-from study.ui import trials_link
+from study.ui import check_served, trials_link
 
 
 def print_studies(store: Store) -> None:
@@ -63,12 +63,14 @@ def write_export(store: Store, name: str, trial: int | None, output: Path | None
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another -o FILE") from None
     score = config.provenance["score"]
-    say(f"{chosen} (score {score:.3f}), to be trained in full for {config.train.epochs} epochs:")
+    known = "no score" if score is None else f"score {score:.3f}"
+    say(f"{chosen} ({known}), to be trained in full for {config.train.epochs} epochs:")
     say(str(path))
 
 
 def print_links(store: Store, port: int) -> None:
     """The link that compares the trials of each study."""
+    check_served(store)
     from study.tracking import experiment_ids
 
     ids = experiment_ids(store)

@@ -22,7 +22,7 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from PIL import Image
@@ -44,6 +44,7 @@ STATUS = {
     "FAIL": "FAILED",
 }
 """Optuna's state → MLflow's run status."""
+TERMINAL_STATUSES = ("FINISHED", "KILLED", "FAILED")
 LOG_METRICS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
 DELIVERED = ".delivered_to_mlflow.json"
 
@@ -57,7 +58,7 @@ class Tracker:
         try:
             self.client = MlflowClient(tracking_uri=store.mlflow_uri)
             self.experiment_id = self._experiment(store)
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError) as error:
             raise StudyError(
                 f"cannot open the MLflow database {store.mlflow_database}: "
                 f"{str(error).splitlines()[0]}"
@@ -81,37 +82,61 @@ class Tracker:
             self.client.log_artifact(run_id, str(config))
         return run_id
 
-    def trial_run(self, number: int, parent_run_id: str, tags: Mapping[str, str]) -> str:
-        """The run of a trial: the existing one if it was begun before."""
-        run_id = self._find(f"tags.kind = 'trial' AND tags.`optuna.trial_number` = '{number}'")
-        if run_id is None:
-            fixed = {
-                "kind": "trial",
-                "optuna.trial_number": str(number),
-                "mlflow.parentRunId": parent_run_id,
-            }
-            run_id = self._create(trial_name(number), {**fixed, **tags})
-        self._resume(run_id)
-        return run_id
-
-    def full_run(self, number: int, parent_run_id: str, tags: Mapping[str, str]) -> str:
-        """The run of a trial's full run: the existing one if it was begun before."""
-        run_id = self._find(f"tags.kind = 'full' AND tags.`optuna.trial_number` = '{number}'")
-        if run_id is None:
-            fixed = {
-                "kind": "full",
-                "optuna.trial_number": str(number),
-                "mlflow.parentRunId": parent_run_id,
-            }
-            run_id = self._create(f"full run of {trial_name(number)}", {**fixed, **tags})
-        self._resume(run_id)
-        return run_id
-
     def mirror(
-        self, run_id: str, folder: Path, score: Callable[[Record], float] | None = None
+        self,
+        kind: str,
+        number: int,
+        parent_run_id: str,
+        folder: Path,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        score: Callable[[Record], float],
     ) -> RunMirror:
-        """What keeps a run up to date with its folder; `score` maps an `eval` record to one."""
-        return RunMirror(self.client, run_id, folder, score)
+        """What keeps the MLflow run of a trial up to date with its folder.
+
+        Args:
+            kind: `trial`, or `full` for the full run of one.
+            score: maps an `eval` record to the study's objective.
+        """
+        name = trial_name(number) if kind == "trial" else f"full run of {trial_name(number)}"
+        fixed = {"kind": kind, "optuna.trial_number": number, "mlflow.parentRunId": parent_run_id}
+        all_tags = {key: str(value) for key, value in {**fixed, **tags}.items()}
+
+        def open_run() -> str:
+            begun = f"tags.kind = '{kind}' AND tags.`optuna.trial_number` = '{number}'"
+            run_id = self._find(begun) or self._create(name, all_tags)
+            self.client.log_batch(
+                run_id,
+                params=[Param(key, str(value)) for key, value in params.items()],
+                tags=[RunTag(key, value) for key, value in all_tags.items()],
+            )
+            self.client.update_run(run_id, status="RUNNING")
+            return run_id
+
+        return RunMirror(self.client, folder, open_run, score)
+
+    def trial_statuses(self) -> dict[int, str]:
+        """Trial number → status of its run; `DELETED` if a person deleted it in the UI."""
+        statuses: dict[int, str] = {}
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], "tags.kind = 'trial'", ViewType.ALL, 1000, page_token=token
+            )
+            for run in page:
+                number = int(run.data.tags["optuna.trial_number"])
+                if run.info.lifecycle_stage == "active":
+                    statuses[number] = run.info.status
+                else:
+                    statuses.setdefault(number, "DELETED")
+            token = page.token
+            if not token:
+                return statuses
+
+    def run_status(self, run_id: str) -> str:
+        """A run's status as MLflow names it."""
+        return str(self.client.get_run(run_id).info.status)
 
     def publish_study(self, run_id: str, note: str, files: list[Path]) -> None:
         """Show the study's note and current files on its parent run and its experiment."""
@@ -137,9 +162,6 @@ class Tracker:
         run = self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name)
         return str(run.info.run_id)
 
-    def _resume(self, run_id: str) -> None:
-        self.client.update_run(run_id, status="RUNNING")
-
 
 class RunMirror:
     """Replays one run folder into one MLflow run."""
@@ -147,39 +169,41 @@ class RunMirror:
     def __init__(
         self,
         client: MlflowClient,
-        run_id: str,
         folder: Path,
-        score: Callable[[Record], float] | None,
+        open_run: Callable[[], str],
+        score: Callable[[Record], float],
     ) -> None:
         self.client = client
-        self.run_id = run_id
         self.folder = RunFolder(folder)
         self.score = score
+        self._open_run = open_run
+        self._run_id: str | None = None
         self._sent = 0
         """Records of the history delivered by this object."""
 
-    def begin(self, params: Mapping[str, Any], tags: Mapping[str, Any]) -> None:
-        """Deliver what is known before training."""
-        self.client.log_batch(
-            self.run_id,
-            params=[Param(key, str(value)) for key, value in params.items()],
-            tags=[RunTag(key, str(value)) for key, value in tags.items()],
-        )
+    def open(self) -> str:
+        """The run's id; found or made when first needed, so that MLflow may be away until then."""
+        if self._run_id is None:
+            self._run_id = self._open_run()
+        return self._run_id
 
     def deliver(self) -> None:
-        """Deliver the history's new records, and the picture of each new evaluation."""
+        """Deliver the history's new records, and the picture of each evaluation."""
+        run_id = self.open()
         records = read_history(self.folder.history)
-        fresh = records[self._sent :]
-        metrics = [metric for record in fresh for metric in self._metrics(record)]
+        metrics = [item for record in records[self._sent :] for item in self._metrics(record)]
         for start in range(0, len(metrics), BATCH):
-            self.client.log_batch(self.run_id, metrics=metrics[start : start + BATCH])
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         self._sent = len(records)
-        for record in fresh:
-            if record["kind"] == "eval":
-                self._deliver_grid(record["step"], int(record["timestamp"] * 1000))
+        self._deliver_grids(run_id, [record for record in records if record["kind"] == "eval"])
+
+    def pause(self) -> None:
+        """Show that the run will be continued."""
+        self.client.update_run(self.open(), status=STATUS["WAITING"])
 
     def finish(self, record: TrialRecord, score_names: Mapping[str, float]) -> None:
         """Deliver the outcome: files, `objective` and other closing metrics, tags, status."""
+        run_id = self.open()
         self.deliver()
         self.deliver_files()
         ended = int((record.ended or 0.0) * 1000)
@@ -187,9 +211,9 @@ class RunMirror:
         closing = [Metric(key, value, ended, step) for key, value in score_names.items()]
         tags = {"optuna.state": record.state, "reason": record.reason or ""}
         self.client.log_batch(
-            self.run_id, metrics=closing, tags=[RunTag(key, value) for key, value in tags.items()]
+            run_id, metrics=closing, tags=[RunTag(key, value) for key, value in tags.items()]
         )
-        _set_status(self.client, self.run_id, STATUS[record.state], ended)
+        _set_status(self.client, run_id, STATUS[record.state], ended)
 
     def deliver_files(self) -> None:
         """Deliver the run's config and closing pictures, those that exist."""
@@ -204,37 +228,37 @@ class RunMirror:
             folder.animation,
         ):
             if file.exists():
-                self.client.log_artifact(self.run_id, str(file))
+                self.client.log_artifact(self.open(), str(file))
 
     def _metrics(self, record: Record) -> list[Metric]:
         if record["kind"] == "log":
             values = {f"train/{name}": record[name] for name in LOG_METRICS}
             values["time/images_per_second"] = record["images_per_second"]
         else:
-            values = _eval_metrics(record)
-            if self.score:
-                values["eval/score"] = self.score(record)
+            values = {**_eval_metrics(record), "eval/score": self.score(record)}
         timestamp = int(record["timestamp"] * 1000)
         return [Metric(key, value, timestamp, record["step"]) for key, value in values.items()]
 
-    def _deliver_grid(self, step: int, timestamp_ms: int) -> None:
+    def _deliver_grids(self, run_id: str, evaluations: list[Record]) -> None:
         marker = self.folder.path / DELIVERED
         done = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else []
-        picture = self.folder.grid_path(step)
-        if [self.run_id, step] in done or not picture.exists():
-            return
-        with Image.open(picture) as image:
-            image.load()
-            self.client.log_image(
-                self.run_id,
-                image,
-                key="samples/fixed_noise",
-                step=step,
-                timestamp=timestamp_ms,
-                synchronous=True,
-            )
-        # Pictures, unlike metrics, would appear twice when delivered twice.
-        write_text_atomic(marker, json.dumps([*done, [self.run_id, step]]))
+        for record in evaluations:
+            step, picture = record["step"], self.folder.grid_path(record["step"])
+            if [run_id, step] in done or not picture.exists():
+                continue
+            with Image.open(picture) as image:
+                image.load()
+                self.client.log_image(
+                    run_id,
+                    image,
+                    key="samples/fixed_noise",
+                    step=step,
+                    timestamp=int(record["timestamp"] * 1000),
+                    synchronous=True,
+                )
+            # Pictures, unlike metrics, would appear twice when delivered twice.
+            done.append([run_id, step])
+            write_text_atomic(marker, json.dumps(done))
 
 
 def experiment_ids(store: Store) -> dict[str, str]:
@@ -281,7 +305,7 @@ def log10_metrics(params: Mapping[str, Any]) -> dict[str, float]:
 def _set_status(
     client: MlflowClient, run_id: str, status: str, end_time_ms: int | None = None
 ) -> None:
-    if status in ("FINISHED", "FAILED", "KILLED"):
+    if status in TERMINAL_STATUSES:
         client.set_terminated(run_id, status=status, end_time=end_time_ms)
     else:
         client.update_run(run_id, status=status)

@@ -45,17 +45,21 @@ def check_port(port: int) -> None:
             ) from None
 
 
-def server_command(store: Store, port: int) -> tuple[list[str], dict[str, str]]:
-    """The command and environment of the UI's server.
+def check_served(store: Store) -> None:
+    """Refuse a store without an MLflow database (opening it would create one).
 
     Raises:
-        UnknownStudyError: the store has no MLflow database yet.
+        UnknownStudyError: nothing has been run there.
     """
     if not store.mlflow_database.is_file():
         raise UnknownStudyError(
             f"there is nothing to show in {store.root} yet; start a study with 'study run', or "
             "name another results folder with --store"
         )
+
+
+def server_command(store: Store, port: int) -> tuple[list[str], dict[str, str]]:
+    """The command and environment of the UI's server."""
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
     command += ["--backend-store-uri", store.mlflow_uri, "--workers", "1"]
     command += ["--default-artifact-root", store.artifacts.as_uri()]
@@ -70,6 +74,7 @@ def server_command(store: Store, port: int) -> tuple[list[str], dict[str, str]]:
 
 def serve(store: Store, port: int) -> int:
     """Run the UI's server until Ctrl-C; returns its exit code."""
+    check_served(store)
     check_port(port)
     command, environment = server_command(store, port)
     process = subprocess.Popen(command, env=environment)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,13 @@ TINY_STUDY: dict[str, Any] = {
         "augment.blur_sigma": {"type": "categorical", "choices": [0, [0.1, 1.2]]},
     },
     "sampler": {"name": "tpe", "startup_trials": 3},
-    "pruner": {"name": "none"},
+    "pruner": {"name": "percentile", "percentile": 0.0, "startup_trials": 1},
     "baselines": [
         {
             "name": "good",
             "params": {"model.nz": 8, "model.ngf": 8, "optim.lr_g": 2e-3, "augment.blur_sigma": 0},
         },
+        {"name": "slow", "params": {"model.nz": 4, "model.ngf": 4, "optim.lr_g": 1e-4}},
     ],
     "base": {
         "data": {"source": "toy_cats", "toy_count": 32, "image_size": 32},
@@ -75,7 +77,7 @@ TINY_STUDY: dict[str, Any] = {
     },
     "full_run": {"train.epochs": 4},
 }
-"""Two steps an epoch, two epochs, a score after each: a trial takes a fraction of a second."""
+"""Two steps an epoch, two epochs, a score after each; what is not the best so far is pruned."""
 
 
 def changed(settings: dict[str, Any]) -> dict[str, Any]:
@@ -142,28 +144,8 @@ class Finished:
 
 @pytest.fixture(scope="session")
 def finished(tiny_study: StudyMaker, bank: PhotoBank, new_store: Callable[[], Store]) -> Finished:
-    """Six trials under a pruner that stops whatever is not the best so far. Only to be read."""
-    config = tiny_study(
-        study__trials=6,
-        pruner={"name": "percentile", "percentile": 0.0, "startup_trials": 1},
-        baselines=[
-            *TINY_STUDY["baselines"],
-            {
-                "name": "slow",
-                "params": {"model.nz": 4, "model.ngf": 4, "optim.lr_g": 1e-4},
-            },
-        ],
-    )
-    store = new_store()
-    return Finished(config, store, run_study(config, store, bank=bank))
-
-
-@pytest.fixture(scope="session")
-def undisturbed(
-    tiny_study: StudyMaker, bank: PhotoBank, new_store: Callable[[], Store]
-) -> Finished:
-    """Three trials (a baseline first) that nothing disturbed. Only to be read."""
-    config, store = tiny_study(), new_store()
+    """Six trials that nothing disturbed, two of them baselines. Only to be read."""
+    config, store = tiny_study(study__trials=6), new_store()
     return Finished(config, store, run_study(config, store, bank=bank))
 
 
@@ -227,21 +209,67 @@ def study_file(tmp_path: Path) -> Callable[..., Path]:
 STUDY = shutil.which("study", path=str(Path(sys.executable).parent)) or "study"
 
 
+ENTRY = """
+import json, os, sys, traceback
+import study.launch, study.show, study.tracking
+from study.cli import main
+for line in sys.stdin:
+    job = json.loads(line)
+    if os.fork() == 0:
+        for number, path in ((1, job["out"]), (2, job["err"])):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.chdir(job["cwd"])
+        os.environ.update(job["env"])
+        sys.argv = ["study", *job["arguments"]]
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else bool(end.code)
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+"""A process that has imported everything, and runs each command in a fork of itself: a process of
+its own with its own exit code, without the seconds that the imports take."""
+
+
+@pytest.fixture(scope="session")
+def ready_process() -> Iterator[subprocess.Popen[str]]:
+    """The process that runs the commands of `shell`."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ENTRY],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin
+        process.stdin.close()
+
+
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
+def shell(ready_process: subprocess.Popen[str], tmp_path: Path) -> Shell:
     """Run the `study` command as a user does, in a working folder of its own."""
 
-    def run(*arguments: object, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [STUDY, *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+        out, err = tmp_path / "stdout.txt", tmp_path / "stderr.txt"
+        given = [str(argument) for argument in arguments]
+        job = {"arguments": given, "out": str(out), "err": str(err), "cwd": str(tmp_path)}
+        job["env"] = {"DCGAN_CACHE": os.environ["DCGAN_CACHE"]}
+        assert ready_process.stdin
+        assert ready_process.stdout
+        ready_process.stdin.write(json.dumps(job) + "\n")
+        ready_process.stdin.flush()
+        ended = int(ready_process.stdout.readline())
+        done = subprocess.CompletedProcess(given, ended, out.read_text(), err.read_text())
         assert "Traceback" not in done.stderr, done.stderr
-        assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        assert ended == code, (ended, done.stdout, done.stderr)
         return done
 
     return run

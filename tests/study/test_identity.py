@@ -78,7 +78,7 @@ REFUSED: list[tuple[str, dict[str, Any], list[str]]] = [
     ("the penalty", {"objective": {"cap": 0.5}}, ["objective.cap was 0.25, now 0.5"]),
     ("the distance", {"objective": {"metric": "kernel"}}, ['objective.metric was "frechet"']),
     ("the sampler", {"sampler": {"name": "random", "startup_trials": 3}}, ["sampler.name"]),
-    ("the pruner", {"pruner": {"name": "median"}}, ['pruner.name was "none", now "median"']),
+    ("the pruner", {"pruner": {"name": "median"}}, ['pruner.name was "percentile", now "median"']),
     (
         "a narrower low",
         {"space": SPACE | {"model.nz": INT | {"low": 9}}},

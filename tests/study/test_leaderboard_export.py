@@ -71,6 +71,8 @@ def test_the_rows_of_a_real_study(finished: Any) -> None:
     pruned = [row.score for row in rows if row.state == "PRUNED"]
     assert complete == sorted(complete)
     assert pruned == sorted(pruned)
+    assert len(complete) >= 2
+    assert len(pruned) >= 2
     by_number = {row.number: row for row in rows}
     assert by_number[0].origin == "good"
     assert by_number[1].origin == "slow"
@@ -183,6 +185,16 @@ def test_an_export_says_where_it_comes_from(finished: Any, mirror_of: Any) -> No
     assert export_config(study, 0).provenance["origin"] == "good"
 
 
+def test_an_export_names_the_code_that_trained_the_trial(
+    finished: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever code exports it later."""
+    identity = json.loads(finished.summary.study.user_attrs["identity"])
+    monkeypatch.setattr("study.export.code_version", lambda: "9.9.9", raising=False)
+    source = export_config(finished.summary.study).provenance
+    assert source["code_version"] == identity["environment.code_version"]
+
+
 def test_the_published_best_config_reads_back_as_itself(finished: Any) -> None:
     path = finished.summary.best_config
     full = export_config(finished.summary.study)
@@ -193,9 +205,9 @@ def test_the_published_best_config_reads_back_as_itself(finished: Any) -> None:
 
 
 def test_without_a_wish_the_full_run_has_the_recipes_epochs(
-    tiny_study: Maker, undisturbed: Any
+    tiny_study: Maker, finished: Any
 ) -> None:
-    study = undisturbed.summary.study
+    study = finished.summary.study
     config = json.loads(study.user_attrs["config"])
     config["full_run"] = {}
     made = optuna.create_study(study_name="tiny")

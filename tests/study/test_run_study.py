@@ -211,26 +211,26 @@ def test_artifacts_lie_in_the_store(finished: Any, mirror_of: Any) -> None:
 
 
 def test_launching_a_finished_study_changes_nothing(
-    undisturbed: Any, mirror_of: Any, bank: PhotoBank
+    finished: Any, mirror_of: Any, bank: PhotoBank
 ) -> None:
     study, store, mirror = (
-        undisturbed.summary.study,
-        undisturbed.store,
-        mirror_of(undisturbed.store),
+        finished.summary.study,
+        finished.store,
+        mirror_of(finished.store),
     )
     before = snapshot(study, mirror, store)
     begun: list[object] = []
     hooks = Hooks(on_begin=lambda trial, config: begun.append(trial))
-    again = run_study(undisturbed.config, store, bank=bank, hooks=hooks)
+    again = run_study(finished.config, store, bank=bank, hooks=hooks)
     assert not begun
-    assert (again.finished, again.total, again.interrupted) == (3, 3, False)
-    assert again.best_config == undisturbed.summary.best_config
+    assert (again.finished, again.total, again.interrupted) == (6, 6, False)
+    assert again.best_config == finished.summary.best_config
     assert snapshot(again.study, mirror, store) == before
 
 
 def test_a_raised_total_continues_to_the_same_numbers(
     tiny_study: Maker,
-    undisturbed: Any,
+    finished: Any,
     mirror_of: Any,
     bank: PhotoBank,
     store: Store,
@@ -247,8 +247,8 @@ def test_a_raised_total_continues_to_the_same_numbers(
         )
         assert summary.finished == summary.total == total
     assert progress == [(0, 1), (1, 1), (1, 3), (2, 3), (3, 3)]
-    assert essence(summary.study) == essence(undisturbed.summary.study)
-    assert [trial.state for trial in undisturbed.trials] == [TrialState.COMPLETE] * 3
+    assert essence(summary.study) == essence(finished.summary.study)[:3]
+    assert finished.trials[2].state == TrialState.PRUNED
     assert_mirrored_once(store, mirror_of(store), summary.study.get_trials())
     # A lower total than what is finished is nothing to do either.
     lower = run_study(tiny_study(study__trials=2), store, bank=bank)
@@ -256,10 +256,10 @@ def test_a_raised_total_continues_to_the_same_numbers(
 
 
 def test_a_study_with_other_settings_is_refused_and_left_alone(
-    tiny_study: Maker, undisturbed: Any, mirror_of: Any, bank: PhotoBank
+    tiny_study: Maker, finished: Any, mirror_of: Any, bank: PhotoBank
 ) -> None:
-    store, mirror = undisturbed.store, mirror_of(undisturbed.store)
-    before = snapshot(undisturbed.summary.study, mirror, store)
+    store, mirror = finished.store, mirror_of(finished.store)
+    before = snapshot(finished.summary.study, mirror, store)
     with pytest.raises(StudyMismatchError, match=r"train\.epochs was 2, now 3"):
         run_study(tiny_study(study__trials=9, base__train__epochs=3), store, bank=bank)
     other = replace(bank, fingerprint="0" * 64)
@@ -268,11 +268,11 @@ def test_a_study_with_other_settings_is_refused_and_left_alone(
     assert snapshot(load_optuna_study(store, "tiny"), mirror, store) == before
 
 
-def test_other_threads_only_warn(tiny_study: Maker, undisturbed: Any, bank: PhotoBank) -> None:
+def test_other_threads_only_warn(tiny_study: Maker, finished: Any, bank: PhotoBank) -> None:
     warnings: list[str] = []
     hooks = Hooks(on_warning=warnings.append)
-    run_study(tiny_study(base__train__threads=2), undisturbed.store, bank=bank, hooks=hooks)
-    run_study(undisturbed.config, undisturbed.store, bank=bank, hooks=hooks)
+    run_study(tiny_study(base__train__threads=2), finished.store, bank=bank, hooks=hooks)
+    run_study(finished.config, finished.store, bank=bank, hooks=hooks)
     assert any("train.threads was 1, now 2" in text for text in warnings)
 
 
@@ -302,7 +302,7 @@ class StopAfter:
 )
 def test_an_interrupted_trial_waits_and_continues_to_the_same_numbers(
     tiny_study: Maker,
-    undisturbed: Any,
+    finished: Any,
     mirror_of: Any,
     bank: PhotoBank,
     store: Store,
@@ -336,7 +336,7 @@ def test_an_interrupted_trial_waits_and_continues_to_the_same_numbers(
     # It asks to stop after the step that follows the log record (or the first of all).
     assert started == [step + 1]
     assert not summary.interrupted
-    assert essence(summary.study) == essence(undisturbed.summary.study)[:2]
+    assert essence(summary.study) == essence(finished.summary.study)[:2]
     assert [run.info.status for run in mirror.runs("trial")] == ["FINISHED"] * 2
     assert mirror.runs("trial")[1].info.run_id == run_id
     assert mirror.runs("study")[0].info.status == "FINISHED"
@@ -356,11 +356,11 @@ def test_a_timeout_pauses_and_the_next_launch_continues(
     config = tiny_study(study__trials=1, study__timeout_minutes=15.0)
     summary = run_study(config, store, bank=bank, hooks=Hooks(on_log=log))
     assert summary.interrupted
-    (trial,) = summary.study.get_trials()
+    trial, _ = summary.study.get_trials()
     assert trial.state == TrialState.WAITING
     assert "step 3" in trial.user_attrs["reason"]
     summary = run_study(config, store, bank=bank)
-    (trial,) = summary.study.get_trials()
+    trial, _ = summary.study.get_trials()
     assert trial.state == TrialState.COMPLETE
     assert trial.user_attrs["reason"] is None
 
@@ -375,7 +375,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], what
 
 def test_a_killed_process_leaves_nothing_behind(
     tiny_study: Maker,
-    undisturbed: Any,
+    finished: Any,
     mirror_of: Any,
     bank: PhotoBank,
     store: Store,
@@ -383,7 +383,7 @@ def test_a_killed_process_leaves_nothing_behind(
     study_file: Callable[..., Path],
     study_process: Callable[..., subprocess.Popen[str]],
 ) -> None:
-    process = study_process("run", study_file(), "--store", store.root)
+    process = study_process("run", study_file(study__trials=2), "--store", store.root)
     history = RunFolder(store.study("tiny").trial(1)).history
     wait_for(history.exists, process, "the second trial")
     process.kill()
@@ -395,12 +395,12 @@ def test_a_killed_process_leaves_nothing_behind(
 
     warnings: list[str] = []
     hooks = Hooks(on_warning=warnings.append)
-    summary = run_study(tiny_study(), store, bank=bank, hooks=hooks)
+    summary = run_study(tiny_study(study__trials=2), store, bank=bank, hooks=hooks)
     assert any("trial 1 was cut off" in text for text in warnings)
-    assert summary.finished == 3
-    assert essence(summary.study) == essence(undisturbed.summary.study)
+    assert summary.finished == 2
+    assert essence(summary.study) == essence(finished.summary.study)[:2]
     assert {run.info.status for run in mirror.all_runs()} == {"FINISHED"}
-    assert len(mirror.runs("trial")) == 3
+    assert len(mirror.runs("trial")) == 2
     assert_mirrored_once(store, mirror, summary.study.get_trials())
 
 
@@ -429,7 +429,8 @@ def test_a_process_that_ended_after_its_last_score_is_caught_up(
     summary = run_study(tiny_study(study__trials=2), store, bank=bank)
     assert summary.finished == 2
     mirror = mirror_of(store)
-    assert "trial-001" in store.study("tiny").leaderboard.read_text(encoding="utf-8")
+    board = store.study("tiny").leaderboard.read_text(encoding="utf-8")
+    assert "| trial-001 | complete |" in board
     assert {run.info.status for run in mirror.all_runs()} == {"FINISHED"}
     for trial, run in zip(summary.study.get_trials(), mirror.runs("trial"), strict=True):
         assert run.data.tags["optuna.state"] == trial.state.name

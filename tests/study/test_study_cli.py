@@ -92,9 +92,7 @@ def test_wrong_use_is_one_sentence(
 
 
 @pytest.mark.parametrize("command", ["show", "export", "train"])
-def test_an_unknown_study_names_those_there_are(
-    shell: Shell, finished: Any, command: str
-) -> None:
+def test_an_unknown_study_names_those_there_are(shell: Shell, finished: Any, command: str) -> None:
     said = sentence(shell(command, "tinny", "--store", finished.store.root, code=2))
     assert "'tinny'" in said
     assert "there are: tiny" in said
@@ -118,17 +116,14 @@ def test_list(shell: Shell, finished: Any) -> None:
 
 
 def test_show(shell: Shell, finished: Any) -> None:
-    """The store may also be named by the environment."""
     done = shell("show", "tiny", "--store", finished.store.root)
     for word in ("fd_random", "imbalance", "lr_g", "good", "slow", "sampler", "minutes"):
         assert word in done.stdout
-    shown = [line.split()[0] for line in done.stdout.splitlines() if line.startswith(" trial-")]
-    shown = shown or [
-        line.split()[0]
-        for line in done.stdout.splitlines()
-        if line.strip().startswith("trial-") and ":" not in line.split()[0]
-    ]
-    assert len(shown) == 6
+    table = [line.split() for line in done.stdout.splitlines() if "trial-" in line]
+    states = [words[1] for words in table if ":" not in words[0]]
+    assert sorted(states) == sorted(trial.state.name.lower() for trial in finished.trials)
+    reasons = [words[0] for words in table if ":" in words[0]]
+    assert len(reasons) == states.count("pruned")
     assert str(finished.store.study("tiny").path) in done.stdout
 
 
@@ -150,15 +145,15 @@ def test_export(shell: Shell, finished: Any, tmp_path: Path) -> None:
     path = tmp_path / "best.yaml"
     assert done.stdout.splitlines()[-1] == str(path)
     assert "4 epochs" in done.stdout
-    assert load_train_config(path) == load_train_config(finished.summary.best_config)
+    exported, best = load_train_config(path), load_train_config(finished.summary.best_config)
+    assert exported.model_copy(update={"provenance": best.provenance}) == best
+    assert exported.provenance["trial"] == best.provenance["trial"]
     pruned = next(trial for trial in finished.trials if trial.state == TrialState.PRUNED)
     options = ["--trial", pruned.number, "-o", tmp_path / "other.yaml"]
     shell("export", "tiny", *options, "--store", finished.store.root)
     source = load_train_config(tmp_path / "other.yaml").provenance
     assert (source["trial"], source["state"]) == (f"trial-{pruned.number:03d}", "PRUNED")
-    said = sentence(
-        shell("export", "tiny", "--trial", 99, "--store", finished.store.root, code=2)
-    )
+    said = sentence(shell("export", "tiny", "--trial", 99, "--store", finished.store.root, code=2))
     assert "no trial 99" in said
 
 
@@ -195,19 +190,25 @@ def module_store(new_store: Callable[[], Store]) -> Store:
 
 
 def test_run_ends_with_all_a_user_needs(
-    shell: Shell, study_file: Writer, module_store: Store, mirror_of: Any
+    study_process: Start,
+    study_file: Writer,
+    module_store: Store,
+    mirror_of: Any,
+    tmp_path: Path,
 ) -> None:
     command = ["run", study_file(), "--trials", 2, "--name", "mine", "--store", module_store.root]
-    done = shell(*command, "--set", "full_run={train.epochs: 3}")
+    process = study_process(*command, "--set", "full_run={train.epochs: 3}")
+    assert process.wait(timeout=240) == 0
+    out, err = (tmp_path / "stdout.txt").read_text(), (tmp_path / "stderr.txt").read_text()
     folder = module_store.study("mine")
-    assert "2 of 2 trials finished" in done.stdout
-    assert str(folder.best) in done.stdout
-    assert str(folder.contact_sheet) in done.stdout
+    assert "2 of 2 trials finished" in out
+    assert str(folder.best) in out
+    assert str(folder.contact_sheet) in out
     assert load_train_config(folder.best).train.epochs == 3
-    assert f"study train mine --store {module_store.root}" in done.stdout
-    assert f"study ui --store {module_store.root}" in done.stdout
+    assert f"study train mine --store {module_store.root}" in out
+    assert f"study ui --store {module_store.root}" in out
     experiment = mirror_of(module_store, "mine").experiment.experiment_id
-    (link,) = [line for line in done.stdout.splitlines() if "http" in line]
+    (link,) = [line for line in out.splitlines() if "http" in line]
     link = link[link.index("http") :]
     assert link == trials_link(experiment)
     assert not set(link) & set(" '`")
@@ -216,8 +217,8 @@ def test_run_ends_with_all_a_user_needs(
         "&compareRunsMode=CHART&searchFilter=tags.kind = 'trial'"
         "&orderByKey=metrics.`objective`&orderByAsc=true"
     )
-    assert "trial-000: baseline “good”" in done.stderr
-    assert "trial-001: epoch 2: fd_random" in done.stderr
+    assert "trial-000: baseline “good”" in err
+    assert "trial-001: epoch 2: fd_random" in err
 
 
 def test_train_logs_the_full_run_beside_its_trials(
@@ -253,47 +254,31 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], what
         time.sleep(0.02)
 
 
-def test_ctrl_c_saves_the_trial_and_the_same_command_completes(
-    shell: Shell,
-    study_process: Start,
-    study_file: Writer,
-    store: Store,
-    tmp_path: Path,
-    undisturbed: Any,
-) -> None:
-    command = ["run", study_file(study__trials=2), "--store", store.root]
-    process = study_process(*command)
-    history = RunFolder(store.study("tiny").trial(1)).history
-    wait_for(history.exists, process, "the second trial")
-    said = sentence(shell(*command, code=2))  # meanwhile nobody else may run it
-    assert f"pid {process.pid}" in said
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=120) in (130, 0)
-
-
 def test_ctrl_c_ends_with_130_and_the_same_command_completes(
-    shell: Shell,
-    study_process: Start,
-    study_file: Writer,
-    store: Store,
-    tmp_path: Path,
-    undisturbed: Any,
+    shell: Shell, study_process: Start, study_file: Writer, store: Store, tmp_path: Path
 ) -> None:
-    command = ["run", study_file(study__trials=2), "--store", store.root]
+    """Forty steps, so that the signal comes in the middle of them."""
+    long = {"base__train__epochs": 20, "base__eval__every_epochs": 10}
+    command = ["run", study_file(study__trials=1, **long), "--store", store.root]
     process = study_process(*command)
-    wait_for(RunFolder(store.study("tiny").trial(0)).history.exists, process, "the first trial")
+    history = RunFolder(store.study("tiny").trial(0)).history
+    wait_for(history.exists, process, "the first trial")
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=120) == 130
     out, err = (tmp_path / "stdout.txt").read_text(), (tmp_path / "stderr.txt").read_text()
     assert "Traceback" not in err
-    assert "0 of 2 trials; the same command continues" in out
-    (waiting, *_) = load_optuna_study(store, "tiny").get_trials()
+    assert "stopping: saving a checkpoint first" in err
+    assert "0 of 1 trials; the same command continues" in out
+    waiting, _ = load_optuna_study(store, "tiny").get_trials()
     assert waiting.state == TrialState.WAITING
+    reached = len(read_history(history, "log"))
+    assert 0 < reached < 40
     done = shell(*command)
-    assert "2 of 2 trials finished" in done.stdout
-    ended = load_optuna_study(store, "tiny").get_trials()
-    assert [trial.values for trial in ended] == [trial.values for trial in undisturbed.trials[:2]]
+    assert "1 of 1 trials finished" in done.stdout
+    ended, _ = load_optuna_study(store, "tiny").get_trials()
+    assert ended.state == TrialState.COMPLETE
+    assert list(ended.intermediate_values) == [10, 20]
+    assert [record["step"] for record in read_history(history, "log")] == list(range(1, 41))
 
 
 @contextmanager

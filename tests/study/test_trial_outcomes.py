@@ -28,6 +28,13 @@ Maker = Callable[..., StudyConfig]
 TRAIN = study.objective.train
 
 
+@pytest.fixture
+def single(tiny_study: Maker) -> Maker:
+    """Make a tiny study with the first baseline only: what it scores is in `finished`."""
+    baselines = tiny_study().model_dump(mode="json")["baselines"][:1]
+    return lambda **settings: tiny_study(**{"baselines": baselines, **settings})
+
+
 def stop_in(trial: int, step: int) -> Hooks:
     """Hooks that ask to stop in a trial, after the step that follows a log record."""
     at = SimpleNamespace(number=-1, stop=False)
@@ -57,7 +64,7 @@ class Failing:
 
 
 def test_a_diverged_trial_is_pruned_with_its_step(
-    tiny_study: Maker,
+    single: Maker,
     mirror_of: Any,
     bank: PhotoBank,
     store: Store,
@@ -72,7 +79,7 @@ def test_a_diverged_trial_is_pruned_with_its_step(
         return losses * float("nan") if calls[0] == 3 else losses
 
     monkeypatch.setattr(dcgan.training, "training_step", diverging)
-    summary = run_study(tiny_study(study__trials=1), store, bank=bank)
+    summary = run_study(single(study__trials=1), store, bank=bank)
     (trial,) = summary.study.get_trials()
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["reason"] == "diverged at step 3 (epoch 2)"
@@ -88,7 +95,7 @@ def test_a_diverged_trial_is_pruned_with_its_step(
 
 
 def test_a_trial_that_diverged_before_any_score_has_no_value(
-    tiny_study: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+    single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverging(state: Any, batch: Any, config: Any) -> Any:
         state.step += 1
@@ -96,11 +103,11 @@ def test_a_trial_that_diverged_before_any_score_has_no_value(
 
     with monkeypatch.context() as patch:
         patch.setattr(dcgan.training, "training_step", diverging)
-        summary = run_study(tiny_study(study__trials=1), store, bank=bank)
+        summary = run_study(single(study__trials=1), store, bank=bank)
     (trial,) = summary.study.get_trials()
     assert (trial.state, trial.values) == (TrialState.PRUNED, None)
     assert trial.user_attrs["reason"] == "diverged at step 1 (epoch 1)"
-    summary = run_study(tiny_study(study__trials=2), store, bank=bank)  # the sampler copes
+    summary = run_study(single(study__trials=2), store, bank=bank)  # the sampler copes
     assert summary.study.get_trials()[1].state == TrialState.COMPLETE
 
 
@@ -112,22 +119,22 @@ def test_a_trial_that_diverged_before_any_score_has_no_value(
     ],
 )
 def test_out_of_memory_is_pruned_and_says_what_to_lower(
-    tiny_study: Maker,
+    single: Maker,
     bank: PhotoBank,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
     monkeypatch.setattr(dcgan.training, "training_step", Failing(error, times=99))
-    (trial,) = run_study(tiny_study(study__trials=1), store, bank=bank).study.get_trials()
+    (trial,) = run_study(single(study__trials=1), store, bank=bank).study.get_trials()
     assert trial.state == TrialState.PRUNED
     assert "out of memory" in trial.user_attrs["reason"]
     assert "train.batch_size" in trial.user_attrs["reason"]
 
 
 def test_an_error_is_tried_again(
-    tiny_study: Maker,
-    undisturbed: Any,
+    single: Maker,
+    finished: Any,
     bank: PhotoBank,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
@@ -136,18 +143,16 @@ def test_an_error_is_tried_again(
     monkeypatch.setattr(study.objective, "train", flaky)
     warnings: list[str] = []
     hooks = Hooks(on_warning=warnings.append)
-    (trial,) = run_study(
-        tiny_study(study__trials=1), store, bank=bank, hooks=hooks
-    ).study.get_trials()
+    (trial,) = run_study(single(study__trials=1), store, bank=bank, hooks=hooks).study.get_trials()
     assert flaky.calls == 3
     assert trial.state == TrialState.COMPLETE
-    assert trial.value == undisturbed.trials[0].value
+    assert trial.value == finished.trials[0].value
     assert trial.user_attrs["reason"] is None
     assert warnings == ["trial will be tried again: OSError: the disk"] * 2
 
 
 def test_an_error_in_a_hook_is_the_trials_too(
-    tiny_study: Maker, undisturbed: Any, bank: PhotoBank, store: Store
+    single: Maker, finished: Any, bank: PhotoBank, store: Store
 ) -> None:
     """A trial that fails in the middle continues from its checkpoint."""
     failing = Failing(RuntimeError("display gone"), times=1)
@@ -157,14 +162,14 @@ def test_an_error_in_a_hook_is_the_trials_too(
         if failing.calls <= failing.times:
             raise failing.error
 
-    config = tiny_study(study__trials=1)
+    config = single(study__trials=1)
     (trial,) = run_study(config, store, bank=bank, hooks=Hooks(on_eval=on_eval)).study.get_trials()
     assert trial.state == TrialState.COMPLETE
-    assert trial.intermediate_values == undisturbed.trials[0].intermediate_values
+    assert trial.intermediate_values == finished.trials[0].intermediate_values
 
 
 def test_three_failed_trials_stop_the_study(
-    tiny_study: Maker,
+    single: Maker,
     mirror_of: Any,
     bank: PhotoBank,
     store: Store,
@@ -173,7 +178,7 @@ def test_three_failed_trials_stop_the_study(
     broken = Failing(ZeroDivisionError("division by zero"), times=10**6)
     monkeypatch.setattr(study.objective, "train", broken)
     with pytest.raises(StudyError) as caught:
-        run_study(tiny_study(study__trials=9), store, bank=bank)
+        run_study(single(study__trials=9), store, bank=bank)
     sentence = str(caught.value)
     assert caught.value.exit_code == 1
     assert "3 trials in a row failed for the same reason" in sentence
@@ -186,9 +191,9 @@ def test_three_failed_trials_stop_the_study(
 
     # Mended but interrupted at once: that is no failure.
     monkeypatch.setattr(study.objective, "train", TRAIN)
-    summary = run_study(tiny_study(study__trials=4), store, bank=bank, hooks=stop_in(3, 1))
+    summary = run_study(single(study__trials=4), store, bank=bank, hooks=stop_in(3, 1))
     assert summary.interrupted
-    summary = run_study(tiny_study(study__trials=4), store, bank=bank)
+    summary = run_study(single(study__trials=4), store, bank=bank)
     states = [trial.state for trial in summary.study.get_trials()]
     assert states == [TrialState.FAIL] * 3 + [TrialState.COMPLETE]
     assert summary.finished == 4
@@ -197,7 +202,7 @@ def test_three_failed_trials_stop_the_study(
 
 
 def test_failures_for_different_reasons_do_not_stop_it(
-    tiny_study: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+    single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = [0]
 
@@ -206,23 +211,23 @@ def test_failures_for_different_reasons_do_not_stop_it(
         raise ValueError(f"reason {(calls[0] - 1) // 3}")
 
     monkeypatch.setattr(study.objective, "train", broken)
-    summary = run_study(tiny_study(study__trials=4), store, bank=bank)
+    summary = run_study(single(study__trials=4), store, bank=bank)
     reasons = [trial.user_attrs["reason"] for trial in summary.study.get_trials()]
     assert reasons == [f"ValueError: reason {number}" for number in range(4)]
     assert summary.finished == 4
 
 
 def test_a_damaged_checkpoint_starts_the_trial_again(
-    tiny_study: Maker, undisturbed: Any, mirror_of: Any, bank: PhotoBank, store: Store
+    single: Maker, finished: Any, mirror_of: Any, bank: PhotoBank, store: Store
 ) -> None:
-    config = tiny_study(study__trials=1)
+    config = single(study__trials=1)
     assert run_study(config, store, bank=bank, hooks=stop_in(0, 2)).interrupted
     RunFolder(store.study("tiny").trial(0)).checkpoint.write_bytes(b"not a checkpoint")
     warnings: list[str] = []
     summary = run_study(config, store, bank=bank, hooks=Hooks(on_warning=warnings.append))
     assert any("starts again from step 0" in text for text in warnings)
     (trial,) = summary.study.get_trials()
-    wanted = undisturbed.trials[0]
+    wanted = finished.trials[0]
     assert (trial.number, trial.state) == (0, TrialState.COMPLETE)
     assert (trial.value, trial.intermediate_values) == (wanted.value, wanted.intermediate_values)
     mirror = mirror_of(store)
@@ -244,8 +249,8 @@ def test_a_damaged_checkpoint_starts_the_trial_again(
     ],
 )
 def test_trouble_with_mlflow_never_ends_a_trial(
-    tiny_study: Maker,
-    undisturbed: Any,
+    single: Maker,
+    finished: Any,
     bank: PhotoBank,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
@@ -266,11 +271,9 @@ def test_trouble_with_mlflow_never_ends_a_trial(
     monkeypatch.setattr(study.objective, "suggest", begin)
     warnings: list[str] = []
     hooks = Hooks(on_warning=warnings.append)
-    (trial,) = run_study(
-        tiny_study(study__trials=1), store, bank=bank, hooks=hooks
-    ).study.get_trials()
+    (trial,) = run_study(single(study__trials=1), store, bank=bank, hooks=hooks).study.get_trials()
     assert trial.state == TrialState.COMPLETE
-    assert trial.value == undisturbed.trials[0].value
+    assert trial.value == finished.trials[0].value
     assert warnings
     assert all("MLflow was not updated" in text for text in warnings)
     assert all("\n" not in text for text in warnings)
@@ -278,7 +281,7 @@ def test_trouble_with_mlflow_never_ends_a_trial(
 
 @pytest.mark.parametrize("method", ["log_batch", "log_image"])
 def test_what_mlflow_missed_once_is_delivered_later(
-    tiny_study: Maker,
+    single: Maker,
     mirror_of: Any,
     bank: PhotoBank,
     store: Store,
@@ -296,7 +299,7 @@ def test_what_mlflow_missed_once_is_delivered_later(
         return real(*arguments, **settings)
 
     hooks = Hooks(on_start=lambda *_: monkeypatch.setattr(MlflowClient, method, sometimes))
-    run_study(tiny_study(study__trials=1), store, bank=bank, hooks=hooks)
+    run_study(single(study__trials=1), store, bank=bank, hooks=hooks)
     assert locked.calls == 1
     mirror = mirror_of(store)
     (run,) = mirror.runs("trial")
@@ -307,25 +310,25 @@ def test_what_mlflow_missed_once_is_delivered_later(
 
 
 def test_a_database_that_is_none_is_one_sentence(
-    tiny_study: Maker, bank: PhotoBank, store: Store
+    single: Maker, bank: PhotoBank, store: Store
 ) -> None:
     for name, database in (("MLflow", store.mlflow_database), ("study", store.optuna_database)):
         good = database.read_bytes()
         database.write_bytes(b"this is no database" * 100)
         with pytest.raises(StudyError, match=f"cannot open the {name} database .*{database.name}"):
-            run_study(tiny_study(), store, bank=bank)
+            run_study(single(), store, bank=bank)
         assert database.read_bytes() == b"this is no database" * 100
         database.write_bytes(good)
 
 
 def test_photos_must_fill_the_largest_batch_searched(
-    tiny_study: Maker, bank: PhotoBank, store: Store
+    single: Maker, bank: PhotoBank, store: Store
 ) -> None:
     with pytest.raises(DataError, match="fewer than one batch of 64"):
-        run_study(tiny_study(base__train__batch_size=64), store, bank=bank)
+        run_study(single(base__train__batch_size=64), store, bank=bank)
     space = {"train.batch_size": {"type": "categorical", "choices": [16, 64]}}
     with pytest.raises(DcganError, match="fewer than one batch of 64"):
-        run_study(tiny_study(space=space, baselines=[]), store, bank=bank)
+        run_study(single(space=space, baselines=[]), store, bank=bank)
 
 
 def record(**changes: Any) -> dict[str, Any]:
@@ -346,14 +349,18 @@ def test_the_score_follows_the_objective() -> None:
     assert score_of(record(imbalance=5.0), settings) == 1.5
 
 
-def test_the_folder_has_everything(undisturbed: Any) -> None:
+def test_the_folder_has_everything(finished: Any) -> None:
     from study.trial_record import TrialRecord
 
-    for trial in undisturbed.trials:
-        folder: Path = undisturbed.store.study("tiny").trial(trial.number)
+    for trial in finished.trials:
+        folder: Path = finished.store.study("tiny").trial(trial.number)
         kept = TrialRecord.load(folder)
         assert kept is not None
-        assert (kept.number, kept.state, kept.score) == (trial.number, "COMPLETE", trial.value)
+        assert (kept.number, kept.state, kept.score) == (
+            trial.number,
+            trial.state.name,
+            trial.value,
+        )
         assert kept.params == trial.params
         assert kept.run_id == trial.user_attrs["run_id"]
         assert kept.identity["data.fingerprint"]

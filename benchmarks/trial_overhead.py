@@ -1,0 +1,73 @@
+"""What a study adds to a trial: everything but training steps and scoring, as a share of the trial.
+
+    python benchmarks/trial_overhead.py [--data PHOTOS] [--epochs 54] [--json]
+
+Runs one real trial of the reference recipe (Optuna and MLflow on SQLite, pictures, checkpoints) and
+takes away the time in training steps and in scoring. Without --data the photos are 527 toy cats.
+Beside the share of this trial, the overhead is given as a share of a trial of five minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from dcgan.history import read_history
+from study.config import StudyConfig, load_study_config
+from study.runner import run_study
+from study.store import Store
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of photos (default: 527 toy cats)")
+    parser.add_argument("--epochs", type=int, default=54)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    settings: dict[str, object] = {
+        "study.trials": 1,
+        "train.epochs": arguments.epochs,
+        "eval.every_epochs": 9,
+        "eval.extractor": "random",
+    }
+    if arguments.data:
+        settings |= {"data.root": str(arguments.data.resolve())}
+    else:
+        settings |= {"data.source": "toy_cats", "data.toy_count": 527}
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(load_study_config("cats", settings), Store.at(Path(folder)))
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    for key, value in result.items():
+        print(f"{key:40} {value}")
+
+
+def measure(config: StudyConfig, store: Store) -> dict[str, float]:
+    """Run one trial; seconds and shares."""
+    marks: list[float] = []
+    summary = run_study(
+        config, store, on_progress=lambda finished, total: marks.append(time.monotonic())
+    )
+    assert summary.finished == 1
+    whole = marks[-1] - marks[0]
+    trial = store.study(config.study.name).trial(0)
+    training = json.loads((trial / "result.json").read_text())["training_seconds"]
+    scoring = sum(record["seconds"] for record in read_history(trial / "history.jsonl", "eval"))
+    overhead = whole - training - scoring
+    return {
+        "trial_seconds": round(whole, 1),
+        "training_seconds": round(training, 1),
+        "scoring_seconds": round(scoring, 1),
+        "overhead_seconds": round(overhead, 1),
+        "overhead_percent_of_this_trial": round(100 * overhead / whole, 2),
+        "overhead_percent_of_a_5_minute_trial": round(100 * overhead / 300, 2),
+    }
+
+
+if __name__ == "__main__":
+    main()
