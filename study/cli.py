@@ -111,7 +111,7 @@ def train(
     store: StoreOption = None,
 ) -> None:
     """Train the best (or a given) trial in full, beside its study in MLflow."""
-    from study.launch import train_in_full
+    from study.full_run import train_in_full
     from study.store import Store
 
     train_in_full(Store.at(store), name, trial, data)

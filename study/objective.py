@@ -299,7 +299,7 @@ def _close(
     if outcome.state == TrialState.WAITING:
         put_back(bench.study, trial._trial_id)
         with bench.mirroring():
-            mirror.pause()
+            mirror.set_state("WAITING")
         return
     value = outcome.score if outcome.state == TrialState.COMPLETE else None
     bench.study.tell(trial, value, state=outcome.state)

@@ -226,7 +226,7 @@ def catch_up_mirror(bench: Workbench) -> bool:
                 finish_mirror(mirror, record)
                 changed = True
             elif status == "RUNNING":
-                mirror.pause()
+                mirror.set_state("WAITING")
                 changed = True
     return changed
 

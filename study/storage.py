@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -94,23 +95,32 @@ def put_back_orphans(study: Study) -> list[int]:
     return [trial.number for trial in orphans]
 
 
-@contextmanager
-def sole_runner(folder: StudyFolder) -> Iterator[None]:
-    """Hold the study's lock, which the system releases when this process ends in any way.
+def sole_runner(folder: StudyFolder) -> AbstractContextManager[None]:
+    """Hold the study's lock.
 
     Raises:
         StudyBusyError: another process holds it.
     """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.lock)
-    owner = folder.path / ".owner"
+    return hold(folder.path, f"the study in {folder.path}")
+
+
+@contextmanager
+def hold(path: Path, what: str) -> Iterator[None]:
+    """Hold a folder's lock, which the system releases when this process ends in any way.
+
+    Raises:
+        StudyBusyError: another process holds it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / ".lock")
+    owner = path / ".owner"
     try:
         lock.acquire(timeout=0)
     except Timeout:
         pid = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
         raise StudyBusyError(
-            f"the study in {folder.path} is being run by another process (pid {pid}); wait for it "
-            "or stop it with Ctrl-C first"
+            f"{what} is being run by another process (pid {pid}); wait for it or stop it with "
+            "Ctrl-C first"
         ) from None
     try:
         owner.write_text(f"{os.getpid()}\n", encoding="utf-8")

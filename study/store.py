@@ -97,11 +97,6 @@ class StudyFolder:
         """Samples of all trials in one picture, best first."""
         return self.path / "contact_sheet.png"
 
-    @property
-    def lock(self) -> Path:
-        """Held by the process that runs the study."""
-        return self.path / ".lock"
-
     def trial(self, number: int) -> Path:
         """A trial's run folder."""
         return self.path / "trials" / trial_name(number)

@@ -197,9 +197,9 @@ class RunMirror:
         self._sent = len(records)
         self._deliver_grids(run_id, [record for record in records if record["kind"] == "eval"])
 
-    def pause(self) -> None:
-        """Show that the run will be continued."""
-        self.client.update_run(self.open(), status=STATUS["WAITING"])
+    def set_state(self, state: str) -> None:
+        """Show an Optuna state as the run's status: WAITING for one that will be continued."""
+        _set_status(self.client, self.open(), STATUS[state])
 
     def finish(self, record: TrialRecord, score_names: Mapping[str, float]) -> None:
         """Deliver the outcome: files, `objective` and other closing metrics, tags, status."""

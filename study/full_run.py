@@ -1,0 +1,107 @@
+"""`study train`: a trial's exported config trained in full, beside its study in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcgan.config import TrainConfig
+from dcgan.config_io import override
+from dcgan.console import (
+    TrainingDisplay,
+    describe_scores,
+    load_bank_with_progress,
+    say,
+    stop_signals,
+)
+from dcgan.data import PhotoBank
+from dcgan.errors import TrainingInterrupted
+from dcgan.history import Record
+from dcgan.training import TrainResult, train
+from study.export import export_config, pick_trial, study_config
+from study.objective import score_of
+from study.storage import hold, load_optuna_study
+from study.store import Store
+from study.tracking import RunMirror, Tracker, tolerate_mlflow_errors
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+
+def train_in_full(store: Store, name: str, number: int | None, data: Path | None) -> None:
+    """Train the best (or a given) trial's exported config and log it to the study's experiment.
+
+    Continues where it was stopped.
+    """
+    study = load_optuna_study(store, name)
+    config = export_config(study, number)
+    if data is not None:
+        root = str(data.expanduser().resolve())
+        config = override(config, {"data.source": "folder", "data.root": root}, "--data")
+    trial = pick_trial(study, number).number
+    folder = store.study(name).full_run(trial)
+    bank = load_bank_with_progress(config.data)
+    mirror = _mirror(store, study, trial, folder, bank)
+    say(f"full run of {config.provenance['trial']}, results in {folder}")
+    with hold(folder, f"the full run in {folder}"), _status_by_outcome(mirror):
+        result = _train(config, folder, bank, mirror)
+    say(describe_scores(result.final))
+    say(f"pictures: {folder / 'real_vs_generated.png'}")
+    say(f"checkpoint: {folder / 'checkpoint.pt'}")
+
+
+def _train(config: TrainConfig, folder: Path, bank: PhotoBank, mirror: RunMirror) -> TrainResult:
+    with stop_signals() as should_stop, TrainingDisplay("full run") as display:
+
+        def on_eval(record: Record) -> bool:
+            with tolerate_mlflow_errors(display.line):
+                mirror.deliver()
+            return display.on_eval(record)
+
+        return train(
+            config,
+            folder,
+            bank=bank,
+            resume=True,
+            on_start=display.on_start,
+            on_log=display.on_log,
+            on_eval=on_eval,
+            should_stop=should_stop,
+        )
+
+
+def _mirror(store: Store, study: Study, number: int, folder: Path, bank: PhotoBank) -> RunMirror:
+    tracker = Tracker(store, study.study_name)
+    trial, objective = pick_trial(study, number), study_config(study).objective
+    return tracker.mirror(
+        "full",
+        number,
+        tracker.parent_run(store.study(study.study_name).config, {}),
+        folder,
+        params=trial.params,
+        tags={
+            "data.fingerprint": bank.fingerprint,
+            "origin": trial.user_attrs.get("baseline") or "sampler",
+        },
+        score=lambda record: score_of(record, objective),
+    )
+
+
+@contextmanager
+def _status_by_outcome(mirror: RunMirror) -> Iterator[None]:
+    """Leave the MLflow run complete, paused or failed, as the training was."""
+    state = "FAIL"
+    try:
+        yield
+        state = "COMPLETE"
+    except TrainingInterrupted:
+        state = "WAITING"
+        raise
+    finally:
+        with tolerate_mlflow_errors(say):
+            if state == "COMPLETE":
+                mirror.deliver()
+                mirror.deliver_files()
+            mirror.set_state(state)
