@@ -17,7 +17,7 @@ from torch import Tensor
 from dcgan.config import TrainConfig
 from dcgan.config_io import dotted_keys, get_dotted, validate
 from dcgan.ema import with_fresh_batchnorm
-from dcgan.errors import CheckpointError, ConfigError
+from dcgan.errors import CheckpointError, ConfigError, first_line
 from dcgan.files import write_atomic
 from dcgan.networks import Generator
 from dcgan.step import TrainState
@@ -36,7 +36,9 @@ FREE_KEYS = frozenset(
         "provenance",
     }
 )
-"""Settings that may change when a run is continued: none of them changes what a step computes."""
+"""Settings that may change when a run is continued: none of them changes the recipe of a step.
+(Another device or thread count may change its last digits; another kind of device is refused where
+the random streams do not fit it.)"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def save_checkpoint(
     try:
         write_atomic(path, lambda file: torch.save(content, file), durable=True)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise CheckpointError(f"cannot write the checkpoint {path}: {reason}") from error
 
 
@@ -146,7 +148,7 @@ def restore(checkpoint: Checkpoint, state: TrainState) -> None:
         state.noise_rng.set_state(tensors["noise_rng"])
         state.augment_rng.set_state(tensors["augment_rng"])
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(
             f"{checkpoint.path} does not fit this config or device: {reason}"
         ) from None
@@ -189,7 +191,7 @@ def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> 
     try:
         generator.load_state_dict(checkpoint.tensors["ema" if which == "ema" else "generator"])
     except (RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(f"{checkpoint.path} is damaged: {reason}") from None
     generator = generator.to(device).requires_grad_(False)
     return with_fresh_batchnorm(generator) if which == "ema" else generator.eval()

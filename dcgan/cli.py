@@ -49,7 +49,7 @@ def train(
 ) -> None:
     """Train in full: checkpoints, pictures, scores and history go to --out."""
     from dcgan.console import TrainingDisplay, load_bank_with_progress, say, stop_signals
-    from dcgan.describe import describe, print_networks
+    from dcgan.describe import describe, extractor_notice, print_networks
     from dcgan.run_folder import RunFolder
     from dcgan.training import check_enough_photos
     from dcgan.training import train as train_run
@@ -64,6 +64,7 @@ def train(
     RunFolder(folder).create()
     say(print_networks(resolved))
     say(f"{len(bank.images)} photos, results in {folder}")
+    say(extractor_notice(resolved.eval.extractor))
     with stop_signals() as should_stop, TrainingDisplay() as display:
         result = train_run(
             resolved,
@@ -157,7 +158,7 @@ def inspect(
 
     target = checked_output(output, False)
     resolved = load_config(config, folder, settings)
-    bank = load_bank_with_progress(resolved.data, minimum=1)
+    bank = load_bank_with_progress(resolved.data, minimum=1, list_bad_files=False)
     say(describe_photos(bank))
     save_picture(training_images(bank, resolved), target)
     say(f"as training sees them: {target}")

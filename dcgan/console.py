@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -64,11 +65,8 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked.append(number)
-        print(
-            "\nstopping: saving a checkpoint first (Ctrl-C again stops at once)",
-            file=sys.stderr,
-            flush=True,
-        )
+        # Not print(): the signal may have come in the middle of one.
+        os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n")
 
     # Set explicitly, since a shell starts background jobs with Ctrl-C ignored.
     before = {
@@ -81,7 +79,9 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def load_bank_with_progress(config: DataConfig, minimum: int = 2) -> PhotoBank:
+def load_bank_with_progress(
+    config: DataConfig, minimum: int = 2, *, list_bad_files: bool = True
+) -> PhotoBank:
     """Load the photos with a progress bar, and list what could not be read."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -98,7 +98,8 @@ def load_bank_with_progress(config: DataConfig, minimum: int = 2) -> PhotoBank:
             minimum=minimum,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    report_bad_files(bank)
+    if list_bad_files:
+        report_bad_files(bank)
     return bank
 
 
@@ -120,14 +121,20 @@ class TrainingDisplay:
 
     def __init__(self, label: str = "training") -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self.console = Console(stderr=True, highlight=False)
         self.label = label
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
-            TextColumn("{task.completed}/{task.total} steps"),
+            MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=self.console,

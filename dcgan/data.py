@@ -18,22 +18,18 @@ from pathlib import Path
 
 import torch
 
-from dcgan.cache import cache_folder
 from dcgan.config import DataConfig
 from dcgan.errors import ConfigError, DataError
-from dcgan.files import write_atomic
 from dcgan.photo_files import SUFFIXES, BadFile, Scan, scan_photos
 from dcgan.photo_folder import fingerprint, load_folder
 
 __all__ = [
     "BadFile",
     "PhotoBank",
-    "cache_folder",
     "load_bank",
     "to_signed",
     "to_uint8",
     "to_unit",
-    "write_atomic",
 ]
 
 _REASONS_SHOWN = 3

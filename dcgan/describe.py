@@ -15,12 +15,14 @@ from dcgan.console import stdout
 from dcgan.data import PhotoBank
 from dcgan.devices import clear_memory_errors, numerics, resolve_device
 from dcgan.evaluation import EvalResult
+from dcgan.metrics.features import load_extractor
 from dcgan.networks import Discriminator, Generator, parameter_count
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState, training_step
 
 FLOAT_BYTES = 4
 MEASURED_STEPS = 3
+GRID_BYTES_PER_PIXEL = 1  # measured on grids of noise and of samples: 0.5 to 1
 
 
 def print_networks(config: TrainConfig) -> str:
@@ -31,6 +33,16 @@ def print_networks(config: TrainConfig) -> str:
     return (
         f"{generator}\n  {parameter_count(generator):,} parameters\n"
         f"{discriminator}\n  {parameter_count(discriminator):,} parameters"
+    )
+
+
+def extractor_notice(name: str) -> str:
+    """Which network scores will come from, said before anything is trained."""
+    extractor = load_extractor(name, "cpu")
+    chosen = "chosen by auto, " if name == "auto" else ""
+    return (
+        f"scores: {extractor.frechet_name} (extractor {extractor.name}, {chosen}"
+        f"fingerprint {extractor.fingerprint[:12]})"
     )
 
 
@@ -46,8 +58,10 @@ def describe(config: TrainConfig, bank: PhotoBank, folder: Path) -> str:
         f"{print_networks(config)}\n\n"
         f"{len(bank.images)} photos, {schedule.steps_per_epoch} steps an epoch, "
         f"{schedule.total_steps} steps in all, on {device}\n"
+        f"{extractor_notice(config.eval.extractor)}\n"
         f"training: about {minutes(seconds)} (measured over {MEASURED_STEPS} steps), plus scoring\n"
-        f"disk: about {disk_megabytes(config):.0f} MB in {folder} ({free_mb:,.0f} MB free)"
+        f"disk: about {disk_megabytes(config, schedule):.0f} MB in {folder} "
+        f"({free_mb:,.0f} MB free)"
     )
 
 
@@ -65,14 +79,17 @@ def seconds_per_step(config: TrainConfig, bank: PhotoBank) -> float:
         return (time.monotonic() - start) / MEASURED_STEPS
 
 
-def disk_megabytes(config: TrainConfig) -> float:
-    """Estimate of a run's folder: two checkpoints while one replaces the other."""
+def disk_megabytes(config: TrainConfig, schedule: Schedule) -> float:
+    """Estimate of a run's folder: two checkpoints while one replaces the other, and grids."""
     model, size = config.model, config.data.image_size
     with torch.device("meta"):
         generator = parameter_count(Generator(model.nz, model.ngf, size))
         discriminator = parameter_count(Discriminator(model.ndf, size, model.leaky_slope))
+    grids = schedule.total_steps // config.train.grid_every_steps + 2
+    pictures = grids * GRID_BYTES_PER_PIXEL * (8 * max(128, size)) ** 2
     # G: weights, average and Adam's two moments; D: weights and Adam's two moments.
-    return 2 * FLOAT_BYTES * (4 * generator + 3 * discriminator) / 1e6 + 5
+    checkpoints = 2 * FLOAT_BYTES * (4 * generator + 3 * discriminator)
+    return (checkpoints + pictures) / 1e6 + 5
 
 
 def minutes(seconds: float) -> str:
@@ -92,6 +109,8 @@ def describe_photos(bank: PhotoBank) -> str:
             f"original sizes: {min(widths)}–{max(widths)} wide, {min(heights)}–{max(heights)} "
             f"high, shorter side {short[0]}–{short[-1]} (median {statistics.median(short):.0f})"
         )
+    if bank.ignored:
+        lines.append(f"{bank.ignored} other files (not images) were left out")
     if bank.bad:
         lines.append(f"{len(bank.bad)} unusable files:")
         lines += [f"  {bad.path}: {bad.reason}" for bad in bank.bad]

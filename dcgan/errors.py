@@ -66,3 +66,8 @@ class TrainingInterrupted(DcganError):
         super().__init__(
             f"stopped after step {step}; continue with --resume from the checkpoint {checkpoint}"
         )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    return str(error).partition("\n")[0].strip() or type(error).__name__

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from zipfile import BadZipFile
 
@@ -92,8 +93,9 @@ class EvalResult:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, nested, as plain data."""
-        return asdict(self)
+        """Everything as plain data."""
+        where = {"step": self.step, "epoch": self.epoch, "extractor": self.extractor}
+        return {**where, **self.as_record()}
 
 
 class Evaluator:
@@ -173,11 +175,15 @@ def generate_images(
 
 
 def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:
-    """Features of all photos, float64 `(N, d)`: computed once per (photos, size, extractor) and
-    kept on disk."""
-    size = bank.images.shape[-1]
-    identity = f"{bank.fingerprint}:{size}:{len(bank.images)}:{extractor.fingerprint}"
-    key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    """Features of all photos, float64 `(N, d)`: computed once and kept on disk.
+
+    The key holds all they depend on: the pixels (another decoder's may differ), the extractor, and
+    the device and thread count, which may change their last digits.
+    """
+    pixels = zlib.crc32(bank.images.contiguous().numpy().data)
+    where = f"{extractor.device.type}:{torch.get_num_threads()}"
+    identity = f"{bank.fingerprint}:{tuple(bank.images.shape)}:{pixels}:{where}"
+    key = hashlib.sha256(f"{identity}:{extractor.fingerprint}".encode()).hexdigest()[:32]
     path = cache_folder() / "features" / f"{key}.npy"
     # Not there yet, or damaged: computed below.
     with suppress(OSError, ValueError, EOFError, BadZipFile), path.open("rb") as file:

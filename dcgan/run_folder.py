@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -24,6 +26,9 @@ from dcgan.sampling import (
     side_by_side,
 )
 from dcgan.seeds import make_rng
+
+MAX_FRAMES = 120
+MAX_FRAME_PIXELS = 640
 
 
 class RunFolder:
@@ -66,7 +71,8 @@ class RunFolder:
 
     def grids(self) -> dict[int, Path]:
         """Step → picture of every fixed-noise grid drawn so far, in order."""
-        return {int(path.stem[5:]): path for path in sorted(self.samples.glob("step_*.png"))}
+        found = {int(path.stem[5:]): path for path in self.samples.glob("step_*.png")}
+        return dict(sorted(found.items()))
 
 
 def training_images(bank: PhotoBank, config: TrainConfig, count: int = 64) -> Image.Image:
@@ -78,8 +84,11 @@ def training_images(bank: PhotoBank, config: TrainConfig, count: int = 64) -> Im
 
 
 def scored_generator(ema: Generator, raw: Generator, score_model: str) -> Generator:
-    """A copy, in eval mode, of the generator that counts, with BatchNorm statistics measured."""
-    return with_fresh_batchnorm(ema if score_model == "ema" else raw)
+    """A copy, in eval mode, of the generator that counts, as it is scored.
+
+    The average's BatchNorm statistics are measured anew; the raw network has its own.
+    """
+    return with_fresh_batchnorm(ema) if score_model == "ema" else copy.deepcopy(raw).eval()
 
 
 def draw_fixed_noise(folder: RunFolder, generator: Generator, step: int) -> None:
@@ -100,5 +109,17 @@ def draw_final(
     panel = side_by_side([image_grid(real, scale=scale), grid], ["Photos", "Generated"])
     save_picture(panel, folder.real_vs_generated)
     save_loss_plot(losses, folder.losses, steps_per_epoch)
-    frames = [Image.open(path).convert("RGB") for path in folder.grids().values()]
-    save_animation(frames, folder.animation)
+    save_animation(_animation_frames(folder), folder.animation)
+
+
+def _animation_frames(folder: RunFolder) -> list[Image.Image]:
+    """Evenly chosen grids, made small enough that a long run's animation fits in memory."""
+    paths = list(folder.grids().values())
+    chosen = sorted({round(i) for i in np.linspace(0, len(paths) - 1, MAX_FRAMES)})
+    frames = []
+    for index in chosen:
+        with Image.open(paths[index]) as picture:
+            frame = picture.convert("RGB")
+        frame.thumbnail((MAX_FRAME_PIXELS, MAX_FRAME_PIXELS))
+        frames.append(frame)
+    return frames

@@ -96,8 +96,9 @@ def latent_walk(
 
 def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
     """Interpolate noise `(N, nz, 1, 1)` along the great circle between two samples."""
-    cosine = torch.nn.functional.cosine_similarity(start, end, dim=1, eps=1e-12).clamp(-1, 1)
-    angle = torch.acos(cosine).clamp_min(1e-6).unsqueeze(1)  # (N, 1, 1, 1)
+    cosine = torch.nn.functional.cosine_similarity(start, end, dim=1, eps=1e-12)
+    # (N, 1, 1, 1); kept away from 0 and π, where the division below fails.
+    angle = torch.acos(cosine.clamp(-0.9995, 0.9995)).unsqueeze(1)
     from_start = torch.sin((1 - fraction) * angle) / torch.sin(angle)
     from_end = torch.sin(fraction * angle) / torch.sin(angle)
     return from_start * start + from_end * end

@@ -19,7 +19,7 @@ from dcgan.checkpoint import (
     save_checkpoint,
 )
 from dcgan.config import TrainConfig
-from dcgan.config_io import save_config
+from dcgan.config_io import override, save_config
 from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import clear_memory_errors, describe_environment, numerics, resolve_device
 from dcgan.errors import DataError, TrainingDivergedError, TrainingInterrupted, UsageError
@@ -94,6 +94,7 @@ def train(
         checkpoint = _open_folder(folder, resume)
         bank = bank or load_bank(config.data)
         check_enough_photos(bank, config.train.batch_size)
+        config = _with_resolved_extractor(config, device, checkpoint)
         run = _Run(config, folder, bank, device, checkpoint)
         if on_start:
             on_start(run.schedule, run.state.step)
@@ -241,10 +242,20 @@ class _Run:
         summary = {
             **{key: value for key, value in vars(result).items() if key != "folder"},
             "environment": self.environment,
-            "data_names_skipped": len(self.bank.bad),
+            "photos_skipped": len(self.bank.bad),
         }
         write_text_atomic(self.folder.result, json.dumps(summary, indent=2) + "\n")
         return result
+
+
+def _with_resolved_extractor(
+    config: TrainConfig, device: torch.device, checkpoint: Checkpoint | None
+) -> TrainConfig:
+    """Replace `auto` by what it means here and now; a continued run keeps what it began with."""
+    if config.eval.extractor != "auto":
+        return config
+    name = checkpoint.config.eval.extractor if checkpoint else load_extractor("auto", device).name
+    return override(config, {"eval.extractor": name}, "eval.extractor")
 
 
 def check_enough_photos(bank: PhotoBank, batch_size: int) -> None:

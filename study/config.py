@@ -49,6 +49,8 @@ class StudySection(Section):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
+        if value == "Default":
+            raise ValueError("must not be Default, which is MLflow's own experiment")
         if not NAME_PATTERN.fullmatch(value):
             raise ValueError(
                 "must be a plain name of letters, digits, dots, dashes and underscores, not a path"
@@ -131,7 +133,7 @@ class PrunerConfig(Section):
 
     name: Literal["median", "percentile", "hyperband", "none"] = "median"
     startup_trials: int = Field(5, ge=0)
-    """Trials that must have finished before any is pruned (median, percentile)."""
+    """Trials that must be complete before any is pruned (median, percentile)."""
     warmup_epochs: int = Field(0, ge=0)
     """Epochs of a trial during which it is not pruned (median, percentile)."""
     percentile: float = Field(25.0, ge=0.0, le=100.0)

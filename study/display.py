@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from dcgan.config_io import get_dotted
@@ -24,13 +23,9 @@ class StudyDisplay(TrainingDisplay):
         super().__init__()
         self.config = config
         self.trials = self.progress.add_task("trials", total=config.study.trials, status="")
-        self.began = time.monotonic()
-        self.finished_before: int | None = None
 
     def on_progress(self, finished: int, total: int) -> None:
         """Move the study's bar."""
-        if self.finished_before is None:
-            self.finished_before = finished
         self.progress.update(self.trials, completed=finished, total=total)
 
     def on_begin(self, trial: Trial, config: TrainConfig) -> None:

@@ -12,6 +12,7 @@ from dcgan.config_io import override
 from dcgan.errors import UsageError
 from study.config import StudyConfig
 from study.errors import StudyError
+from study.leaderboard import distances_of
 from study.space import trial_config
 from study.store import trial_name
 
@@ -75,7 +76,6 @@ def export_config(study: Study, number: int | None = None) -> TrainConfig:
 def _provenance(study: Study, trial: FrozenTrial, trained: TrainConfig) -> dict[str, Any]:
     facts = trial.user_attrs
     identity = json.loads(study.user_attrs["identity"])
-    distances = {key: facts[key] for key in facts if key.startswith(("fd_", "kd_", "fid", "kid"))}
     return {
         "study": study.study_name,
         "trial": trial_name(trial.number),
@@ -83,7 +83,7 @@ def _provenance(study: Study, trial: FrozenTrial, trained: TrainConfig) -> dict[
         "state": trial.state.name,
         "mlflow_run_id": facts.get("run_id"),
         "score": trial.value if trial.values else None,
-        **distances,
+        **distances_of(facts),
         "imbalance": facts.get("imbalance"),
         "scored_at_epoch": facts.get("epoch"),
         "n_samples": trained.eval.n_samples,

@@ -17,7 +17,7 @@ from dcgan.console import (
     stop_signals,
 )
 from dcgan.data import PhotoBank
-from dcgan.errors import TrainingInterrupted
+from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.history import Record
 from dcgan.training import TrainResult, train
 from study.export import export_config, pick_trial, study_config
@@ -46,7 +46,11 @@ def train_in_full(store: Store, name: str, number: int | None, data: Path | None
     mirror = _mirror(store, study, trial, folder, bank)
     say(f"full run of {config.provenance['trial']}, results in {folder}")
     with hold(folder, f"the full run in {folder}"), _status_by_outcome(mirror):
-        result = _train(config, folder, bank, mirror)
+        try:
+            result = _train(config, folder, bank, mirror)
+        except TrainingInterrupted as stop:
+            say(f"stopped after step {stop.step}; the same command continues")
+            raise SystemExit(stop.exit_code) from None
     say(describe_scores(result.final))
     say(f"pictures: {folder / 'real_vs_generated.png'}")
     say(f"checkpoint: {folder / 'checkpoint.pt'}")
@@ -92,16 +96,22 @@ def _mirror(store: Store, study: Study, number: int, folder: Path, bank: PhotoBa
 @contextmanager
 def _status_by_outcome(mirror: RunMirror) -> Iterator[None]:
     """Leave the MLflow run complete, paused or failed, as the training was."""
-    state = "FAIL"
+    state: str | None = "FAIL"
     try:
+        with tolerate_mlflow_errors(say):
+            mirror.open()
         yield
         state = "COMPLETE"
-    except TrainingInterrupted:
+    except SystemExit:
         state = "WAITING"
+        raise
+    except CheckpointError:  # refused before training: what the run shows stays true
+        state = None
         raise
     finally:
         with tolerate_mlflow_errors(say):
             if state == "COMPLETE":
                 mirror.deliver()
                 mirror.deliver_files()
-            mirror.set_state(state)
+            if state:
+                mirror.set_state(state)

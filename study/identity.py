@@ -7,7 +7,7 @@ from typing import Any
 
 from dcgan.config import TrainConfig
 from dcgan.config_io import dotted_keys, get_dotted
-from study.config import Choices, StudyConfig
+from study.config import StudyConfig
 from study.errors import StudyMismatchError
 
 ATTRIBUTE = "identity"
@@ -60,7 +60,8 @@ def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> 
     refused: list[str] = []
     warned: list[str] = []
     for key in [*recorded, *(key for key in now if key not in recorded)]:
-        old, new = recorded.get(key), now.get(key)
+        # A setting that a newer version has added was at its default before.
+        old, new = recorded.get(key, _default(key)), now.get(key)
         if old == new or (key.startswith("space.") and is_widened(old, new)):
             continue
         difference = f"{key} was {json.dumps(old)}, now {json.dumps(new)}"
@@ -82,14 +83,12 @@ def is_widened(old: Any, new: Any) -> bool:
     return bool(same and new["low"] <= old["low"] and old["high"] <= new["high"])
 
 
-def searched(config: StudyConfig) -> list[str]:
-    """One line a searched key, for people."""
-    lines = []
-    for key, item in config.space.items():
-        if isinstance(item, Choices):
-            values = ", ".join(str(choice) for choice in item.choices)
-            lines.append(f"{key}: one of {values}")
-        else:
-            scale = ", log scale" if item.log else ""
-            lines.append(f"{key}: {item.low} to {item.high}{scale}")
-    return lines
+def _default(key: str) -> Any:
+    for model in (StudyConfig, TrainConfig):
+        if key in dotted_keys(model):
+            section, *rest = key.split(".")
+            value: Any = model.model_fields[section].default
+            for part in rest:
+                value = getattr(value, part)
+            return json.loads(json.dumps(value))
+    return None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
+from pathlib import Path
 
 from dcgan.console import load_bank_with_progress, say, stop_signals
 from study.config import StudyConfig
@@ -18,7 +21,7 @@ def launch(config: StudyConfig, store: Store) -> None:
     """Run a study with a live display and print its leaderboard and where everything is.
 
     Raises:
-        SystemExit: code 130, if it was stopped before its total.
+        SystemExit: code 130, if it was stopped by a signal before its total.
     """
     store.create()
     say(f"study '{config.study.name}', results in {store.root}")
@@ -36,7 +39,8 @@ def launch(config: StudyConfig, store: Store) -> None:
     print_summary(summary)
     if summary.interrupted:
         say(f"stopped at {summary.finished} of {summary.total} trials; the same command continues")
-        sys.exit(130)
+        if should_stop():
+            sys.exit(130)
 
 
 def print_summary(summary: StudySummary) -> None:
@@ -48,7 +52,20 @@ def print_summary(summary: StudySummary) -> None:
         say(f"best config, for a full run: {summary.best_config}")
     if summary.contact_sheet:
         say(f"samples of all trials:       {summary.contact_sheet}")
-    where = "" if summary.store == Store.at() else f" --store {summary.store.root}"
-    say(f"train the best in full:      study train {summary.name}{where}")
-    say(f"compare the trials:          study ui{where}")
+    where = (
+        "" if summary.store == Store.at() else f" --store {shlex.quote(str(summary.store.root))}"
+    )
+    command = own_command()
+    say(f"train the best in full:      {command} train {summary.name}{where}")
+    say(f"compare the trials:          {command} ui{where}")
     say(f"  and open                   {trials_link(summary.experiment_id)}")
+
+
+def own_command() -> str:
+    """How to call `study` again: its name where the shell finds it, else its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which("study")
+    if called.name != "study" or (found and Path(found).samefile(called)):
+        return "study"
+    here = Path.cwd()
+    return shlex.quote(str(called.relative_to(here) if called.is_relative_to(here) else called))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def _rank(trial: FrozenTrial) -> tuple[int, float, int]:
 
 def _row(trial: FrozenTrial) -> Row:
     facts = trial.user_attrs
-    distances = {key: facts[key] for key in facts if key.startswith(("fd_", "kd_", "fid", "kid"))}
+    distances = distances_of(facts)
     params = trial.params or trial.system_attrs.get("fixed_params", {})
     return Row(
         number=trial.number,
@@ -78,6 +78,11 @@ def _row(trial: FrozenTrial) -> Row:
         reason=facts.get("reason"),
         run_id=facts.get("run_id"),
     )
+
+
+def distances_of(facts: Mapping[str, Any]) -> dict[str, float]:
+    """The distances among a trial's attributes: `fd_…`, `kd_…`, `fid…`, `kid…`."""
+    return {key: facts[key] for key in facts if key.startswith(("fd_", "kd_", "fid", "kid"))}
 
 
 def columns_of(rows: Iterable[Row]) -> tuple[str | None, list[str]]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
-from dcgan.checkpoint import load_checkpoint
+from dcgan.checkpoint import check_continues, load_checkpoint, restore
 from dcgan.config import TrainConfig
 from dcgan.data import PhotoBank
+from dcgan.devices import resolve_device
 from dcgan.errors import (
     CheckpointError,
     OutOfMemoryError,
@@ -24,6 +25,7 @@ from dcgan.errors import (
 from dcgan.history import Record, read_history
 from dcgan.metrics.balance import penalised_score
 from dcgan.run_folder import RunFolder
+from dcgan.step import TrainState
 from dcgan.training import TrainResult, train
 from study.config import ObjectiveConfig, StudyConfig
 from study.space import suggest
@@ -100,7 +102,7 @@ def run_trial(bench: Workbench, trial: Trial) -> Outcome:
     folder = bench.folder.trial(trial.number)
     try:
         config = suggest(trial, bench.config)
-        _discard_unusable_checkpoint(bench, folder)
+        _discard_unusable_folder(bench, trial, config, folder)
     except Exception as error:  # this trial can never train: no use in trying again
         reason = _in_words(error)
         set_attributes(bench.study, trial._trial_id, {"reason": reason})
@@ -204,13 +206,20 @@ def _continue_from(folder: Path, reporter: _Reporter, epochs: int) -> bool:
     return bool(scored) and prune[-1] and scored[-1]["epoch"] < epochs
 
 
-def _discard_unusable_checkpoint(bench: Workbench, folder: Path) -> None:
-    """Start again from step 0, with a fresh MLflow run, if the checkpoint cannot be read."""
+def _discard_unusable_folder(
+    bench: Workbench, trial: Trial, config: TrainConfig, folder: Path
+) -> None:
+    """Start again from step 0, with a fresh MLflow run, if what is there cannot be continued:
+    a damaged checkpoint, one of another kind of device, a folder left by a deleted study."""
+    record = TrialRecord.load(folder)
     try:
+        if record and (record.params, record.seed) != (trial.params, config.train.seed):
+            raise CheckpointError(f"{folder} holds another trial")
         if RunFolder(folder).checkpoint.exists():
-            load_checkpoint(RunFolder(folder).checkpoint)
+            checkpoint = load_checkpoint(RunFolder(folder).checkpoint)
+            check_continues(checkpoint, config, bench.bank.fingerprint)
+            restore(checkpoint, TrainState.fresh(config, resolve_device(config.train.device)))
     except CheckpointError as error:
-        record = TrialRecord.load(folder)
         if record and record.run_id:
             with bench.mirroring():
                 bench.tracker.delete_run(record.run_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from dcgan.config_io import save_config
+from dcgan.config_io import override, save_config
 from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import describe_environment, numerics, resolve_device
 from dcgan.metrics.features import load_extractor
@@ -34,12 +35,20 @@ from study.objective import (
     run_trial,
 )
 from study.search import SeededSampler, make_pruner
-from study.storage import FINISHED, finished_count, open_storage, put_back_orphans, sole_runner
+from study.storage import (
+    FINISHED,
+    clear_storage_errors,
+    finished_count,
+    open_storage,
+    put_back_orphans,
+    sole_runner,
+)
 from study.store import Store, StudyFolder
 from study.tracking import TERMINAL_STATUSES, Tracker
 from study.trial_record import TrialRecord
 
 MAX_SAME_FAILURES = 3
+NOTE_ROWS = 40  # MLflow cuts notes at 8000 characters; the whole leaderboard is an artifact
 
 
 @dataclass(frozen=True)
@@ -87,11 +96,11 @@ def run_study(
     check_enough_photos(bank, largest_batch(config))
     folder = store.study(config.study.name)
     hooks = _with_deadline(hooks or Hooks(), config.study.timeout_minutes)
-    with sole_runner(folder), numerics(config.base.train):
-        bench = _open(config, store, folder, bank, hooks)
+    with sole_runner(folder), clear_storage_errors(store), numerics(config.base.train):
+        bench, changed = _open(config, store, folder, bank, hooks)
         caught_up = catch_up_mirror(bench)
         unfinished = finished_count(bench.study) < config.study.trials
-        if caught_up or unfinished or _is_stale(bench):
+        if caught_up or unfinished or changed or _is_stale(bench):
             with _parent_status(bench):
                 for _ in _trials(bench, on_progress):
                     _publish(bench)
@@ -134,38 +143,49 @@ def _stop_if_hopeless(bench: Workbench) -> None:
     ]
     ended.sort(key=lambda trial: trial.datetime_complete or 0)
     last = ended[-MAX_SAME_FAILURES:]
-    reasons = {trial.user_attrs.get("reason") for trial in last}
+    reasons = {_without_trial(str(trial.user_attrs.get("reason"))) for trial in last}
     failed = all(trial.state == TrialState.FAIL for trial in last)
     if len(last) == MAX_SAME_FAILURES and failed and len(reasons) == 1:
         raise StudyError(
             f"{MAX_SAME_FAILURES} trials in a row failed for the same reason, so the study stops: "
-            f"{reasons.pop()}; after mending it, raise --trials to continue"
+            f"{last[-1].user_attrs.get('reason')}; after mending it, raise --trials to continue"
         )
+
+
+def _without_trial(reason: str) -> str:
+    """A reason without the trial it names, as in the path of a file that could not be written."""
+    return re.sub(r"trial[- ]\d+", "trial", reason)
 
 
 def _open(
     config: StudyConfig, store: Store, folder: StudyFolder, bank: PhotoBank, hooks: Hooks
-) -> Workbench:
-    """Make or open both databases, the study and its MLflow experiment."""
-    storage = open_storage(store, create=True)
-    identity = _identity(config, bank)
+) -> tuple[Workbench, bool]:
+    """Make or open both databases, the study and its MLflow experiment.
+
+    Returns:
+        The workbench, and whether the config differs from the last launch's.
+    """
     study = optuna.create_study(
         study_name=config.study.name,
-        storage=storage,
+        storage=open_storage(store, create=True),
         sampler=SeededSampler(config.sampler, config.study.seed),
         pruner=make_pruner(config),
         direction="minimize",
         load_if_exists=True,
     )
-    recorded = study.user_attrs.get(ATTRIBUTE)
+    recorded = json.loads(study.user_attrs.get(ATTRIBUTE, "{}"))
+    config = _with_resolved_extractor(config, recorded, hooks)
+    identity = _identity(config, bank)
     if recorded:
-        for difference in check_relaunch(config.study.name, json.loads(recorded), identity):
+        for difference in check_relaunch(config.study.name, recorded, identity):
             hooks.on_warning(f"differs from the study's earlier launches: {difference}")
     else:
         study.set_user_attr(ATTRIBUTE, json.dumps(identity))
     # Kept current, since ranges may have been widened and the full run changed.
-    study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
-    save_config(config, folder.config)
+    changed = study.user_attrs.get(CONFIG_ATTRIBUTE) != config.model_dump_json()
+    if changed:
+        study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
+        save_config(config, folder.config)
     for baseline in config.baselines:
         attributes = {"origin": "baseline", "baseline": baseline.name}
         params = config.baseline_params(baseline)
@@ -175,7 +195,25 @@ def _open(
     tracker = Tracker(store, config.study.name)
     facts = _facts(identity)
     parent = tracker.parent_run(folder.config, facts)
-    return Workbench(config, study, folder, bank, tracker, parent, facts, hooks)
+    return Workbench(config, study, folder, bank, tracker, parent, facts, hooks), changed
+
+
+def _with_resolved_extractor(
+    config: StudyConfig, recorded: dict[str, Any], hooks: Hooks
+) -> StudyConfig:
+    """Replace `auto` by the best extractor at hand, once: a relaunch keeps the recorded one."""
+    if config.base.eval.extractor != "auto":
+        return config
+    device = resolve_device(config.base.train.device)
+    name = recorded.get("extractor.name")
+    if name is None:
+        extractor = load_extractor("auto", device)
+        name = extractor.name
+        hooks.on_warning(
+            f"extractor auto: '{name}' is the best at hand, so scores are {extractor.frechet_name} "
+            "in this study"
+        )
+    return override(config, {"base.eval.extractor": name}, "eval.extractor")
 
 
 def _identity(config: StudyConfig, bank: PhotoBank) -> dict[str, Any]:
@@ -235,7 +273,11 @@ def _is_stale(bench: Workbench) -> bool:
     """Whether an earlier launch ended before it had published its last trial."""
     folder = bench.folder
     current = folder.leaderboard.read_text(encoding="utf-8") if folder.leaderboard.exists() else ""
-    return current != _note(bench) or bench.tracker.run_status(bench.parent_run_id) == "RUNNING"
+    missing = not folder.contact_sheet.exists()
+    status = None
+    with bench.mirroring():
+        status = bench.tracker.run_status(bench.parent_run_id)
+    return missing or current != _note(bench) or status == "RUNNING"
 
 
 def _note(bench: Workbench) -> str:
@@ -252,8 +294,9 @@ def _publish(bench: Workbench) -> None:
         best = export_config(bench.study)
         save_config(best, folder.best, header_of(best))
     with bench.mirroring():
-        files = [folder.leaderboard, folder.contact_sheet, folder.best]
-        bench.tracker.publish_study(bench.parent_run_id, note, files)
+        files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
+        short = f"# {bench.config.study.name}\n\n{as_markdown(rows[:NOTE_ROWS])}"
+        bench.tracker.publish_study(bench.parent_run_id, short, files)
 
 
 def _with_deadline(hooks: Hooks, minutes: float | None) -> Hooks:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from dcgan.errors import first_line
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
 from study.store import Store, StudyFolder
 
@@ -42,20 +45,36 @@ def open_storage(store: Store, *, create: bool = False) -> RDBStorage:
     try:
         return RDBStorage(store.optuna_url, engine_kwargs=options)
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise StudyError(
             f"cannot open the study database {store.optuna_database}: {reason}; restore it from a "
             "backup, or name another results folder with --store"
         ) from error
 
 
-def load_optuna_study(store: Store, name: str, storage: RDBStorage | None = None) -> Study:
+@contextmanager
+def clear_storage_errors(store: Store) -> Iterator[None]:
+    """Turn a failure of the study database into one sentence.
+
+    Raises:
+        StudyError: the database is locked, full or unreadable.
+    """
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        raise StudyError(
+            f"the study database {store.optuna_database} failed: {first_line(error)}; what is "
+            "finished is kept, and the same command continues"
+        ) from error
+
+
+def load_optuna_study(store: Store, name: str) -> Study:
     """Load a study by name.
 
     Raises:
         UnknownStudyError: there is none; the message lists those there are.
     """
-    storage = storage or open_storage(store)
+    storage = open_storage(store)
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:

@@ -28,6 +28,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 from sqlalchemy.exc import SQLAlchemyError
 
+from dcgan.errors import first_line
 from dcgan.files import write_text_atomic
 from dcgan.history import Record, read_history
 from dcgan.run_folder import RunFolder
@@ -55,13 +56,19 @@ class Tracker:
     def __init__(self, store: Store, study_name: str) -> None:
         self.study_name = study_name
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        try:
+        self.store = store
+        with self._required():
             self.client = MlflowClient(tracking_uri=store.mlflow_uri)
             self.experiment_id = self._experiment(store)
+
+    @contextmanager
+    def _required(self) -> Iterator[None]:
+        """Turn MLflow's errors into one sentence, where a launch cannot go on without it."""
+        try:
+            yield
         except (MlflowException, SQLAlchemyError) as error:
             raise StudyError(
-                f"cannot open the MLflow database {store.mlflow_database}: "
-                f"{str(error).splitlines()[0]}"
+                f"cannot open the MLflow database {self.store.mlflow_database}: {first_line(error)}"
             ) from error
 
     def _experiment(self, store: Store) -> str:
@@ -76,10 +83,11 @@ class Tracker:
 
     def parent_run(self, config: Path, tags: Mapping[str, str]) -> str:
         """The run that stands for the whole study; made on the first call."""
-        run_id = self._find("tags.kind = 'study'")
-        if run_id is None:
-            run_id = self._create(f"study {self.study_name}", {"kind": "study", **tags})
-            self.client.log_artifact(run_id, str(config))
+        with self._required():
+            run_id = self._find("tags.kind = 'study'")
+            if run_id is None:
+                run_id = self._create(f"study {self.study_name}", {"kind": "study", **tags})
+                self.client.log_artifact(run_id, str(config))
         return run_id
 
     def mirror(
@@ -140,11 +148,11 @@ class Tracker:
 
     def publish_study(self, run_id: str, note: str, files: list[Path]) -> None:
         """Show the study's note and current files on its parent run and its experiment."""
-        self.client.set_tag(run_id, "mlflow.note.content", note)
-        self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
         for file in files:
             if file.exists():
                 self.client.log_artifact(run_id, str(file))
+        self.client.set_tag(run_id, "mlflow.note.content", note)
+        self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
 
     def delete_run(self, run_id: str) -> None:
         """Hide a run whose numbers will be made again."""
@@ -199,6 +207,7 @@ class RunMirror:
 
     def set_state(self, state: str) -> None:
         """Show an Optuna state as the run's status: WAITING for one that will be continued."""
+        self.client.set_tag(self.open(), "optuna.state", state)
         _set_status(self.client, self.open(), STATUS[state])
 
     def finish(self, record: TrialRecord, score_names: Mapping[str, float]) -> None:
@@ -241,7 +250,7 @@ class RunMirror:
 
     def _deliver_grids(self, run_id: str, evaluations: list[Record]) -> None:
         marker = self.folder.path / DELIVERED
-        done = json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else []
+        done = _read_marker(marker)
         for record in evaluations:
             step, picture = record["step"], self.folder.grid_path(record["step"])
             if [run_id, step] in done or not picture.exists():
@@ -274,8 +283,16 @@ def tolerate_mlflow_errors(warn: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        warn(f"MLflow was not updated ({reason}); the run's own folder has everything")
+        warn(f"MLflow was not updated ({first_line(error)}); the run's own folder has everything")
+
+
+def _read_marker(marker: Path) -> list[list[Any]]:
+    """The pictures delivered so far; a damaged list delivers them again."""
+    try:
+        content = json.loads(marker.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return content if isinstance(content, list) else []
 
 
 def _eval_metrics(record: Record) -> dict[str, float]:

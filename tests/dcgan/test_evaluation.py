@@ -159,7 +159,7 @@ def test_record_names_carry_the_extractor(
     assert record["score_model"] == "raw"
     assert (record["imbalance"], record["log_loss_ratio"]) == (None, None)
     assert not {"fid", "kid", "fd", "kd"} & set(record)
-    assert result.to_dict()["ema"]["frechet"] == result.ema.frechet
+    assert result.to_dict()["fd_random"] == result.scored.frechet
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from study.config import StudyConfig
 from study.errors import StudyMismatchError
-from study.identity import check_relaunch, identity_of, searched
+from study.identity import check_relaunch, identity_of
 
 Maker = Callable[..., StudyConfig]
 EXTRACTOR = {"name": "random", "fingerprint": "weights-a"}
@@ -173,9 +173,10 @@ def test_threads_and_device_only_warn(make: Maker, key: str, value: object) -> N
     assert warning.startswith(f"train.{key} was ")
 
 
-def test_the_space_in_words(make: Maker) -> None:
-    assert searched(make()) == [
-        "model.nz: 8 to 32",
-        "optim.lr_g: 0.0001 to 0.01, log scale",
-        "augment.hue: one of 0, 0.1",
-    ]
+def test_a_setting_added_by_a_newer_version_was_at_its_default(make: Maker) -> None:
+    recorded, now = identity(make()), identity(make())
+    del recorded["optim.beta1"], recorded["objective.cap"]
+    assert check_relaunch("cats", recorded, now) == []
+    now["optim.beta1"] = 0.25
+    with pytest.raises(StudyMismatchError, match=r"optim.beta1 was 0.5, now 0.25"):
+        check_relaunch("cats", recorded, now)

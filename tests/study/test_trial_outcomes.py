@@ -23,6 +23,7 @@ from study.errors import StudyError
 from study.objective import Hooks, score_of
 from study.runner import run_study
 from study.store import Store
+from study.trial_record import TrialRecord
 
 Maker = Callable[..., StudyConfig]
 TRAIN = study.objective.train
@@ -201,6 +202,32 @@ def test_three_failed_trials_stop_the_study(
         assert trial.user_attrs["reason"] == "ZeroDivisionError: division by zero"
 
 
+def test_the_same_failure_in_each_trials_own_folder_stops_the_study(
+    single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(config: Any, folder: Path, **_: Any) -> None:
+        raise OSError(28, "No space left on device", str(folder / "checkpoint.pt"))
+
+    monkeypatch.setattr(study.objective, "train", full_disk)
+    with pytest.raises(StudyError, match=r"3 trials in a row .*No space left on device"):
+        run_study(single(study__trials=9), store, bank=bank)
+
+
+def test_a_folder_of_a_deleted_study_is_not_continued(
+    single: Maker, finished: Any, bank: PhotoBank, store: Store
+) -> None:
+    """The name is used again: the old folder holds a trial with other parameters."""
+    folder = store.study("tiny").trial(0)
+    folder.mkdir(parents=True)
+    old = TrialRecord(number=0, params={"nz": 9}, origin="sampler", baseline=None, seed=1)
+    old.save(folder)
+    warnings: list[str] = []
+    hooks = Hooks(on_warning=warnings.append)
+    (trial,) = run_study(single(study__trials=1), store, bank=bank, hooks=hooks).study.get_trials()
+    assert trial.value == finished.trials[0].value
+    assert any("holds another trial" in text for text in warnings)
+
+
 def test_failures_for_different_reasons_do_not_stop_it(
     single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,8 +377,6 @@ def test_the_score_follows_the_objective() -> None:
 
 
 def test_the_folder_has_everything(finished: Any) -> None:
-    from study.trial_record import TrialRecord
-
     for trial in finished.trials:
         folder: Path = finished.store.study("tiny").trial(trial.number)
         kept = TrialRecord.load(folder)
