@@ -37,6 +37,22 @@ def write_atomic(
         raise
 
 
+def make_folder(path: Path) -> str | None:
+    """Make a folder and try to write to it.
+
+    Returns:
+        Why it cannot be used, or none if it can.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable.{uuid4().hex}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
+
+
 def write_text_atomic(path: Path, text: str) -> None:
     """Write a text file in UTF-8, atomically."""
     write_atomic(path, lambda file: file.write(text.encode("utf-8")))

@@ -14,6 +14,7 @@ from dcgan.config import TrainConfig
 from dcgan.data import PhotoBank, to_signed, to_uint8, to_unit
 from dcgan.ema import with_fresh_batchnorm
 from dcgan.errors import UsageError
+from dcgan.files import make_folder
 from dcgan.networks import Generator
 from dcgan.plots import save_loss_plot
 from dcgan.sampling import (
@@ -54,16 +55,10 @@ class RunFolder:
         Raises:
             UsageError: it cannot be made or written to.
         """
-        try:
-            self.samples.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        if problem := make_folder(self.samples):
             raise UsageError(
-                f"cannot write results to {self.path}: {reason}; choose another folder"
-            ) from None
+                f"cannot write results to {self.path}: {problem}; choose another folder"
+            )
 
     def grid_path(self, step: int) -> Path:
         """Where the fixed-noise grid after `step` steps is."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcgan.errors import UsageError
+from dcgan.files import make_folder
 
 STORE_VARIABLE = "DCGAN_STUDY_STORE"
 
@@ -58,17 +59,12 @@ class Store:
         Raises:
             UsageError: it cannot be made or written to.
         """
-        try:
-            self.artifacts.mkdir(parents=True, exist_ok=True)
-            probe = self.root / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        problem = make_folder(self.root) or make_folder(self.artifacts)
+        if problem:
             raise UsageError(
-                f"cannot write results to {self.root}: {reason}; choose another folder with "
+                f"cannot write results to {self.root}: {problem}; choose another folder with "
                 f"--store DIR or {STORE_VARIABLE}"
-            ) from None
+            )
 
 
 @dataclass(frozen=True)
