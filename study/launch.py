@@ -65,7 +65,7 @@ def own_command() -> str:
     """How to call `study` again: its name where the shell finds it, else its path."""
     called = Path(sys.argv[0])
     found = shutil.which("study")
-    if called.name != "study" or (found and Path(found).samefile(called)):
+    if called.name != "study" or not called.is_file() or (found and called.samefile(found)):
         return "study"
     here = Path.cwd()
     return shlex.quote(str(called.relative_to(here) if called.is_relative_to(here) else called))

@@ -274,28 +274,30 @@ def test_evaluate(dcgan: Shell, run_folder: Path, photos: Path) -> None:
     assert answer.code == 0
     scores = json.loads(answer.out)
     assert scores["checkpoint"] == str(checkpoint)
-    assert (scores["extractor"], scores["frechet_name"]) == ("random", "fd_random")
-    for model in ("ema", "raw"):
-        assert all(math.isfinite(value) for value in scores[model].values())
-        assert scores[model]["frechet"] > 0
+    assert (scores["extractor"], scores["frechet_metric"]) == ("random", "fd_random")
+    for name in ("fd_random", "fd_random_ema", "fd_random_raw"):
+        assert math.isfinite(scores[name])
+        assert scores[name] > 0
+    assert scores["imbalance"] == abs(scores["log_loss_ratio"])
     assert math.isfinite(scores["log_loss_ratio"])
     assert (scores["n_samples"], scores["n_real"], scores["step"]) == (64, 40, 6)
     # The run's own last score, computed again from its checkpoint.
     final = read_history(run_folder / "history.jsonl", "eval")[-1]
     for model in ("ema", "raw"):
-        assert scores[model]["frechet"] == pytest.approx(final[f"fd_random_{model}"], rel=1e-6)
+        name = f"fd_random_{model}"
+        assert scores[name] == pytest.approx(final[name], rel=1e-6)
     assert scores["log_loss_ratio"] == pytest.approx(final["log_loss_ratio"])
 
     other = dcgan("evaluate", checkpoint, "--data", photos, "--samples", 32, "--json")
     other_scores = json.loads(other.out)
     assert (other_scores["n_samples"], other_scores["n_real"]) == (32, 20)
-    assert other_scores["ema"] != scores["ema"]
+    assert other_scores["fd_random"] != scores["fd_random"]
 
     table = dcgan("evaluate", checkpoint)
     assert table.code == 0
     for part in ("fd_random", "kd_random", "64 generated, 40 photos", "imbalance"):
         assert part in table.out
-    assert f"{scores['ema']['frechet']:.3f}" in table.out
+    assert f"{scores['fd_random_ema']:.3f}" in table.out
 
 
 def test_evaluate_on_a_missing_folder(dcgan: Shell, run_folder: Path) -> None:
@@ -334,14 +336,14 @@ def test_help_is_light(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stop_signals(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stop_signals(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
     """The first is a request, the second an order; afterwards all is as before."""
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     with stop_signals() as should_stop:
         assert should_stop() is False
         os.kill(os.getpid(), number)
         assert should_stop() is True
-        assert "saving a checkpoint first" in capsys.readouterr().err
+        assert "saving a checkpoint first" in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
