@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dcgan.networks import Generator, sample_noise
 from dcgan.seeds import make_rng
 
-BATCHNORM_SAMPLES = 512
+BATCHNORM_SAMPLES = 256
 BATCHNORM_BATCH = 64
 
 

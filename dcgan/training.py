@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -27,6 +26,7 @@ from dcgan.evaluation import EvalResult, Evaluator
 from dcgan.files import write_text_atomic
 from dcgan.history import History, Record, read_history
 from dcgan.metrics.features import load_extractor
+from dcgan.networks import Generator
 from dcgan.recorder import Recorder
 from dcgan.run_folder import (
     RunFolder,
@@ -130,6 +130,7 @@ class _Run:
             self.history.keep_up_to(checkpoint.step)
             losses, seconds = checkpoint.losses, checkpoint.seconds
         self.recorder = Recorder(self.history, self.schedule, losses, seconds)
+        self._counting: tuple[int, Generator] | None = None
         self.environment = describe_environment(device) | {"code_version": code_version()}
         self._describe()
 
@@ -179,8 +180,13 @@ class _Run:
             draw_fixed_noise(self.folder, self._generator(), self.state.step)
             self.recorder.restart_clock()
 
-    def _generator(self) -> Any:
-        return scored_generator(self.state.ema, self.state.generator, self.config.eval.score_model)
+    def _generator(self) -> Generator:
+        """The generator that counts, made once a step: measuring its BatchNorm takes a while."""
+        if self._counting is None or self._counting[0] != self.state.step:
+            which = self.config.eval.score_model
+            made = scored_generator(self.state.ema, self.state.generator, which)
+            self._counting = (self.state.step, made)
+        return self._counting[1]
 
     def _evaluate(self) -> Record:
         state = self.state

@@ -140,7 +140,7 @@ def measured(generator: Generator) -> list[tuple[torch.Tensor, torch.Tensor]]:
 def test_fresh_batchnorm_is_the_mean_over_the_batches() -> None:
     generator, _ = modules()
     assert isinstance(generator, Generator)
-    assert (BATCHNORM_SAMPLES, BATCHNORM_BATCH) == (512, 64)
+    assert (BATCHNORM_SAMPLES, BATCHNORM_BATCH) == (256, 64)
     fresh = with_fresh_batchnorm(generator)
     norms = [layer for layer in fresh if isinstance(layer, nn.BatchNorm2d)]
     expected = measured(generator)
