@@ -4,7 +4,8 @@
 
 Runs one real trial of the reference recipe (Optuna and MLflow on SQLite, pictures, checkpoints) and
 takes away the time in training steps and in scoring. Without --data the photos are 527 toy cats.
-Beside the share of this trial, the overhead is given as a share of a trial of five minutes.
+Beside the share of this trial, the overhead is given as a share of five minutes; that is a lower
+bound for a trial that really takes five minutes, which is scored more often: raise --epochs.
 """
 
 from __future__ import annotations
