@@ -7,7 +7,6 @@ run trains the same with and without it.
 from __future__ import annotations
 
 import hashlib
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,7 +21,6 @@ from torch import Tensor
 from dcgan.cache import cache_folder
 from dcgan.config import EvalConfig
 from dcgan.data import PhotoBank, to_uint8
-from dcgan.ema import with_fresh_batchnorm
 from dcgan.files import write_atomic
 from dcgan.metrics.balance import log_loss_ratio
 from dcgan.metrics.features import Extractor, extract
@@ -59,7 +57,6 @@ class EvalResult:
     raw: ModelScore
     log_loss_ratio: float | None
     """ln(mean loss_G / mean loss_D): above 0 D is ahead; none before any training."""
-    seconds: float
 
     @property
     def scored(self) -> ModelScore:
@@ -89,7 +86,6 @@ class EvalResult:
             "score_model": self.score_model,
             "n_samples": self.n_samples,
             "n_real": self.n_real,
-            "seconds": self.seconds,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,11 +119,10 @@ class Evaluator:
         """Score both generators and the balance of the losses so far.
 
         Args:
-            ema: the moving average; its BatchNorm statistics are measured anew first.
+            ema: the moving average as it is scored: see `with_fresh_batchnorm`.
             raw: the generator in training; left in the mode it came in.
             losses: `(steps, 5)` in the order of `STEP_FIELDS`.
         """
-        start = time.monotonic()
         was_training = raw.training
         raw.eval()
         try:
@@ -143,10 +138,9 @@ class Evaluator:
             n_samples=self.config.n_samples,
             n_real=len(self.real),
             score_model=self.config.score_model,
-            ema=self.score(with_fresh_batchnorm(ema)),
+            ema=self.score(ema),
             raw=raw_score,
             log_loss_ratio=balance_of(losses),
-            seconds=time.monotonic() - start,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import Tensor
 from dcgan.augment import augment
 from dcgan.config import TrainConfig
 from dcgan.data import PhotoBank, to_signed, to_uint8, to_unit
-from dcgan.ema import with_fresh_batchnorm
 from dcgan.errors import UsageError
 from dcgan.files import make_folder
 from dcgan.networks import Generator
@@ -78,18 +76,12 @@ def training_images(bank: PhotoBank, config: TrainConfig, count: int = 64) -> Im
     return image_grid(seen, scale=grid_scale(seen.shape[-1]))
 
 
-def scored_generator(ema: Generator, raw: Generator, score_model: str) -> Generator:
-    """A copy, in eval mode, of the generator that counts, as it is scored.
-
-    The average's BatchNorm statistics are measured anew; the raw network has its own.
-    """
-    return with_fresh_batchnorm(ema) if score_model == "ema" else copy.deepcopy(raw).eval()
-
-
 def draw_fixed_noise(folder: RunFolder, generator: Generator, step: int) -> None:
     """Save the grid of the fixed noise after `step` steps."""
     images = render(generator, fixed_noise(generator.nz))
-    save_picture(image_grid(images, scale=grid_scale(images.shape[-1])), folder.grid_path(step))
+    # Half the size of a run's other pictures: there are many of them.
+    scale = grid_scale(images.shape[-1], tile_pixels=64)
+    save_picture(image_grid(images, scale=scale), folder.grid_path(step))
 
 
 def draw_final(

@@ -42,9 +42,9 @@ def image_grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Im
     return picture
 
 
-def grid_scale(image_size: int) -> int:
+def grid_scale(image_size: int, tile_pixels: int = 128) -> int:
     """Enlargement that makes a grid of small images easy to look at."""
-    return max(1, 128 // image_size)
+    return max(1, tile_pixels // image_size)
 
 
 def side_by_side(pictures: Sequence[Image.Image], titles: Sequence[str]) -> Image.Image:
@@ -105,14 +105,17 @@ def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG atomically."""
-    write_atomic(path, lambda file: picture.save(file, format="PNG"))
+    """Write a PNG atomically: lightly compressed, a tenth larger and several times sooner done."""
+    write_atomic(path, lambda file: picture.save(file, format="PNG", compress_level=1))
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, frame_ms: int = 120) -> None:
-    """Write an endless GIF atomically; the last frame stays for a second."""
+    """Write an endless GIF atomically; the last frame stays for a second.
+
+    All frames share the last one's 256 colours: choosing them takes far longer than using them.
+    """
     durations = [frame_ms] * (len(frames) - 1) + [1000]
-    palette = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
-    first, rest = palette[0], palette[1:]
+    colours = frames[-1].quantize(256)
+    first, *rest = [frame.quantize(palette=colours) for frame in frames]
     options = {"save_all": True, "append_images": rest, "duration": durations, "loop": 0}
     write_atomic(path, lambda file: first.save(file, format="GIF", **options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from dcgan.config import TrainConfig
 from dcgan.config_io import override, save_config
 from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import clear_memory_errors, describe_environment, numerics, resolve_device
+from dcgan.ema import with_fresh_batchnorm
 from dcgan.errors import DataError, TrainingDivergedError, TrainingInterrupted, UsageError
 from dcgan.evaluation import EvalResult, Evaluator
 from dcgan.files import write_text_atomic
@@ -32,7 +34,6 @@ from dcgan.run_folder import (
     RunFolder,
     draw_final,
     draw_fixed_noise,
-    scored_generator,
     training_images,
 )
 from dcgan.sampling import save_picture
@@ -130,7 +131,7 @@ class _Run:
             self.history.keep_up_to(checkpoint.step)
             losses, seconds = checkpoint.losses, checkpoint.seconds
         self.recorder = Recorder(self.history, self.schedule, losses, seconds)
-        self._counting: tuple[int, Generator] | None = None
+        self._measured: tuple[int, Generator] | None = None
         self.environment = describe_environment(device) | {"code_version": code_version()}
         self._describe()
 
@@ -164,8 +165,8 @@ class _Run:
                 record = recorder.read_back()
                 if on_log:
                     on_log(record)
-            self._draw_grid_if_due()
             scored = self._evaluate() if score_now else None
+            self._draw_grid_if_due()
             if save_now:
                 self.save()
             if scored and on_eval and on_eval(scored):
@@ -177,21 +178,25 @@ class _Run:
 
     def _draw_grid_if_due(self) -> None:
         if self.schedule.grid_due(self.state.step):
-            draw_fixed_noise(self.folder, self._generator(), self.state.step)
+            draw_fixed_noise(self.folder, self._scored_generator(), self.state.step)
             self.recorder.restart_clock()
 
-    def _generator(self) -> Generator:
-        """The generator that counts, made once a step: measuring its BatchNorm takes a while."""
-        if self._counting is None or self._counting[0] != self.state.step:
-            which = self.config.eval.score_model
-            made = scored_generator(self.state.ema, self.state.generator, which)
-            self._counting = (self.state.step, made)
-        return self._counting[1]
+    def _measured_ema(self) -> Generator:
+        """The average as it is scored, made once a step: measuring its BatchNorm takes a while."""
+        if self._measured is None or self._measured[0] != self.state.step:
+            self._measured = (self.state.step, with_fresh_batchnorm(self.state.ema))
+        return self._measured[1]
+
+    def _scored_generator(self) -> Generator:
+        """The generator that counts (`eval.score_model`), in eval mode."""
+        if self.config.eval.score_model == "ema":
+            return self._measured_ema()
+        return copy.deepcopy(self.state.generator).eval()
 
     def _evaluate(self) -> Record:
-        state = self.state
+        state, start = self.state, time.monotonic()
         result: EvalResult = self.evaluator.evaluate(
-            state.ema,
+            self._measured_ema(),
             state.generator,
             self.recorder.losses,
             step=state.step,
@@ -203,6 +208,7 @@ class _Run:
             "epoch": result.epoch,
             "timestamp": time.time(),
             **result.as_record(),
+            "seconds": time.monotonic() - start,
         }
         self.history.append(record)
         return record
@@ -223,7 +229,7 @@ class _Run:
         """Draw what an ended run leaves to look at."""
         draw_final(
             self.folder,
-            self._generator(),
+            self._scored_generator(),
             self.bank,
             self.recorder.losses,
             self.schedule.steps_per_epoch,

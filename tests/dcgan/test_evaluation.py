@@ -67,7 +67,7 @@ def test_scores_by_hand(
 ) -> None:
     config = EvalConfig(n_samples=N, batch_size=48, score_model=model)
     result = Evaluator(bank, extractor, config).evaluate(
-        state.ema, state.generator, some_losses(8, 1.0, 1.0), step=8, epoch=3
+        with_fresh_batchnorm(state.ema), state.generator, some_losses(8, 1.0, 1.0), step=8, epoch=3
     )
     state.generator.eval()
     networks = {"ema": with_fresh_batchnorm(state.ema), "raw": state.generator}
@@ -97,7 +97,7 @@ def test_evaluating_leaves_no_trace(
     state.generator.train(training)
     before = snapshot(state)
     evaluator = Evaluator(bank, extractor, EvalConfig(n_samples=N))
-    args = (state.ema, state.generator, some_losses(8, 1.0, 1.0))
+    args = (with_fresh_batchnorm(state.ema), state.generator, some_losses(8, 1.0, 1.0))
     first = evaluator.evaluate(*args, step=8, epoch=3)
     assert state.generator.training is training
     after = snapshot(state)
@@ -117,7 +117,9 @@ def test_mode_is_restored_after_an_error(
     monkeypatch.setattr(evaluation, "frechet_distance", lambda *_: 1 / 0)
     state.generator.train()
     with pytest.raises(ZeroDivisionError):
-        evaluator.evaluate(state.ema, state.generator, some_losses(8, 1, 1), step=8, epoch=3)
+        evaluator.evaluate(
+            with_fresh_batchnorm(state.ema), state.generator, some_losses(8, 1, 1), step=8, epoch=3
+        )
     assert state.generator.training
 
 
@@ -149,7 +151,7 @@ def test_record_names_carry_the_extractor(
 ) -> None:
     config = EvalConfig(n_samples=N, score_model="raw")
     result = Evaluator(bank, extractor, config).evaluate(
-        state.ema, state.generator, torch.empty(0, 5), step=0, epoch=0
+        with_fresh_batchnorm(state.ema), state.generator, torch.empty(0, 5), step=0, epoch=0
     )
     record = result.as_record()
     assert record["fd_random"] == record["fd_random_raw"] == result.raw.frechet

@@ -71,6 +71,7 @@ def test_grid_layout(
 
 def test_scale_makes_small_images_visible() -> None:
     assert {size: grid_scale(size) for size in (32, 64, 128, 256)} == {32: 4, 64: 2, 128: 1, 256: 1}
+    assert [grid_scale(size, tile_pixels=64) for size in (32, 64, 128)] == [2, 1, 1]
 
 
 def test_side_by_side() -> None:
