@@ -112,11 +112,24 @@ def frechet_from_moments(
     Raises:
         EvaluationError: shapes do not fit, values are not finite, or a covariance is not one.
     """
-    first, second = _from_moments(mean1, cov1, "first"), _from_moments(mean2, cov2, "second")
-    return distance_between(first, second)
+    first = gaussian_from_moments(mean1, cov1, "first")
+    return distance_between(first, gaussian_from_moments(mean2, cov2, "second"))
 
 
-def _from_moments(mean: ArrayLike, cov: ArrayLike, name: str) -> Gaussian:
+def gaussian_from_moments(mean: ArrayLike, cov: ArrayLike, name: str = "given") -> Gaussian:
+    """The Gaussian with these moments, its factor made from the covariance's eigenvectors.
+
+    Args:
+        mean: (d,).
+        cov: (d, d), symmetric, no negative eigenvalues.
+        name: what an error message calls these moments.
+
+    Returns:
+        float64 mean (d,) and covariance factor (rank, d), on the CPU.
+
+    Raises:
+        EvaluationError: shapes do not fit, values are not finite, or the covariance is not one.
+    """
     mean64, cov64 = as_float64(mean), as_float64(cov)
     if mean64.ndim != 1 or not len(mean64) or cov64.shape != (len(mean64), len(mean64)):
         raise EvaluationError(

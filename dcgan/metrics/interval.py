@@ -1,0 +1,112 @@
+"""How far a Fréchet distance would move with other fakes of the same generator.
+
+The delete-a-group jackknife (Tukey 1958; Kott 2001, "The Delete-a-Group Jackknife"), with the
+pseudo-values of Busing, Meijer & van der Leeden 1999, "Delete-m Jackknife for Unequal m", because
+the fakes rarely divide evenly into groups. Fakes are left out, never drawn twice: a bootstrap's
+repeated fakes look like a smaller set, and that raises the distance itself.
+
+The limits are a factor below and above the value, not a difference. Distances are never negative
+and skewed to high values, and a low value comes with a low error; so limits at equal differences
+miss the mean on one side only. How often 95 % limits held the mean, in 400 sets of fakes for each
+of 60 cases with more and with fewer fakes than dimensions (in brackets: equal differences):
+
+    Gaussian features, also rectified          93-99 % (86-98 %)
+    Student's t with 5 degrees of freedom      86-96 % (76-92 %)
+
+With toy cats and the random extractor it was 92-98 % for a generator clearly worse than the noise
+floor, 84-98 % for a perfect one. Twice as many groups change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from dcgan.errors import EvaluationError
+from dcgan.metrics.frechet import Gaussian, distance_between, fit_gaussian
+from dcgan.metrics.matrix import ArrayLike, feature_matrix
+
+
+class FrechetInterval(NamedTuple):
+    """A Fréchet distance and what finitely many fakes leave open about it."""
+
+    value: float
+    """The distance to all fakes, >= 0: the same number as `frechet_distance`."""
+    low: float
+    """In [0, value]."""
+    high: float
+    """>= value."""
+    standard_error: float
+    """>= 0, of the value over new fakes."""
+
+
+def frechet_interval(
+    real: Gaussian | ArrayLike, fake: ArrayLike, *, groups: int = 16, confidence: float = 0.95
+) -> FrechetInterval:
+    """The distance with a confidence interval for its mean over new sets of as many fakes.
+
+    It covers what drawing other noise would change: the average distance that this generator
+    scores with this number of fakes against these photos. It does not cover the upward bias that
+    all distances of this n share, another training seed, or another choice of photos.
+
+    Fake i belongs to group i mod `groups`; fakes must be independent draws of one generator, in
+    which case their order means nothing.
+
+    Args:
+        real: the photos' features (n1, d), or their Gaussian from `fit_gaussian`.
+        fake: (n2, d) from the same extractor; n2 >= 3.
+        groups: how many, from 2; at most one for each fake is used. The distance is computed once
+            more for each.
+        confidence: how often the interval shall hold the mean, between 0 and 1.
+
+    Raises:
+        EvaluationError: see `frechet_distance`; fewer than 3 fakes, fewer than 2 groups, or a
+            confidence outside (0, 1).
+    """
+    if groups < 2:
+        raise EvaluationError(f"an interval needs at least 2 groups of fakes but got {groups}")
+    if not 0.0 < confidence < 1.0:
+        raise EvaluationError(f"confidence must be between 0 and 1 but got {confidence}")
+    gaussian = real if isinstance(real, Gaussian) else fit_gaussian(real, "real")
+    fakes = feature_matrix(fake, "fake")
+    count = len(fakes)
+    if count < 3:
+        raise EvaluationError(
+            f"an interval needs at least 3 fakes but got {count}; raise eval.n_samples"
+        )
+    groups = min(groups, count)
+    value = distance_between(gaussian, fit_gaussian(fakes, "fake"))
+    group = torch.arange(count) % groups
+    # how many times larger the whole set is than each group
+    shares = count / group.bincount().double()
+    left_out = torch.tensor(
+        [
+            distance_between(gaussian, fit_gaussian(fakes[group != one], "fake"))
+            for one in range(groups)
+        ],
+        dtype=torch.float64,
+    )
+    # In a pseudo-value the bias, which grows with fewer fakes, cancels to first order; so groups
+    # of different size can be compared.
+    pseudo = shares * value - (shares - 1.0) * left_out
+    centre = groups * value - ((1.0 - 1.0 / shares) * left_out).sum()
+    standard_error = float(((pseudo - centre).square() / (shares - 1.0)).mean().sqrt())
+    low, high = _limits(value, standard_error, _t_quantile(confidence, groups - 1))
+    return FrechetInterval(value, low, high, standard_error)
+
+
+def _limits(value: float, standard_error: float, quantile: float) -> tuple[float, float]:
+    margin = quantile * standard_error
+    if standard_error >= value:  # a factor says nothing any more, and at 0 there is none
+        return max(0.0, value - margin), value + margin
+    factor = math.exp(margin / value)
+    return value / factor, value * factor
+
+
+def _t_quantile(confidence: float, degrees: int) -> float:
+    """How many standard errors to both sides hold Student's t with this probability."""
+    from scipy.special import stdtrit  # type: ignore[import-untyped]  # late: 0.1 s
+
+    return float(stdtrit(degrees, (1.0 + confidence) / 2.0))
