@@ -15,6 +15,9 @@ from dcgan.config_io import override
 # Networks this small are several times slower on two busy cores than on one thread. Read by torch
 # when it is first imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test reaches for the network or for what lies in a person's own cache.
+os.environ["DCGAN_OFFLINE"] = "1"
+os.environ.pop("DCGAN_INCEPTION_WEIGHTS", None)
 
 TINY: dict[str, Any] = {
     "data.source": "toy_cats",
@@ -41,6 +44,7 @@ def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fixtures shared by several tests run before the cache of a test is set: give them one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DCGAN_CACHE", str(tmp_path_factory.mktemp("session-cache")))
+        patch.setenv("TORCH_HOME", str(tmp_path_factory.mktemp("torch-home")))
         yield
 
 

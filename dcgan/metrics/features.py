@@ -1,8 +1,8 @@
-"""Images to features: what an extractor is, how one is loaded by name, and how one is run."""
+"""Images to features: what an extractor is, and how one is run (`extractors` loads it by name)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
+from dcgan.metrics.extractors import load_extractor
 from dcgan.metrics.matrix import as_float64
+
+__all__ = ["Extractor", "extract", "full_float32", "load_extractor"]
 
 
 class Extractor(Protocol):
@@ -18,7 +21,7 @@ class Extractor(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name, as in `eval.extractor`: "random"."""
+        """Short name: "random", "inception", or of one's own, as in its metrics' names."""
 
     @property
     def frechet_name(self) -> str:
@@ -37,37 +40,15 @@ class Extractor(Protocol):
         """Hex digest of weights and definition; only equal fingerprints may be compared."""
 
     @property
+    def source(self) -> str:
+        """Where it came from, in plain words: "shipped with the package"."""
+
+    @property
     def device(self) -> torch.device:
         """Where it expects images; `extract` moves them there."""
 
     def __call__(self, images: Tensor, /) -> Tensor:
-        """uint8 (N, 3, S, S) on `device` -> float32 (N, d); each row depends on its image only."""
-
-
-def _load_random(device: torch.device) -> Extractor:
-    from dcgan.metrics.random_network import load_random_network
-
-    return load_random_network(device)
-
-
-_LOADERS: dict[str, Callable[[torch.device], Extractor]] = {"random": _load_random}
-
-
-def load_extractor(name: str, device: torch.device | str) -> Extractor:
-    """Load an extractor by its name in `eval.extractor`.
-
-    Args:
-        name: "random", or "auto" for the best one available; the result's `name` says which.
-        device: where it will run.
-
-    Raises:
-        EvaluationError: an unknown name, or its weights are missing or changed.
-    """
-    loader = _LOADERS.get("random" if name == "auto" else name)
-    if loader is None:
-        known = ", ".join(["auto", *_LOADERS])
-        raise EvaluationError(f"the extractor {name!r} is not known; use one of: {known}")
-    return loader(torch.device(device))
+        """uint8 (N, 3, H, W) on `device` -> float32 (N, d); each row depends on its image only."""
 
 
 def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tensor:
@@ -75,7 +56,7 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tens
 
     Args:
         extractor: see `Extractor`.
-        images: uint8 (N, 3, S, S), N >= 1, on any device.
+        images: uint8 (N, 3, H, W), N >= 1, on any device.
         batch_size: images at once (memory only; features agree to float32 rounding).
 
     Returns:
@@ -87,16 +68,16 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tens
     """
     if images.dtype != torch.uint8:
         raise EvaluationError(f"images to score must be uint8 but are {images.dtype}")
-    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] != images.shape[3]:
+    if images.ndim != 4 or images.shape[1] != 3:
         raise EvaluationError(
-            f"images to score must have the shape (N, 3, S, S) but got {tuple(images.shape)}"
+            f"images to score must have the shape (N, 3, H, W) but got {tuple(images.shape)}"
         )
     if 0 in images.shape:
         raise EvaluationError(f"there are no images to score: the shape is {tuple(images.shape)}")
     if batch_size < 1:
         raise EvaluationError(f"batch_size must be at least 1 but got {batch_size}")
     features = torch.empty((len(images), extractor.dimension), dtype=torch.float64)
-    with torch.no_grad(), _full_float32(extractor.device):
+    with torch.no_grad(), full_float32(extractor.device):
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size].to(extractor.device)
             features[start : start + batch_size] = _checked(extractor, extractor(batch), len(batch))
@@ -117,7 +98,7 @@ def _checked(extractor: Extractor, output: Tensor, count: int) -> Tensor:
 
 
 @contextmanager
-def _full_float32(device: torch.device) -> Iterator[None]:
+def full_float32(device: torch.device) -> Iterator[None]:
     """No autocast and no TF32: by default CUDA convolutions keep 10 bits of each factor."""
     convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set at import time
     before = convolutions.fp32_precision

@@ -38,23 +38,24 @@ class RandomNetwork:
     name = "random"
     frechet_name = "fd_random"
     kernel_name = "kd_random"
+    source = "shipped with the package"
     dimension = 2 * (3 + sum(out for _, _, out, _ in STAGES))
 
     def __init__(self, weights: dict[str, Tensor], fingerprint: str) -> None:
         self.fingerprint = fingerprint
-        self._kernels = [weights[name] for name, _, _, _ in STAGES]
+        self.kernels = [weights[name] for name, _, _, _ in STAGES]
 
     @property
     def device(self) -> torch.device:
         """Where the images must be."""
-        return self._kernels[0].device
+        return self.kernels[0].device
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, 3, S, S) on `device` -> float32 (N, 454); any S >= 1, at native size."""
+        """uint8 (N, 3, H, W) on `device` -> float32 (N, 454); any size >= 1, not resized."""
         stage = images.float() / 127.5 - 1.0
         parts = _mean_and_std(stage)
-        for kernel in self._kernels:
+        for kernel in self.kernels:
             stage = F.conv2d(stage, kernel, stride=2, padding=kernel.shape[-1] // 2).relu()
             parts += _mean_and_std(stage)
         return torch.cat(parts, dim=1)

@@ -1,0 +1,212 @@
+"""Where Inception's weights come from: a file that is named, torch's hub cache, or a download.
+
+In this order: `eval.weights` (the shell's --weights); the file that DCGAN_INCEPTION_WEIGHTS names;
+the torch hub cache, where torch-fidelity and torchmetrics keep them, too; a download into that
+cache, unless DCGAN_OFFLINE=1. A file that is named may hold any weights; what is in the cache or
+comes over the network must be the canonical file, byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import BinaryIO, TypeAlias
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+
+import torch
+
+from dcgan.errors import EvaluationError
+from dcgan.files import write_atomic
+
+OnProgress: TypeAlias = Callable[[int, int], None]
+"""Called with the bytes that arrived so far, and how many there will be."""
+
+CONNECT_SECONDS = 10.0
+"""A server that has not begun to answer by then is given up."""
+WEIGHTS_VARIABLE = "DCGAN_INCEPTION_WEIGHTS"
+OFFLINE_VARIABLE = "DCGAN_OFFLINE"
+ALTERNATIVES = (
+    f"name a file that holds them with --weights or {WEIGHTS_VARIABLE}, or use the extractor random"
+)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A published file of weights."""
+
+    url: str
+    sha256: str
+    size: int
+    """Bytes."""
+
+    @property
+    def cached(self) -> Path:
+        """Where torch keeps it once it is downloaded (TORCH_HOME moves that); may not exist."""
+        name = self.url.rpartition("/")[2]
+        return Path(torch.hub.get_dir()) / "checkpoints" / name
+
+
+CANONICAL = Release(
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+    "weights-inception-2015-12-05-6726825d.pth",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    95_628_359,
+)
+"""Inception-v3 of 2015-12-05 as ported from TensorFlow by torch-fidelity: what FID means."""
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights, read once, so that its digest and its tensors are of the same bytes."""
+
+    path: Path
+    content: bytes = field(repr=False)
+    sha256: str
+    source: str
+    """Where it came from, in plain words."""
+
+
+def named_weights(given: Path | str | None = None) -> WeightsFile | None:
+    """The file named by `given`, else by DCGAN_INCEPTION_WEIGHTS; none if neither names one.
+
+    Raises:
+        EvaluationError: the file cannot be read; says who named it.
+    """
+    variable = os.environ.get(WEIGHTS_VARIABLE)
+    if given is not None:
+        path, who = Path(given).expanduser(), "eval.weights"
+    elif variable:
+        path, who = Path(variable).expanduser(), WEIGHTS_VARIABLE
+    else:
+        return None
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise EvaluationError(
+            f"the Inception weights {path} that {who} names cannot be read "
+            f"({error.strerror}); correct {who}"
+        ) from error
+    return _weights_file(path, content, f"{path} (named by {who})")
+
+
+def cached_weights(release: Release = CANONICAL) -> WeightsFile | None:
+    """The file in the torch hub cache; none if it is not there.
+
+    Raises:
+        EvaluationError: it cannot be read, or is not the canonical one, byte for byte.
+    """
+    path = release.cached
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise EvaluationError(
+            f"the Inception weights in the torch hub cache {path} cannot be read "
+            f"({error.strerror}); {ALTERNATIVES}"
+        ) from error
+    file = _weights_file(path, content, f"the torch hub cache {path}")
+    if file.sha256 != release.sha256:
+        raise EvaluationError(
+            f"the Inception weights in the torch hub cache {path} are not the canonical ones "
+            f"({len(content):,} of {release.size:,} bytes, sha256 {file.sha256[:12]}… instead of "
+            f"{release.sha256[:12]}…); delete that file to have it downloaded again"
+        )
+    return file
+
+
+def download_weights(
+    on_progress: OnProgress | None = None, release: Release = CANONICAL
+) -> WeightsFile:
+    """Download the weights into the torch hub cache; after an error nothing is left there.
+
+    Raises:
+        EvaluationError: DCGAN_OFFLINE is set, the server cannot be reached, what it sends is not
+            the file, or the cache cannot be written.
+    """
+    path = release.cached
+    if offline():
+        raise EvaluationError(
+            f"the Inception weights are not in the torch hub cache ({path}) and {OFFLINE_VARIABLE} "
+            f"forbids to download them; {ALTERNATIVES}"
+        )
+    try:
+        with _open(release.url) as response:
+            write_atomic(path, lambda file: _receive(response, file, release, on_progress))
+        content = path.read_bytes()
+    except (OSError, HTTPException) as error:
+        raise EvaluationError(
+            f"the Inception weights cannot be downloaded from {release.url} to {path} "
+            f"({_reason(error)}); {ALTERNATIVES}"
+        ) from error
+    return _weights_file(path, content, f"the torch hub cache {path}, downloaded just now")
+
+
+def _weights_file(path: Path, content: bytes, source: str) -> WeightsFile:
+    return WeightsFile(path, content, hashlib.sha256(content).hexdigest(), source)
+
+
+def offline() -> bool:
+    """Whether DCGAN_OFFLINE forbids downloads."""
+    return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
+
+
+def _open(url: str) -> HTTPResponse:
+    """Ask for a URL; TimeoutError unless it has begun to answer after `CONNECT_SECONDS` in all.
+
+    A socket's timeout counts anew for each address of a host and each redirect, and looking up a
+    name has none at all: hence the thread, which may go on alone for a while.
+    """
+    answers: SimpleQueue[HTTPResponse | Exception] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(urlopen(url, timeout=CONNECT_SECONDS))
+        except Exception as error:
+            answers.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=CONNECT_SECONDS)
+    except Empty:
+        raise TimeoutError from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _receive(
+    response: HTTPResponse, file: BinaryIO, release: Release, on_progress: OnProgress | None
+) -> None:
+    digest, done = hashlib.sha256(), 0
+    while done <= release.size and (block := response.read(1 << 20)):
+        file.write(block)
+        digest.update(block)
+        done += len(block)
+        if on_progress is not None:
+            on_progress(min(done, release.size), release.size)
+    if done != release.size or digest.hexdigest() != release.sha256:
+        short = done < release.size
+        problem = f"only {done:,} of {release.size:,} bytes" if short else "another file"
+        raise EvaluationError(
+            f"the Inception weights cannot be downloaded from {release.url} ({problem} "
+            f"arrived); try again, or {ALTERNATIVES}"
+        )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        error.close()
+        return f"HTTP {error.code} {error.reason}"
+    cause = error.reason if isinstance(error, URLError) else error
+    if isinstance(cause, TimeoutError):
+        return f"no answer within {CONNECT_SECONDS:g} s"
+    strerror = getattr(cause, "strerror", None)
+    return strerror or str(cause).strip() or type(error).__name__
