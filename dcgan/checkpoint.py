@@ -33,6 +33,7 @@ FREE_KEYS = frozenset(
         "train.grid_every_steps",
         "train.log_every_steps",
         "eval.batch_size",
+        "eval.weights",  # the history's fingerprint says whether they are the same
         "provenance",
     }
 )

@@ -6,10 +6,20 @@ Heavy libraries are imported inside the commands, so that `--help` answers at on
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from dcgan import cli_scores
+from dcgan.cli_options import (
+    CheckpointArgument,
+    DataOption,
+    ModelOption,
+    SeedOption,
+    SetOption,
+    checked_output,
+    load_config,
+)
 from dcgan.console import run_app
 
 app = typer.Typer(
@@ -18,20 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", help="Folder of photos (sets data.root).", show_default=False),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one setting, as in train.epochs=20.", metavar="KEY=VALUE"),
-]
-CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint.pt of a run.")]
-SeedOption = Annotated[int | None, typer.Option(min=0, help="Noise seed.")]
-ModelOption = Annotated[
-    str, typer.Option("--model", help="ema (moving average) or raw (last weights).")
-]
 
 
 @app.command()
@@ -48,8 +44,16 @@ def train(
     settings: SetOption = None,
 ) -> None:
     """Train in full: checkpoints, pictures, scores and history go to --out."""
-    from dcgan.console import TrainingDisplay, load_bank_with_progress, say, stop_signals
-    from dcgan.describe import describe, extractor_notice, print_networks
+    from dcgan.console import (
+        TrainingDisplay,
+        load_bank_with_progress,
+        load_extractor_with_progress,
+        say,
+        stop_signals,
+    )
+    from dcgan.describe import describe, print_networks
+    from dcgan.describe_scores import extractor_notice
+    from dcgan.devices import resolve_device
     from dcgan.run_folder import RunFolder
     from dcgan.training import check_enough_photos
     from dcgan.training import train as train_run
@@ -57,14 +61,15 @@ def train(
     resolved = load_config(config, data, settings)
     folder = (out or Path("runs") / Path(config).stem).resolve()
     bank = load_bank_with_progress(resolved.data)
-    check_enough_photos(bank, resolved.train.batch_size)
+    check_enough_photos(bank, resolved)
     if dry_run:
         say(describe(resolved, bank, folder))
         return
     RunFolder(folder).create()
     say(print_networks(resolved))
     say(f"{len(bank.images)} photos, results in {folder}")
-    say(extractor_notice(resolved.eval.extractor))
+    extractor = load_extractor_with_progress(resolved, resolve_device(resolved.train.device))
+    say(extractor_notice(extractor, resolved.eval.extractor))
     with stop_signals() as should_stop, TrainingDisplay() as display:
         result = train_run(
             resolved,
@@ -111,35 +116,6 @@ def generate(
 
 
 @app.command()
-def evaluate(
-    checkpoint: CheckpointArgument,
-    data: DataOption = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", min=2, help="Generated images.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Score a checkpoint against the photos: Fréchet and kernel distance, G/D balance."""
-    import json
-
-    from dcgan.api import evaluate as evaluate_checkpoint
-    from dcgan.checkpoint import load_checkpoint
-    from dcgan.console import load_bank_with_progress, say
-    from dcgan.describe import scores_table
-
-    loaded = load_checkpoint(checkpoint)
-    data_config = loaded.config.data
-    if data is not None:
-        data_config = data_config.model_copy(update={"source": "folder", "root": data})
-    bank = load_bank_with_progress(data_config)
-    result = evaluate_checkpoint(loaded, bank=bank, n_samples=samples)
-    if as_json:
-        say(json.dumps({"checkpoint": str(checkpoint.resolve()), **result.to_dict()}, indent=2))
-    else:
-        scores_table(result)
-
-
-@app.command()
 def inspect(
     folder: Annotated[Path | None, typer.Argument(help="Folder of photos.")] = None,
     config: Annotated[
@@ -152,7 +128,8 @@ def inspect(
 ) -> None:
     """Look at a folder of photos as training would see it: counts, bad files, sizes, a sheet."""
     from dcgan.console import load_bank_with_progress, say
-    from dcgan.describe import describe_photos
+    from dcgan.describe import describe_duplicates, describe_photos
+    from dcgan.duplicates import find_duplicates
     from dcgan.run_folder import training_images
     from dcgan.sampling import save_picture
 
@@ -160,36 +137,13 @@ def inspect(
     resolved = load_config(config, folder, settings)
     bank = load_bank_with_progress(resolved.data, minimum=1, list_bad_files=False)
     say(describe_photos(bank))
+    say(describe_duplicates(find_duplicates(bank.images, bank.names)))
     save_picture(training_images(bank, resolved), target)
     say(f"as training sees them: {target}")
 
 
-def load_config(name: str, data: Path | None, settings: list[str] | None) -> Any:
-    """A train config with `--set` and `--data` applied (paths become absolute)."""
-    from dcgan.config_io import load_train_config, parse_assignments
-
-    overrides = parse_assignments(settings or [])
-    if data is not None:
-        overrides |= {"data.source": "folder", "data.root": str(data.expanduser().resolve())}
-    return load_train_config(name, overrides)
-
-
-def checked_output(path: Path, animated: bool) -> Path:
-    """The absolute path of a picture to write.
-
-    Raises:
-        UsageError: wrong suffix, or no folder to write to.
-    """
-    from dcgan.errors import UsageError
-
-    suffix = ".gif" if animated else ".png"
-    if path.suffix.lower() != suffix:
-        raise UsageError(f"{path} must end in {suffix}")
-    if path.is_dir():
-        raise UsageError(f"cannot write {path}: it is a folder")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {path}: there is no folder {path.absolute().parent}")
-    return path.absolute()
+for command in (cli_scores.evaluate, cli_scores.fid, cli_scores.floor, cli_scores.doctor):
+    app.command()(command)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ written. Files are read and written by `dcgan.config_io`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
 MAX_SEED = 2**63 - 1
+EXTRACTORS = ("auto", "inception", "random")
 
 
 class Section(BaseModel):
@@ -34,6 +36,8 @@ class DataConfig(Section):
     """Class folders to use (names of folders directly below `root`); none: every image."""
     image_size: Literal[32, 64, 128] = 64
     """Side of the square images in pixels."""
+    holdout_fraction: float = Field(0.0, ge=0.0, le=0.5)
+    """Part of the photos never trained on; scores then tell the distance to them, too."""
     toy_count: int = Field(512, ge=2, le=1_000_000)
     """How many toy cats to draw (`source: toy_cats`)."""
     toy_seed: int = Field(0, ge=0, le=MAX_SEED)
@@ -142,9 +146,13 @@ class LoopConfig(Section):
 class EvalConfig(Section):
     """How a run is scored."""
 
-    extractor: Literal["auto", "random"] = "auto"
-    """What turns images into features. `random`: the fixed network shipped here (`fd_random`)."""
-    n_samples: int = Field(1024, ge=2, le=1_000_000)
+    extractor: str = "auto"
+    """What turns images into features. `inception`: the canonical network (`fid`); `random`: the
+    fixed one shipped here (`fd_random`); `FILE.pt2` or `module:callable`: your own; `auto`:
+    Inception where its weights are at hand or can be fetched, else random."""
+    weights: Path | None = None
+    """File with Inception's weights; none: where `dcgan doctor` says they are."""
+    n_samples: int = Field(1024, ge=3, le=1_000_000)
     """Generated images per score. Scores of different n are never comparable."""
     every_epochs: int = Field(9, ge=0)
     """Score this often; the last epoch is always scored; 0: only the last."""
@@ -152,6 +160,24 @@ class EvalConfig(Section):
     """Which generator counts: its moving average (`ema`) or the last weights (`raw`)."""
     batch_size: int = Field(256, ge=1, le=65_536)
     """Images generated at once while scoring (memory only)."""
+
+    @field_validator("extractor")
+    @classmethod
+    def _known_extractor(cls, value: str) -> str:
+        if value in EXTRACTORS or value.endswith(".pt2") or re.fullmatch(r"[\w.]+:[\w.]+", value):
+            return value
+        raise ValueError(
+            f"must be {', '.join(EXTRACTORS)}, a file ending in .pt2, or module:callable"
+        )
+
+    @model_validator(mode="after")
+    def _weights_are_inceptions(self) -> EvalConfig:
+        if self.weights is not None and self.extractor not in ("auto", "inception"):
+            raise ValueError(
+                f"eval.weights are Inception's, but eval.extractor is {self.extractor!r}; leave "
+                "them out or set it to inception"
+            )
+        return self
 
 
 class TrainConfig(Section):

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dcgan.errors import DcganError, TrainingInterrupted
 
 if TYPE_CHECKING:
+    import torch
     from rich.console import Console
 
-    from dcgan.config import DataConfig
-    from dcgan.data import PhotoBank
+    from dcgan.config import DataConfig, TrainConfig
+    from dcgan.data import BadFile, PhotoBank
+    from dcgan.metrics.features import Extractor
     from dcgan.schedule import Schedule
 
 
@@ -79,41 +81,65 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr that goes away when done; nothing where stderr is not a terminal.
+
+    Yields:
+        What to call with (done, total).
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """A spinner on stderr while something takes a while; nothing where it is not a terminal."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(label):
+        yield
+
+
 def load_bank_with_progress(
     config: DataConfig, minimum: int = 2, *, list_bad_files: bool = True
 ) -> PhotoBank:
     """Load the photos with a progress bar, and list what could not be read."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from dcgan.data import load_bank
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task("reading photos", total=None)
-        bank = load_bank(
-            config,
-            minimum=minimum,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    with progress_bar("reading photos") as on_progress:
+        bank = load_bank(config, minimum=minimum, on_progress=on_progress)
     if list_bad_files:
-        report_bad_files(bank)
+        if bank.note:
+            print(f"note: {bank.note}", file=sys.stderr)
+        report_bad_files(bank.bad)
     return bank
 
 
-def report_bad_files(bank: PhotoBank, most: int = 10) -> None:
+def report_bad_files(files: Sequence[BadFile], most: int = 10) -> None:
     """List skipped files by name and reason on stderr."""
-    if bank.note:
-        print(f"note: {bank.note}", file=sys.stderr)
-    if not bank.bad:
+    if not files:
         return
-    print(f"skipped {len(bank.bad)} unusable files:", file=sys.stderr)
-    for bad in bank.bad[:most]:
+    print(f"skipped {len(files)} unusable files:", file=sys.stderr)
+    for bad in files[:most]:
         print(f"  {bad.path}: {bad.reason}", file=sys.stderr)
-    if len(bank.bad) > most:
-        print(f"  … and {len(bank.bad) - most} more (see 'dcgan inspect')", file=sys.stderr)
+    if len(files) > most:
+        print(f"  … and {len(files) - most} more (see 'dcgan inspect')", file=sys.stderr)
+
+
+def load_extractor_with_progress(config: TrainConfig, device: torch.device) -> Extractor:
+    """The extractor that a config names, with a bar if its weights have to be downloaded."""
+    from dcgan.evaluation import configured_extractor
+
+    with progress_bar("downloading Inception's weights") as on_progress:
+        return configured_extractor(config, device, on_progress)
 
 
 class TrainingDisplay:

@@ -13,7 +13,7 @@ The bank is in the order of the digests, equal ones by path.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -55,6 +55,30 @@ class PhotoBank:
     """Files below the root that are no images by name."""
     note: str = ""
     """Something the user should hear, such as a cache that cannot be written; else empty."""
+
+    def split(self, holdout_fraction: float) -> tuple[PhotoBank, PhotoBank | None]:
+        """The photos to train on, and those held out (none at 0), both under this fingerprint.
+
+        A bank is in the order of its digests, so that its beginning is a random sample, the same
+        on every machine, which changes little when photos are added.
+
+        Raises:
+            DataError: fewer than two photos would be held out, too few for a distance.
+        """
+        if holdout_fraction == 0.0:
+            return self, None
+        count = round(holdout_fraction * len(self.images))
+        if count < 2:
+            raise DataError(
+                f"data.holdout_fraction {holdout_fraction} of {len(self.images)} photos holds out "
+                f"{count}, and at least 2 are needed; raise it, or set it to 0"
+            )
+        return self._part(slice(count, None)), self._part(slice(count))
+
+    def _part(self, rows: slice) -> PhotoBank:
+        return replace(
+            self, images=self.images[rows], names=self.names[rows], sizes=self.sizes[rows]
+        )
 
 
 def load_bank(

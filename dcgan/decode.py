@@ -105,11 +105,14 @@ def too_small(width: int, height: int, image_size: int) -> str:
     return f"too small: {width}×{height} pixels, and data.image_size {image_size} needs {shortest}"
 
 
-def read_photo(path: Path, image_size: int) -> tuple[PhotoFacts, Pixels | None]:
+def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels | None]:
     """Read and decode one file; safe to call from several threads inside `quiet_pillow()`.
 
+    Args:
+        image_size: side of the square to make of it; none: the whole photo at its own size.
+
     Returns:
-        The facts, and uint8 RGB (3, image_size, image_size), or None if it is bad or too small.
+        The facts, and uint8 RGB (3, height, width), or None if it is bad or too small.
     """
     try:
         data = path.read_bytes()
@@ -128,8 +131,7 @@ def read_photo(path: Path, image_size: int) -> tuple[PhotoFacts, Pixels | None]:
                 upright = _upright(picture)
                 width, height = upright.size
                 rgb = _to_rgb(upright)
-                usable = not too_small(width, height, image_size)
-                pixels = _square(rgb, image_size) if usable else None
+                pixels = _pixels(rgb, image_size)
     except MemoryError:  # the machine's fault, which must not be remembered as the file's
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
@@ -191,6 +193,12 @@ def _deep_grey_to_rgb(picture: Image.Image) -> Image.Image:
         raise _UnfitPhotoError("32-bit grey pixels; save it as an 8-bit image")
     grey = ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")
+
+
+def _pixels(rgb: Image.Image, image_size: int | None) -> Pixels | None:
+    if image_size is None:
+        return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
+    return None if too_small(rgb.width, rgb.height, image_size) else _square(rgb, image_size)
 
 
 def _square(rgb: Image.Image, side: int) -> Pixels:

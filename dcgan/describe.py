@@ -1,4 +1,4 @@
-"""What the `dcgan` command prints: networks, a dry run's estimates, photos, scores."""
+"""What the `dcgan` command prints: networks, a dry run's estimates, photos."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import torch
 
 from dcgan.config import TrainConfig
 from dcgan.config_io import dump_yaml
-from dcgan.console import stdout
 from dcgan.data import PhotoBank
+from dcgan.describe_scores import planned_extractor
 from dcgan.devices import clear_memory_errors, numerics, resolve_device
-from dcgan.evaluation import EvalResult
-from dcgan.metrics.features import load_extractor
+from dcgan.duplicates import DuplicateGroup
 from dcgan.networks import Discriminator, Generator, parameter_count
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState, training_step
@@ -36,29 +35,21 @@ def print_networks(config: TrainConfig) -> str:
     )
 
 
-def extractor_notice(name: str) -> str:
-    """Which network scores will come from, said before anything is trained."""
-    extractor = load_extractor(name, "cpu")
-    chosen = "chosen by auto, " if name == "auto" else ""
-    return (
-        f"scores: {extractor.frechet_name} (extractor {extractor.name}, {chosen}"
-        f"fingerprint {extractor.fingerprint[:12]})"
-    )
-
-
 def describe(config: TrainConfig, bank: PhotoBank, folder: Path) -> str:
     """A dry run: the resolved config, the networks, and the time and disk a run would take."""
     device = resolve_device(config.train.device)
-    schedule = Schedule(config, len(bank.images), device)
+    photos, holdout = bank.split(config.data.holdout_fraction)
+    held_out = f" and {len(holdout.images)} held out" if holdout else ""
+    schedule = Schedule(config, len(photos.images), device)
     seconds = seconds_per_step(config, bank) * schedule.total_steps
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     free_mb = shutil.disk_usage(parent).free / 1e6
     return (
         f"{dump_yaml(config.model_dump(mode='json', exclude={'provenance'}))}\n"
         f"{print_networks(config)}\n\n"
-        f"{len(bank.images)} photos, {schedule.steps_per_epoch} steps an epoch, "
+        f"{len(photos.images)} photos{held_out}, {schedule.steps_per_epoch} steps an epoch, "
         f"{schedule.total_steps} steps in all, on {device}\n"
-        f"{extractor_notice(config.eval.extractor)}\n"
+        f"{planned_extractor(config)}\n"
         f"training: about {minutes(seconds)} (measured over {MEASURED_STEPS} steps), plus scoring\n"
         f"disk: about {disk_megabytes(config, schedule):.0f} MB in {folder} "
         f"({free_mb:,.0f} MB free)"
@@ -117,24 +108,18 @@ def describe_photos(bank: PhotoBank) -> str:
     return "\n".join(lines)
 
 
-def scores_table(result: EvalResult) -> None:
-    """Print both generators' scores and the balance as a table."""
-    from rich.table import Table
-
-    table = Table(
-        title=f"epoch {result.epoch}: {result.n_samples} generated, {result.n_real} photos"
-    )
-    for heading in ("generator", result.frechet_name, result.kernel_name, "± s.e."):
-        table.add_column(heading, justify="left" if heading == "generator" else "right")
-    for name, score in (("moving average (ema)", result.ema), ("last weights (raw)", result.raw)):
-        table.add_row(
-            name,
-            f"{score.frechet:.3f}",
-            f"{score.kernel:.5f}",
-            f"{score.kernel_standard_error:.5f}",
-        )
-    console = stdout()
-    console.print(table)
-    if result.imbalance is not None and result.log_loss_ratio is not None:
-        ahead = "D ahead" if result.log_loss_ratio > 0 else "G ahead"
-        console.print(f"G/D imbalance {result.imbalance:.2f} ({ahead}); 0 is the equilibrium")
+def describe_duplicates(groups: list[DuplicateGroup], most: int = 20) -> str:
+    """Photos that are there more than once, by name."""
+    if not groups:
+        return "no duplicates found"
+    extra = sum(len(group.names) - 1 for group in groups)
+    lines = [
+        f"{extra} photos show the same picture as another one, which makes scores on held-out "
+        "photos look better than they are:"
+    ]
+    for group in groups[:most]:
+        kind = "same pixels" if group.exact else "nearly the same"
+        lines.append(f"  {kind}: {', '.join(group.names)}")
+    if len(groups) > most:
+        lines.append(f"  … and {len(groups) - most} more groups")
+    return "\n".join(lines)

@@ -19,25 +19,34 @@ import torch
 from torch import Tensor
 
 from dcgan.cache import cache_folder
-from dcgan.config import EvalConfig
+from dcgan.config import EvalConfig, TrainConfig
 from dcgan.data import PhotoBank, to_uint8
 from dcgan.files import write_atomic
 from dcgan.metrics.balance import log_loss_ratio
+from dcgan.metrics.extractors import load_extractor
 from dcgan.metrics.features import Extractor, extract
-from dcgan.metrics.frechet import frechet_distance
-from dcgan.metrics.kernel import kernel_distance
+from dcgan.metrics.set_score import RealSet, SetScore
+from dcgan.metrics.weights import OnProgress
 from dcgan.networks import Generator, sample_noise
 from dcgan.seeds import make_rng
 from dcgan.step import STEP_FIELDS
 
 
-@dataclass(frozen=True)
-class ModelScore:
-    """How far one generator's images are from the photos (0 is best)."""
+def configured_extractor(
+    config: TrainConfig, device: torch.device, on_progress: OnProgress | None = None
+) -> Extractor:
+    """The extractor that a config names.
 
-    frechet: float
-    kernel: float
-    kernel_standard_error: float
+    Raises:
+        EvaluationError: see `dcgan.metrics.extractors.load_extractor`.
+    """
+    return load_extractor(
+        config.eval.extractor,
+        device,
+        weights=config.eval.weights,
+        image_size=config.data.image_size,
+        on_progress=on_progress,
+    )
 
 
 @dataclass(frozen=True)
@@ -47,19 +56,21 @@ class EvalResult:
     step: int
     epoch: int
     extractor: str
+    extractor_fingerprint: str
     frechet_name: str
     """Name of the Fréchet distance of these features, as in `fd_random`."""
     kernel_name: str
     n_samples: int
     n_real: int
+    n_holdout: int
     score_model: str
-    ema: ModelScore
-    raw: ModelScore
+    ema: SetScore
+    raw: SetScore
     log_loss_ratio: float | None
     """ln(mean loss_G / mean loss_D): above 0 D is ahead; none before any training."""
 
     @property
-    def scored(self) -> ModelScore:
+    def scored(self) -> SetScore:
         """The score of the generator that counts (`eval.score_model`)."""
         return self.ema if self.score_model == "ema" else self.raw
 
@@ -71,47 +82,62 @@ class EvalResult:
     def as_record(self) -> dict[str, Any]:
         """Flat names as in `history.jsonl`; a metric's name carries its extractor."""
         fd, kd = self.frechet_name, self.kernel_name
-        return {
+        record: dict[str, Any] = {
             "frechet_metric": fd,
             "kernel_metric": kd,
-            fd: self.scored.frechet,
-            kd: self.scored.kernel,
-            f"{kd}_standard_error": self.scored.kernel_standard_error,
-            f"{fd}_ema": self.ema.frechet,
-            f"{fd}_raw": self.raw.frechet,
-            f"{kd}_ema": self.ema.kernel,
-            f"{kd}_raw": self.raw.kernel,
+            **self.scored.as_record(fd, kd),
+        }
+        for which, score in (("ema", self.ema), ("raw", self.raw)):
+            record |= {
+                f"{fd}_{which}": score.frechet.value,
+                f"{fd}_{which}_low": score.frechet.low,
+                f"{fd}_{which}_high": score.frechet.high,
+                f"{kd}_{which}": score.kernel.value,
+            }
+        return record | {
             "imbalance": self.imbalance,
             "log_loss_ratio": self.log_loss_ratio,
             "score_model": self.score_model,
             "n_samples": self.n_samples,
             "n_real": self.n_real,
+            "n_holdout": self.n_holdout,
+            "extractor": self.extractor,
+            "extractor_fingerprint": self.extractor_fingerprint,
         }
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain data."""
-        where = {"step": self.step, "epoch": self.epoch, "extractor": self.extractor}
-        return {**where, **self.as_record()}
+        return {"step": self.step, "epoch": self.epoch, **self.as_record()}
 
 
 class Evaluator:
-    """Scores generators against one set of photos with one extractor."""
+    """Scores generators against one set of photos with one extractor.
 
-    def __init__(self, bank: PhotoBank, extractor: Extractor, config: EvalConfig) -> None:
+    Args:
+        photos: what was trained on.
+        holdout: photos that were not; their distance is told, too.
+    """
+
+    def __init__(
+        self,
+        photos: PhotoBank,
+        extractor: Extractor,
+        config: EvalConfig,
+        holdout: PhotoBank | None = None,
+    ) -> None:
         self.config = config
         self.extractor = extractor
-        self.real = real_features(bank, extractor)
+        held_out = None if holdout is None else real_features(holdout, extractor)
+        self.real = RealSet(real_features(photos, extractor), held_out)
 
-    def score(self, generator: Generator) -> ModelScore:
-        """Distances of `config.n_samples` images of a generator in eval mode to the photos."""
+    def fake_features(self, generator: Generator) -> Tensor:
+        """Features, float64 `(n_samples, d)`, of a generator in eval mode."""
         images = generate_images(generator, self.config.n_samples, self.config.batch_size)
-        fake = torch.cat([extract(self.extractor, batch) for batch in images])
-        kernel = kernel_distance(self.real, fake)
-        return ModelScore(
-            frechet=frechet_distance(self.real, fake),
-            kernel=kernel.value,
-            kernel_standard_error=kernel.standard_error,
-        )
+        return torch.cat([extract(self.extractor, batch) for batch in images])
+
+    def score(self, generator: Generator) -> SetScore:
+        """Distances of `config.n_samples` images of a generator in eval mode to the photos."""
+        return self.real.score(self.fake_features(generator))
 
     def evaluate(
         self, ema: Generator, raw: Generator, losses: Tensor, *, step: int, epoch: int
@@ -129,14 +155,17 @@ class Evaluator:
             raw_score = self.score(raw)
         finally:
             raw.train(was_training)
+        holdout = self.real.holdout
         return EvalResult(
             step=step,
             epoch=epoch,
             extractor=self.extractor.name,
+            extractor_fingerprint=self.extractor.fingerprint,
             frechet_name=self.extractor.frechet_name,
             kernel_name=self.extractor.kernel_name,
             n_samples=self.config.n_samples,
-            n_real=len(self.real),
+            n_real=len(self.real.features),
+            n_holdout=0 if holdout is None else len(holdout),
             score_model=self.config.score_model,
             ema=self.score(ema),
             raw=raw_score,

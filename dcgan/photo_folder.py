@@ -92,7 +92,7 @@ def _recall(root: Path, files: Sequence[PhotoFile], index: StatIndex) -> list[Ph
     digests = [index.digest_of(file) for file in files]
     if index.contents:  # at a first start the decoder hashes what it reads anyway
         changed = [i for i, digest in enumerate(digests) if digest is None]
-        hashes = _in_threads(lambda i: _hash_file(root / files[i].path), changed)
+        hashes = in_threads(lambda i: _hash_file(root / files[i].path), changed)
         for i, digest in zip(changed, hashes, strict=True):
             digests[i] = digest
     return [index.contents.get(digest) if digest else None for digest in digests]
@@ -140,7 +140,7 @@ def _decode(
     facts = [one or PhotoFacts("", 0, 0, "not read") for one in known]
     todo = [i for i, one in enumerate(known) if one is None or not _fault(one, image_size)]
     images = np.empty((len(files), 3, image_size, image_size), np.uint8)
-    results = _in_threads(lambda i: read_photo(root / files[i].path, image_size), todo)
+    results = in_threads(lambda i: read_photo(root / files[i].path, image_size), todo)
     # Closing stops the threads at once if on_progress raises, such as on Ctrl-C.
     with quiet_pillow(), contextlib.closing(results):
         for done, (i, (found, pixels)) in enumerate(zip(todo, results, strict=True)):
@@ -151,7 +151,7 @@ def _decode(
     return facts, images
 
 
-def _in_threads(
+def in_threads(
     function: Callable[[ItemT], ResultT], items: Sequence[ItemT]
 ) -> Generator[ResultT, None, None]:
     """Like `map`, in as many threads as processors, with a bounded number of results in memory."""

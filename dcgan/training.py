@@ -23,11 +23,17 @@ from dcgan.config_io import override, save_config
 from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import clear_memory_errors, describe_environment, numerics, resolve_device
 from dcgan.ema import with_fresh_batchnorm
-from dcgan.errors import DataError, TrainingDivergedError, TrainingInterrupted, UsageError
-from dcgan.evaluation import EvalResult, Evaluator
+from dcgan.errors import (
+    CheckpointError,
+    DataError,
+    TrainingDivergedError,
+    TrainingInterrupted,
+    UsageError,
+)
+from dcgan.evaluation import EvalResult, Evaluator, configured_extractor
 from dcgan.files import write_text_atomic
 from dcgan.history import History, Record, read_history
-from dcgan.metrics.features import load_extractor
+from dcgan.metrics.features import Extractor
 from dcgan.networks import Generator
 from dcgan.recorder import Recorder
 from dcgan.run_folder import (
@@ -94,9 +100,9 @@ def train(
     with numerics(config.train), clear_memory_errors():
         checkpoint = _open_folder(folder, resume)
         bank = bank or load_bank(config.data)
-        check_enough_photos(bank, config.train.batch_size)
-        config = _with_resolved_extractor(config, device, checkpoint)
-        run = _Run(config, folder, bank, device, checkpoint)
+        check_enough_photos(bank, config)
+        config, extractor = _with_resolved_extractor(config, device, checkpoint)
+        run = _Run(config, folder, bank, extractor, device, checkpoint)
         if on_start:
             on_start(run.schedule, run.state.step)
         try:
@@ -115,20 +121,23 @@ class _Run:
         config: TrainConfig,
         folder: RunFolder,
         bank: PhotoBank,
+        extractor: Extractor,
         device: torch.device,
         checkpoint: Checkpoint | None,
     ) -> None:
-        self.config, self.folder, self.bank = config, folder, bank
-        self.schedule = Schedule(config, len(bank.images), device)
-        self.photos = bank.images.to(device)
+        self.config, self.folder = config, folder
+        self.bank, holdout = bank.split(config.data.holdout_fraction)
+        self.schedule = Schedule(config, len(self.bank.images), device)
+        self.photos = self.bank.images.to(device)
         self.state = TrainState.fresh(config, device)
         self.history = History(folder.history)
-        self.evaluator = Evaluator(bank, load_extractor(config.eval.extractor, device), config.eval)
+        self.evaluator = Evaluator(self.bank, extractor, config.eval, holdout)
         losses, seconds = torch.empty(0, len(STEP_FIELDS)), 0.0
         if checkpoint:
             check_continues(checkpoint, config, bank.fingerprint)
             restore(checkpoint, self.state)
             self.history.keep_up_to(checkpoint.step)
+            _check_same_extractor(folder, extractor)
             losses, seconds = checkpoint.losses, checkpoint.seconds
         self.recorder = Recorder(self.history, self.schedule, losses, seconds)
         self._measured: tuple[int, Generator] | None = None
@@ -262,24 +271,44 @@ class _Run:
 
 def _with_resolved_extractor(
     config: TrainConfig, device: torch.device, checkpoint: Checkpoint | None
-) -> TrainConfig:
+) -> tuple[TrainConfig, Extractor]:
     """Replace `auto` by what it means here and now; a continued run keeps what it began with."""
-    if config.eval.extractor != "auto":
-        return config
-    name = checkpoint.config.eval.extractor if checkpoint else load_extractor("auto", device).name
-    return override(config, {"eval.extractor": name}, "eval.extractor")
+    if config.eval.extractor == "auto" and checkpoint:
+        began_with = checkpoint.config.eval.extractor
+        config = override(config, {"eval.extractor": began_with}, "eval.extractor")
+    extractor = configured_extractor(config, device)
+    if config.eval.extractor == "auto":
+        config = override(config, {"eval.extractor": extractor.name}, "eval.extractor")
+    return config, extractor
 
 
-def check_enough_photos(bank: PhotoBank, batch_size: int) -> None:
-    """Refuse fewer photos than a batch.
+def _check_same_extractor(folder: RunFolder, extractor: Extractor) -> None:
+    """Refuse to continue a history of scores with numbers that cannot be compared with them."""
+    for record in read_history(folder.history, "eval")[-1:]:
+        before = record.get("extractor_fingerprint", extractor.fingerprint)
+        if before != extractor.fingerprint:
+            raise CheckpointError(
+                f"{folder.path} was scored with another extractor ({record['extractor']}, "
+                f"fingerprint {before[:12]}; now {extractor.name}, {extractor.fingerprint[:12]}); "
+                "restore it, or train into another folder"
+            )
+
+
+def check_enough_photos(bank: PhotoBank, config: TrainConfig, batch_size: int = 0) -> None:
+    """Refuse fewer training photos than a batch.
+
+    Args:
+        batch_size: the largest that will be asked for; 0: the config's.
 
     Raises:
         DataError: says how many there are and what to change.
     """
-    count = len(bank.images)
+    photos, holdout = bank.split(config.data.holdout_fraction)
+    count, batch_size = len(photos.images), batch_size or config.train.batch_size
     if count < batch_size:
+        held_out = f" ({len(holdout.images)} more are held out)" if holdout else ""
         raise DataError(
-            f"{count} photos are fewer than one batch of {batch_size}; add photos or set "
+            f"{count} photos{held_out} are fewer than one batch of {batch_size}; add photos or set "
             f"train.batch_size to at most {count}"
         )
 

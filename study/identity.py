@@ -19,6 +19,7 @@ FREE_TRAIN_KEYS = frozenset(
         "train.grid_every_steps",
         "train.log_every_steps",
         "eval.extractor",  # resolved once; its name and weights are compared
+        "eval.weights",
         "eval.batch_size",
         "provenance",
     }

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from dcgan.config_io import override, save_config
 from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import describe_environment, numerics, resolve_device
-from dcgan.metrics.features import load_extractor
+from dcgan.evaluation import configured_extractor
 from dcgan.training import check_enough_photos
 from dcgan.version import code_version
 from study.config import StudyConfig, largest_batch
@@ -93,7 +93,7 @@ def run_study(
     store = store or Store.at()
     store.create()
     bank = bank or load_bank(config.base.data)
-    check_enough_photos(bank, largest_batch(config))
+    check_enough_photos(bank, config.base, largest_batch(config))
     folder = store.study(config.study.name)
     hooks = _with_deadline(hooks or Hooks(), config.study.timeout_minutes)
     with sole_runner(folder), clear_storage_errors(store), numerics(config.base.train):
@@ -207,18 +207,18 @@ def _with_resolved_extractor(
     device = resolve_device(config.base.train.device)
     name = recorded.get("extractor.name")
     if name is None:
-        extractor = load_extractor("auto", device)
+        extractor = configured_extractor(config.base, device)
         name = extractor.name
         hooks.on_warning(
-            f"extractor auto: '{name}' is the best at hand, so scores are {extractor.frechet_name} "
-            "in this study"
+            f"extractor auto: '{name}' ({extractor.source}) is the best at hand, so scores are "
+            f"{extractor.frechet_name} in this study"
         )
     return override(config, {"base.eval.extractor": name}, "eval.extractor")
 
 
 def _identity(config: StudyConfig, bank: PhotoBank) -> dict[str, Any]:
     device = resolve_device(config.base.train.device)
-    extractor = load_extractor(config.base.eval.extractor, device)
+    extractor = configured_extractor(config.base, device)
     environment = describe_environment(device) | {"code_version": code_version()}
     named = {"name": extractor.name, "fingerprint": extractor.fingerprint}
     return identity_of(config, bank.fingerprint, named, environment)

@@ -307,7 +307,9 @@ def _eval_metrics(record: Record) -> dict[str, float]:
     }
     if record["imbalance"] is not None:
         values["eval/imbalance"] = record["imbalance"]
-    return values
+    # Each is there only where it could be computed.
+    extra = ("precision", "coverage", f"{frechet}_times_floor", f"{frechet}_holdout")
+    return values | {f"eval/{name}": record[name] for name in extra if name in record}
 
 
 def log10_metrics(params: Mapping[str, Any]) -> dict[str, float]:

@@ -300,6 +300,66 @@ def test_evaluate(dcgan: Shell, run_folder: Path, photos: Path) -> None:
     assert f"{scores['fd_random_ema']:.3f}" in table.out
 
 
+def test_evaluate_tells_uncertainty_and_memorisation(
+    dcgan: Shell, run_folder: Path, tmp_path: Path
+) -> None:
+    checkpoint = run_folder / "checkpoint.pt"
+    answer = dcgan("evaluate", checkpoint, "--json", "--panel", "pairs.png")
+    scores = json.loads(answer.out)
+    for model in ("ema", "raw"):
+        low, high = (scores[f"fd_random_{model}_{end}"] for end in ("low", "high"))
+        assert 0 <= low < scores[f"fd_random_{model}"] < high
+    assert scores["fd_random_times_floor"] > 1  # two epochs make no perfect generator
+    assert all(0 <= scores[name] <= 1 for name in ("precision", "recall", "coverage"))
+    assert 0 <= scores["memorised_fraction"] <= 1
+    assert str(tmp_path / "pairs.png") in answer.err
+    with Image.open("pairs.png") as panel:
+        assert min(panel.size) > 200
+    table = dcgan("evaluate", checkpoint).out
+    for part in ("95 %", "precision", "coverage", "× floor", "memorised"):
+        assert part in table
+    assert "must end in .png" in refused(dcgan("evaluate", checkpoint, "--panel", "x.jpg"), 2)
+
+
+def test_fid(dcgan: Shell, photos: Path, tmp_path: Path) -> None:
+    answer = dcgan("fid", photos, photos, "--extractor", "random", "--size", 32)
+    assert answer.code == 0
+    assert "20 against 20 images of 32×32 pixels" in answer.out
+    assert "broken.jpg" in answer.err
+    scores = json.loads(
+        dcgan("fid", photos, photos, "--extractor", "random", "--size", 32, "--json").out
+    )
+    assert scores["fd_random"] == pytest.approx(0.0, abs=1e-9)
+    assert (scores["real"], scores["n_fake"]) == (str(photos), 20)
+    assert "missing" in refused(dcgan("fid", photos, "missing", "--extractor", "random"), 1)
+    assert "differ in size" in refused(dcgan("fid", photos, photos, "--extractor", "random"), 1)
+    assert "module:callable" in refused(dcgan("fid", photos, photos, "--extractor", "x"), 2)
+    assert "DCGAN_OFFLINE" in refused(dcgan("fid", photos, photos, "--extractor", "inception"), 1)
+
+
+def test_floor(dcgan: Shell, photos: Path, tmp_path: Path) -> None:
+    asked = ("floor", photos, "--extractor", "random", "--size", 32)
+    answer = dcgan(*asked)
+    assert answer.code == 0
+    assert "fd_random of a perfect generator" in answer.out
+    assert "With 20 photos and 1024 generated images" in answer.out
+    with Image.open("floor.png") as plot:
+        assert min(plot.size) > 300
+    report = json.loads(dcgan(*asked, "--json", "-o", "other.png").out)
+    assert report["floor"] > 0
+    assert report["floors"][0]["floor"] > report["floor"]  # fewer photos, a higher floor
+    assert report["images_to_resolve_it"] > 1
+    near = json.loads(dcgan(*asked, "--json", "--score", 100 * report["floor"]).out)
+    assert near["images_to_resolve_it"] != report["images_to_resolve_it"]
+    assert "32, 64 or 128" in refused(dcgan("floor", photos, "--size", 33), 2)
+
+
+def test_doctor(dcgan: Shell) -> None:
+    answer = dcgan("doctor")
+    assert answer.code == 0
+    assert "scores: fd_random" in answer.out
+
+
 def test_evaluate_on_a_missing_folder(dcgan: Shell, run_folder: Path) -> None:
     answer = dcgan("evaluate", run_folder / "checkpoint.pt", "--data", "missing")
     assert "missing" in refused(answer, 1)
@@ -313,8 +373,18 @@ def test_inspect(dcgan: Shell, photos: Path) -> None:
     for name in ("broken.jpg: ", "tiny.png: "):
         assert name in answer.out
     assert "48–48 wide, 40–40 high" in answer.out
+    assert "no duplicates found" in answer.out
     with Image.open("sheet.png") as sheet:
         assert sheet.size == ((5 * 34 + 2) * 4, (4 * 34 + 2) * 4)
+
+
+def test_inspect_lists_duplicates(dcgan: Shell, tmp_path: Path) -> None:
+    for seed in range(4):
+        make_photo(tmp_path / "some" / f"{seed}.png", seed)
+    make_photo(tmp_path / "some" / "copy of 2.png", 2)
+    answer = dcgan("inspect", tmp_path / "some", "--set", "data.image_size=32")
+    assert "1 photos show the same picture" in answer.out
+    assert "same pixels: 2.png, copy of 2.png" in answer.out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], []])

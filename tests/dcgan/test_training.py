@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -532,3 +532,45 @@ def test_a_killed_process_continues_bit_for_bit(tiny_config, tmp_path: Path) -> 
     train(config, folder, resume=True)
     train(config, tmp_path / "straight")
     assert_same_run(tmp_path / "straight", folder)
+
+
+def test_holdout_is_never_trained_on(
+    tiny_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    config = tiny_config(data__holdout_fraction=0.25)
+    bank = load_bank(config.data)
+    result = train(config, tmp_path / "held", bank=bank)
+    record = result.final
+    assert (record["n_real"], record["n_holdout"]) == (30, 10)
+    assert record["fd_random_holdout"] > 0
+    assert record["fd_random_trained"] > 0
+    # The same as a run that never saw the others: the first quarter of the bank is held out.
+    alone = replace(bank, images=bank.images[10:], names=bank.names[10:], sizes=bank.sizes[10:])
+    plain = train(tiny_config(), tmp_path / "alone", bank=alone)
+    assert every_step(result.folder) == every_step(plain.folder)
+    assert plain.final["fd_random"] == record["fd_random"]
+    assert "fd_random_holdout" not in plain.final
+
+
+def test_too_few_photos_beside_the_holdout(
+    tiny_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    config = tiny_config(data__toy_count=20, data__holdout_fraction=0.4)
+    with pytest.raises(DataError, match=r"12 photos \(8 more are held out\) are fewer than one"):
+        train(config, tmp_path / "few")
+    config = tiny_config(data__holdout_fraction=0.02)
+    with pytest.raises(DataError, match="holds out 1, and at least 2 are needed"):
+        train(config, tmp_path / "one")
+
+
+def test_a_history_keeps_its_extractor(
+    tiny_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    config = tiny_config(eval__every_epochs=1, train__epochs=1)
+    train(config, tmp_path)
+    history = tmp_path / "history.jsonl"
+    fingerprint = read_history(history, "eval")[-1]["extractor_fingerprint"]
+    history.write_text(history.read_text().replace(fingerprint, "0123456789abcdef"))
+    longer = tiny_config(eval__every_epochs=1, train__epochs=2)
+    with pytest.raises(CheckpointError, match=r"another extractor \(random, .*0123456789ab; now"):
+        train(longer, tmp_path, resume=True)

@@ -1,0 +1,244 @@
+"""Which generator of a run should be scored, and by what? Trains configs × seeds and compares.
+
+    python benchmarks/score_models.py train --data PHOTOS --work DIR [--seeds 1 2 3] [--threads 1]
+    python benchmarks/score_models.py table --data PHOTOS --work DIR [--json]
+
+`train` runs each config with each seed for 54 epochs and keeps, at a few epochs, 1024 images (from
+the fixed evaluation noise) of each candidate: the last weights (raw), moving averages of several
+half-lives with BatchNorm statistics measured anew, and one with BatchNorm copied from training. It
+takes some ten minutes a run on one core and 90 MB of disk each; what is there already is kept, and
+several processes may share the work. `table` scores the images and prints
+
+- the scores of the reference recipe by seed (the seed noise),
+- how steadily each candidate ranks the configs over seeds (mean Spearman correlation between the
+  rankings of two seeds, at the last epoch and at short budgets),
+- how well a short budget's score predicts the full one (Spearman, short seed-wise score against the
+  config's mean full-budget score of its best candidate).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from dcgan.config import DataConfig, TrainConfig
+from dcgan.config_io import load_train_config
+from dcgan.data import PhotoBank, load_bank
+from dcgan.devices import numerics
+from dcgan.ema import ema_weight, update_ema, with_fresh_batchnorm
+from dcgan.evaluation import generate_images
+from dcgan.files import write_atomic, write_text_atomic
+from dcgan.metrics.features import Extractor, extract, load_extractor
+from dcgan.metrics.frechet import distance_between, fit_gaussian
+from dcgan.metrics.interval import frechet_interval
+from dcgan.metrics.kernel import kernel_distance
+from dcgan.networks import Generator
+from dcgan.schedule import Schedule
+from dcgan.step import TrainState, training_step
+
+CONFIGS: dict[str, dict[str, Any]] = {
+    "reference": {},
+    "tutorial": {"model.nz": 100, "model.ndf": 64, "optim.lr_g": 2e-4, "optim.lr_d": 2e-4},
+    "rotation + hue": {"augment.rotation_degrees": 10, "augment.hue": 0.1},
+    "small D": {"model.nz": 81, "model.ndf": 16, "optim.lr_g": 9.7e-4, "optim.lr_d": 4.3e-4},
+    "slow D": {"model.nz": 100, "model.ndf": 64, "optim.lr_g": 2e-4, "optim.lr_d": 5e-5},
+    "small G": {"model.ngf": 32},
+}
+HALF_LIVES = (300, 1000, 2000)
+EPOCHS = (6, 8, 10, 16, 18, 20, 50, 52, 54)
+N_SAMPLES = 1024
+SHOWN = ("raw", f"ema {HALF_LIVES[-1]}")
+
+
+def main() -> None:
+    """Train or compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("phase", choices=["train", "table"])
+    parser.add_argument("--data", type=Path, required=True, help="folder of photos")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the images")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--configs", nargs="+", default=list(CONFIGS), choices=list(CONFIGS))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--extractor", default="random")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.phase == "train":
+        train_all(arguments)
+        return
+    extractor = load_extractor(arguments.extractor, "cpu")
+    torch.set_num_threads(arguments.threads)
+    scores = score_all(arguments.data, arguments.work, extractor)
+    if arguments.json:
+        print(json.dumps(scores, indent=2))
+    else:
+        print_tables(scores)
+
+
+def train_all(arguments: argparse.Namespace) -> None:
+    """Train what is not there yet; a marker file keeps two processes from the same run."""
+    for seed in arguments.seeds:
+        for name in arguments.configs:
+            folder = arguments.work / f"{name} {seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                (folder / "taken").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            changes = {
+                "train.seed": seed,
+                "train.threads": arguments.threads,
+                "train.device": "cpu",
+            }
+            root = {"data.root": str(arguments.data.resolve())}
+            config = load_train_config("reference", root | changes | CONFIGS[name])
+            with numerics(config.train):
+                train_one(config, load_bank(config.data), folder)
+            print(f"{name}, seed {seed}: done", flush=True)
+
+
+def train_one(config: TrainConfig, bank: PhotoBank, folder: Path) -> None:
+    """Train once, with several moving averages beside each other."""
+    device = torch.device("cpu")
+    state, schedule = TrainState.fresh(config, device), Schedule(config, len(bank.images), device)
+    averages = {f"ema {h}": copy.deepcopy(state.ema) for h in HALF_LIVES}
+    while state.step < schedule.total_steps:
+        batch = bank.images[schedule.batch(state.step)]
+        training_step(state, batch, config)
+        for half_life, average in zip(HALF_LIVES, averages.values(), strict=True):
+            weight = ema_weight(len(batch), state.images_seen, half_life)
+            update_ema(average, state.generator, weight)
+        epoch, rest = divmod(state.step, schedule.steps_per_epoch)
+        if rest == 0 and epoch in EPOCHS:
+            copied = f"ema {HALF_LIVES[-1]}, BatchNorm copied"
+            candidates = {"raw": state.generator, copied: averages[f"ema {HALF_LIVES[-1]}"]}
+            keep_images({k: copy.deepcopy(v).eval() for k, v in candidates.items()}, folder, epoch)
+            keep_images({k: with_fresh_batchnorm(v) for k, v in averages.items()}, folder, epoch)
+
+
+def keep_images(candidates: dict[str, Generator], folder: Path, epoch: int) -> None:
+    """Write each candidate's images, uint8 `(n, 3, S, S)`."""
+    for name, generator in candidates.items():
+        with torch.no_grad():
+            images: Tensor = torch.cat(list(generate_images(generator, N_SAMPLES, 128)))
+        path = folder / f"epoch {epoch:02d} {name}.npy"
+        write_atomic(path, lambda file, images=images: np.save(file, images.numpy()))
+
+
+Scores = dict[str, dict[str, dict[str, float]]]
+"""Metric → "config seed" → "epoch candidate" → score."""
+
+
+def score_all(data: Path, work: Path, extractor: Extractor) -> Scores:
+    """Score the images of every finished run; what was scored before is read from its folder."""
+    real = extract(extractor, load_bank(DataConfig(root=data)).images)
+    scores: Scores = {}
+    for last in sorted(work.glob(f"*/epoch {EPOCHS[-1]} ema {HALF_LIVES[-1]}.npy")):
+        done = last.with_name(f"scores {extractor.fingerprint[:12]}.json")
+        if not done.exists():
+            write_text_atomic(done, json.dumps(score_run(last.parent, real, extractor)))
+        for metric, values in json.loads(done.read_text()).items():
+            scores.setdefault(metric, {})[last.parent.name] = values
+    return scores
+
+
+def score_run(folder: Path, real: Tensor, extractor: Extractor) -> dict[str, dict[str, float]]:
+    """Metric → "epoch candidate" → score; intervals for the reference recipe only."""
+    result: dict[str, dict[str, float]] = {}
+    gaussian = fit_gaussian(real)
+    for file in sorted(folder.glob("epoch *.npy")):
+        fake = extract(extractor, torch.from_numpy(np.load(file)))
+        values = {"kernel": kernel_distance(real, fake).value}
+        if folder.name.startswith("reference") and file.stem.endswith(SHOWN):
+            interval = frechet_interval(gaussian, fake)
+            values |= {"frechet": interval.value, "low": interval.low, "high": interval.high}
+        else:
+            values["frechet"] = distance_between(gaussian, fit_gaussian(fake))
+        for metric, value in values.items():
+            result.setdefault(metric, {})[file.stem.removeprefix("epoch ")] = value
+    return result
+
+
+def print_tables(scores: Scores) -> None:
+    """Seed noise, rank stability, prediction."""
+    print("Reference recipe: Fréchet distance (95 % interval over other fakes)\n")
+    runs = [run for run in scores["frechet"] if run.startswith("reference")]
+    newest = f"ema {HALF_LIVES[-1]}"
+    print(
+        "| epoch | model | " + " | ".join(f"seed {run.rpartition(' ')[2]}" for run in runs) + " |"
+    )
+    print("|---|---|" + "---|" * len(runs))
+    for epoch in EPOCHS:
+        for model in SHOWN:
+            key = f"{epoch:02d} {model}"
+            cells = [
+                f"{scores['frechet'][run][key]:.2f} "
+                f"({scores['low'][run][key]:.2f}–{scores['high'][run][key]:.2f})"
+                for run in runs
+            ]
+            print(f"| {epoch} | {model} | {' | '.join(cells)} |")
+    print("\nHow well scores at an epoch rank the configs\n")
+    print(
+        "| metric | scored | epoch | seeds agree, ρ | config share of variance | predicts full, ρ |"
+    )
+    print("|---|---|---|---|---|---|")
+    for metric in ("frechet", "kernel"):
+        table = as_table(scores[metric])
+        full = table[f"{EPOCHS[-1]:02d} {newest}"].mean(axis=1)  # (configs,)
+        for window in (EPOCHS[:3], EPOCHS[3:6], EPOCHS[6:]):
+            last = f"{window[-1]:02d}"
+            models = [key.removeprefix(f"{last} ") for key in table if key.startswith(last)]
+            columns = {model: table[f"{last} {model}"] for model in models}
+            for model in SHOWN:
+                columns[f"mean of the last {len(window)}, {model}"] = np.mean(
+                    [table[f"{epoch:02d} {model}"] for epoch in window], axis=0
+                )
+            for model, values in columns.items():
+                cells = (agreement(values), config_share(values), prediction(values, full))
+                shown = " | ".join(f"{cell:.2f}" for cell in cells)
+                print(f"| {metric} | {model} | {window[-1]} | {shown} |")
+
+
+def as_table(scores: dict[str, dict[str, float]]) -> dict[str, npt.NDArray[np.float64]]:
+    """ "epoch candidate" → scores `(configs, seeds)`, of the configs that have all seeds."""
+    names = sorted({run.rpartition(" ")[0] for run in scores})
+    seeds = sorted({run.rpartition(" ")[2] for run in scores})
+    whole = [name for name in names if all(f"{name} {seed}" in scores for seed in seeds)]
+    keys = next(iter(scores.values()))
+    return {
+        key: np.array([[scores[f"{name} {seed}"][key] for seed in seeds] for name in whole])
+        for key in keys
+    }
+
+
+def agreement(values: npt.NDArray[np.float64]) -> float:
+    """Mean Spearman correlation between two seeds' rankings of the configs."""
+    pairs = combinations(values.T, 2)
+    return float(np.mean([spearmanr(one, other).statistic for one, other in pairs]))
+
+
+def config_share(values: npt.NDArray[np.float64]) -> float:
+    """Share of the variance of log scores that lies between configs (intraclass correlation)."""
+    logs = np.log(np.maximum(values, 1e-6))
+    seeds = logs.shape[1]
+    within = logs.var(axis=1, ddof=1).mean()
+    between = max(0.0, logs.mean(axis=1).var(ddof=1) - within / seeds)
+    return float(between / (between + within))
+
+
+def prediction(values: npt.NDArray[np.float64], full: npt.NDArray[np.float64]) -> float:
+    """Mean Spearman correlation of one seed's scores with the configs' mean full scores."""
+    return float(np.mean([spearmanr(column, full).statistic for column in values.T]))
+
+
+if __name__ == "__main__":
+    main()

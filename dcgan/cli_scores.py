@@ -1,0 +1,160 @@
+"""The `dcgan` commands that score: evaluate, fid, floor, doctor."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcgan.cli_options import (
+    CheckpointArgument,
+    DataOption,
+    ExtractorOption,
+    JsonOption,
+    SizeOption,
+    WeightsOption,
+    checked_output,
+)
+
+if TYPE_CHECKING:
+    from dcgan.folders import FolderFeatures
+    from dcgan.metrics.features import Extractor
+
+
+def evaluate(
+    checkpoint: CheckpointArgument,
+    data: DataOption = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=3, help="Generated images.")
+    ] = None,
+    extractor: ExtractorOption = None,
+    weights: WeightsOption = None,
+    panel: Annotated[
+        Path | None,
+        typer.Option("--panel", help="Where to draw the generated images closest to a photo."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a checkpoint against the photos, with uncertainty, noise floor and memorisation."""
+    from dcgan import api
+    from dcgan.checkpoint import load_checkpoint
+    from dcgan.console import load_bank_with_progress, say
+    from dcgan.describe_scores import print_evaluation
+    from dcgan.sampling import save_picture
+
+    target = None if panel is None else checked_output(panel, False)
+    loaded = load_checkpoint(checkpoint)
+    data_config = loaded.config.data
+    if data is not None:
+        data_config = data_config.model_copy(update={"source": "folder", "root": data})
+    bank = load_bank_with_progress(data_config)
+    result = api.evaluate(
+        loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights
+    )
+    copies = api.memorisation(
+        loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights
+    )
+    if as_json:
+        path = {"checkpoint": str(checkpoint.resolve())}
+        say(json.dumps({**path, **result.to_dict(), **copies.as_record()}, indent=2))
+    else:
+        print_evaluation(result, copies)
+    if target:
+        save_picture(copies.panel(), target)
+        print(f"closest pairs: {target}", file=sys.stderr)
+
+
+def fid(
+    real: Annotated[Path, typer.Argument(help="Folder of real images.")],
+    fake: Annotated[Path, typer.Argument(help="Folder of images to compare with them.")],
+    extractor: ExtractorOption = "auto",
+    weights: WeightsOption = None,
+    size: SizeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two folders of images: FID (or another extractor's distance), KID and more."""
+    from dcgan.console import say
+    from dcgan.describe_scores import print_comparison
+    from dcgan.folders import compare_folders
+    from dcgan.photo_files import scan_photos
+
+    for folder in (real, fake):  # before anything slow
+        scan_photos(folder, None)
+    loaded = _extractor(extractor, weights)
+    record = compare_folders(_features(real, loaded, size), _features(fake, loaded, size), loaded)
+    if as_json:
+        folders = {"real": str(real.resolve()), "fake": str(fake.resolve())}
+        say(json.dumps({**folders, **record}, indent=2))
+    else:
+        print_comparison(record)
+
+
+def floor(
+    folder: Annotated[Path, typer.Argument(help="Folder of photos.")],
+    extractor: ExtractorOption = "auto",
+    weights: WeightsOption = None,
+    size: Annotated[
+        int, typer.Option("--size", help="Side of the square training images: 32, 64 or 128.")
+    ] = 64,
+    score: Annotated[
+        float | None,
+        typer.Option(
+            "--score", min=0.0, help="Tell 5 % apart at this score; default: ten times the floor."
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Plot (PNG).")] = Path("floor.png"),
+    as_json: JsonOption = False,
+) -> None:
+    """What a perfect generator would score, by number of photos, and what differences are real."""
+    from dcgan.config import DataConfig
+    from dcgan.config_io import override
+    from dcgan.console import load_bank_with_progress, say, waiting
+    from dcgan.describe_scores import print_floor
+    from dcgan.evaluation import real_features
+    from dcgan.floor_report import report_floor
+
+    target = checked_output(output, False)
+    data = override(DataConfig(root=folder), {"image_size": size}, "--size")
+    bank = load_bank_with_progress(data)
+    loaded = _extractor(extractor, weights)
+    with waiting("measuring distances between photos"):
+        report = report_floor(real_features(bank, loaded), score)
+    report.save_plot(target, loaded.frechet_name)
+    if as_json:
+        names = {"metric": loaded.frechet_name, "plot": str(target)}
+        say(json.dumps({**names, **report.as_record()}, indent=2))
+    else:
+        print_floor(report, loaded)
+        say(f"plot: {target}")
+
+
+def doctor() -> None:
+    """Check what runs depend on: versions, device, extractor and its weights, cache, disk."""
+    from dcgan.doctor import print_health
+
+    raise typer.Exit(print_health())
+
+
+def _extractor(name: str | None, weights: Path | None) -> Extractor:
+    """The extractor that was asked for, on the best device."""
+    from dcgan.config import TrainConfig
+    from dcgan.config_io import override
+    from dcgan.console import load_extractor_with_progress
+    from dcgan.devices import resolve_device
+
+    asked = {"eval.extractor": name or "auto", "eval.weights": weights}
+    config = override(TrainConfig(), asked, "--extractor")
+    return load_extractor_with_progress(config, resolve_device("auto"))
+
+
+def _features(folder: Path, extractor: Extractor, size: int | None) -> FolderFeatures:
+    from dcgan.console import progress_bar, report_bad_files
+    from dcgan.folders import folder_features
+
+    with progress_bar(f"reading {folder}") as on_progress:
+        features = folder_features(folder, extractor, size, on_progress)
+    report_bad_files(features.bad)
+    return features

@@ -1,0 +1,136 @@
+"""What the `dcgan` command prints of scores: the extractor they come from, and their tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+
+from dcgan.config import TrainConfig
+from dcgan.console import stdout
+from dcgan.evaluation import EvalResult, configured_extractor
+from dcgan.floor_report import FloorReport
+from dcgan.memorisation_report import MemorisationReport
+from dcgan.metrics.features import Extractor
+from dcgan.metrics.weights import CANONICAL, named_weights, offline
+
+MANIFOLD = ("precision", "recall", "density", "coverage")
+
+
+def extractor_notice(extractor: Extractor, asked: str) -> str:
+    """Which network scores will come from and from where, said before anything is trained."""
+    chosen = "chosen by auto, " if asked == "auto" else ""
+    return (
+        f"scores: {extractor.frechet_name} (extractor {extractor.name}, {chosen}"
+        f"{extractor.source}, fingerprint {extractor.fingerprint[:12]})"
+    )
+
+
+def planned_extractor(config: TrainConfig) -> str:
+    """As `extractor_notice`, for a run that has not begun: nothing is downloaded for it."""
+    name = config.eval.extractor
+    if name in ("auto", "inception") and not (weights_at_hand(config.eval.weights) or offline()):
+        otherwise = ", or fd_random where they cannot be" if name == "auto" else ""
+        megabytes = CANONICAL.size / 1e6
+        return (
+            f"scores: fid, after Inception's weights are downloaded ({megabytes:.0f} MB){otherwise}"
+        )
+    return extractor_notice(configured_extractor(config, torch.device("cpu")), name)
+
+
+def weights_at_hand(given: Path | None) -> bool:
+    """Whether Inception's weights are on this machine."""
+    return named_weights(given) is not None or CANONICAL.cached.exists()
+
+
+def print_evaluation(result: EvalResult, copies: MemorisationReport) -> None:
+    """Both generators' scores, the noise floor, the holdout, the balance and memorisation."""
+    record = result.to_dict()
+    fd, kd = result.frechet_name, result.kernel_name
+    table = Table(
+        title=f"epoch {result.epoch}: {result.n_samples} generated, {result.n_real} photos, "
+        f"extractor {result.extractor}"
+    )
+    headings = ("generator", fd, "95 %", kd, "± s.e.", *MANIFOLD, "× floor")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "generator" else "right")
+    for name, score in (("moving average (ema)", result.ema), ("last weights (raw)", result.raw)):
+        counts = "*" if score is result.scored else ""
+        cells = _cells(score.as_record(fd, kd), fd, kd)
+        table.add_row(f"{name}{counts}", *cells)
+    console = stdout()
+    console.print(table)
+    console.print("* counts (eval.score_model); 95 %: the interval over other fakes of this n")
+    if f"{fd}_holdout" in record:
+        console.print(
+            f"{fd} to {result.n_holdout} photos never trained on: {record[f'{fd}_holdout']:.3f}; "
+            f"to as many training photos: {record[f'{fd}_trained']:.3f}"
+        )
+    if result.imbalance is not None and result.log_loss_ratio is not None:
+        ahead = "D ahead" if result.log_loss_ratio > 0 else "G ahead"
+        console.print(f"G/D imbalance {result.imbalance:.2f} ({ahead}); 0 is the equilibrium")
+    pictures = copies.pictures
+    console.print(
+        f"memorised: {pictures.fraction:.1%} of the images repeat a training photo (by chance: "
+        "well below 1 %); --panel FILE.png draws the closest"
+    )
+
+
+def print_comparison(record: dict[str, Any]) -> None:
+    """The distances of two folders."""
+    fd, kd = record["frechet_metric"], record["kernel_metric"]
+    table = Table(
+        title=f"{record['n_real']} against {record['n_fake']} images of "
+        f"{record['width']}×{record['height']} pixels"
+    )
+    for heading in (fd, "95 %", kd, "± s.e.", *MANIFOLD, "× floor"):
+        table.add_column(heading, justify="right")
+    table.add_row(*_cells(record, fd, kd))
+    console = stdout()
+    console.print(table)
+    console.print(
+        f"extractor {record['extractor']} ({record['extractor_source']}), fingerprint "
+        f"{record['extractor_fingerprint'][:12]}"
+    )
+    if record["n_kept"] < min(record["n_real"], record["n_fake"]):
+        console.print(f"all but {fd} are of {record['n_kept']} random images of each folder")
+
+
+def print_floor(report: FloorReport, extractor: Extractor) -> None:
+    """The noise floor by numbers of images, and what can be told apart."""
+    metric, resolution = extractor.frechet_name, report.resolution
+    table = Table(title=f"{metric} of a perfect generator")
+    for heading in ("photos", "fakes", metric, ""):
+        table.add_column(heading, justify="right" if heading else "left")
+    for photos, fakes, value, known in report.rows():
+        table.add_row(f"{photos}", f"{fakes}", f"{value:.3f}", known)
+    console = stdout()
+    console.print(table)
+    console.print(
+        f"With {report.photos} photos and {report.n_samples} generated images, scores up to about "
+        f"{report.here:.3f} cannot be told from perfect."
+    )
+    console.print(
+        f"At a score of {report.score:.3f}, {resolution.sizes[0]} photos against as many generated "
+        f"images tell apart generators {resolution.differences[0]:.0%} apart; "
+        f"{resolution.difference:.0%} takes about {resolution.images:,} of each."
+    )
+
+
+def _cells(record: dict[str, Any], fd: str, kd: str) -> list[str]:
+    def shown(key: str, digits: int) -> str:
+        return f"{record[key]:.{digits}f}" if key in record else "–"
+
+    interval = (
+        f"{shown(f'{fd}_low', 3)} – {shown(f'{fd}_high', 3)}" if f"{fd}_low" in record else "–"
+    )
+    return [
+        shown(fd, 3),
+        interval,
+        shown(kd, 5),
+        shown(f"{kd}_standard_error", 5),
+        *(shown(key, 3) for key in MANIFOLD),
+        shown(f"{fd}_times_floor", 2),
+    ]

@@ -1,0 +1,110 @@
+"""`dcgan doctor`: what runs depend on, line by line, before anything is trained."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from dcgan.cache import cache_folder
+from dcgan.config import TrainConfig
+from dcgan.config_io import override
+from dcgan.console import say
+from dcgan.describe_scores import planned_extractor, weights_at_hand
+from dcgan.devices import resolve_device
+from dcgan.errors import DcganError
+from dcgan.files import make_folder
+from dcgan.metrics.weights import WEIGHTS_VARIABLE, offline
+
+FREE_GB_NEEDED = 2.0
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    state: str
+    """`ok`, `warning` (runs work, something is worse than it could be) or `fault`."""
+    text: str
+
+
+def print_health() -> int:
+    """Check everything and print a line each.
+
+    Returns:
+        Exit code: 1 if anything is a fault.
+    """
+    faults = 0
+    for check in CHECKS:
+        try:
+            finding = check()
+        except DcganError as error:
+            finding = Finding("fault", str(error))
+        faults += finding.state == "fault"
+        say(f"{finding.state:8} {finding.text}")
+    return int(faults > 0)
+
+
+def _versions() -> Finding:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy"))
+    return Finding("ok", f"Python {platform.python_version()}, {packages}")
+
+
+def _device() -> Finding:
+    device = resolve_device("auto")
+    if device.type == "cpu":
+        return Finding("ok", f"device: cpu, {torch.get_num_threads()} threads (no GPU)")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "Apple GPU"
+    return Finding("ok", f"device: {device.type} ({name})")
+
+
+def _offline_extractor() -> Finding:
+    config = override(TrainConfig(), {"eval.extractor": "random"}, "eval.extractor")
+    return Finding("ok", planned_extractor(config))
+
+
+def _inception() -> Finding:
+    config = override(TrainConfig(), {"eval.extractor": "inception"}, "eval.extractor")
+    if not weights_at_hand(None) and offline():
+        return Finding(
+            "warning",
+            "Inception's weights are not at hand and DCGAN_OFFLINE is set, so auto means random; "
+            f"name a file that holds them with {WEIGHTS_VARIABLE} or --weights for fid",
+        )
+    state = "ok" if weights_at_hand(None) else "warning"
+    return Finding(state, planned_extractor(config))
+
+
+def _cache() -> Finding:
+    folder = cache_folder()
+    if problem := make_folder(folder):
+        return Finding(
+            "warning",
+            f"cache {folder} cannot be used ({problem}), so photos are decoded at every start; set "
+            "DCGAN_CACHE to a folder that can be written",
+        )
+    used = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return Finding("ok", f"cache {folder}: {used / 1e6:,.0f} MB of decoded photos and features")
+
+
+def _disk() -> Finding:
+    here = Path.cwd()
+    free = shutil.disk_usage(here).free / 1e9
+    text = f"{free:,.1f} GB free in {here}"
+    if free < FREE_GB_NEEDED:
+        return Finding("warning", f"{text}; a study keeps 50 to 200 MB a trial")
+    return Finding("ok", text)
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    _versions,
+    _device,
+    _offline_extractor,
+    _inception,
+    _cache,
+    _disk,
+)

@@ -1,0 +1,161 @@
+"""Distances between two folders of anybody's images, at their own size and in flat memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dcgan.decode import Pixels, quiet_pillow, read_photo
+from dcgan.errors import DataError
+from dcgan.metrics.features import Extractor, extract
+from dcgan.metrics.frechet import distance_between
+from dcgan.metrics.kernel import kernel_distance
+from dcgan.metrics.manifold import precision_recall_density_coverage
+from dcgan.metrics.moments import StreamingMoments
+from dcgan.metrics.set_score import NEIGHBOURS, RealSet
+from dcgan.photo_files import BadFile, scan_photos
+from dcgan.photo_folder import in_threads
+
+BATCH = 64
+KEPT = 10_000
+"""Images whose features are kept. Of larger folders the Fréchet distance uses all, by their
+moments, and the other numbers a random set of this many."""
+
+
+@dataclass(frozen=True)
+class FolderFeatures:
+    """What a folder's images look like to an extractor."""
+
+    folder: Path
+    features: Tensor
+    """float64 (min(N, KEPT), d); a random set of rows where N is larger."""
+    moments: StreamingMoments
+    """Of all N images."""
+    size: tuple[int, int]
+    """(width, height) in pixels, the same for all."""
+    bad: tuple[BadFile, ...]
+
+
+def folder_features(
+    folder: Path,
+    extractor: Extractor,
+    image_size: int | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> FolderFeatures:
+    """Read all images below a folder, a batch at a time, and keep their features only.
+
+    Args:
+        image_size: make squares of this side of them, as training does; none: their own size,
+            which must then be the same for all.
+        on_progress: called with (images done, images in all).
+
+    Raises:
+        DataError: no folder, no usable images, fewer than 2, or images of different sizes.
+        EvaluationError: the extractor fails.
+    """
+    scan = scan_photos(folder, None)
+    paths = [file.path for file in scan.files]
+    # In a random order, so that the first ones are a fair sample of the folder.
+    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0)).tolist()
+    bad, batch, kept = list(scan.bad), list[Pixels](), list[Tensor]()
+    moments = StreamingMoments(extractor.dimension)
+
+    def finish_batch() -> None:
+        features = extract(extractor, torch.from_numpy(np.stack(batch)))
+        moments.add(features)
+        kept.append(features[: max(0, KEPT - sum(map(len, kept)))])
+        batch.clear()
+
+    first: tuple[str, tuple[int, int]] | None = None
+    for done, (path, pixels, reason) in enumerate(_read(folder, paths, order, image_size), 1):
+        on_progress(done, len(paths))
+        if pixels is None:
+            bad.append(BadFile(path, reason))
+            continue
+        size = (pixels.shape[2], pixels.shape[1])
+        first = first or (path, size)
+        if size != first[1]:
+            raise DataError(_mixed(folder, first, (path, size)))
+        batch.append(pixels)
+        if len(batch) == BATCH:
+            finish_batch()
+    if batch:
+        finish_batch()
+    if first is None or moments.count < 2:
+        raise DataError(
+            f"{folder} holds {moments.count} usable images ({len(bad)} unusable), and a distance "
+            "needs at least 2"
+        )
+    return FolderFeatures(folder, torch.cat(kept), moments, first[1], tuple(bad))
+
+
+def _read(
+    folder: Path, paths: list[str], order: list[int], image_size: int | None
+) -> Iterator[tuple[str, Pixels | None, str]]:
+    """Path, pixels or none, and the reason for none, in the given order."""
+    results = in_threads(lambda i: read_photo(folder / paths[i], image_size), order)
+    with quiet_pillow(), closing(results):
+        for i, (facts, pixels) in zip(order, results, strict=True):
+            yield paths[i], pixels, facts.reason or "too small for --size"
+
+
+def _mixed(
+    folder: Path, one: tuple[str, tuple[int, int]], other: tuple[str, tuple[int, int]]
+) -> str:
+    shown = " but ".join(f"{path} is {size[0]}×{size[1]}" for path, size in (one, other))
+    return (
+        f"the images in {folder} differ in size ({shown} pixels), and how they are resized decides "
+        "the distance; pass --size S to make squares of S pixels of all images as training does"
+    )
+
+
+def compare_folders(
+    real: FolderFeatures, fake: FolderFeatures, extractor: Extractor
+) -> dict[str, Any]:
+    """The distances of two folders as flat plain data; `fake`'s sampling error is told.
+
+    Raises:
+        DataError: the two folders hold images of different sizes.
+        EvaluationError: too few images for any number.
+    """
+    if real.size != fake.size:
+        sizes = " and ".join(f"{one.size[0]}×{one.size[1]}" for one in (real, fake))
+        raise DataError(
+            f"the images in {real.folder} and {fake.folder} differ in size ({sizes} pixels); pass "
+            "--size S to make squares of S pixels of all images as training does"
+        )
+    record: dict[str, Any] = {
+        "frechet_metric": extractor.frechet_name,
+        "kernel_metric": extractor.kernel_name,
+    }
+    whole = all(len(one.features) == one.moments.count for one in (real, fake))
+    if whole and fake.moments.count >= 3:
+        score = RealSet(real.features).score(fake.features)
+        record |= score.as_record(extractor.frechet_name, extractor.kernel_name)
+    else:
+        kernel = kernel_distance(real.features, fake.features)
+        record[extractor.frechet_name] = distance_between(
+            real.moments.gaussian(), fake.moments.gaussian()
+        )
+        record[extractor.kernel_name] = kernel.value
+        record[f"{extractor.kernel_name}_standard_error"] = kernel.standard_error
+        if min(len(real.features), len(fake.features)) > NEIGHBOURS:
+            manifold = precision_recall_density_coverage(real.features, fake.features, NEIGHBOURS)
+            record |= manifold._asdict()
+    return record | {
+        "n_real": real.moments.count,
+        "n_fake": fake.moments.count,
+        "n_kept": min(len(real.features), len(fake.features)),
+        "width": real.size[0],
+        "height": real.size[1],
+        "extractor": extractor.name,
+        "extractor_fingerprint": extractor.fingerprint,
+        "extractor_source": extractor.source,
+    }

@@ -1,0 +1,116 @@
+"""Everything a set of fakes is told about how far it is from the photos, in one go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcgan.metrics.floor import MatchedFloor, times_floor
+from dcgan.metrics.frechet import fit_gaussian, frechet_distance
+from dcgan.metrics.interval import FrechetInterval, frechet_interval
+from dcgan.metrics.kernel import KernelDistance, kernel_distance
+from dcgan.metrics.manifold import ManifoldScores, precision_recall_density_coverage
+from dcgan.metrics.matrix import ArrayLike, feature_matrix
+
+NEIGHBOURS = 5
+"""k of precision, recall, density and coverage, as Naeem et al. 2020 use it."""
+INTERVAL_GROUPS = 8
+"""Groups of the jackknife: each costs one more Fréchet distance."""
+REPEATS = 8
+"""Random subsets that a comparison at matched sizes averages."""
+
+
+@dataclass(frozen=True)
+class HoldoutScore:
+    """Distances at one size: to photos never trained on, and to as many that were."""
+
+    holdout: float
+    """Fréchet distance of the held-out photos to as many fakes, averaged over such fakes."""
+    trained: float
+    """The same for random sets of training photos of that size; a lower number is overfitting."""
+    size: int
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """One set of fakes against the photos. Lower distances are better."""
+
+    frechet: FrechetInterval
+    kernel: KernelDistance
+    manifold: ManifoldScores | None
+    """None with fewer than `NEIGHBOURS` + 1 photos or fakes."""
+    floor: MatchedFloor | None
+    """None with fewer than 4 photos, or photos that all look the same."""
+    holdout: HoldoutScore | None
+
+    def as_record(self, frechet_name: str, kernel_name: str) -> dict[str, Any]:
+        """Flat plain data under the metrics' names; what was not computed is left out."""
+        record: dict[str, Any] = {
+            frechet_name: self.frechet.value,
+            f"{frechet_name}_low": self.frechet.low,
+            f"{frechet_name}_high": self.frechet.high,
+            kernel_name: self.kernel.value,
+            f"{kernel_name}_standard_error": self.kernel.standard_error,
+        }
+        if self.manifold is not None:
+            record |= self.manifold._asdict()
+        if self.floor is not None:
+            record[f"{frechet_name}_times_floor"] = self.floor.ratio
+        if self.holdout is not None:
+            record[f"{frechet_name}_holdout"] = self.holdout.holdout
+            record[f"{frechet_name}_trained"] = self.holdout.trained
+        return record
+
+
+class RealSet:
+    """The photos' features, with all that is computed of them once.
+
+    Args:
+        features: `(n, d)` of the photos trained on, n >= 2.
+        holdout: `(h, d)` of those that were not, h >= 2.
+    """
+
+    def __init__(self, features: ArrayLike, holdout: ArrayLike | None = None) -> None:
+        self.features = feature_matrix(features, "real")
+        self.holdout = None if holdout is None else feature_matrix(holdout, "held-out")
+        self.gaussian = fit_gaussian(self.features)
+
+    def score(self, fake: ArrayLike) -> SetScore:
+        """Score fakes `(m, d)`.
+
+        Raises:
+            EvaluationError: fewer than 3 fakes, another d, or values that are not finite.
+        """
+        fakes = feature_matrix(fake, "fake")
+        real, smallest = self.features, min(len(self.features), len(fakes))
+        # Photos that are all alike have no floor to compare with.
+        matched = len(real) >= 4 and bool((real != real[0]).any())
+        return SetScore(
+            frechet=frechet_interval(self.gaussian, fakes, groups=INTERVAL_GROUPS),
+            kernel=kernel_distance(real, fakes),
+            manifold=(
+                precision_recall_density_coverage(real, fakes, NEIGHBOURS)
+                if smallest > NEIGHBOURS
+                else None
+            ),
+            floor=times_floor(real, fakes, repeats=REPEATS) if matched else None,
+            holdout=None if self.holdout is None else self._against_holdout(fakes, self.holdout),
+        )
+
+    def _against_holdout(self, fakes: Tensor, holdout: Tensor) -> HoldoutScore:
+        """Both distances from sets of equal size, since fewer photos make any distance larger."""
+        size = min(len(holdout), len(self.features), len(fakes))
+        rng = torch.Generator().manual_seed(0)
+
+        def some(rows: Tensor) -> Tensor:
+            return rows[torch.randperm(len(rows), generator=rng)[:size]]
+
+        pairs = [(some(fakes), some(holdout), some(self.features)) for _ in range(REPEATS)]
+        return HoldoutScore(
+            holdout=sum(frechet_distance(h, f) for f, h, _ in pairs) / REPEATS,
+            trained=sum(frechet_distance(t, f) for f, _, t in pairs) / REPEATS,
+            size=size,
+        )

@@ -1,0 +1,73 @@
+"""The preflight: each line says what is there, and what to do where something is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dcgan.doctor import CHECKS, print_health
+from dcgan.metrics.weights import CANONICAL
+
+
+def report(capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    code = print_health()
+    return code, capsys.readouterr().out.splitlines()
+
+
+def test_a_healthy_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, lines = report(capsys)
+    assert code == 0
+    assert len(lines) == len(CHECKS)
+    assert all(line.split()[0] in ("ok", "warning") for line in lines)
+    text = "\n".join(lines)
+    assert "scores: fd_random (extractor random, shipped with the package" in text
+    assert str(tmp_path / "dcgan-cache") in text
+    assert "GB free" in text
+
+
+def test_offline_without_weights_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines = report(capsys)
+    line = next(line for line in lines if "Inception" in line)
+    assert line.startswith("warning")
+    assert "DCGAN_INCEPTION_WEIGHTS" in line
+
+
+def test_weights_that_can_be_downloaded_are_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DCGAN_OFFLINE", "0")
+    code, lines = report(capsys)
+    assert code == 0
+    assert any("after Inception's weights are downloaded (96 MB)" in line for line in lines)
+    assert not CANONICAL.cached.exists()
+
+
+def test_damaged_weights_are_a_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    CANONICAL.cached.parent.mkdir(parents=True)
+    CANONICAL.cached.write_bytes(b"cut short")
+    code, lines = report(capsys)
+    assert code == 1
+    assert any(line.startswith("fault") and "delete that file" in line for line in lines)
+
+
+def test_a_named_file_that_is_missing_is_a_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DCGAN_INCEPTION_WEIGHTS", "/missing/weights.pth")
+    code, lines = report(capsys)
+    assert code == 1
+    assert any(line.startswith("fault") and "/missing/weights.pth" in line for line in lines)
+
+
+def test_an_unusable_cache_is_a_warning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DCGAN_CACHE", str(tmp_path / "file" / "cache"))
+    code, lines = report(capsys)
+    assert code == 0
+    assert any(line.startswith("warning") and "DCGAN_CACHE" in line for line in lines)
