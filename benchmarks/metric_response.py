@@ -7,7 +7,7 @@ The photos (without --data: toy cats) are split at random into halves; one half 
 the other, harmed, the generator. A metric's answer is its value over its value without harm (the
 floor of this size), averaged over the splits; precision and its like are given as they are. "z" is
 how many standard deviations (between splits, without harm) the answer is above the floor. Another
-class of images comes from --other, else toy cats stand in for photos and photos' patches for toys.
+class of images comes from --other; without it, toy cats stand in for photos.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ Harm = Callable[[Tensor, torch.Generator], Tensor]
 SHARES = ("precision", "recall", "density", "coverage")
 
 
-def harms(other: Tensor) -> dict[str, Harm]:
-    """Name → what is done to uint8 images `(N, 3, S, S)`."""
+def harms(other: Tensor | None) -> dict[str, Harm]:
+    """Name → what is done to uint8 images `(N, 3, S, S)`; another class only if there is one."""
     table: dict[str, Harm] = {"nothing": lambda x, rng: x}
     for sigma in (0.5, 1.0, 2.0):
         table[f"blur, sigma {sigma}"] = lambda x, rng, s=sigma: TF.gaussian_blur(
@@ -59,9 +59,10 @@ def harms(other: Tensor) -> dict[str, Harm]:
         table[f"only {kept} % of the modes"] = lambda x, rng, k=kept: drop_modes(x, k / 100)
     for grid in (2, 4, 8):
         table[f"{grid}×{grid} patches shuffled"] = lambda x, rng, g=grid: shuffle_patches(x, g, rng)
-    for part in (10, 30, 100):
-        table[f"{part} % another class"] = lambda x, rng, p=part: replace(x, other, p / 100)
     table["upside down"] = lambda x, rng: x.flip(2)
+    if other is not None:
+        for part in (10, 30, 100):
+            table[f"{part} % another class"] = lambda x, rng, p=part: replace(x, other, p / 100)
     return table
 
 
@@ -116,7 +117,7 @@ def answers(real: Tensor, fake: Tensor, frechet_name: str, kernel_name: str) -> 
 
 
 def measure(
-    images: Tensor, other: Tensor, extractor: Extractor, splits: int
+    images: Tensor, other: Tensor | None, extractor: Extractor, splits: int
 ) -> dict[str, dict[str, float]]:
     """Harm → metric → mean answer, and the z of the distances."""
     table = harms(other)
@@ -193,7 +194,7 @@ def main() -> None:
     elif arguments.data is not None:
         other = load_bank(toys).images
     else:
-        other = shuffle_patches(images, 4, torch.Generator().manual_seed(0))
+        other = None
     extractor = load_extractor(arguments.extractor, "cpu", image_size=size)
     result = measure(images, other, extractor, arguments.splits)
     if arguments.json:

@@ -106,12 +106,13 @@ def noise_floor(
     )
     means, spreads = table.mean(axis=0), table.std(axis=0, ddof=1)
     variances = matrix.var(dim=0)
-    total, dimension = float(variances.sum()), int((variances > 0.0).sum())
+    # the rest are constant but for rounding
+    dimension = int((variances > 1e-24 * variances.max()).sum())
     return NoiseFloor(
         sizes=chosen,
         means=tuple(means.tolist()),
         spreads=tuple(spreads.tolist()),
-        spectrum=fitted_spectrum(chosen, means, spreads, total, max(dimension, 1)),
+        spectrum=fitted_spectrum(chosen, means, spreads, float(variances.sum()), max(dimension, 1)),
     )
 
 

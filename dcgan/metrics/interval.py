@@ -28,6 +28,9 @@ from dcgan.errors import EvaluationError
 from dcgan.metrics.frechet import Gaussian, distance_between, fit_gaussian
 from dcgan.metrics.matrix import ArrayLike, feature_matrix
 
+MAX_EXPONENT = 700.0
+"""exp of more is infinite; two groups and a confidence of 99.99 % ask for it."""
+
 
 class FrechetInterval(NamedTuple):
     """A Fréchet distance and what finitely many fakes leave open about it."""
@@ -101,7 +104,7 @@ def _limits(value: float, standard_error: float, quantile: float) -> tuple[float
     margin = quantile * standard_error
     if standard_error >= value:  # a factor says nothing any more, and at 0 there is none
         return max(0.0, value - margin), value + margin
-    factor = math.exp(margin / value)
+    factor = math.exp(min(margin / value, MAX_EXPONENT))
     return value / factor, value * factor
 
 
