@@ -77,7 +77,7 @@ def main() -> None:
         return
     extractor = load_extractor(arguments.extractor, "cpu")
     torch.set_num_threads(arguments.threads)
-    scores = score_all(arguments.data, arguments.work, extractor)
+    scores = score_all(arguments.data, arguments.work, extractor, arguments.seeds)
     if arguments.json:
         print(json.dumps(scores, indent=2))
     else:
@@ -138,11 +138,13 @@ Scores = dict[str, dict[str, dict[str, float]]]
 """Metric → "config seed" → "epoch candidate" → score."""
 
 
-def score_all(data: Path, work: Path, extractor: Extractor) -> Scores:
-    """Score the images of every finished run; what was scored before is read from its folder."""
+def score_all(data: Path, work: Path, extractor: Extractor, seeds: list[int]) -> Scores:
+    """Score the images of the seeds' finished runs; each run's scores are kept in its folder."""
     real = extract(extractor, load_bank(DataConfig(root=data)).images)
     scores: Scores = {}
     for last in sorted(work.glob(f"*/epoch {EPOCHS[-1]} ema {HALF_LIVES[-1]}.npy")):
+        if int(last.parent.name.rpartition(" ")[2]) not in seeds:
+            continue
         done = last.with_name(f"scores {extractor.fingerprint[:12]}.json")
         if not done.exists():
             write_text_atomic(done, json.dumps(score_run(last.parent, real, extractor)))
@@ -186,6 +188,9 @@ def print_tables(scores: Scores) -> None:
                 for run in runs
             ]
             print(f"| {epoch} | {model} | {' | '.join(cells)} |")
+    if len({run.rpartition(" ")[0] for run in scores["frechet"]}) < 3:
+        print("\nRanking configs takes at least three of them.")
+        return
     print("\nHow well scores at an epoch rank the configs\n")
     print(
         "| metric | scored | epoch | seeds agree, ρ | config share of variance | predicts full, ρ |"
