@@ -43,6 +43,7 @@ def evaluate(
     from dcgan.checkpoint import load_checkpoint
     from dcgan.console import load_bank_with_progress, say
     from dcgan.describe_scores import print_evaluation
+    from dcgan.errors import EvaluationError
     from dcgan.sampling import save_picture
 
     target = None if panel is None else checked_output(panel, False)
@@ -54,15 +55,20 @@ def evaluate(
     result = api.evaluate(
         loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights
     )
-    copies = api.memorisation(
-        loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights
-    )
+    try:
+        copies = api.memorisation(
+            loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights
+        )
+    except EvaluationError as error:  # too few photos to judge by: the scores stand
+        print(f"note: {error}", file=sys.stderr)
+        copies = None
     if as_json:
         path = {"checkpoint": str(checkpoint.resolve())}
-        say(json.dumps({**path, **result.to_dict(), **copies.as_record()}, indent=2))
+        repeated = {} if copies is None else copies.as_record()
+        say(json.dumps({**path, **result.to_dict(), **repeated}, indent=2))
     else:
         print_evaluation(result, copies)
-    if target:
+    if target and copies:
         save_picture(copies.panel(), target)
         print(f"closest pairs: {target}", file=sys.stderr)
 

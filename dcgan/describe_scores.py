@@ -45,7 +45,7 @@ def weights_at_hand(given: Path | None) -> bool:
     return named_weights(given) is not None or CANONICAL.cached.exists()
 
 
-def print_evaluation(result: EvalResult, copies: MemorisationReport) -> None:
+def print_evaluation(result: EvalResult, copies: MemorisationReport | None) -> None:
     """Both generators' scores, the noise floor, the holdout, the balance and memorisation."""
     record = result.to_dict()
     fd, kd = result.frechet_name, result.kernel_name
@@ -71,10 +71,11 @@ def print_evaluation(result: EvalResult, copies: MemorisationReport) -> None:
     if result.imbalance is not None and result.log_loss_ratio is not None:
         ahead = "D ahead" if result.log_loss_ratio > 0 else "G ahead"
         console.print(f"G/D imbalance {result.imbalance:.2f} ({ahead}); 0 is the equilibrium")
-    pictures = copies.pictures
+    if copies is None:
+        return
     console.print(
-        f"memorised: {pictures.fraction:.1%} of the images repeat a training photo (by chance: "
-        "well below 1 %); --panel FILE.png draws the closest"
+        f"memorised: {copies.pictures.fraction:.1%} of the images repeat a training photo "
+        "(by chance: well below 1 %); --panel FILE.png draws the closest"
     )
 
 

@@ -321,6 +321,37 @@ def test_evaluate_tells_uncertainty_and_memorisation(
     assert "must end in .png" in refused(dcgan("evaluate", checkpoint, "--panel", "x.jpg"), 2)
 
 
+def test_an_extractor_of_ones_own(dcgan: Shell, config_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_encoders.py").write_text(
+        "def colours(images):\n    return images.float().mean(dim=(2, 3))\n"
+    )
+    own = ["--set", "eval.extractor=my_encoders:colours"]
+    answer = dcgan("train", config_file, "--out", "own", *own)
+    assert answer.code == 0, answer.err
+    assert "scores: fd_colours (extractor colours" in answer.out
+    record = read_history(tmp_path / "own" / "history.jsonl", "eval")[-1]
+    assert (record["frechet_metric"], record["kernel_metric"]) == ("fd_colours", "kd_colours")
+    assert record["fd_colours"] > 0
+    scores = json.loads(dcgan("evaluate", tmp_path / "own" / "checkpoint.pt", "--json").out)
+    assert scores["fd_colours"] == pytest.approx(record["fd_colours"], rel=1e-6)
+    other = dcgan("evaluate", tmp_path / "own" / "checkpoint.pt", "--extractor", "random", "--json")
+    assert json.loads(other.out)["fd_random"] > 0
+    missing = ["--set", "eval.extractor=my_encoders:nothing"]
+    assert "nothing" in refused(dcgan("train", config_file, "--out", "no", *missing), 1)
+
+
+def test_evaluate_on_two_photos(dcgan: Shell, run_folder: Path, tmp_path: Path) -> None:
+    for seed in range(2):
+        make_photo(tmp_path / "two" / f"{seed}.png", seed)
+    checkpoint = run_folder / "checkpoint.pt"
+    answer = dcgan("evaluate", checkpoint, "--data", tmp_path / "two", "--json")
+    assert answer.code == 0
+    scores = json.loads(answer.out)
+    assert scores["fd_random"] > 0
+    assert not {"precision", "memorised_fraction", "fd_random_times_floor"} & set(scores)
+    assert "at least 3 different photos" in answer.err
+
+
 def test_fid(dcgan: Shell, photos: Path, tmp_path: Path) -> None:
     answer = dcgan("fid", photos, photos, "--extractor", "random", "--size", 32)
     assert answer.code == 0
