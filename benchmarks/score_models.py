@@ -78,7 +78,9 @@ def main() -> None:
     extractor = load_extractor(arguments.extractor, "cpu")
     torch.set_num_threads(arguments.threads)
     scores = score_all(arguments.data, arguments.work, extractor, arguments.seeds)
-    if arguments.json:
+    if not scores:
+        print(f"no run in {arguments.work} has finished; a run that was cut off: delete its folder")
+    elif arguments.json:
         print(json.dumps(scores, indent=2))
     else:
         print_tables(scores)
@@ -140,12 +142,13 @@ Scores = dict[str, dict[str, dict[str, float]]]
 
 def score_all(data: Path, work: Path, extractor: Extractor, seeds: list[int]) -> Scores:
     """Score the images of the seeds' finished runs; each run's scores are kept in its folder."""
-    real = extract(extractor, load_bank(DataConfig(root=data)).images)
+    bank = load_bank(DataConfig(root=data))
+    real = extract(extractor, bank.images)
     scores: Scores = {}
     for last in sorted(work.glob(f"*/epoch {EPOCHS[-1]} ema {HALF_LIVES[-1]}.npy")):
         if int(last.parent.name.rpartition(" ")[2]) not in seeds:
             continue
-        done = last.with_name(f"scores {extractor.fingerprint[:12]}.json")
+        done = last.with_name(f"scores {extractor.fingerprint[:12]} {bank.fingerprint[:12]}.json")
         if not done.exists():
             write_text_atomic(done, json.dumps(score_run(last.parent, real, extractor)))
         for metric, values in json.loads(done.read_text()).items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -126,7 +126,9 @@ def _prepare(
 ) -> tuple[TrainConfig, torch.device, PhotoBank, PhotoBank | None]:
     """The config as asked, the device, the photos, and those held out."""
     asked = {"eval.n_samples": n_samples, "eval.extractor": extractor, "eval.weights": weights}
-    changes = {key: value for key, value in asked.items() if value is not None}
+    changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    if extractor not in (None, "auto", "inception"):
+        changes["eval.weights"] = weights  # the run's own are Inception's
     config = override(loaded.config, changes, "evaluate")
     photos = bank or load_bank(config.data)
     if photos.images.shape[-1] != config.data.image_size:

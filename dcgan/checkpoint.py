@@ -33,7 +33,8 @@ FREE_KEYS = frozenset(
         "train.grid_every_steps",
         "train.log_every_steps",
         "eval.batch_size",
-        "eval.weights",  # the history's fingerprint says whether they are the same
+        "eval.extractor",  # the history's fingerprint says whether it is the same
+        "eval.weights",
         "provenance",
     }
 )

@@ -84,13 +84,14 @@ def fid(
     """Compare two folders of images: FID (or another extractor's distance), KID and more."""
     from dcgan.console import say
     from dcgan.describe_scores import print_comparison
-    from dcgan.folders import compare_folders
-    from dcgan.photo_files import scan_photos
+    from dcgan.devices import clear_memory_errors
+    from dcgan.folders import compare_folders, first_side
 
-    for folder in (real, fake):  # before anything slow
-        scan_photos(folder, None)
-    loaded = _extractor(extractor, weights)
-    record = compare_folders(_features(real, loaded, size), _features(fake, loaded, size), loaded)
+    sides = [first_side(folder) for folder in (real, fake)]  # both exist, before anything slow
+    with clear_memory_errors():
+        loaded = _extractor(extractor, weights, size or sides[0])
+        one, other = (_features(folder, loaded, size) for folder in (real, fake))
+        record = compare_folders(one, other, loaded)
     if as_json:
         folders = {"real": str(real.resolve()), "fake": str(fake.resolve())}
         say(json.dumps({**folders, **record}, indent=2))
@@ -119,14 +120,15 @@ def floor(
     from dcgan.config_io import override
     from dcgan.console import load_bank_with_progress, say, waiting
     from dcgan.describe_scores import print_floor
+    from dcgan.devices import clear_memory_errors
     from dcgan.evaluation import real_features
     from dcgan.floor_report import report_floor
 
     target = checked_output(output, False)
     data = override(DataConfig(root=folder), {"image_size": size}, "--size")
     bank = load_bank_with_progress(data)
-    loaded = _extractor(extractor, weights)
-    with waiting("measuring distances between photos"):
+    loaded = _extractor(extractor, weights, size)
+    with clear_memory_errors(), waiting("measuring distances between photos"):
         report = report_floor(real_features(bank, loaded), score)
     report.save_plot(target, loaded.frechet_name)
     if as_json:
@@ -144,16 +146,26 @@ def doctor() -> None:
     raise typer.Exit(print_health())
 
 
-def _extractor(name: str | None, weights: Path | None) -> Extractor:
-    """The extractor that was asked for, on the best device."""
-    from dcgan.config import TrainConfig
+def _extractor(name: str | None, weights: Path | None, image_size: int | None) -> Extractor:
+    """The extractor that was asked for, on the best device; tried with images of this size."""
+    from dcgan.config import EvalConfig
     from dcgan.config_io import override
-    from dcgan.console import load_extractor_with_progress
+    from dcgan.console import progress_bar
     from dcgan.devices import resolve_device
+    from dcgan.metrics.extractors import load_extractor
 
-    asked = {"eval.extractor": name or "auto", "eval.weights": weights}
-    config = override(TrainConfig(), asked, "--extractor")
-    return load_extractor_with_progress(config, resolve_device("auto"))
+    # Checked as the settings of the same names are, for the same messages.
+    config = override(
+        EvalConfig(), {"extractor": name or "auto", "weights": weights}, "--extractor"
+    )
+    with progress_bar("loading the extractor") as on_progress:
+        return load_extractor(
+            config.extractor,
+            resolve_device("auto"),
+            weights=config.weights,
+            image_size=image_size or 64,
+            on_progress=on_progress,
+        )
 
 
 def _features(folder: Path, extractor: Extractor, size: int | None) -> FolderFeatures:

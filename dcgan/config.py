@@ -164,11 +164,18 @@ class EvalConfig(Section):
     @field_validator("extractor")
     @classmethod
     def _known_extractor(cls, value: str) -> str:
-        if value in EXTRACTORS or value.endswith(".pt2") or re.fullmatch(r"[\w.]+:[\w.]+", value):
+        if value.endswith(".pt2"):  # absolute, so that the config means the same anywhere
+            return str(Path(value).expanduser().absolute())
+        if value in EXTRACTORS or re.fullmatch(r"[\w.]+:[\w.]+", value):
             return value
         raise ValueError(
             f"must be {', '.join(EXTRACTORS)}, a file ending in .pt2, or module:callable"
         )
+
+    @field_validator("weights")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @model_validator(mode="after")
     def _weights_are_inceptions(self) -> EvalConfig:

@@ -138,7 +138,7 @@ def load_extractor_with_progress(config: TrainConfig, device: torch.device) -> E
     """The extractor that a config names, with a bar if its weights have to be downloaded."""
     from dcgan.evaluation import configured_extractor
 
-    with progress_bar("downloading Inception's weights") as on_progress:
+    with progress_bar("loading the extractor") as on_progress:
         return configured_extractor(config, device, on_progress)
 
 

@@ -16,6 +16,8 @@ from dcgan.memorisation_report import MemorisationReport
 from dcgan.metrics.features import Extractor
 from dcgan.metrics.weights import CANONICAL, named_weights, offline
 
+FEWEST_TO_JUDGE = 50
+"""Photos from which on chance repeats less than one image in a hundred (measured)."""
 MANIFOLD = ("precision", "recall", "density", "coverage")
 
 
@@ -73,9 +75,11 @@ def print_evaluation(result: EvalResult, copies: MemorisationReport | None) -> N
         console.print(f"G/D imbalance {result.imbalance:.2f} ({ahead}); 0 is the equilibrium")
     if copies is None:
         return
+    enough = result.n_real >= FEWEST_TO_JUDGE
+    chance = "by chance: below 1 %" if enough else f"with {result.n_real} photos this is a guess"
     console.print(
-        f"memorised: {copies.pictures.fraction:.1%} of the images repeat a training photo "
-        "(by chance: well below 1 %); --panel FILE.png draws the closest"
+        f"memorised: {copies.pictures.fraction:.1%} of the images repeat one of these photos "
+        f"({chance}); --panel FILE.png draws the closest"
     )
 
 

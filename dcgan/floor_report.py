@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from dcgan.config import EvalConfig
+from dcgan.errors import EvaluationError
 from dcgan.files import write_atomic
 from dcgan.metrics.floor import NoiseFloor, noise_floor
 from dcgan.metrics.resolution import Resolution, resolvable_difference
@@ -108,6 +109,10 @@ def report_floor(
     """
     floor = noise_floor(features)
     here = floor.at(len(features), n_samples)
+    if here == 0.0:
+        raise EvaluationError(
+            "the photos all look the same, so there is no floor; check the photos"
+        )
     asked = 10.0 * here if score is None else score
     # What is measured holds the floor; a score at the floor leaves nothing to tell apart.
     true_distance = max(asked - here, 0.01 * here)

@@ -24,6 +24,8 @@ from dcgan.photo_files import BadFile, scan_photos
 from dcgan.photo_folder import in_threads
 
 BATCH = 64
+BATCH_PIXELS = 64 * 512 * 512
+"""Fewer large images make a batch: memory stays flat whatever their size."""
 KEPT = 10_000
 """Images whose features are kept. Of larger folders the Fréchet distance uses all, by their
 moments, and the other numbers a random set of this many."""
@@ -84,7 +86,7 @@ def folder_features(
         if size != first[1]:
             raise DataError(_mixed(folder, first, (path, size)))
         batch.append(pixels)
-        if len(batch) == BATCH:
+        if len(batch) >= min(BATCH, max(1, BATCH_PIXELS // (size[0] * size[1]))):
             finish_batch()
     if batch:
         finish_batch()
@@ -94,6 +96,19 @@ def folder_features(
             "needs at least 2"
         )
     return FolderFeatures(folder, torch.cat(kept), moments, first[1], tuple(bad))
+
+
+def first_side(folder: Path) -> int | None:
+    """Width in pixels of the first readable image below a folder, none without one.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    paths = [file.path for file in scan_photos(folder, None).files]
+    for _, pixels, _ in _read(folder, paths, list(range(len(paths))), None):
+        if pixels is not None:
+            return int(pixels.shape[2])
+    return None
 
 
 def _read(

@@ -174,7 +174,9 @@ def _open(
         load_if_exists=True,
     )
     recorded = json.loads(study.user_attrs.get(ATTRIBUTE, "{}"))
-    config = _with_resolved_extractor(config, recorded, hooks)
+    stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
+    earlier = StudyConfig.model_validate_json(stored) if stored else None
+    config = _with_resolved_extractor(config, earlier, hooks)
     identity = _identity(config, bank)
     if recorded:
         for difference in check_relaunch(config.study.name, recorded, identity):
@@ -199,21 +201,22 @@ def _open(
 
 
 def _with_resolved_extractor(
-    config: StudyConfig, recorded: dict[str, Any], hooks: Hooks
+    config: StudyConfig, stored: StudyConfig | None, hooks: Hooks
 ) -> StudyConfig:
-    """Replace `auto` by the best extractor at hand, once: a relaunch keeps the recorded one."""
+    """Replace `auto` by the best extractor at hand, once: a relaunch keeps what it began with."""
     if config.base.eval.extractor != "auto":
         return config
-    device = resolve_device(config.base.train.device)
-    name = recorded.get("extractor.name")
-    if name is None:
-        extractor = configured_extractor(config.base, device)
-        name = extractor.name
-        hooks.on_warning(
-            f"extractor auto: '{name}' ({extractor.source}) is the best at hand, so scores are "
-            f"{extractor.frechet_name} in this study"
-        )
-    return override(config, {"base.eval.extractor": name}, "eval.extractor")
+    if stored is not None:
+        kept = {
+            f"base.eval.{key}": getattr(stored.base.eval, key) for key in ("extractor", "weights")
+        }
+        return override(config, kept, "eval.extractor")
+    extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
+    hooks.on_warning(
+        f"extractor auto: '{extractor.name}' ({extractor.source}) is the best at hand, so scores "
+        f"are {extractor.frechet_name} in this study"
+    )
+    return override(config, {"base.eval.extractor": extractor.name}, "eval.extractor")
 
 
 def _identity(config: StudyConfig, bank: PhotoBank) -> dict[str, Any]:

@@ -87,6 +87,8 @@ class CustomExtractor:
         except (torch.OutOfMemoryError, MemoryError):
             raise  # whoever asked knows which settings shrink the need
         except Exception as error:
+            if "not enough memory" in str(error):  # torch's CPU allocator has no type for it
+                raise
             raise self._wrong(
                 f"failed on images of the shape {tuple(images.shape)} ({_what(error)})"
             ) from error

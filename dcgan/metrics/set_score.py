@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dcgan.errors import EvaluationError
 from dcgan.metrics.floor import MatchedFloor, times_floor
 from dcgan.metrics.frechet import fit_gaussian, frechet_distance
 from dcgan.metrics.interval import FrechetInterval, frechet_interval
@@ -86,8 +88,6 @@ class RealSet:
         """
         fakes = feature_matrix(fake, "fake")
         real, smallest = self.features, min(len(self.features), len(fakes))
-        # Photos that are all alike have no floor to compare with.
-        matched = len(real) >= 4 and bool((real != real[0]).any())
         return SetScore(
             frechet=frechet_interval(self.gaussian, fakes, groups=INTERVAL_GROUPS),
             kernel=kernel_distance(real, fakes),
@@ -96,9 +96,16 @@ class RealSet:
                 if smallest > NEIGHBOURS
                 else None
             ),
-            floor=times_floor(real, fakes, repeats=REPEATS) if matched else None,
+            floor=self._over_floor(fakes),
             holdout=None if self.holdout is None else self._against_holdout(fakes, self.holdout),
         )
+
+    def _over_floor(self, fakes: Tensor) -> MatchedFloor | None:
+        if len(self.features) < 4:
+            return None
+        with suppress(EvaluationError):  # photos that are (nearly) all alike have no floor
+            return times_floor(self.features, fakes, repeats=REPEATS)
+        return None
 
     def _against_holdout(self, fakes: Tensor, holdout: Tensor) -> HoldoutScore:
         """Both distances from sets of equal size, since fewer photos make any distance larger."""

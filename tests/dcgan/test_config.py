@@ -292,3 +292,22 @@ def test_numbers_survive_a_file_exactly(
     assert loaded == config
     assert (loaded.optim.lr_g, loaded.augment.hue, loaded.train.seed) == (lr, hue, seed)
     assert override(config, parse_assignments([f"optim.lr_g={lr!r}"])) == config
+
+
+def test_paths_of_scoring_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = override(TrainConfig(), {"eval.extractor": "my/encoder.pt2"})
+    assert config.eval.extractor == str(tmp_path / "my" / "encoder.pt2")
+    config = override(TrainConfig(), {"eval.extractor": "inception", "eval.weights": "w.pth"})
+    assert config.eval.weights == tmp_path / "w.pth"
+
+
+@pytest.mark.parametrize("name", ["", "Random", "encoder.pt", "a:b:c", "module:", "one two"])
+def test_unknown_extractors(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"must be auto, inception, random, a file ending in"):
+        override(TrainConfig(), {"eval.extractor": name})
+
+
+def test_weights_belong_to_inception() -> None:
+    with pytest.raises(ConfigError, match="weights are Inception's"):
+        override(TrainConfig(), {"eval.extractor": "random", "eval.weights": "w.pth"})

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dcgan.api import evaluate
 from dcgan.checkpoint import check_continues, load_checkpoint
 from dcgan.config import TrainConfig
 from dcgan.config_io import load_train_config, override, save_config
@@ -574,3 +575,16 @@ def test_a_history_keeps_its_extractor(
     longer = tiny_config(eval__every_epochs=1, train__epochs=2)
     with pytest.raises(CheckpointError, match=r"another extractor \(random, .*0123456789ab; now"):
         train(longer, tmp_path, resume=True)
+
+
+def test_an_extractor_spelled_differently_continues(
+    tiny_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    train(tiny_config(train__epochs=1), tmp_path)
+    checkpoint = load_checkpoint(tmp_path / "checkpoint.pt")
+    named = tiny_config(eval__extractor="inception", eval__weights="somewhere.pth")
+    check_continues(checkpoint, named, checkpoint.data_fingerprint)  # the history decides
+    # Scores by another extractor do not stumble over weights that are only Inception's.
+    of_inception = replace(checkpoint, config=named)
+    result = evaluate(of_inception, extractor="random")
+    assert result.frechet_name == "fd_random"

@@ -457,3 +457,19 @@ def test_only_one_process_runs_a_study(tiny_study: Maker, bank: PhotoBank, store
         holder.stdin.close()
     with sole_runner(store.study("tiny")):
         pass
+
+
+def test_an_extractor_of_ones_own_and_a_relaunch_with_auto(
+    tiny_study: Maker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study_encoders.py").write_text(
+        "def shades(images):\n    return images.float().mean(dim=(2, 3))\n"
+    )
+    own = {"base__eval__extractor": "study_encoders:shades"}
+    first = run_study(tiny_study(study__trials=1, **own), store)
+    assert "fd_shades" in first.study.trials[0].user_attrs
+    # A config that says auto goes on with what the study began with.
+    again = run_study(tiny_study(study__trials=2, base__eval__extractor="auto"), store)
+    assert again.finished == 2
+    assert "fd_shades" in again.study.trials[1].user_attrs
