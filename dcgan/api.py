@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,22 +76,55 @@ def evaluate(
     Raises:
         DcganError: checkpoint, photos or extractor cannot be used.
     """
-    loaded = _loaded(checkpoint)
-    with clear_memory_errors(), torch.no_grad():
-        config, where, photos, holdout = _prepare(
-            loaded, bank, n_samples, extractor, weights, device
-        )
-        evaluator = Evaluator(photos, configured_extractor(config, where), config.eval, holdout)
-        return evaluator.evaluate(
-            load_generator(loaded, "ema", where),
-            load_generator(loaded, "raw", where),
-            loaded.losses,
-            step=loaded.step,
-            epoch=loaded.epoch,
-        )
+    return prepare_scoring(
+        checkpoint,
+        bank=bank,
+        n_samples=n_samples,
+        extractor=extractor,
+        weights=weights,
+        device=device,
+    ).evaluate()
 
 
-def memorisation(
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """A checkpoint with all that its scores need, loaded once."""
+
+    checkpoint: Checkpoint
+    config: TrainConfig
+    evaluator: Evaluator
+    photos: PhotoBank
+    holdout: PhotoBank | None
+
+    def evaluate(self) -> EvalResult:
+        """Score the moving average and the last weights."""
+        loaded, device = self.checkpoint, self.evaluator.extractor.device
+        with clear_memory_errors(), torch.no_grad():
+            return self.evaluator.evaluate(
+                load_generator(loaded, "ema", device),
+                load_generator(loaded, "raw", device),
+                loaded.losses,
+                step=loaded.step,
+                epoch=loaded.epoch,
+            )
+
+    def memorisation(self) -> MemorisationReport:
+        """Whether the generator that counts (`eval.score_model`) repeats its training photos.
+
+        Raises:
+            EvaluationError: fewer than 3 different photos.
+        """
+        from dcgan.memorisation_report import report_memorisation
+
+        settings, extractor = self.config.eval, self.evaluator.extractor
+        with clear_memory_errors(), torch.no_grad():
+            generator = load_generator(self.checkpoint, settings.score_model, extractor.device)
+            batches = generate_images(generator, settings.n_samples, settings.batch_size)
+            images = torch.cat([batch.cpu() for batch in batches])
+            return report_memorisation(images, self.photos, extractor, self.holdout)
+
+
+def prepare_scoring(
     checkpoint: CheckpointLike,
     *,
     bank: PhotoBank | None = None,
@@ -98,48 +132,27 @@ def memorisation(
     extractor: str | None = None,
     weights: Path | None = None,
     device: str = "auto",
-) -> MemorisationReport:
-    """Whether the generator that counts (`eval.score_model`) repeats its training photos.
-
-    Args and errors as of `evaluate`; the images are those it scores.
-    """
-    from dcgan.memorisation_report import report_memorisation
-
+) -> Scoring:
+    """Load what scoring a checkpoint takes. Args and errors as of `evaluate`."""
     loaded = _loaded(checkpoint)
-    with clear_memory_errors(), torch.no_grad():
-        config, where, photos, holdout = _prepare(
-            loaded, bank, n_samples, extractor, weights, device
-        )
-        generator = load_generator(loaded, config.eval.score_model, where)
-        batches = generate_images(generator, config.eval.n_samples, config.eval.batch_size)
-        images = torch.cat([batch.cpu() for batch in batches])
-        return report_memorisation(images, photos, configured_extractor(config, where), holdout)
-
-
-def _prepare(
-    loaded: Checkpoint,
-    bank: PhotoBank | None,
-    n_samples: int | None,
-    extractor: str | None,
-    weights: Path | None,
-    device: str,
-) -> tuple[TrainConfig, torch.device, PhotoBank, PhotoBank | None]:
-    """The config as asked, the device, the photos, and those held out."""
     asked = {"eval.n_samples": n_samples, "eval.extractor": extractor, "eval.weights": weights}
     changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
     if extractor not in (None, "auto", "inception"):
         changes["eval.weights"] = weights  # the run's own are Inception's
     config = override(loaded.config, changes, "evaluate")
-    photos = bank or load_bank(config.data)
-    if photos.images.shape[-1] != config.data.image_size:
-        raise EvaluationError(
-            f"the photos are {photos.images.shape[-1]} pixels wide but {loaded.path} generates "
-            f"{config.data.image_size}; load them with its own config.data"
-        )
-    holdout = None
-    if photos.fingerprint == loaded.data_fingerprint:  # of other photos, none was trained on
-        photos, holdout = photos.split(config.data.holdout_fraction)
-    return config, resolve_device(device), photos, holdout
+    with clear_memory_errors():
+        photos = bank or load_bank(config.data)
+        if photos.images.shape[-1] != config.data.image_size:
+            raise EvaluationError(
+                f"the photos are {photos.images.shape[-1]} pixels wide but {loaded.path} generates "
+                f"{config.data.image_size}; load them with its own config.data"
+            )
+        holdout = None
+        if photos.fingerprint == loaded.data_fingerprint:  # of other photos, none was trained on
+            photos, holdout = photos.split(config.data.holdout_fraction)
+        scorer = configured_extractor(config, resolve_device(device))
+        evaluator = Evaluator(photos, scorer, config.eval, holdout)
+    return Scoring(loaded, config, evaluator, photos, holdout)
 
 
 def _loaded(checkpoint: CheckpointLike) -> Checkpoint:

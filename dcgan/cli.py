@@ -75,6 +75,7 @@ def train(
             resolved,
             folder,
             bank=bank,
+            extractor=None if resume else extractor,  # a continued run keeps what it began with
             resume=resume,
             on_start=display.on_start,
             on_log=display.on_log,

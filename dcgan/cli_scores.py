@@ -39,7 +39,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a checkpoint against the photos, with uncertainty, noise floor and memorisation."""
-    from dcgan import api
+    from dcgan.api import prepare_scoring
     from dcgan.checkpoint import load_checkpoint
     from dcgan.console import load_bank_with_progress, say
     from dcgan.describe_scores import print_evaluation
@@ -52,13 +52,12 @@ def evaluate(
     if data is not None:
         data_config = data_config.model_copy(update={"source": "folder", "root": data})
     bank = load_bank_with_progress(data_config)
-    result = api.evaluate(
+    scoring = prepare_scoring(
         loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights
     )
+    result = scoring.evaluate()
     try:
-        copies = api.memorisation(
-            loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights
-        )
+        copies = scoring.memorisation()
     except EvaluationError as error:  # too few photos to judge by: the scores stand
         print(f"note: {error}", file=sys.stderr)
         copies = None

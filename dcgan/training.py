@@ -70,6 +70,7 @@ def train(
     out: Path,
     *,
     bank: PhotoBank | None = None,
+    extractor: Extractor | None = None,
     resume: bool = False,
     on_start: Callable[[Schedule, int], None] | None = None,
     on_log: Callable[[Record], None] | None = None,
@@ -83,6 +84,7 @@ def train(
 
     Args:
         bank: the photos; loaded as `config.data` says if left out.
+        extractor: what scores; loaded as `config.eval` says if left out.
         resume: continue from the checkpoint in `out` if there is one.
         on_start: called with the schedule and the number of steps already done.
         on_log: called with each `log` record of the history.
@@ -101,7 +103,7 @@ def train(
         checkpoint = _open_folder(folder, resume)
         bank = bank or load_bank(config.data)
         check_enough_photos(bank, config)
-        config, extractor = _with_resolved_extractor(config, device, checkpoint)
+        config, extractor = _with_resolved_extractor(config, device, checkpoint, extractor)
         run = _Run(config, folder, bank, extractor, device, checkpoint)
         if on_start:
             on_start(run.schedule, run.state.step)
@@ -270,13 +272,16 @@ class _Run:
 
 
 def _with_resolved_extractor(
-    config: TrainConfig, device: torch.device, checkpoint: Checkpoint | None
+    config: TrainConfig,
+    device: torch.device,
+    checkpoint: Checkpoint | None,
+    extractor: Extractor | None,
 ) -> tuple[TrainConfig, Extractor]:
     """Replace `auto` by what it means here and now; a continued run keeps what it began with."""
     if config.eval.extractor == "auto" and checkpoint:
         began_with = checkpoint.config.eval.extractor
         config = override(config, {"eval.extractor": began_with}, "eval.extractor")
-    extractor = configured_extractor(config, device)
+    extractor = extractor or configured_extractor(config, device)
     if config.eval.extractor == "auto":
         config = override(config, {"eval.extractor": extractor.name}, "eval.extractor")
     return config, extractor

@@ -24,6 +24,7 @@ from dcgan.errors import (
 )
 from dcgan.history import Record, read_history
 from dcgan.metrics.balance import penalised_score
+from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
 from dcgan.step import TrainState
 from dcgan.training import TrainResult, train
@@ -61,6 +62,7 @@ class Workbench:
     study: Study
     folder: StudyFolder
     bank: PhotoBank
+    extractor: Extractor
     tracker: Tracker
     parent_run_id: str
     identity: dict[str, Any]
@@ -146,6 +148,7 @@ def _train(
             config,
             folder,
             bank=bench.bank,
+            extractor=bench.extractor,
             resume=True,
             on_start=hooks.on_start,
             on_log=hooks.on_log,

@@ -19,6 +19,7 @@ from dcgan.config_io import override, save_config
 from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import describe_environment, numerics, resolve_device
 from dcgan.evaluation import configured_extractor
+from dcgan.metrics.features import Extractor
 from dcgan.training import check_enough_photos
 from dcgan.version import code_version
 from study.config import StudyConfig, largest_batch
@@ -177,7 +178,8 @@ def _open(
     stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
     earlier = StudyConfig.model_validate_json(stored) if stored else None
     config = _with_resolved_extractor(config, earlier, hooks)
-    identity = _identity(config, bank)
+    extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
+    identity = _identity(config, bank, extractor)
     if recorded:
         for difference in check_relaunch(config.study.name, recorded, identity):
             hooks.on_warning(f"differs from the study's earlier launches: {difference}")
@@ -197,7 +199,7 @@ def _open(
     tracker = Tracker(store, config.study.name)
     facts = _facts(identity)
     parent = tracker.parent_run(folder.config, facts)
-    return Workbench(config, study, folder, bank, tracker, parent, facts, hooks), changed
+    return Workbench(config, study, folder, bank, extractor, tracker, parent, facts, hooks), changed
 
 
 def _with_resolved_extractor(
@@ -219,10 +221,8 @@ def _with_resolved_extractor(
     return override(config, {"base.eval.extractor": extractor.name}, "eval.extractor")
 
 
-def _identity(config: StudyConfig, bank: PhotoBank) -> dict[str, Any]:
-    device = resolve_device(config.base.train.device)
-    extractor = configured_extractor(config.base, device)
-    environment = describe_environment(device) | {"code_version": code_version()}
+def _identity(config: StudyConfig, bank: PhotoBank, extractor: Extractor) -> dict[str, Any]:
+    environment = describe_environment(extractor.device) | {"code_version": code_version()}
     named = {"name": extractor.name, "fingerprint": extractor.fingerprint}
     return identity_of(config, bank.fingerprint, named, environment)
 
