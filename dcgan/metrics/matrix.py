@@ -51,13 +51,18 @@ def feature_matrix(features: ArrayLike, name: str) -> Tensor:
             f"a distance needs at least 2 {name} images but got {matrix.shape[0]}; "
             "add photos or raise eval.n_samples"
         )
+    if not matrix.sum().isfinite():  # one pass; of finite values, only huge ones reach this, too
+        _refuse_bad_rows(matrix, name)
+    return matrix
+
+
+def _refuse_bad_rows(matrix: Tensor, name: str) -> None:
     bad_rows = (~matrix.isfinite()).any(dim=1).nonzero().flatten().tolist()
     if bad_rows:
         raise EvaluationError(
             f"the {name} features of {len(bad_rows)} of {matrix.shape[0]} images are not finite "
             f"(first: image {bad_rows[0]}); check the images and the extractor"
         )
-    return matrix
 
 
 def feature_pair(real: ArrayLike, fake: ArrayLike) -> tuple[Tensor, Tensor]:

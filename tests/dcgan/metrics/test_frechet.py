@@ -47,6 +47,42 @@ def test_matches_scipy_and_torchmetrics(d, n):
     assert distance == pytest.approx(float(_compute_fid(*pair)), rel=tolerance)
 
 
+def gesvd_reference(real, fake):
+    """The formula by another SVD algorithm than ours, of whole centred sets; float64."""
+    real_part, fake_part = (
+        (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1) for rows in (real, fake)
+    )
+    cross = scipy.linalg.svd(real_part @ fake_part.T, compute_uv=False, lapack_driver="gesvd").sum()
+    traces = np.square(real_part).sum() + np.square(fake_part).sum()
+    return np.square(real.mean(axis=0) - fake.mean(axis=0)).sum() + traces - 2.0 * cross, traces
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, 4.0, 9.0])
+@pytest.mark.parametrize(
+    ("n_real", "n_fake", "d"),
+    [(30, 200, 300), (200, 30, 300), (200, 400, 30), (31, 300, 30), (150, 150, 100), (50, 50, 200)],
+)
+def test_every_route_is_exact_for_flat_and_steep_spectra(n_real, n_fake, d, decay):
+    # wide and square, more and fewer images than dimensions; variances falling as k^-2·decay:
+    # from 3 on, squaring loses the small ones, and the slow routes must be taken
+    rng = np.random.default_rng(n_real)
+    scales = np.arange(1.0, d + 1) ** -decay
+    mix = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    real = rng.standard_normal((n_real, d)) * scales @ mix
+    fake = (rng.standard_normal((n_fake, d)) * 1.2 + 0.1) * scales @ mix
+    expected, traces = gesvd_reference(real, fake)
+    assert frechet_distance(real, fake) == pytest.approx(expected, abs=1e-11 * traces)
+
+
+@pytest.mark.parametrize("n", [40, 300])
+def test_a_feature_that_never_varies_is_no_obstacle(n):
+    real, fake = two_sets(60, n)
+    real[:, 7], fake[:, 7] = 1.0, 1.5
+    real[:, 8] = 0.0
+    expected, traces = gesvd_reference(real, fake)
+    assert frechet_distance(real, fake) == pytest.approx(expected, abs=1e-12 * traces)
+
+
 @pytest.mark.parametrize(("d", "n"), SIZES)
 def test_from_moments_agrees_with_features(d, n):
     real, fake = two_sets(d, n)
