@@ -131,7 +131,7 @@ def keep_images(candidates: dict[str, Generator], folder: Path, epoch: int) -> N
     """Write each candidate's images, uint8 `(n, 3, S, S)`."""
     for name, generator in candidates.items():
         with torch.no_grad():
-            images: Tensor = torch.cat(list(generate_images(generator, N_SAMPLES, 128)))
+            images: Tensor = torch.cat(list(generate_images(generator, N_SAMPLES)))
         path = folder / f"epoch {epoch:02d} {name}.npy"
         write_atomic(path, lambda file, images=images: np.save(file, images.numpy()))
 

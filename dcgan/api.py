@@ -119,7 +119,7 @@ class Scoring:
         settings, extractor = self.config.eval, self.evaluator.extractor
         with clear_memory_errors(), torch.no_grad():
             generator = load_generator(self.checkpoint, settings.score_model, extractor.device)
-            batches = generate_images(generator, settings.n_samples, settings.batch_size)
+            batches = generate_images(generator, settings.n_samples)
             images = torch.cat([batch.cpu() for batch in batches])
             return report_memorisation(images, self.photos, extractor, self.holdout)
 

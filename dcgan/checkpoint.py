@@ -32,7 +32,6 @@ FREE_KEYS = frozenset(
         "train.checkpoint_every_epochs",
         "train.grid_every_steps",
         "train.log_every_steps",
-        "eval.batch_size",
         "eval.extractor",  # the history's fingerprint says whether it is the same
         "eval.weights",
         "provenance",

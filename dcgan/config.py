@@ -158,8 +158,6 @@ class EvalConfig(Section):
     """Score this often; the last epoch is always scored; 0: only the last."""
     score_model: Literal["ema", "raw"] = "ema"
     """Which generator counts: its moving average (`ema`) or the last weights (`raw`)."""
-    batch_size: int = Field(32, ge=1, le=65_536)
-    """Images generated at once while scoring: changes no score beyond rounding."""
 
     @field_validator("extractor")
     @classmethod

@@ -193,7 +193,11 @@ def nearest(key: str, valid: Iterable[str]) -> str:
     similar_last = difflib.get_close_matches(last, list(lasts), n=1, cutoff=0.6)
     similar = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
     found = same_last[:1] or similar or [lasts[name] for name in similar_last]
-    return f"; did you mean '{found[0]}'?" if found else f"; valid are: {', '.join(sorted(names))}"
+    return (
+        f"; did you mean '{found[0]}'?"
+        if found
+        else f"; valid are: {', '.join(sorted(set(names)))}"
+    )
 
 
 def validate(model: type[ModelT], data: Any, source: str) -> ModelT:

@@ -77,8 +77,7 @@ def clear_memory_errors() -> Iterator[None]:
 
 def _out_of_memory() -> OutOfMemoryError:
     return OutOfMemoryError(
-        "out of memory; lower train.batch_size, model.ngf, model.ndf or data.image_size "
-        "(while scoring: eval.batch_size)"
+        "out of memory; lower train.batch_size, model.ngf, model.ndf or data.image_size"
     )
 
 

@@ -1,7 +1,8 @@
 """The DCGAN pair (Radford et al. 2016, arXiv:1511.06434) for square images of 32, 64 or 128 pixels.
 
 Both networks grow one stage a doubling of the image side. Channels halve towards the image in the
-generator and double away from it in the discriminator, as in the published 64×64 networks.
+generator and double away from it in the discriminator, as in the published 64×64 networks. Weights
+and images are channels-last in memory: faster on CPUs and GPUs, the same numbers but for rounding.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from dcgan.convolutions import Double, Halve, Project, Verdict
 
 WEIGHT_STD = 0.02
 
@@ -26,21 +29,19 @@ class Generator(nn.Sequential):
         self.nz = nz
         channels = [ngf * 2**stage for stage in reversed(range(hidden_stages(image_size)))]
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(nz, channels[0], 4, stride=1, padding=0, bias=False),  # 1 → 4
+            Project(nz, channels[0]),  # 1 → 4
             nn.BatchNorm2d(channels[0]),
             nn.ReLU(inplace=True),
         ]
-        for wide, narrow in pairwise(channels):
+        for stage, (wide, narrow) in enumerate(pairwise(channels)):
             layers += [
-                nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False),  # s → 2s
+                Double(wide, narrow, by_product=stage == 0),  # s → 2s
                 nn.BatchNorm2d(narrow),
                 nn.ReLU(inplace=True),
             ]
-        layers += [
-            nn.ConvTranspose2d(channels[-1], 3, 4, stride=2, padding=1, bias=False),  # S/2 → S
-            nn.Tanh(),
-        ]
+        layers += [Double(channels[-1], 3, by_product=True), nn.Tanh()]  # S/2 → S
         super().__init__(*layers)
+        self.to(memory_format=torch.channels_last)
 
 
 class Discriminator(nn.Sequential):
@@ -49,20 +50,18 @@ class Discriminator(nn.Sequential):
     def __init__(self, ndf: int, image_size: int = 64, leaky_slope: float = 0.1) -> None:
         channels = [ndf * 2**stage for stage in range(hidden_stages(image_size))]
         layers: list[nn.Module] = [
-            nn.Conv2d(3, channels[0], 4, stride=2, padding=1, bias=False),  # S → S/2
+            Halve(3, channels[0]),  # S → S/2
             nn.LeakyReLU(leaky_slope, inplace=True),
         ]
         for narrow, wide in pairwise(channels):
             layers += [
-                nn.Conv2d(narrow, wide, 4, stride=2, padding=1, bias=False),  # s → s/2
+                Halve(narrow, wide),  # s → s/2
                 nn.BatchNorm2d(wide),
                 nn.LeakyReLU(leaky_slope, inplace=True),
             ]
-        layers += [
-            nn.Conv2d(channels[-1], 1, 4, stride=1, padding=0, bias=False),  # 4 → 1
-            nn.Flatten(0),
-        ]
+        layers += [Verdict(channels[-1]), nn.Flatten(0)]  # 4 → 1
         super().__init__(*layers)
+        self.to(memory_format=torch.channels_last)
 
 
 def initialise(network: nn.Module, rng: torch.Generator) -> None:
@@ -73,7 +72,10 @@ def initialise(network: nn.Module, rng: torch.Generator) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(module.weight, 0.0, WEIGHT_STD, generator=rng)
+            # Drawn in the order of the weights' indices, whatever their order in memory is.
+            drawn = torch.empty(module.weight.shape).normal_(0.0, WEIGHT_STD, generator=rng)
+            with torch.no_grad():
+                module.weight.copy_(drawn)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dcgan.config import MAX_SEED, Section, TrainConfig
 from dcgan.config_io import (
@@ -165,8 +165,6 @@ class StudyConfig(Section):
     full_run: dict[str, Any] = Field(default_factory=dict)
     """Dotted train keys of an exported full run that differ from a trial's, as train.epochs."""
 
-    _short_names: dict[str, str] = PrivateAttr(default_factory=dict)
-
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
         for key, dimension in self.space.items():
@@ -179,14 +177,12 @@ class StudyConfig(Section):
                 f"{self.pruner.min_epochs} and {self.base.train.epochs}"
             )
         _try_override(self.base, self.full_run, "full_run")
-        lasts = [key.rpartition(".")[2] for key in self.space]
-        for key, last in zip(self.space, lasts, strict=True):
-            self._short_names[key] = last if lasts.count(last) == 1 else key
         return self
 
-    def short_name(self, key: str) -> str:
-        """The last part of a searched key (`nz`), or all of it where two keys share that."""
-        return self._short_names[key]
+    @staticmethod
+    def short_name(key: str) -> str:
+        """The last part of a searched key (`nz`); no two searchable keys share it."""
+        return key.rpartition(".")[2]
 
     def baseline_params(self, baseline: Baseline) -> dict[str, Any]:
         """Every searched key's value (in Optuna's form) under a baseline."""

@@ -20,7 +20,6 @@ FREE_TRAIN_KEYS = frozenset(
         "train.log_every_steps",
         "eval.extractor",  # resolved once; its name and weights are compared
         "eval.weights",
-        "eval.batch_size",
         "provenance",
     }
 )

@@ -21,7 +21,6 @@ from torch import Tensor
 from dcgan.errors import EvaluationError
 from dcgan.metrics.matrix import ArrayLike, as_float64, feature_matrix, same_dimension
 
-
 SQUARED_ERROR_LIMIT = 1e-9
 """Of the sum of singular values: as much may be lost by squaring them first, at the very worst.
 What is lost in fact was below 1e-11 of it wherever it was looked at."""
@@ -64,11 +63,13 @@ def fit_gaussian(features: ArrayLike, name: str = "real") -> Gaussian:
 
 def _triangle(factor: Tensor) -> Tensor:
     """R, upper triangular (d, d), with R'R = factor' factor; factor is (k, d) with k > d."""
+    lower: Tensor
     lower, failed = torch.linalg.cholesky_ex(factor.T @ factor)
     diagonal = lower.diagonal().abs()
     if not failed and diagonal.min() > CHOLESKY_RATIO * diagonal.max():
         return lower.T
-    return torch.linalg.qr(factor, mode="r").R
+    upper: Tensor = torch.linalg.qr(factor, mode="r").R
+    return upper
 
 
 def distance_between(real: Gaussian, fake: Gaussian) -> float:
@@ -101,13 +102,14 @@ def _sum_of_singular_values(matrix: Tensor) -> Tensor:
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     if wide.shape[1] > 1.5 * wide.shape[0] > 0:
         eigenvalues = torch.linalg.eigvalsh(wide @ wide.T).clamp(min=0)
-        values = eigenvalues.sqrt()
+        values: Tensor = eigenvalues.sqrt()
         rounding = 8 * torch.finfo(values.dtype).eps * eigenvalues[-1]
         # a root moves by at most rounding / root, and by no more than the rounding's own root
         lost = torch.minimum(rounding / values, rounding.sqrt()).nan_to_num().sum()
         if lost <= SQUARED_ERROR_LIMIT * values.sum():
             return values.sum()
-    return torch.linalg.svdvals(wide).sum()
+    exact: Tensor = torch.linalg.svdvals(wide)
+    return exact.sum()
 
 
 def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:

@@ -47,7 +47,7 @@ def convolution(layer: nn.Module) -> tuple[object, ...]:
     assert layer.groups == 1
     assert layer.dilation == (1, 1)
     return (
-        type(layer).__name__,
+        "Conv2d" if isinstance(layer, nn.Conv2d) else "ConvTranspose2d",
         layer.in_channels,
         layer.out_channels,
         layer.kernel_size[0],

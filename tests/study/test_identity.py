@@ -49,7 +49,6 @@ FREE: list[tuple[str, dict[str, Any]]] = [
     ("more pictures", {"base__train__grid_every_steps": 7}),
     ("more logging", {"base__train__log_every_steps": 7}),
     ("more checkpoints", {"base__train__checkpoint_every_epochs": 1}),
-    ("smaller scoring batches", {"base__eval__batch_size": 8}),
     ("an unused seed", {"base__train__seed": 1}),
     ("auto, resolved to the same", {"base__eval__extractor": "auto"}),
     ("a wider range below", {"space": SPACE | {"model.nz": INT | {"low": 4}}}),

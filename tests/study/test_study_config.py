@@ -286,18 +286,6 @@ def test_every_searchable_key_can_be_told_by_its_short_name(tiny_study: Maker) -
     assert len(set(lasts)) == len(lasts)
 
 
-def test_colliding_short_names_are_spelt_out(
-    tiny_study: Maker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No two searchable keys collide today; `eval.batch_size` would with `train.batch_size`."""
-    monkeypatch.setattr("study.config.SEARCHABLE_SECTIONS", ("eval.", "train.", "model."))
-    batch = {"type": "int", "low": 2, "high": 16}
-    space = {"train.batch_size": batch, "eval.batch_size": batch, "model.nz": INT}
-    config = tiny_study(space=space, baselines=[])
-    names = [config.short_name(key) for key in config.space]
-    assert names == ["train.batch_size", "eval.batch_size", "nz"]
-
-
 def test_a_baseline_takes_what_it_leaves_out_from_the_base(tiny_study: Maker) -> None:
     config = tiny_study(base__augment__blur_sigma=[0.1, 1.2])
     params = config.baseline_params(config.baselines[0])

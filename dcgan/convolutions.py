@@ -1,0 +1,126 @@
+"""The convolutions of a DCGAN, as matrix products where the library is far below that rate.
+
+Same weights, same mathematics, same state dict as `nn.Conv2d` and `nn.ConvTranspose2d`. Images are
+kept channels-last in memory, `(N, H, W, C)`, where a convolution over the whole image is one matrix
+product without any copy, and one that doubles the side is a product with all 16 taps at once whose
+results are then added up where they overlap (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+KERNEL = 4
+
+
+class _ShownAsTheLibrarys(nn.Module):
+    """Prints as the layer it is a way of computing: that name is known."""
+
+    def _get_name(self) -> str:
+        return "Conv2d" if isinstance(self, nn.Conv2d) else "ConvTranspose2d"
+
+
+class Project(_ShownAsTheLibrarys, nn.ConvTranspose2d):
+    """Noise `(N, nz, 1, 1)` → `(N, C, 4, 4)`: a transposed convolution of a single pixel."""
+
+    def __init__(self, nz: int, channels: int) -> None:
+        super().__init__(nz, channels, KERNEL, stride=1, padding=0, bias=False)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """One product with `(nz, 4·4·C)`."""
+        images = input.flatten(1) @ _taps(self.weight)
+        return images.view(len(input), KERNEL, KERNEL, -1).permute(0, 3, 1, 2)
+
+
+class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
+    """`(N, C, s, s)` → `(N, C', 2s, 2s)`: 4×4, stride 2, padding 1.
+
+    Args:
+        by_product: on a CPU, compute it as a matrix product: for 4 × 4 pixels (the library takes up
+            to three times as long, most of it for the weights' gradient) and for few channels out.
+    """
+
+    def __init__(self, wide: int, narrow: int, *, by_product: bool = False) -> None:
+        super().__init__(wide, narrow, KERNEL, stride=2, padding=1, bias=False)
+        self.by_product = by_product
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Choose the quicker way of computing the same."""
+        if self.by_product and input.device.type == "cpu":
+            doubled: Tensor = _DoubleByProduct.apply(input, self.weight)
+            return doubled
+        return super().forward(input)
+
+
+class Halve(_ShownAsTheLibrarys, nn.Conv2d):
+    """`(N, C, s, s)` → `(N, C', s/2, s/2)`: 4×4, stride 2, padding 1."""
+
+    def __init__(self, narrow: int, wide: int) -> None:
+        super().__init__(narrow, wide, KERNEL, stride=2, padding=1, bias=False)
+
+
+class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
+    """`(N, C, 4, 4)` → one logit each, `(N, 1, 1, 1)`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1, KERNEL, stride=1, padding=0, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """One product with `(4·4·C, 1)`."""
+        pixels = input.permute(0, 2, 3, 1).flatten(1)
+        return (pixels @ _taps(self.weight).T).view(-1, 1, 1, 1)
+
+
+class _DoubleByProduct(torch.autograd.Function):
+    """Transposed convolution, 4×4, stride 2, padding 1, of images in channels-last memory."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
+        """(N, C, s, s), (C, C', 4, 4) → (N, C', 2s, 2s)"""
+        ctx.save_for_backward(images, weight)
+        count, _, side, _ = images.shape
+        parts = _pixels(images) @ _taps(weight)  # (N·s·s, 4·4·C')
+        # Pixel (i, j)'s tap (y, x) belongs to pixel (2i + y, 2j + x) of the result with its border.
+        # With y = 2a + p and x = 2b + q that is row 2(i + a) + p and column 2(j + b) + q.
+        parts = parts.view(count, side, side, 2, 2, 2, 2, -1)  # n, i, j, a, p, b, q, c
+        result = parts.new_zeros(count, side + 1, 2, side + 1, 2, parts.shape[-1])
+        for a in (0, 1):
+            for b in (0, 1):
+                shifted = parts[:, :, :, a, :, b].transpose(2, 3)  # n, i, p, j, q, c
+                result[:, a : a + side, :, b : b + side] += shifted
+        bordered = result.view(count, 2 * side + 2, 2 * side + 2, -1).permute(0, 3, 1, 2)
+        inner = bordered[..., 1:-1, 1:-1]
+        return inner.contiguous(memory_format=torch.channels_last)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """(N, C', 2s, 2s) → gradients of images and weight, each where it is needed."""
+        images, weight = ctx.saved_tensors
+        count, channels, side, _ = images.shape
+        padded = F.pad(gradient, (1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+        windows = padded.unfold(2, KERNEL, 2).unfold(3, KERNEL, 2)  # N, C', s, s, 4, 4
+        parts = windows.permute(0, 2, 3, 4, 5, 1).reshape(count * side * side, -1)
+        for_images = for_weight = None
+        if ctx.needs_input_grad[0]:
+            pixels = parts @ _taps(weight).T
+            for_images = pixels.view(count, side, side, channels).permute(0, 3, 1, 2)
+        if ctx.needs_input_grad[1]:
+            taps = _pixels(images).T @ parts
+            for_weight = taps.view(channels, KERNEL, KERNEL, -1).permute(0, 3, 1, 2)
+        return for_images, for_weight
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """(N, C, H, W) → (N·H·W, C); a view of channels-last memory."""
+    return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+
+
+def _taps(weight: Tensor) -> Tensor:
+    """(A, B, 4, 4) → (A, 4·4·B); a view of channels-last memory."""
+    return weight.permute(0, 2, 3, 1).flatten(1)
