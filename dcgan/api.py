@@ -95,6 +95,8 @@ class Scoring:
     evaluator: Evaluator
     photos: PhotoBank
     holdout: PhotoBank | None
+    note: str = ""
+    """What the reader of the scores must know, if anything."""
 
     def evaluate(self) -> EvalResult:
         """Score the moving average and the last weights."""
@@ -147,12 +149,18 @@ def prepare_scoring(
                 f"the photos are {photos.images.shape[-1]} pixels wide but {loaded.path} generates "
                 f"{config.data.image_size}; load them with its own config.data"
             )
-        holdout = None
-        if photos.fingerprint == loaded.data_fingerprint:  # of other photos, none was trained on
+        holdout, note = None, ""
+        if photos.fingerprint == loaded.data_fingerprint:
             photos, holdout = photos.split(config.data.holdout_fraction)
+        else:
+            note = (
+                f"these are not the photos that {loaded.path} was trained on (fingerprint "
+                f"{photos.fingerprint[:12]}, there {loaded.data_fingerprint[:12]}): all of them "
+                "are compared with, none counts as held out, and repeats are looked for among them"
+            )
         scorer = configured_extractor(config, resolve_device(device))
         evaluator = Evaluator(photos, scorer, config.eval, holdout)
-    return Scoring(loaded, config, evaluator, photos, holdout)
+    return Scoring(loaded, config, evaluator, photos, holdout, note)
 
 
 def _loaded(checkpoint: CheckpointLike) -> Checkpoint:

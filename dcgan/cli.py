@@ -55,13 +55,15 @@ def train(
     from dcgan.describe_scores import extractor_notice
     from dcgan.devices import resolve_device
     from dcgan.run_folder import RunFolder
-    from dcgan.training import check_enough_photos
+    from dcgan.training import as_begun, check_enough_photos
     from dcgan.training import train as train_run
 
     resolved = load_config(config, data, settings)
     folder = (out or Path("runs") / Path(config).stem).resolve()
     bank = load_bank_with_progress(resolved.data)
     check_enough_photos(bank, resolved)
+    if resume:
+        resolved = as_begun(resolved, folder)
     if dry_run:
         say(describe(resolved, bank, folder))
         return
@@ -75,7 +77,7 @@ def train(
             resolved,
             folder,
             bank=bank,
-            extractor=None if resume else extractor,  # a continued run keeps what it began with
+            extractor=extractor,
             resume=resume,
             on_start=display.on_start,
             on_log=display.on_log,

@@ -55,6 +55,8 @@ def evaluate(
     scoring = prepare_scoring(
         loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights
     )
+    if scoring.note:
+        print(f"note: {scoring.note}", file=sys.stderr)
     result = scoring.evaluate()
     try:
         copies = scoring.memorisation()

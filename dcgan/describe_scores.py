@@ -10,11 +10,12 @@ from rich.table import Table
 
 from dcgan.config import TrainConfig
 from dcgan.console import stdout
+from dcgan.errors import EvaluationError
 from dcgan.evaluation import EvalResult, configured_extractor
 from dcgan.floor_report import FloorReport
 from dcgan.memorisation_report import MemorisationReport
 from dcgan.metrics.features import Extractor
-from dcgan.metrics.weights import CANONICAL, named_weights, offline
+from dcgan.metrics.weights import CANONICAL, cached_weights, named_weights, offline
 
 FEWEST_TO_JUDGE = 50
 """Photos from which on chance repeats less than one image in a hundred (measured)."""
@@ -33,7 +34,7 @@ def extractor_notice(extractor: Extractor, asked: str) -> str:
 def planned_extractor(config: TrainConfig) -> str:
     """As `extractor_notice`, for a run that has not begun: nothing is downloaded for it."""
     name = config.eval.extractor
-    if name in ("auto", "inception") and not (weights_at_hand(config.eval.weights) or offline()):
+    if name in ("auto", "inception") and not offline() and not _at_hand(config):
         otherwise = ", or fd_random where they cannot be" if name == "auto" else ""
         megabytes = CANONICAL.size / 1e6
         return (
@@ -43,8 +44,21 @@ def planned_extractor(config: TrainConfig) -> str:
 
 
 def weights_at_hand(given: Path | None) -> bool:
-    """Whether Inception's weights are on this machine."""
-    return named_weights(given) is not None or CANONICAL.cached.exists()
+    """Whether Inception's weights are on this machine.
+
+    Raises:
+        EvaluationError: they are, but damaged or unreadable.
+    """
+    return named_weights(given) is not None or cached_weights() is not None
+
+
+def _at_hand(config: TrainConfig) -> bool:
+    try:
+        return weights_at_hand(config.eval.weights)
+    except EvaluationError:
+        if config.eval.extractor == "auto" and named_weights(config.eval.weights) is None:
+            return False  # auto has a damaged file downloaded again
+        raise
 
 
 def print_evaluation(result: EvalResult, copies: MemorisationReport | None) -> None:

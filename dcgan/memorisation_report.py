@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from dcgan.data import PhotoBank
+from dcgan.duplicates import find_duplicates
 from dcgan.evaluation import real_features
 from dcgan.memorisation_panel import closest_pairs_panel
 from dcgan.metrics.features import Extractor, extract
@@ -17,6 +19,7 @@ from dcgan.metrics.memorisation import (
     calibrate,
     calibrate_photos,
     memorisation,
+    picture_labels,
     picture_vectors,
 )
 
@@ -62,11 +65,16 @@ def report_memorisation(
         EvaluationError: fewer than 3 different photos, or the extractor fails.
     """
     held_out = None if holdout is None else holdout.images
-    by_pictures = calibrate_photos(photos.images, holdout=held_out)
+    everything = photos.images if held_out is None else torch.cat([photos.images, held_out])
+    groups = find_duplicates(everything, [""] * len(everything))
+    by_pictures = calibrate_photos(photos.images, holdout=held_out, groups=groups)
+    # Duplicates count once here, too, and a held-out copy of a training photo is not new.
+    own, new = picture_labels(len(everything), groups).tensor_split([len(photos.images)])
     by_features = calibrate(
         real_features(photos, extractor),
-        labels=by_pictures.labels[: len(photos.images)],  # duplicates count once here, too
+        labels=own,
         holdout=None if holdout is None else real_features(holdout, extractor),
+        holdout_labels=None if holdout is None else new,
     )
     return MemorisationReport(
         images=images,

@@ -271,6 +271,25 @@ class _Run:
         return result
 
 
+def as_begun(config: TrainConfig, out: Path) -> TrainConfig:
+    """The config with the extractor that the run in `out` began with, if `auto` is to continue it.
+
+    What a run is scored by is announced, and its weights fetched, before it goes on.
+
+    Raises:
+        CheckpointError: the checkpoint in `out` cannot be read.
+    """
+    checkpoint = RunFolder(out).checkpoint
+    return _begun(config, load_checkpoint(checkpoint)) if checkpoint.exists() else config
+
+
+def _begun(config: TrainConfig, checkpoint: Checkpoint) -> TrainConfig:
+    if config.eval.extractor != "auto":
+        return config
+    began_with = checkpoint.config.eval.extractor
+    return override(config, {"eval.extractor": began_with}, "eval.extractor")
+
+
 def _with_resolved_extractor(
     config: TrainConfig,
     device: torch.device,
@@ -278,9 +297,7 @@ def _with_resolved_extractor(
     extractor: Extractor | None,
 ) -> tuple[TrainConfig, Extractor]:
     """Replace `auto` by what it means here and now; a continued run keeps what it began with."""
-    if config.eval.extractor == "auto" and checkpoint:
-        began_with = checkpoint.config.eval.extractor
-        config = override(config, {"eval.extractor": began_with}, "eval.extractor")
+    config = _begun(config, checkpoint) if checkpoint else config
     extractor = extractor or configured_extractor(config, device)
     if config.eval.extractor == "auto":
         config = override(config, {"eval.extractor": extractor.name}, "eval.extractor")

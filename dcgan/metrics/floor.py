@@ -62,6 +62,10 @@ class NoiseFloor:
         return expected_distance(self.spectrum, n_real, n_fake)
 
 
+class NoFloorError(EvaluationError):
+    """The photos do not differ, so that their halves are at distance 0."""
+
+
 class MatchedFloor(NamedTuple):
     """A generator beside a perfect one, both measured against `size` photos with `size` images."""
 
@@ -138,8 +142,8 @@ def times_floor(
         seed: of the random choice.
 
     Raises:
-        EvaluationError: see `frechet_distance`; fewer than 4 photos, no repeats, or photos whose
-            features are all alike.
+        EvaluationError: see `frechet_distance`; fewer than 4 photos, or no repeats.
+        NoFloorError: photos whose features are all alike.
     """
     real_matrix, fake_matrix = feature_pair(real, fake)
     real_matrix = enough_photos(real_matrix, 4)
@@ -154,7 +158,7 @@ def times_floor(
         distances.append(distance_between(half, fit_gaussian(fakes[:size], "fake")))
     floor, distance = float(np.mean(floors)), float(np.mean(distances))
     if floor == 0.0:
-        raise EvaluationError("the photos' features are all alike; check the photos")
+        raise NoFloorError("the photos' features are all alike; check the photos")
     return MatchedFloor(distance, floor, distance / floor, size)
 
 

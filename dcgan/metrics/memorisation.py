@@ -127,6 +127,14 @@ def picture_vectors(images: Tensor) -> Tensor:
     return vectors / vectors.square().sum(dim=1, keepdim=True).sqrt().clamp_min(grey_level)
 
 
+def picture_labels(count: int, groups: Sequence[DuplicateGroup]) -> Tensor:
+    """A number for each of `count` photos, int64 (count,), equal for duplicates."""
+    labels = torch.arange(count)
+    for group in groups:
+        labels[list(group.indices)] = group.indices[0]
+    return labels
+
+
 def calibrate_photos(
     photos: Tensor,
     *,
@@ -148,9 +156,7 @@ def calibrate_photos(
     everything = photos if holdout is None else torch.cat([photos, holdout])
     if groups is None:
         groups = find_duplicates(everything, [""] * len(everything))
-    labels = torch.arange(len(everything))
-    for group in groups:
-        labels[list(group.indices)] = group.indices[0]
+    labels = picture_labels(len(everything), groups)
     own, new = labels[: len(photos)], labels[len(photos) :]
     vectors = picture_vectors(photos)
     return calibrate(

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgan.errors import EvaluationError
-from dcgan.metrics.floor import MatchedFloor, times_floor
+from dcgan.metrics.floor import MatchedFloor, NoFloorError, times_floor
 from dcgan.metrics.frechet import fit_gaussian, frechet_distance
 from dcgan.metrics.interval import FrechetInterval, frechet_interval
 from dcgan.metrics.kernel import KernelDistance, kernel_distance
@@ -103,7 +102,7 @@ class RealSet:
     def _over_floor(self, fakes: Tensor) -> MatchedFloor | None:
         if len(self.features) < 4:
             return None
-        with suppress(EvaluationError):  # photos that are (nearly) all alike have no floor
+        with suppress(NoFloorError):
             return times_floor(self.features, fakes, repeats=REPEATS)
         return None
 

@@ -23,6 +23,7 @@ from dcgan.cli import app
 from dcgan.config_io import load_train_config, save_config
 from dcgan.console import run_app, stop_signals
 from dcgan.history import read_history
+from dcgan.metrics.weights import CANONICAL
 
 
 @dataclass
@@ -338,6 +339,46 @@ def test_an_extractor_of_ones_own(dcgan: Shell, config_file: Path, tmp_path: Pat
     assert json.loads(other.out)["fd_random"] > 0
     missing = ["--set", "eval.extractor=my_encoders:nothing"]
     assert "nothing" in refused(dcgan("train", config_file, "--out", "no", *missing), 1)
+
+
+def test_evaluate_says_that_other_photos_are_others(
+    dcgan: Shell, run_folder: Path, photos: Path
+) -> None:
+    checkpoint = run_folder / "checkpoint.pt"
+    assert "note:" not in dcgan("evaluate", checkpoint, "--json").err
+    answer = dcgan("evaluate", checkpoint, "--data", photos, "--json")
+    assert f"these are not the photos that {checkpoint} was trained on" in answer.err
+    assert json.loads(answer.out)["n_holdout"] == 0
+
+
+def test_a_continued_run_announces_what_it_began_with(
+    dcgan: Shell, config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = ("train", config_file, "--out", "run", "--set", "train.epochs=1")
+    assert dcgan(*begin, "--set", "eval.extractor=random").code == 0
+    monkeypatch.setenv("DCGAN_OFFLINE", "0")  # auto would now mean a download
+    again = (*begin, "--set", "eval.extractor=auto")
+    fresh = dcgan("train", config_file, "--out", "other", "--dry-run", *again[4:])
+    assert "after Inception's weights are downloaded" in fresh.out
+    assert "scores: fd_random" in dcgan(*again, "--resume", "--dry-run").out
+    answer = dcgan(*again, "--resume")
+    assert answer.code == 0, answer.err
+    assert "scores: fd_random" in answer.out
+    assert load_train_config("run/config.yaml").eval.extractor == "random"
+
+
+def test_a_dry_run_downloads_nothing_over_a_damaged_file(
+    dcgan: Shell, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DCGAN_OFFLINE", "0")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    CANONICAL.cached.parent.mkdir(parents=True)
+    CANONICAL.cached.write_bytes(b"cut short")
+    dry = ("train", config_file, "--dry-run", "--set")
+    answer = dcgan(*dry, "eval.extractor=auto")
+    assert "after Inception's weights are downloaded (96 MB), or fd_random" in answer.out
+    assert "delete that file" in refused(dcgan(*dry, "eval.extractor=inception"), 1)
+    assert CANONICAL.cached.read_bytes() == b"cut short"
 
 
 def test_evaluate_on_two_photos(dcgan: Shell, run_folder: Path, tmp_path: Path) -> None:
