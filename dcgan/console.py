@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dcgan.errors import DcganError, TrainingInterrupted
+from dcgan.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def run_app(app: Callable[[], Any]) -> None:
     """Run a typer app; an expected error becomes one sentence on stderr and its exit code."""
+    keep_freed_memory()
     try:
         app()
     except DcganError as error:

@@ -33,8 +33,8 @@ class Project(_ShownAsTheLibrarys, nn.ConvTranspose2d):
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """One product with `(nz, 4·4·C)`."""
-        images = input.flatten(1) @ _taps(self.weight)
-        return images.view(len(input), KERNEL, KERNEL, -1).permute(0, 3, 1, 2)
+        images = (input.flatten(1) @ _taps(self.weight)).view(len(input), KERNEL, KERNEL, -1)
+        return _plus(images.permute(0, 3, 1, 2), self.bias)
 
 
 class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
@@ -52,8 +52,7 @@ class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Choose the quicker way of computing the same."""
         if self.by_product and input.device.type == "cpu":
-            doubled: Tensor = _DoubleByProduct.apply(input, self.weight)
-            return doubled
+            return _plus(_DoubleByProduct.apply(input, self.weight), self.bias)
         return super().forward(input)
 
 
@@ -114,6 +113,11 @@ class _DoubleByProduct(torch.autograd.Function):
             taps = _pixels(images).T @ parts
             for_weight = taps.view(channels, KERNEL, KERNEL, -1).permute(0, 3, 1, 2)
         return for_images, for_weight
+
+
+def _plus(images: Tensor, bias: Tensor | None) -> Tensor:
+    """Add a channel's bias, which only a layer with a folded BatchNorm has."""
+    return images if bias is None else images + bias.view(-1, 1, 1)
 
 
 def _pixels(images: Tensor) -> Tensor:

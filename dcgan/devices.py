@@ -11,6 +11,7 @@ import torch
 
 from dcgan.config import LoopConfig
 from dcgan.errors import OutOfMemoryError, UsageError
+from dcgan.memory import keep_freed_memory
 
 
 def resolve_device(name: str) -> torch.device:
@@ -49,6 +50,7 @@ def numerics(config: LoopConfig) -> Iterator[None]:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    keep_freed_memory()
     try:
         yield
     finally:

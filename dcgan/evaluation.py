@@ -27,7 +27,7 @@ from dcgan.metrics.extractors import load_extractor
 from dcgan.metrics.features import Extractor, extract
 from dcgan.metrics.set_score import RealSet, SetScore
 from dcgan.metrics.weights import OnProgress
-from dcgan.networks import Generator, sample_noise
+from dcgan.networks import Generator, sample_noise, without_batchnorm
 from dcgan.seeds import make_rng
 from dcgan.step import STEP_FIELDS
 
@@ -189,14 +189,17 @@ def balance_of(losses: Tensor) -> float | None:
 def generate_images(generator: Generator, count: int, seed: int | None = None) -> Iterator[Tensor]:
     """Yield uint8 batches `(≤ SCORING_BATCH, 3, S, S)` from the fixed noise, or from a seed's.
 
+    The generator is in eval mode.
+
     Image i is the same to the last bit whatever the count: a network rounds differently for
     batches of another size, so all have one size, and what the last one has too many is cut off.
     """
     device = next(generator.parameters()).device
+    network = without_batchnorm(generator)
     rng = make_rng("cpu", "evaluation" if seed is None else f"seed {seed}")
     for start in range(0, count, SCORING_BATCH):
         noise = sample_noise(SCORING_BATCH, generator.nz, rng).to(device)
-        yield to_uint8(generator(noise))[: count - start]
+        yield to_uint8(network(noise))[: count - start]
 
 
 def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dcgan.convolutions import Double, Halve, Project, Verdict
 
@@ -76,6 +77,23 @@ def initialise(network: nn.Module, rng: torch.Generator) -> None:
             drawn = torch.empty(module.weight.shape).normal_(0.0, WEIGHT_STD, generator=rng)
             with torch.no_grad():
                 module.weight.copy_(drawn)
+
+
+def without_batchnorm(generator: Generator) -> nn.Sequential:
+    """The same function of noise as a generator in eval mode, but for rounding, and quicker.
+
+    In eval mode BatchNorm is a scale and a shift of each channel: both go into the convolution
+    before it, and a pass over all images is saved.
+    """
+    layers: list[nn.Module] = []
+    for layer in generator:
+        if isinstance(layer, nn.BatchNorm2d):
+            convolution = layers[-1]
+            assert isinstance(convolution, nn.ConvTranspose2d)
+            layers[-1] = fuse_conv_bn_eval(convolution, layer, transpose=True)
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -56,7 +56,7 @@ class RandomNetwork:
         stage = images.float() / 127.5 - 1.0
         parts = _mean_and_std(stage)
         for kernel in self.kernels:
-            stage = F.conv2d(stage, kernel, stride=2, padding=kernel.shape[-1] // 2).relu()
+            stage = F.conv2d(stage, kernel, stride=2, padding=kernel.shape[-1] // 2).relu_()
             parts += _mean_and_std(stage)
         return torch.cat(parts, dim=1)
 
@@ -87,5 +87,7 @@ def load_random_network(device: torch.device, path: Path = WEIGHTS) -> RandomNet
 
 def _mean_and_std(channels: Tensor) -> list[Tensor]:
     """(N, C, H, W) -> [(N, C) mean, (N, C) population standard deviation] over H and W."""
-    std, mean = torch.std_mean(channels, dim=(2, 3), correction=0)
-    return [mean, std]
+    mean = channels.mean(dim=(2, 3))
+    # Two passes: as exact as torch.std_mean, which takes ten times as long on a CPU.
+    variance = (channels - mean[:, :, None, None]).square_().mean(dim=(2, 3))
+    return [mean, variance.sqrt_()]

@@ -13,6 +13,7 @@ from dcgan.networks import (
     initialise,
     parameter_count,
     sample_noise,
+    without_batchnorm,
 )
 from dcgan.seeds import make_rng
 from dcgan.step import TrainState
@@ -189,3 +190,22 @@ def test_noise_is_standard_normal_and_repeatable() -> None:
     values = noise.double()
     assert abs(float(values.mean())) < 5 / 100
     assert abs(float(values.std()) - 1) < 5 / (2 * 10_000) ** 0.5
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_folding_batchnorm_changes_nothing(size: int) -> None:
+    generator = Generator(7, 4, size).double()
+    initialise(generator, make_rng("cpu", 1))
+    noise = sample_noise(16, 7, make_rng("cpu", 2)).double()
+    for norm in (layer for layer in generator if isinstance(layer, nn.BatchNorm2d)):
+        nn.init.normal_(norm.weight, 1.0, 0.3)
+        nn.init.normal_(norm.bias, 0.0, 0.3)
+    generator(noise)  # moves the running statistics
+    before = {key: value.clone() for key, value in generator.state_dict().items()}
+    generator.eval()
+    with torch.no_grad():
+        folded = without_batchnorm(generator)
+        assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded)
+        torch.testing.assert_close(folded(noise), generator(noise), rtol=1e-10, atol=1e-10)
+    after = generator.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
