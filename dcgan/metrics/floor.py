@@ -29,8 +29,8 @@ import numpy as np
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics.frechet import distance_between, fit_gaussian
-from dcgan.metrics.matrix import ArrayLike, feature_pair
+from dcgan.metrics.frechet import Gaussian, distance_between, fit_gaussian
+from dcgan.metrics.matrix import ArrayLike, feature_matrix, feature_pair, same_dimension
 from dcgan.metrics.sampling_bias import Spectrum, expected_distance, fitted_spectrum
 from dcgan.metrics.subsets import enough_photos, enough_repeats, random_orders, subset_sizes
 
@@ -60,6 +60,16 @@ class NoiseFloor:
                 f"and {n_fake}"
             )
         return expected_distance(self.spectrum, n_real, n_fake)
+
+
+class Halves(NamedTuple):
+    """What `times_floor` needs to know of the photos; compute it once and keep it."""
+
+    gaussians: tuple[Gaussian, ...]
+    """Of random halves, `size` photos each."""
+    floor: float
+    """Mean distance of these halves to as many other photos."""
+    size: int
 
 
 class NoFloorError(EvaluationError):
@@ -120,8 +130,20 @@ def noise_floor(
     )
 
 
+def photo_halves(real: ArrayLike, n_fake: int, *, repeats: int = 16, seed: int = 0) -> Halves:
+    """Random halves of the photos, or sets of `n_fake` where that is less. As of `times_floor`."""
+    real_matrix = enough_photos(real, 4)
+    enough_repeats(repeats, 1)
+    size = min(len(real_matrix) // 2, n_fake)
+    halves, floors = [], []
+    for rows in random_orders(real_matrix, repeats, seed):
+        halves.append(fit_gaussian(rows[:size]))
+        floors.append(distance_between(halves[-1], fit_gaussian(rows[size : 2 * size])))
+    return Halves(tuple(halves), float(np.mean(floors)), size)
+
+
 def times_floor(
-    real: ArrayLike, fake: ArrayLike, *, repeats: int = 16, seed: int = 0
+    real: ArrayLike | Halves, fake: ArrayLike, *, repeats: int = 16, seed: int = 0
 ) -> MatchedFloor:
     """How many times farther from the photos a generator is than a perfect one would be.
 
@@ -136,7 +158,8 @@ def times_floor(
     is (0.07 instead of 0.93 in the first case); density, coverage and the kernel distance do not.
 
     Args:
-        real: (n1, d) features of the photos; n1 >= 4.
+        real: (n1, d) features of the photos, n1 >= 4, or their halves from `photo_halves` with the
+            same repeats, seed and number of fakes.
         fake: (n2, d) from the same extractor; with fewer than n1 // 2, all sizes are n2.
         repeats: random halves and random fakes, at least 1.
         seed: of the random choice.
@@ -145,21 +168,26 @@ def times_floor(
         EvaluationError: see `frechet_distance`; fewer than 4 photos, or no repeats.
         NoFloorError: photos whose features are all alike.
     """
-    real_matrix, fake_matrix = feature_pair(real, fake)
-    real_matrix = enough_photos(real_matrix, 4)
-    enough_repeats(repeats, 1)
-    size = min(len(real_matrix) // 2, len(fake_matrix))
-    floors, distances = [], []
-    # other seeds for the fakes, or the same rows of equally many fakes would be chosen
-    fake_orders = random_orders(fake_matrix, repeats, seed + 1)
-    for rows, fakes in zip(random_orders(real_matrix, repeats, seed), fake_orders, strict=True):
-        half = fit_gaussian(rows[:size])
-        floors.append(distance_between(half, fit_gaussian(rows[size : 2 * size])))
-        distances.append(distance_between(half, fit_gaussian(fakes[:size], "fake")))
-    floor, distance = float(np.mean(floors)), float(np.mean(distances))
-    if floor == 0.0:
+    fake_matrix = feature_matrix(fake, "fake")
+    if isinstance(real, Halves):
+        halves = real
+        same_dimension(len(halves.gaussians[0].mean), fake_matrix.shape[1])
+    else:
+        real_matrix, fake_matrix = feature_pair(real, fake_matrix)
+        halves = photo_halves(real_matrix, len(fake_matrix), repeats=repeats, seed=seed)
+    if halves.floor == 0.0:
         raise NoFloorError("the photos' features are all alike; check the photos")
-    return MatchedFloor(distance, floor, distance / floor, size)
+    # other seeds for the fakes, or the same rows of equally many fakes would be chosen
+    fake_orders = random_orders(fake_matrix, len(halves.gaussians), seed + 1)
+    distance = float(
+        np.mean(
+            [
+                distance_between(half, fit_gaussian(fakes[: halves.size], "fake"))
+                for half, fakes in zip(halves.gaussians, fake_orders, strict=True)
+            ]
+        )
+    )
+    return MatchedFloor(distance, halves.floor, distance / halves.floor, halves.size)
 
 
 def _split_distance(rows: Tensor, size: int) -> float:

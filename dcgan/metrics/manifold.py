@@ -33,7 +33,7 @@ class ManifoldScores(NamedTuple):
 
 
 def precision_recall_density_coverage(
-    real: ArrayLike, fake: ArrayLike, k: int = 5
+    real: ArrayLike, fake: ArrayLike, k: int = 5, *, real_radii: Tensor | None = None
 ) -> ManifoldScores:
     """Precision, recall, density and coverage of fakes.
 
@@ -51,6 +51,7 @@ def precision_recall_density_coverage(
         real: (n1, d), numpy or torch, any float dtype, finite; computed in float64.
         fake: (n2, d) from the same extractor.
         k: neighbours that a ball reaches to, at least 1 and less than n1 and n2.
+        real_radii: `ball_radii(real, k)`, if known already.
 
     Raises:
         EvaluationError: too few rows for k, different d, NaN, infinite or too large features.
@@ -62,8 +63,10 @@ def precision_recall_density_coverage(
             f"k must be at least 1 and less than the number of images of either set ({smallest} "
             f"in the smaller one) but got {k}; lower k, add photos or raise eval.n_samples"
         )
-    in_real_balls, hit_real = _counts(fake_rows, real_rows, k)
-    in_fake_balls, _ = _counts(real_rows, fake_rows, k)
+    if real_radii is None:
+        real_radii = ball_radii(real_rows, k)
+    in_real_balls, hit_real = _counts(fake_rows, real_rows, real_radii)
+    in_fake_balls, _ = _counts(real_rows, fake_rows, ball_radii(fake_rows, k))
     return ManifoldScores(
         precision=float((in_real_balls > 0).double().mean()),
         recall=float((in_fake_balls > 0).double().mean()),
@@ -72,9 +75,13 @@ def precision_recall_density_coverage(
     )
 
 
-def _counts(samples: Tensor, centres: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def ball_radii(centres: ArrayLike, k: int) -> Tensor:
+    """Distance of each sample to its k-th nearest neighbour in its own set, float64 (n,)."""
+    return nearest_neighbours(centres, centres, k, exclude_self=True).distances[:, -1]
+
+
+def _counts(samples: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
     """In how many balls each sample lies, int64 (n,), and which balls hold a sample, bool (m,)."""
-    radii = nearest_neighbours(centres, centres, k, exclude_self=True).distances[:, -1]
     counts, hit = [], torch.zeros(len(centres), dtype=torch.bool)
     for _, inside in within_radius(samples, centres, radii):
         counts.append(inside.sum(dim=1))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dcgan.metrics.floor import MatchedFloor, NoFloorError, times_floor
+from dcgan.metrics.floor import Halves, MatchedFloor, NoFloorError, photo_halves, times_floor
 from dcgan.metrics.frechet import fit_gaussian, frechet_distance
 from dcgan.metrics.interval import FrechetInterval, frechet_interval
 from dcgan.metrics.kernel import KernelDistance, kernel_distance
-from dcgan.metrics.manifold import ManifoldScores, precision_recall_density_coverage
+from dcgan.metrics.manifold import (
+    ManifoldScores,
+    ball_radii,
+    precision_recall_density_coverage,
+)
 from dcgan.metrics.matrix import ArrayLike, feature_matrix
 
 NEIGHBOURS = 5
@@ -78,6 +83,11 @@ class RealSet:
         self.features = feature_matrix(features, "real")
         self.holdout = None if holdout is None else feature_matrix(holdout, "held-out")
         self.gaussian = fit_gaussian(self.features)
+        self._halves: dict[int, Halves] = {}
+
+    @cached_property
+    def _radii(self) -> Tensor:
+        return ball_radii(self.features, NEIGHBOURS)
 
     def score(self, fake: ArrayLike) -> SetScore:
         """Score fakes `(m, d)`.
@@ -91,7 +101,7 @@ class RealSet:
             frechet=frechet_interval(self.gaussian, fakes, groups=INTERVAL_GROUPS),
             kernel=kernel_distance(real, fakes),
             manifold=(
-                precision_recall_density_coverage(real, fakes, NEIGHBOURS)
+                precision_recall_density_coverage(real, fakes, NEIGHBOURS, real_radii=self._radii)
                 if smallest > NEIGHBOURS
                 else None
             ),
@@ -102,8 +112,11 @@ class RealSet:
     def _over_floor(self, fakes: Tensor) -> MatchedFloor | None:
         if len(self.features) < 4:
             return None
+        if len(fakes) not in self._halves:
+            halves = photo_halves(self.features, len(fakes), repeats=REPEATS)
+            self._halves[len(fakes)] = halves
         with suppress(NoFloorError):
-            return times_floor(self.features, fakes, repeats=REPEATS)
+            return times_floor(self._halves[len(fakes)], fakes)
         return None
 
     def _against_holdout(self, fakes: Tensor, holdout: Tensor) -> HoldoutScore:

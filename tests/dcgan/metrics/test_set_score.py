@@ -23,6 +23,14 @@ def normal(count: int, seed: int, shift: float = 0.0) -> Tensor:
     return torch.randn(count, 8, generator=rng, dtype=torch.float64) + shift
 
 
+def test_a_second_score_is_the_first_one_again() -> None:
+    """What is kept of the photos changes no number, also for other numbers of fakes."""
+    real, few, many = normal(60, 0), normal(20, 1), normal(100, 2, shift=0.5)
+    kept = RealSet(real)
+    for fakes in (few, many, few, many):
+        assert kept.score(fakes) == RealSet(real).score(fakes)
+
+
 def test_the_numbers_are_those_of_the_library() -> None:
     real, fake = normal(60, 0), normal(100, 1, shift=0.5)
     score = RealSet(real).score(fake)

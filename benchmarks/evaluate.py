@@ -1,0 +1,151 @@
+"""What one evaluation inside a trial costs, and how memory grows with the number of images.
+
+    python benchmarks/evaluate.py [--data PHOTOS] [--threads N] [--extractor random] [--json]
+
+An evaluation scores both generators of the reference recipe, the moving average (its BatchNorm
+statistics measured anew) and the last weights, from `n_samples` images each. Its parts are timed
+one by one and as a whole, in turns with training steps, so that the share of a trial is of one run.
+Without --data the photos are 527 toy cats.
+
+The streaming path (moments that are not kept per image, as for 50,000 images of Inception's 2048
+features) adds batches of random features to `StreamingMoments` in fresh processes; what counts is
+the peak memory of each beyond that of the smallest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcgan.config import DataConfig, TrainConfig
+from dcgan.data import load_bank
+from dcgan.devices import numerics
+from dcgan.ema import with_fresh_batchnorm
+from dcgan.evaluation import Evaluator, generate_images
+from dcgan.metrics.features import extract, load_extractor
+from dcgan.metrics.moments import StreamingMoments
+from dcgan.schedule import Schedule
+from dcgan.step import STEP_FIELDS, TrainState, training_step
+
+STREAMED = (5_000, 20_000, 50_000)
+DIMENSION, BATCH = 2048, 500
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--extractor", default="random")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=17, help="training steps between evaluations")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    photos = {"root": arguments.data} if arguments.data else {"source": "toy_cats"}
+    config = TrainConfig.model_validate(
+        {
+            "data": DataConfig(**photos).model_dump(),
+            "train": {"device": "cpu", "threads": arguments.threads},
+            "eval": {"extractor": arguments.extractor},
+        }
+    )
+    with numerics(config.train):
+        result = measure(config, arguments.repeats, arguments.steps)
+        result |= {"peak_mib_beyond_smallest": streaming_memory()}
+        result |= {
+            "threads": torch.get_num_threads(),
+            "cpus": os.cpu_count(),
+            "machine": platform.machine(),
+            "torch": torch.__version__,
+        }
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    for key, value in result.items():
+        print(f"{key:34} {value}")
+
+
+def measure(config: TrainConfig, repeats: int, steps: int) -> dict[str, Any]:
+    """Median seconds of each part and of the whole, and the whole's share of a reference trial."""
+    device = torch.device("cpu")
+    bank = load_bank(config.data)
+    schedule, state = Schedule(config, len(bank.images), device), TrainState.fresh(config, device)
+    extractor = load_extractor(config.eval.extractor, device)
+    evaluator = Evaluator(bank, extractor, config.eval)
+    losses = torch.full((64, len(STEP_FIELDS)), 0.7)
+    times: dict[str, list[float]] = {}
+
+    def timed(name: str, run: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        value = run()
+        times.setdefault(name, []).append(time.perf_counter() - start)
+        return value
+
+    def train() -> None:
+        for _ in range(steps):
+            training_step(state, bank.images[schedule.batch(state.step)], config)
+
+    def whole() -> None:
+        average = with_fresh_batchnorm(state.ema)
+        evaluator.evaluate(average, state.generator, losses, step=state.step, epoch=1)
+
+    train()  # allocations
+    whole()
+    for _ in range(repeats):
+        timed("training", train)
+        timed("whole", whole)
+        fresh = timed("BatchNorm", lambda: with_fresh_batchnorm(state.ema))
+        count = config.eval.n_samples
+        images = timed("generating", lambda m=fresh, n=count: list(generate_images(m, n)))
+        features = timed(
+            "features", lambda x=images: torch.cat([extract(extractor, part) for part in x])
+        )
+        timed("distances", lambda f=features: evaluator.real.score(f))
+    seconds = {name: statistics.median(values) for name, values in times.items()}
+    scores = config.train.epochs // config.eval.every_epochs
+    trial = seconds["training"] / steps * schedule.total_steps + scores * seconds["whole"]
+    return {
+        "evaluation_seconds": round(seconds["whole"], 2),
+        "measuring BatchNorm": round(seconds["BatchNorm"], 2),
+        "for each of the two generators": {
+            name: round(seconds[name], 2) for name in ("generating", "features", "distances")
+        },
+        "n_samples": config.eval.n_samples,
+        "reference_trial_seconds": round(trial),
+        "one_evaluation_percent_of_trial": round(100 * seconds["whole"] / trial, 2),
+        f"all_{scores}_evaluations_percent": round(100 * scores * seconds["whole"] / trial, 1),
+    }
+
+
+def streaming_memory() -> dict[str, int]:
+    """Peak MiB of a process that streams n images, beyond the peak of the smallest n."""
+    context = multiprocessing.get_context("spawn")
+    peaks = {}
+    for count in STREAMED:
+        with context.Pool(1) as pool:
+            peaks[count] = pool.apply(_stream, (count,))
+    return {f"{count:,} images": peaks[count] - peaks[STREAMED[0]] for count in STREAMED}
+
+
+def _stream(count: int) -> int:
+    moments, rng = StreamingMoments(DIMENSION), torch.Generator().manual_seed(0)
+    for _ in range(count // BATCH):
+        moments.add(torch.randn(BATCH, DIMENSION, generator=rng))
+    assert moments.count == count
+    moments.gaussian()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+if __name__ == "__main__":
+    main()
