@@ -41,8 +41,8 @@ class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
     """`(N, C, s, s)` → `(N, C', 2s, 2s)`: 4×4, stride 2, padding 1.
 
     Args:
-        by_product: on a CPU, compute it as a matrix product: for 4 × 4 pixels (the library takes up
-            to three times as long, most of it for the weights' gradient) and for few channels out.
+        by_product: on a CPU, compute it as a matrix product: quicker for 4 × 4 pixels (most of all
+            the weights' gradient) and for few channels out.
     """
 
     def __init__(self, wide: int, narrow: int, *, by_product: bool = False) -> None:

@@ -14,8 +14,8 @@ def keep_freed_memory() -> None:
     """Have the C library (glibc) keep freed memory instead of giving it back to the system.
 
     A step frees and takes the same arrays of some megabytes again and again; by default each time
-    means new pages, 4,400 page faults a step of the reference recipe instead of 130. The process'
-    peak does not change. Elsewhere than on Linux with glibc nothing is done.
+    means new pages: thousands of page faults a step of the reference recipe. The process' peak does
+    not change. Elsewhere than on Linux with glibc nothing is done.
     """
     if not sys.platform.startswith("linux"):
         return
