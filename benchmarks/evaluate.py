@@ -98,7 +98,9 @@ def measure(config: TrainConfig, repeats: int, steps: int) -> dict[str, Any]:
 
     def whole() -> None:
         average = with_fresh_batchnorm(state.ema)
-        evaluator.evaluate(average, state.generator, losses, step=state.step, epoch=1)
+        evaluator.evaluate(
+            average, state.generator, losses, step=state.step, epoch=1, other_in_full=False
+        )
 
     train()  # allocations
     whole()

@@ -11,17 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.metrics.random_network import load_random_network
+from dcgan.metrics.random_network import load_random_network, mean_and_std
 
 
 def pooled(images: Tensor) -> Tensor:
     """uint8 (N, 3, H, W) → float32 (N, 838)."""
     kernels = load_random_network(images.device).kernels
     stage = images.float() / 127.5 - 1.0
-    parts = list(torch.std_mean(stage, dim=(2, 3), correction=0))
+    parts = mean_and_std(stage)
     for kernel in kernels:
         stage = F.conv2d(stage, kernel, stride=2, padding=kernel.shape[-1] // 2).relu()
-        parts += torch.std_mean(stage, dim=(2, 3), correction=0)
+        parts += mean_and_std(stage)
     parts[-1] = F.adaptive_avg_pool2d(stage, 2).flatten(1)
     return torch.cat(parts, dim=1)
 

@@ -57,6 +57,7 @@ def with_fresh_batchnorm(generator: Generator) -> Generator:
     device = next(fresh.parameters()).device
     rng = make_rng(device, "batchnorm")
     fresh.train()
+    measured = nn.Sequential(*list(fresh)[: list(fresh).index(norms[-1]) + 1])
     for _ in range(BATCHNORM_SAMPLES // BATCHNORM_BATCH):
-        fresh(sample_noise(BATCHNORM_BATCH, fresh.nz, rng))
+        measured(sample_noise(BATCHNORM_BATCH, fresh.nz, rng))
     return fresh.eval()

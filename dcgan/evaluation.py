@@ -138,12 +138,19 @@ class Evaluator:
         images = generate_images(generator, self.config.n_samples)
         return torch.cat([extract(self.extractor, batch) for batch in images])
 
-    def score(self, generator: Generator) -> SetScore:
+    def score(self, generator: Generator, *, in_full: bool = True) -> SetScore:
         """Distances of `config.n_samples` images of a generator in eval mode to the photos."""
-        return self.real.score(self.fake_features(generator))
+        return self.real.score(self.fake_features(generator), in_full=in_full)
 
     def evaluate(
-        self, ema: Generator, raw: Generator, losses: Tensor, *, step: int, epoch: int
+        self,
+        ema: Generator,
+        raw: Generator,
+        losses: Tensor,
+        *,
+        step: int,
+        epoch: int,
+        other_in_full: bool = True,
     ) -> EvalResult:
         """Score both generators and the balance of the losses so far.
 
@@ -151,11 +158,14 @@ class Evaluator:
             ema: the moving average as it is scored: see `with_fresh_batchnorm`.
             raw: the generator in training; left in the mode it came in.
             losses: `(steps, 5)` in the order of `STEP_FIELDS`.
+            other_in_full: also compute what `EvalResult.as_record` leaves out, the precision and
+                so on of the generator that does not count.
         """
+        counts = self.config.score_model
         was_training = raw.training
         raw.eval()
         try:
-            raw_score = self.score(raw)
+            raw_score = self.score(raw, in_full=other_in_full or counts == "raw")
         finally:
             raw.train(was_training)
         holdout = self.real.holdout
@@ -170,7 +180,7 @@ class Evaluator:
             n_real=len(self.real.features),
             n_holdout=0 if holdout is None else len(holdout),
             score_model=self.config.score_model,
-            ema=self.score(ema),
+            ema=self.score(ema, in_full=other_in_full or counts == "ema"),
             raw=raw_score,
             log_loss_ratio=balance_of(losses),
         )

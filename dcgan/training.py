@@ -212,6 +212,7 @@ class _Run:
             self.recorder.losses,
             step=state.step,
             epoch=self.schedule.epoch_of(state.step),
+            other_in_full=False,
         )
         record = {
             "kind": "eval",

@@ -22,8 +22,7 @@ from dcgan.errors import EvaluationError
 from dcgan.metrics.matrix import ArrayLike, as_float64, feature_matrix, same_dimension
 
 SQUARED_ERROR_LIMIT = 1e-9
-"""Of the sum of singular values: as much may be lost by squaring them first, at the very worst.
-What is lost in fact was below 1e-11 of it wherever it was looked at."""
+"""Of the sum of singular values: as much may be lost by squaring them first, at the very worst."""
 CHOLESKY_RATIO = 1e-4
 """Smallest over largest diagonal entry of a triangular factor that Cholesky is trusted with: its
 square is far above float64's resolution."""
@@ -97,19 +96,28 @@ def _sum_of_singular_values(matrix: Tensor) -> Tensor:
     """Nuclear norm of (r, c).
 
     Of a wide matrix M the eigenvalues of M M' come in less than half the time; their roots are
-    the singular values, but small ones drown in the rounding of the largest.
+    the singular values.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     if wide.shape[1] > 1.5 * wide.shape[0] > 0:
-        eigenvalues = torch.linalg.eigvalsh(wide @ wide.T).clamp(min=0)
-        values: Tensor = eigenvalues.sqrt()
-        rounding = 8 * torch.finfo(values.dtype).eps * eigenvalues[-1]
-        # a root moves by at most rounding / root, and by no more than the rounding's own root
-        lost = torch.minimum(rounding / values, rounding.sqrt()).nan_to_num().sum()
-        if lost <= SQUARED_ERROR_LIMIT * values.sum():
-            return values.sum()
+        total, lost = sum_of_roots(wide @ wide.T)
+        if lost <= SQUARED_ERROR_LIMIT * total:
+            return total
     exact: Tensor = torch.linalg.svdvals(wide)
     return exact.sum()
+
+
+def sum_of_roots(square: Tensor) -> tuple[Tensor, Tensor]:
+    """tr S^½ of a covariance (k, k), and how much of it squaring may have cost at the very worst.
+
+    Small eigenvalues drown in the rounding of the largest.
+    """
+    eigenvalues = torch.linalg.eigvalsh(square).clamp(min=0)
+    roots: Tensor = eigenvalues.sqrt()
+    rounding = 8 * torch.finfo(roots.dtype).eps * eigenvalues[-1]
+    # a root moves by at most rounding / root, and by no more than the rounding's own root
+    lost = torch.minimum(rounding / roots, rounding.sqrt()).nan_to_num()
+    return roots.sum(), lost.sum()
 
 
 def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:

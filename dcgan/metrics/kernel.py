@@ -47,10 +47,8 @@ def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
         EvaluationError: fewer than 2 rows, different d, NaN or infinite features, or an overflow.
     """
     real_matrix, fake_matrix = feature_pair(real, fake)
-    real_within = _mean_kernel(real_matrix, real_matrix, exclude_self=True)
-    fake_within = _mean_kernel(fake_matrix, fake_matrix, exclude_self=True)
-    real_across = _mean_kernel(real_matrix, fake_matrix)
-    fake_across = _mean_kernel(fake_matrix, real_matrix)
+    real_within, fake_within = _mean_kernel_within(real_matrix), _mean_kernel_within(fake_matrix)
+    real_across, fake_across = _mean_kernels_across(real_matrix, fake_matrix)
     value = real_within.mean() + fake_within.mean() - 2.0 * real_across.mean()
     # a sample enters its own set's pairs twice (as x and as x'), and the cross term counts twice
     variance = 4.0 * (
@@ -64,13 +62,20 @@ def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
     return KernelDistance(float(value), float(variance.sqrt()))
 
 
-def _mean_kernel(rows: Tensor, columns: Tensor, *, exclude_self: bool = False) -> Tensor:
-    """For each row, the mean kernel with all columns, (n,); `exclude_self` leaves k(x, x) out."""
-    sums = torch.cat([block.sum(dim=1) for block in _kernel_blocks(rows, columns)])
-    if not exclude_self:
-        return sums / len(columns)
+def _mean_kernel_within(rows: Tensor) -> Tensor:
+    """For each row x, the mean kernel with all others, (n,): k(x, x) is left out."""
+    sums = torch.cat([block.sum(dim=1) for block in _kernel_blocks(rows, rows)])
     self_kernel = (rows.square().sum(dim=1) / rows.shape[1] + 1.0) ** 3
-    return (sums - self_kernel) / (len(columns) - 1)
+    return (sums - self_kernel) / (len(rows) - 1)
+
+
+def _mean_kernels_across(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """For each row the mean kernel with all columns, (n,), and the reverse, (m,)."""
+    of_rows, of_columns = [], torch.zeros(len(columns), dtype=rows.dtype)
+    for block in _kernel_blocks(rows, columns):
+        of_rows.append(block.sum(dim=1))
+        of_columns += block.sum(dim=0)
+    return torch.cat(of_rows) / len(columns), of_columns / len(rows)
 
 
 def _kernel_blocks(rows: Tensor, columns: Tensor) -> Iterator[Tensor]:

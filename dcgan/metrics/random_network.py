@@ -54,10 +54,10 @@ class RandomNetwork:
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) on `device` -> float32 (N, 454); any size >= 1, not resized."""
         stage = images.float() / 127.5 - 1.0
-        parts = _mean_and_std(stage)
+        parts = mean_and_std(stage)
         for kernel in self.kernels:
             stage = F.conv2d(stage, kernel, stride=2, padding=kernel.shape[-1] // 2).relu_()
-            parts += _mean_and_std(stage)
+            parts += mean_and_std(stage)
         return torch.cat(parts, dim=1)
 
 
@@ -85,7 +85,7 @@ def load_random_network(device: torch.device, path: Path = WEIGHTS) -> RandomNet
     return RandomNetwork(weights, fingerprint)
 
 
-def _mean_and_std(channels: Tensor) -> list[Tensor]:
+def mean_and_std(channels: Tensor) -> list[Tensor]:
     """(N, C, H, W) -> [(N, C) mean, (N, C) population standard deviation] over H and W."""
     mean = channels.mean(dim=(2, 3))
     # Two passes: as exact as torch.std_mean, which takes ten times as long on a CPU.

@@ -47,9 +47,9 @@ class SetScore:
     frechet: FrechetInterval
     kernel: KernelDistance
     manifold: ManifoldScores | None
-    """None with fewer than `NEIGHBOURS` + 1 photos or fakes."""
+    """None with fewer than `NEIGHBOURS` + 1 photos or fakes, or where not asked for."""
     floor: MatchedFloor | None
-    """None with fewer than 4 photos, or photos that all look the same."""
+    """None with fewer than 4 photos or photos that all look the same, or where not asked for."""
     holdout: HoldoutScore | None
 
     def as_record(self, frechet_name: str, kernel_name: str) -> dict[str, Any]:
@@ -89,24 +89,26 @@ class RealSet:
     def _radii(self) -> Tensor:
         return ball_radii(self.features, NEIGHBOURS)
 
-    def score(self, fake: ArrayLike) -> SetScore:
-        """Score fakes `(m, d)`.
+    def score(self, fake: ArrayLike, *, in_full: bool = True) -> SetScore:
+        """Score fakes `(m, d)`; not in full, by the two distances to the photos alone.
 
         Raises:
             EvaluationError: fewer than 3 fakes, another d, or values that are not finite.
         """
         fakes = feature_matrix(fake, "fake")
-        real, smallest = self.features, min(len(self.features), len(fakes))
         return SetScore(
             frechet=frechet_interval(self.gaussian, fakes, groups=INTERVAL_GROUPS),
-            kernel=kernel_distance(real, fakes),
-            manifold=(
-                precision_recall_density_coverage(real, fakes, NEIGHBOURS, real_radii=self._radii)
-                if smallest > NEIGHBOURS
-                else None
-            ),
-            floor=self._over_floor(fakes),
-            holdout=None if self.holdout is None else self._against_holdout(fakes, self.holdout),
+            kernel=kernel_distance(self.features, fakes),
+            manifold=self._manifold(fakes) if in_full else None,
+            floor=self._over_floor(fakes) if in_full else None,
+            holdout=self._against_holdout(fakes) if in_full else None,
+        )
+
+    def _manifold(self, fakes: Tensor) -> ManifoldScores | None:
+        if min(len(self.features), len(fakes)) <= NEIGHBOURS:
+            return None
+        return precision_recall_density_coverage(
+            self.features, fakes, NEIGHBOURS, real_radii=self._radii
         )
 
     def _over_floor(self, fakes: Tensor) -> MatchedFloor | None:
@@ -119,8 +121,11 @@ class RealSet:
             return times_floor(self._halves[len(fakes)], fakes)
         return None
 
-    def _against_holdout(self, fakes: Tensor, holdout: Tensor) -> HoldoutScore:
+    def _against_holdout(self, fakes: Tensor) -> HoldoutScore | None:
         """Both distances from sets of equal size, since fewer photos make any distance larger."""
+        if self.holdout is None:
+            return None
+        holdout = self.holdout
         size = min(len(holdout), len(self.features), len(fakes))
         rng = torch.Generator().manual_seed(0)
 

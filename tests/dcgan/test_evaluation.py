@@ -90,6 +90,20 @@ def test_scores_by_hand(
     assert result.imbalance == pytest.approx(math.log(2))
 
 
+@pytest.mark.parametrize("model", ["ema", "raw"])
+def test_in_training_only_what_a_record_holds_is_computed(
+    state: TrainState, bank: PhotoBank, extractor: Extractor, model: str
+) -> None:
+    evaluator = Evaluator(bank, extractor, EvalConfig(n_samples=N, score_model=model), bank)
+    args = (with_fresh_batchnorm(state.ema), state.generator, some_losses(8, 1.0, 1.0))
+    full = evaluator.evaluate(*args, step=8, epoch=3)
+    brief = evaluator.evaluate(*args, step=8, epoch=3, other_in_full=False)
+    assert brief.as_record() == full.as_record()
+    other = brief.raw if model == "ema" else brief.ema
+    assert (other.manifold, other.floor, other.holdout) == (None, None, None)
+    assert None not in (brief.scored.manifold, brief.scored.floor, brief.scored.holdout)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluating_leaves_no_trace(
     state: TrainState, bank: PhotoBank, extractor: Extractor, training: bool
@@ -114,7 +128,7 @@ def test_mode_is_restored_after_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluator = Evaluator(bank, extractor, EvalConfig(n_samples=N))
-    monkeypatch.setattr(evaluator.real, "score", lambda *_: 1 / 0)
+    monkeypatch.setattr(evaluator.real, "score", lambda *_, **__: 1 / 0)
     state.generator.train()
     with pytest.raises(ZeroDivisionError):
         evaluator.evaluate(

@@ -37,6 +37,20 @@ def test_equal_groups_give_the_classical_jackknife(d, fakes, groups):
     assert interval.standard_error == pytest.approx(math.sqrt(variance), rel=1e-9)
 
 
+@pytest.mark.parametrize("steepness", [0.0, 2.0, 6.0])
+@pytest.mark.parametrize(("d", "n", "fakes"), [(40, 90, 300), (120, 50, 300), (40, 90, 30)])
+def test_leaving_groups_out_by_subtraction_is_as_good_as_computing_anew(d, n, fakes, steepness):
+    """Of steep spectra the squares' small eigenvalues drown; of few fakes there are only zeros."""
+    rng = np.random.default_rng(1)
+    scales = np.arange(1.0, d + 1.0) ** -steepness
+    real = rng.standard_normal((n, d)) * scales + 100.0
+    fake = 1.1 * rng.standard_normal((fakes, d)) * scales + 100.2
+    left_out = without_groups(real, fake, 10)
+    variance = 9 / 10 * np.square(left_out - left_out.mean()).sum()
+    error = frechet_interval(real, fake, groups=10).standard_error
+    assert error == pytest.approx(math.sqrt(variance), rel=1e-6)
+
+
 def test_unequal_groups_follow_busing_and_others():
     real, fake = two_sets(fakes=45)
     groups, count = 16, 45  # groups of two and of three
