@@ -1,171 +1,196 @@
 """Training images/s: the plain, written-out DCGAN loop against ours, side by side in one run.
 
-    python benchmarks/train_step.py [--data PHOTOS] [--json]
+    python benchmarks/train_step.py [--data PHOTOS] [--threads N] [--cases reference | all] [--json]
+    python benchmarks/train_step.py --data PHOTOS --device cuda --workers 8 --cases all
 
-The plain loop is what a tutorial writes: torchvision transforms per image in a DataLoader with two
-workers, a sigmoid and BCELoss, labels filled anew, `.item()` of the losses every step, Adam with
-its defaults. Both train the reference recipe on the same photos, in turns, and the median of the
-rounds counts. Without --data the photos are toy cats, written to a temporary folder as JPEGs.
+Each loop trains in a process of its own, as a user would start it: what one does to its process
+(how memory is kept) does not help the other. They take turns, and medians over the turns count. The
+last columns compare ours with what the machine can do: all matrix work of a step at the rate of a
+plain matrix product, measured between the turns. Without --data the photos are toy cats, written to
+a temporary folder as JPEGs. The rows of `--cases all` change one thing each of the reference
+recipe.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
+import multiprocessing
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
-import torchvision
+from machine import describe, matrix_rate, synchronise
 from PIL import Image
-from torch import nn
-from torchvision import transforms as T
+from plain_loop import plain_loop
+from torch.utils.flop_counter import FlopCounterMode
 
-from dcgan.config import DataConfig, TrainConfig
+from dcgan.config import TrainConfig
+from dcgan.config_io import load_train_config
 from dcgan.data import load_bank
 from dcgan.devices import numerics
-from dcgan.networks import Discriminator, Generator, initialise
 from dcgan.schedule import Schedule
-from dcgan.seeds import make_rng
 from dcgan.step import TrainState, training_step
 from dcgan.toy_cats import draw_toy_cats
+
+CASES: dict[str, dict[str, Any]] = {
+    "reference": {},
+    "32 pixels": {"data.image_size": 32},
+    "128 pixels": {"data.image_size": 128, "model.ngf": 32, "model.ndf": 16},
+    "small networks": {"model.ngf": 16, "model.ndf": 16},
+    "large networks": {"model.ngf": 96, "model.ndf": 96},
+    "batch 16": {"train.batch_size": 16},
+    "batch 128": {"train.batch_size": 128},
+    "batch 256": {"train.batch_size": 256},
+}
+PAUSE_SECONDS = 0.7
+"""Between two turns: a DataLoader's workers still fill their queue after its loop has stopped."""
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
-    parser.add_argument("--rounds", type=int, default=5, help="measured rounds of each loop")
-    parser.add_argument("--steps", type=int, default=34, help="steps a round")
+    parser.add_argument("--cases", default="reference", choices=["all", *CASES])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
+    parser.add_argument("--turns", type=int, default=3, help="of each loop")
+    parser.add_argument("--seconds", type=float, default=3.0, help="a turn")
+    parser.add_argument("--in-memory", action="store_true", help="a plain loop with photos decoded")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    names = list(CASES) if arguments.cases == "all" else [arguments.cases]
+    device = torch.device(arguments.device)
+    loops = ["plain", "ours"] + ["plain, in memory"] * arguments.in_memory
+    rows = {}
     with tempfile.TemporaryDirectory() as temporary:
         root = arguments.data or write_toy_cats(Path(temporary) / "toy" / "cat")
-        config = TrainConfig.model_validate(
-            {
-                "data": DataConfig(root=root).model_dump(),
-                "train": {"device": "cpu", "threads": arguments.threads},
-            }
-        )
-        with numerics(config.train):
-            rates = measure(config, arguments.rounds, arguments.steps)
-            threads = torch.get_num_threads()
-    plain, ours = (statistics.median(rates[name]) for name in ("plain", "ours"))
-    result = {
-        "plain_images_per_second": round(plain, 1),
-        "our_images_per_second": round(ours, 1),
-        "ratio": round(ours / plain, 2),
-        "ratio_of_each_round": [
-            round(b / a, 2) for a, b in zip(rates["plain"], rates["ours"], strict=True)
-        ],
-        "threads": threads,
-        "cpus": os.cpu_count(),
-        "machine": platform.machine(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
+        common = {
+            "data.root": str(root.resolve()),
+            "train.device": arguments.device,
+            "train.threads": arguments.threads,
+        }
+        for name in names:
+            config = load_train_config("reference", common | CASES[name])
+            with numerics(config.train):
+                rows[name] = measure(config, device, loops, arguments)
+                machine = describe(device)
     if arguments.json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps({"cases": rows, **machine}, indent=2))
         return
-    for key, value in result.items():
-        print(f"{key:28} {value}")
+    print("  ".join(f"{key} {value}" for key, value in machine.items()))
+    for name, row in rows.items():
+        print(f"\n{name}")
+        for key, value in row.items():
+            print(f"  {key:36} {value}")
 
 
-def measure(config: TrainConfig, rounds: int, steps: int) -> dict[str, list[float]]:
-    """Alternate the two loops; images/s of every round."""
-    loops = {"plain": plain_loop(config), "ours": our_loop(config)}
-    rates: dict[str, list[float]] = {name: [] for name in loops}
-    for loop in loops.values():  # allocations, worker start-up, file cache
-        for _ in range(3):
-            next(loop)
-    for _ in range(rounds):
-        for name, loop in loops.items():
-            start, images = time.perf_counter(), 0
-            for _ in range(steps):
-                images += next(loop)
-            rates[name].append(images / (time.perf_counter() - start))
-    return rates
+def measure(
+    config: TrainConfig, device: torch.device, loops: list[str], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Images/s of every loop, the ratios, and our share of the limit."""
+    work = gflop_per_image(config)
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    processes = []
+    for loop in loops:
+        pipes[loop], far_end = context.Pipe()
+        job = (far_end, loop, config, arguments.workers, arguments.seconds)
+        processes.append(context.Process(target=_run, args=job))
+        processes[-1].start()
+        assert pipes[loop].recv() == "ready"
+    rates: dict[str, list[float]] = {loop: [] for loop in loops}
+    products = []
+    for _ in range(arguments.turns):
+        for loop, pipe in pipes.items():
+            time.sleep(PAUSE_SECONDS)
+            pipe.send("go")
+            rates[loop].append(pipe.recv())
+        products.append(matrix_rate(device))
+    for pipe, process in zip(pipes.values(), processes, strict=True):
+        pipe.send("stop")
+        process.join()
+    medians = {loop: statistics.median(values) for loop, values in rates.items()}
+    limit = statistics.median(products) / work
+    return {
+        **{f"{loop}, images/s": round(value, 1) for loop, value in medians.items()},
+        **{
+            f"ours / {loop}": round(medians["ours"] / medians[loop], 2)
+            for loop in loops
+            if loop != "ours"
+        },
+        "ratio of each turn": [
+            round(ours / plain, 2)
+            for ours, plain in zip(rates["ours"], rates["plain"], strict=True)
+        ],
+        "gflop an image": round(work, 3),
+        "matrix products, gflop/s": [round(rate) for rate in products],
+        "limit, images/s": round(limit, 1),
+        "ours, share of the limit": round(medians["ours"] / limit, 2),
+    }
 
 
-def our_loop(config: TrainConfig) -> Iterator[int]:
+def _run(pipe: Connection, name: str, config: TrainConfig, workers: int, seconds: float) -> None:
+    """A loop's process: train for some seconds whenever told to go."""
+    device = torch.device(config.train.device)
+    if name == "ours":
+        with numerics(config.train):
+            _take_turns(pipe, our_loop(config, device), seconds, device)
+        return
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    loop = plain_loop(config, device, workers, in_memory=name == "plain, in memory")
+    _take_turns(pipe, loop, seconds, device)
+
+
+def _take_turns(
+    pipe: Connection, loop: Iterator[int], seconds: float, device: torch.device
+) -> None:
+    for _ in range(3):  # allocations, worker start-up, file cache
+        next(loop)
+    pipe.send("ready")
+    while pipe.recv() == "go":
+        synchronise(device)
+        start, images = time.perf_counter(), 0
+        while time.perf_counter() < start + seconds:
+            images += next(loop)
+        synchronise(device)
+        pipe.send(images / (time.perf_counter() - start))
+
+
+def our_loop(config: TrainConfig, device: torch.device) -> Iterator[int]:
     """Our training step on a bank in memory; yields the images of each step."""
-    device = torch.device("cpu")
     bank = load_bank(config.data)
-    schedule = Schedule(config, len(bank.images), device)
+    photos = bank.images.to(device)
+    schedule = Schedule(config, len(photos), device)
     state = TrainState.fresh(config, device)
     losses = []
     while True:
-        indices = schedule.batch(state.step)
-        losses.append(training_step(state, bank.images[indices], config))
+        batch = photos[schedule.batch(state.step)]
+        losses.append(training_step(state, batch, config))
         if len(losses) == config.train.log_every_steps:
             torch.stack(losses).tolist()
             losses.clear()
-        yield len(indices)
+        yield len(batch)
 
 
-def plain_loop(config: TrainConfig) -> Iterator[int]:
-    """The tutorial's loop with the reference recipe's transforms; yields images a step."""
+def gflop_per_image(config: TrainConfig) -> float:
+    """Billions of operations in a step's convolutions and products, an image of the batch.
+
+    Counted on our step, which leaves out gradients that nothing needs.
+    """
+    state = TrainState.fresh(config, torch.device("cpu"))
     size = config.data.image_size
-    transform = T.Compose(
-        [
-            T.Resize(size),
-            T.CenterCrop(size),
-            T.ColorJitter(brightness=0.2, saturation=0.2),
-            T.GaussianBlur(kernel_size=(5, 9), sigma=(0.1, 1.2)),
-            T.ToTensor(),
-            T.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        ]
-    )
-    assert config.data.root is not None
-    folder = config.data.root
-    has_classes = any(path.is_dir() for path in folder.iterdir())
-    dataset = torchvision.datasets.ImageFolder(
-        str(folder if has_classes else folder.parent), transform
-    )
-    loader = torch.utils.data.DataLoader(
-        dataset, batch_size=config.train.batch_size, shuffle=True, num_workers=2
-    )
-    model = config.model
-    generator = Generator(model.nz, model.ngf, size)
-    layers = list(Discriminator(model.ndf, size, model.leaky_slope))
-    discriminator = nn.Sequential(*layers[:-1], nn.Sigmoid(), nn.Flatten(0))
-    initialise(generator, make_rng("cpu", 0, "g"))
-    initialise(discriminator, make_rng("cpu", 0, "d"))
-    criterion = nn.BCELoss()
-    betas = (config.optim.beta1, config.optim.beta2)
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=config.optim.lr_d, betas=betas)
-    optimizer_g = torch.optim.Adam(generator.parameters(), lr=config.optim.lr_g, betas=betas)
-    while True:
-        for real, _ in loader:
-            count = real.size(0)
-            discriminator.zero_grad()
-            label = torch.full((count,), 1.0)
-            output = discriminator(real)
-            loss_real = criterion(output, label)
-            loss_real.backward()
-            d_real = output.mean().item()
-            fake = generator(torch.randn(count, model.nz, 1, 1))
-            label.fill_(0.0)
-            output = discriminator(fake.detach())
-            loss_fake = criterion(output, label)
-            loss_fake.backward()
-            d_fake_before = output.mean().item()
-            loss_d = loss_real + loss_fake
-            optimizer_d.step()
-            generator.zero_grad()
-            label.fill_(1.0)
-            output = discriminator(fake)
-            loss_g = criterion(output, label)
-            loss_g.backward()
-            optimizer_g.step()
-            _ = (loss_d.item(), loss_g.item(), d_real, d_fake_before, output.mean().item())
-            yield count
+    photos = torch.zeros(2, 3, size, size, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        training_step(state, photos, config)
+    return float(counter.get_total_flops() / len(photos) / 1e9)
 
 
 def write_toy_cats(folder: Path) -> Path:

@@ -153,6 +153,9 @@ def restore(checkpoint: Checkpoint, state: TrainState) -> None:
         raise CheckpointError(
             f"{checkpoint.path} does not fit this config or device: {reason}"
         ) from None
+    for optimizer in (state.optimizer_g, state.optimizer_d):
+        for group in optimizer.param_groups:  # of this device, not of the one it was saved on
+            group["capturable"] = group["params"][0].is_cuda
     state.step, state.images_seen = checkpoint.step, checkpoint.images_seen
 
 

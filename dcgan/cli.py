@@ -44,51 +44,14 @@ def train(
     settings: SetOption = None,
 ) -> None:
     """Train in full: checkpoints, pictures, scores and history go to --out."""
-    from dcgan.console import (
-        TrainingDisplay,
-        load_bank_with_progress,
-        load_extractor_with_progress,
-        say,
-        stop_signals,
-    )
-    from dcgan.describe import describe, print_networks
-    from dcgan.describe_scores import extractor_notice
-    from dcgan.devices import resolve_device
-    from dcgan.run_folder import RunFolder
-    from dcgan.training import as_begun, check_enough_photos
-    from dcgan.training import train as train_run
+    from dcgan.launch import describe_run, launch
 
     resolved = load_config(config, data, settings)
     folder = (out or Path("runs") / Path(config).stem).resolve()
-    bank = load_bank_with_progress(resolved.data)
-    check_enough_photos(bank, resolved)
-    if resume:
-        resolved = as_begun(resolved, folder)
     if dry_run:
-        say(describe(resolved, bank, folder))
-        return
-    RunFolder(folder).create()
-    say(print_networks(resolved))
-    say(f"{len(bank.images)} photos, results in {folder}")
-    extractor = load_extractor_with_progress(resolved, resolve_device(resolved.train.device))
-    say(extractor_notice(extractor, resolved.eval.extractor))
-    with stop_signals() as should_stop, TrainingDisplay() as display:
-        result = train_run(
-            resolved,
-            folder,
-            bank=bank,
-            extractor=extractor,
-            resume=resume,
-            on_start=display.on_start,
-            on_log=display.on_log,
-            on_eval=display.on_eval,
-            should_stop=should_stop,
-        )
-    say(
-        f"{result.steps} steps, {result.images_per_second:.0f} images/s; look at "
-        f"{folder / 'real_vs_generated.png'} and {folder / 'losses.png'}; checkpoint "
-        f"{folder / 'checkpoint.pt'}"
-    )
+        describe_run(resolved, folder, resume)
+    else:
+        launch(resolved, folder, resume)
 
 
 @app.command()

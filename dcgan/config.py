@@ -132,7 +132,14 @@ class LoopConfig(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: a CUDA GPU, else Apple's (mps), else the CPU."""
     threads: int | None = Field(None, ge=1, le=1024)
-    """CPU threads; none: what torch chooses. Another number may change the last digits."""
+    """CPU threads; none: what torch chooses, and in a study the fastest of a short measurement.
+    Another number may change the last digits."""
+    precision: Literal["fp32", "tf32", "bf16"] = "tf32"
+    """Of convolutions and products on a GPU that has them: `fp32`; `tf32`, torch's own default for
+    convolutions; `bf16` for the networks' passes, weights and Adam staying float32."""
+    cuda_graphs: bool = True
+    """On a CUDA GPU, record a step once and replay it: the same numbers without launching its
+    hundreds of small kernels one by one."""
     ema_half_life_images: int = Field(2_000, ge=0, le=1_000_000_000)
     """Half-life of the generator's moving average in images seen; 0: no averaging."""
     checkpoint_every_epochs: int = Field(5, ge=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -57,20 +58,29 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
+def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a request to stop; a second Ctrl-C stops at once.
+
+    Args:
+        processes: of this run. Where `torchrun` passes a terminal's Ctrl-C on to several, each gets
+            it twice: what comes within a second of the first is not a second one.
+        quiet: say nothing, since another process does.
 
     Yields:
         A function that tells whether a stop was asked for.
     """
-    asked: list[int] = []
+    asked: list[float] = []
 
     def on_signal(number: int, _frame: Any) -> None:
-        if asked:
+        now = time.monotonic()
+        if asked and (processes == 1 or now > asked[0] + 1.0):
             raise KeyboardInterrupt
-        asked.append(number)
+        if asked:
+            return
+        asked.append(now)
         # Not print(): the signal may have come in the middle of one.
-        os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n")
+        if not quiet:
+            os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n")
 
     # Set explicitly, since a shell starts background jobs with Ctrl-C ignored.
     before = {

@@ -12,6 +12,7 @@ import torch
 from dcgan.config import LoopConfig
 from dcgan.errors import OutOfMemoryError, UsageError
 from dcgan.memory import keep_freed_memory
+from dcgan.precision import float32_products
 
 
 def resolve_device(name: str) -> torch.device:
@@ -29,6 +30,13 @@ def resolve_device(name: str) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise UsageError("train.device is mps but torch sees no Apple GPU; use auto or cpu")
     return torch.device(name)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # fewer than the machine's in a container or under Slurm
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -52,7 +60,8 @@ def numerics(config: LoopConfig) -> Iterator[None]:
         torch.set_num_threads(config.threads)
     keep_freed_memory()
     try:
-        yield
+        with float32_products("ieee" if config.precision == "fp32" else "tf32"):
+            yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = before[2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from dcgan.bank_cache import (
 )
 from dcgan.cache import cache_folder
 from dcgan.decode import PhotoFacts, Pixels, quiet_pillow, read_photo, too_small
+from dcgan.devices import processors
 from dcgan.photo_files import BadFile, PhotoFile
 
 OnProgress = Callable[[int, int], None]
@@ -155,7 +155,7 @@ def in_threads(
     function: Callable[[ItemT], ResultT], items: Sequence[ItemT]
 ) -> Generator[ResultT, None, None]:
     """Like `map`, in as many threads as processors, with a bounded number of results in memory."""
-    threads = _processors()
+    threads = processors()
     waiting: deque[Future[ResultT]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="photos")
     try:
@@ -167,12 +167,6 @@ def in_threads(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):  # fewer than the machine's in a container or under Slurm
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _arrange(images: Pixels, order: Sequence[int]) -> Pixels:

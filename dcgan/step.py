@@ -14,6 +14,7 @@ from dcgan.config import TrainConfig
 from dcgan.data import to_signed, to_unit
 from dcgan.ema import ema_weight, update_ema
 from dcgan.networks import Discriminator, Generator, initialise, sample_noise
+from dcgan.peers import ALONE, Peers
 from dcgan.seeds import make_rng
 
 STEP_FIELDS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
@@ -37,9 +38,11 @@ class TrainState:
     step: int = 0
     """Steps done."""
     images_seen: int = 0
+    peers: Peers = ALONE
+    """The processes that train this model together."""
 
     @classmethod
-    def fresh(cls, config: TrainConfig, device: torch.device) -> TrainState:
+    def fresh(cls, config: TrainConfig, device: torch.device, peers: Peers = ALONE) -> TrainState:
         """Initial networks, the same on every device, and unused random streams."""
         model, seed = config.model, config.train.seed
         generator = Generator(model.nz, model.ngf, config.data.image_size)
@@ -56,57 +59,79 @@ class TrainState:
             noise_rng=make_rng(device, seed, "noise"),
             augment_rng=make_rng(device, seed, "augment"),
             failed=torch.zeros((), device=device),
+            peers=peers,
         )
         for optimizer in (state.optimizer_g, state.optimizer_d):
             # The fused Adam skips its update where this flag is 1 (as GradScaler makes it do).
             optimizer.found_inf = state.failed  # type: ignore[attr-defined]
         return state
 
+    def count(self, photos: int, config: TrainConfig) -> float:
+        """Count a step of so many photos; returns how far it moves the average."""
+        self.step += 1
+        self.images_seen += photos
+        return ema_weight(photos, self.images_seen, config.train.ema_half_life_images)
+
 
 def training_step(state: TrainState, photos: Tensor, config: TrainConfig) -> Tensor:
+    """One step, counted. Arguments and result are those of `update`."""
+    return update(state, photos, state.count(len(photos), config), config)
+
+
+def update(
+    state: TrainState, photos: Tensor, average_weight: float | Tensor, config: TrainConfig
+) -> Tensor:
     """Update D on real photos and on fakes, then G through the updated D with the same fakes.
 
-    Nothing is read back from the device. A non-finite loss turns this update and all later ones
-    into no-ops.
+    Everything happens on the device: nothing is read back and nothing brought there, so that a
+    CUDA graph can hold it. A non-finite loss turns this update and all later ones into no-ops.
 
     Args:
         photos: uint8 `(B, 3, S, S)` on the state's device.
+        average_weight: how far the moving average moves, a number or a 0-d tensor there.
 
     Returns:
         float32 `(5,)`, detached, in the order of `STEP_FIELDS`.
     """
     generator, discriminator = state.generator, state.discriminator
-    real = to_signed(augment(to_unit(photos), config.augment, state.augment_rng))
-    noise = sample_noise(len(photos), config.model.nz, state.noise_rng)
+    bf16 = config.train.precision == "bf16"
+    passes = torch.autocast(photos.device.type, torch.bfloat16, enabled=bf16)
+    share = state.peers.share
+    real = share(to_signed(augment(to_unit(photos), config.augment, state.augment_rng)))
+    noise = share(sample_noise(len(photos), config.model.nz, state.noise_rng))
+    part = len(real) / len(photos)  # 1, unless other processes have their shares
 
     # D on real, then on fakes: two batches, so that BatchNorm keeps their statistics apart.
     state.optimizer_d.zero_grad(set_to_none=True)
-    real_logits = discriminator(real)
+    with passes:
+        real_logits = discriminator(real).to(real.dtype)
     loss_real = loss_if_real(real_logits)
     loss_real.backward()
-    fakes = generator(noise)
-    fake_logits = discriminator(fakes.detach())
+    with passes:
+        fakes = generator(noise)
+        fake_logits = discriminator(fakes.detach()).to(real.dtype)
     loss_fake = loss_if_fake(fake_logits)
     loss_fake.backward()
-    loss_d = (loss_real + loss_fake).detach()
+    loss_d = state.peers.average_gradients(discriminator, loss_real + loss_fake, part)
     _update(state, state.optimizer_d, loss_d)
 
     # G through the updated D; D's own weights need no gradient here.
     state.optimizer_g.zero_grad(set_to_none=True)
     discriminator.requires_grad_(False)
-    fooled_logits = discriminator(fakes)
+    with passes:
+        fooled_logits = discriminator(fakes).to(real.dtype)
     loss_g = loss_if_real(fooled_logits)
     loss_g.backward()
     discriminator.requires_grad_(True)
-    _update(state, state.optimizer_g, loss_g.detach())
+    loss_g = state.peers.average_gradients(generator, loss_g, part)
+    _update(state, state.optimizer_g, loss_g)
 
-    state.step += 1
-    state.images_seen += len(photos)
-    weight = ema_weight(len(photos), state.images_seen, config.train.ema_half_life_images)
-    update_ema(state.ema, generator, weight * (1 - state.failed))
+    update_ema(state.ema, generator, average_weight * (1 - state.failed))
     with torch.no_grad():
         logits = (real_logits, fake_logits, fooled_logits)
-        return torch.stack([loss_d, loss_g.detach(), *(x.sigmoid().mean() for x in logits)])
+        probabilities = torch.stack([x.sigmoid().mean() for x in logits])
+        means = state.peers.average(probabilities, part)
+        return torch.cat([torch.stack([loss_d, loss_g]), means])
 
 
 def loss_if_real(logits: Tensor) -> Tensor:
@@ -126,4 +151,7 @@ def _update(state: TrainState, optimizer: torch.optim.Adam, loss: Tensor) -> Non
 
 def _adam(network: torch.nn.Module, lr: float, config: TrainConfig) -> torch.optim.Adam:
     betas = (config.optim.beta1, config.optim.beta2)
-    return torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+    parameters = list(network.parameters())
+    # Capturable: its step count lives on the GPU, so that a CUDA graph can hold it.
+    on_gpu = parameters[0].is_cuda
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True, capturable=on_gpu)

@@ -32,9 +32,11 @@ from dcgan.errors import (
 )
 from dcgan.evaluation import EvalResult, Evaluator, configured_extractor
 from dcgan.files import write_text_atomic
+from dcgan.graphed import Stepper
 from dcgan.history import History, Record, read_history
 from dcgan.metrics.features import Extractor
 from dcgan.networks import Generator
+from dcgan.peers import ALONE, Peers
 from dcgan.recorder import Recorder
 from dcgan.run_folder import (
     RunFolder,
@@ -44,7 +46,7 @@ from dcgan.run_folder import (
 )
 from dcgan.sampling import save_picture
 from dcgan.schedule import Schedule
-from dcgan.step import STEP_FIELDS, TrainState, training_step
+from dcgan.step import STEP_FIELDS, TrainState
 from dcgan.version import code_version
 
 
@@ -76,6 +78,7 @@ def train(
     on_log: Callable[[Record], None] | None = None,
     on_eval: Callable[[Record], bool] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    peers: Peers = ALONE,
 ) -> TrainResult:
     """Train in full and write config, history, pictures and checkpoints to `out`.
 
@@ -91,6 +94,9 @@ def train(
         on_eval: called with each new `eval` record, after it and a checkpoint are on disk.
             Returning true ends the run early.
         should_stop: asked after every step; true writes a checkpoint and ends the run.
+        peers: the processes that train together. This is the first, which records the run; the
+            others `follow` it. With others, `on_eval` cannot end the run, and a wish to stop waits
+            for the next log interval.
 
     Raises:
         TrainingDivergedError: a loss was not finite.
@@ -104,7 +110,7 @@ def train(
         bank = bank or load_bank(config.data)
         check_enough_photos(bank, config)
         config, extractor = _with_resolved_extractor(config, device, checkpoint, extractor)
-        run = _Run(config, folder, bank, extractor, device, checkpoint)
+        run = _Run(config, folder, bank, extractor, device, checkpoint, peers)
         if on_start:
             on_start(run.schedule, run.state.step)
         try:
@@ -126,12 +132,14 @@ class _Run:
         extractor: Extractor,
         device: torch.device,
         checkpoint: Checkpoint | None,
+        peers: Peers,
     ) -> None:
         self.config, self.folder = config, folder
         self.bank, holdout = bank.split(config.data.holdout_fraction)
         self.schedule = Schedule(config, len(self.bank.images), device)
+        peers.check_shares(self.schedule)
         self.photos = self.bank.images.to(device)
-        self.state = TrainState.fresh(config, device)
+        self.state = TrainState.fresh(config, device, peers)
         self.history = History(folder.history)
         self.evaluator = Evaluator(self.bank, extractor, config.eval, holdout)
         losses, seconds = torch.empty(0, len(STEP_FIELDS)), 0.0
@@ -141,6 +149,8 @@ class _Run:
             self.history.keep_up_to(checkpoint.step)
             _check_same_extractor(folder, extractor)
             losses, seconds = checkpoint.losses, checkpoint.seconds
+        self.stepper = Stepper(self.state, self.photos, config)
+        peers.check_same_step(self.state.step, device)
         self.recorder = Recorder(self.history, self.schedule, losses, seconds)
         self._measured: tuple[int, Generator] | None = None
         self.environment = describe_environment(device) | {"code_version": code_version()}
@@ -164,10 +174,9 @@ class _Run:
         self._draw_grid_if_due()
         recorder.restart_clock()
         while state.step < schedule.total_steps:
-            batch = self.photos[schedule.batch(state.step)]
-            recorder.add(training_step(state, batch, self.config))
+            recorder.add(self.stepper.step(schedule.batch(state.step)))
 
-            stopping = should_stop is not None and should_stop()
+            stopping = self._asked_to_stop(should_stop)
             score_now = schedule.eval_due(state.step)
             # A score is kept with the state it belongs to, so that resuming never repeats it.
             save_now = stopping or score_now or schedule.checkpoint_due(state.step)
@@ -186,6 +195,13 @@ class _Run:
                 raise TrainingInterrupted(state.step, str(self.folder.checkpoint))
             if save_now:
                 recorder.restart_clock()
+
+    def _asked_to_stop(self, should_stop: Callable[[], bool] | None) -> bool:
+        asked = should_stop is not None and should_stop()
+        if self.state.peers.size == 1:
+            return asked
+        due = self.schedule.log_due(self.state.step)  # where `follow` asks, too
+        return due and self.state.peers.agree(asked, self.photos.device)
 
     def _draw_grid_if_due(self) -> None:
         if self.schedule.grid_due(self.state.step):

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from dcgan.config_io import override, save_config
+from dcgan.config_io import save_config
 from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import describe_environment, numerics, resolve_device
 from dcgan.evaluation import configured_extractor
@@ -36,6 +36,7 @@ from study.objective import (
     run_trial,
 )
 from study.search import SeededSampler, make_pruner
+from study.settle import settle
 from study.storage import (
     FINISHED,
     clear_storage_errors,
@@ -44,7 +45,7 @@ from study.storage import (
     put_back_orphans,
     sole_runner,
 )
-from study.store import Store, StudyFolder
+from study.store import Store
 from study.tracking import TERMINAL_STATUSES, Tracker
 from study.trial_record import TrialRecord
 
@@ -97,8 +98,13 @@ def run_study(
     check_enough_photos(bank, config.base, largest_batch(config))
     folder = store.study(config.study.name)
     hooks = _with_deadline(hooks or Hooks(), config.study.timeout_minutes)
-    with sole_runner(folder), clear_storage_errors(store), numerics(config.base.train):
-        bench, changed = _open(config, store, folder, bank, hooks)
+    with ExitStack() as stack:
+        stack.enter_context(sole_runner(folder))
+        stack.enter_context(clear_storage_errors(store))
+        study, earlier = _open_study(config, store)
+        config = settle(config, earlier, hooks.on_warning)
+        stack.enter_context(numerics(config.base.train))
+        bench, changed = _workbench(config, study, store, bank, hooks)
         caught_up = catch_up_mirror(bench)
         unfinished = finished_count(bench.study) < config.study.trials
         if caught_up or unfinished or changed or _is_stale(bench):
@@ -158,14 +164,8 @@ def _without_trial(reason: str) -> str:
     return re.sub(r"trial[- ]\d+", "trial", reason)
 
 
-def _open(
-    config: StudyConfig, store: Store, folder: StudyFolder, bank: PhotoBank, hooks: Hooks
-) -> tuple[Workbench, bool]:
-    """Make or open both databases, the study and its MLflow experiment.
-
-    Returns:
-        The workbench, and whether the config differs from the last launch's.
-    """
+def _open_study(config: StudyConfig, store: Store) -> tuple[Study, StudyConfig | None]:
+    """Make or open the study in Optuna's database, and read its config of an earlier launch."""
     study = optuna.create_study(
         study_name=config.study.name,
         storage=open_storage(store, create=True),
@@ -174,10 +174,20 @@ def _open(
         direction="minimize",
         load_if_exists=True,
     )
-    recorded = json.loads(study.user_attrs.get(ATTRIBUTE, "{}"))
     stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
-    earlier = StudyConfig.model_validate_json(stored) if stored else None
-    config = _with_resolved_extractor(config, earlier, hooks)
+    return study, StudyConfig.model_validate_json(stored) if stored else None
+
+
+def _workbench(
+    config: StudyConfig, study: Study, store: Store, bank: PhotoBank, hooks: Hooks
+) -> tuple[Workbench, bool]:
+    """Make or open everything else that trials need, and refuse to mix incomparable numbers.
+
+    Returns:
+        The workbench, and whether the config differs from the last launch's.
+    """
+    folder = store.study(config.study.name)
+    recorded = json.loads(study.user_attrs.get(ATTRIBUTE, "{}"))
     extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
     identity = _identity(config, bank, extractor)
     if recorded:
@@ -200,25 +210,6 @@ def _open(
     facts = _facts(identity)
     parent = tracker.parent_run(folder.config, facts)
     return Workbench(config, study, folder, bank, extractor, tracker, parent, facts, hooks), changed
-
-
-def _with_resolved_extractor(
-    config: StudyConfig, stored: StudyConfig | None, hooks: Hooks
-) -> StudyConfig:
-    """Replace `auto` by the best extractor at hand, once: a relaunch keeps what it began with."""
-    if config.base.eval.extractor != "auto":
-        return config
-    if stored is not None:
-        kept = {
-            f"base.eval.{key}": getattr(stored.base.eval, key) for key in ("extractor", "weights")
-        }
-        return override(config, kept, "eval.extractor")
-    extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
-    hooks.on_warning(
-        f"extractor auto: '{extractor.name}' ({extractor.source}) is the best at hand, so scores "
-        f"are {extractor.frechet_name} in this study"
-    )
-    return override(config, {"base.eval.extractor": extractor.name}, "eval.extractor")
 
 
 def _identity(config: StudyConfig, bank: PhotoBank, extractor: Extractor) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from dcgan.errors import EvaluationError
 from dcgan.metrics.extractors import load_extractor
 from dcgan.metrics.matrix import as_float64
+from dcgan.precision import float32_products
 
 __all__ = ["Extractor", "extract", "full_float32", "load_extractor"]
 
@@ -99,12 +100,6 @@ def _checked(extractor: Extractor, output: Tensor, count: int) -> Tensor:
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """No autocast and no TF32: by default CUDA convolutions keep 10 bits of each factor."""
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set at import time
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "ieee"
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        convolutions.fp32_precision = before
+    """No autocast and no TF32."""
+    with float32_products("ieee"), torch.autocast(device.type, enabled=False):
+        yield

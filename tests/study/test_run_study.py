@@ -5,6 +5,7 @@ Studies are tiny but nothing in them is replaced: real training, SQLite, MLflow 
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -24,6 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.config_io import load_train_config
 from dcgan.data import PhotoBank
+from dcgan.devices import processors
 from dcgan.history import read_history
 from dcgan.run_folder import RunFolder
 from study.config import StudyConfig
@@ -473,3 +475,23 @@ def test_an_extractor_of_ones_own_and_a_relaunch_with_auto(
     again = run_study(tiny_study(study__trials=2, base__eval__extractor="auto"), store)
     assert again.finished == 2
     assert "fd_shades" in again.study.trials[1].user_attrs
+
+
+def test_threads_are_measured_once_and_kept(
+    tiny_study: Maker, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    hooks = Hooks(on_warning=said.append)
+    left_open = {"base__train__threads": None}
+    first = run_study(tiny_study(study__trials=1, **left_open), store, hooks=hooks)
+    chosen = json.loads(first.study.user_attrs["config"])["base"]["train"]["threads"]
+    assert 1 <= chosen <= processors()
+    assert any(line.startswith(f"train.threads is {chosen} in this study") for line in said)
+    assert json.loads(first.study.user_attrs["identity"])["environment.threads"] == chosen
+    trained = load_train_config(first.store.study("tiny").trial(0) / "config.yaml")
+    assert trained.train.threads == chosen
+    # A relaunch on a machine that is busy now does not measure again.
+    monkeypatch.setattr("study.settle.fastest_threads", lambda config: 1 / 0)
+    again = run_study(tiny_study(study__trials=2, **left_open), store, hooks=hooks)
+    assert again.finished == 2
+    assert not [line for line in said if line.startswith("differs")]

@@ -1,0 +1,50 @@
+"""What a benchmark says of the machine it ran on: its parts, and its rate at matrix products."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from typing import Any
+
+import torch
+import torchvision
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Versions, cores and threads; figures of another machine are other figures."""
+    described: dict[str, Any] = {
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+    if device.type == "cuda":
+        described["gpu"] = torch.cuda.get_device_name(device)
+    return described
+
+
+def matrix_rate(device: torch.device, seconds: float = 1.0) -> float:
+    """Billions of float32 operations a second in products of two 2048 × 2048 matrices.
+
+    The fastest product counts: what the machine can do while nothing disturbs it.
+    """
+    side = 2048
+    left, right = torch.randn(2, side, side, device=device)
+    left @ right
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        synchronise(device)
+        start = time.perf_counter()
+        left @ right
+        synchronise(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best / 1e9
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,57 @@
+"""The part of a process that trains with others in a run that the first of them records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dcgan.checkpoint import load_checkpoint, restore
+from dcgan.config import TrainConfig
+from dcgan.data import PhotoBank
+from dcgan.devices import clear_memory_errors, numerics, resolve_device
+from dcgan.errors import TrainingDivergedError
+from dcgan.graphed import Stepper
+from dcgan.peers import Peers
+from dcgan.run_folder import RunFolder
+from dcgan.schedule import Schedule
+from dcgan.step import TrainState
+
+
+def follow(
+    config: TrainConfig,
+    out: Path,
+    bank: PhotoBank,
+    peers: Peers,
+    *,
+    resume: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Take the steps that `dcgan.training.train` takes in the first process; write nothing.
+
+    Args:
+        out: the run's folder, of which only the checkpoint is read.
+
+    Raises:
+        TrainingDivergedError: a loss was not finite, here or in another process.
+        DcganError: photos, checkpoint or device cannot be used.
+    """
+    device = resolve_device(config.train.device)
+    photos, _ = bank.split(config.data.holdout_fraction)
+    with numerics(config.train), clear_memory_errors():
+        schedule = Schedule(config, len(photos.images), device)
+        peers.check_shares(schedule)
+        state = TrainState.fresh(config, device, peers)
+        checkpoint = RunFolder(out).checkpoint
+        if resume and checkpoint.exists():
+            restore(load_checkpoint(checkpoint), state)
+        stepper = Stepper(state, photos.images.to(device), config)
+        peers.check_same_step(state.step, device)
+        while state.step < schedule.total_steps:
+            stepper.step(schedule.batch(state.step))
+            if not schedule.log_due(state.step):
+                continue
+            stopping = peers.agree(should_stop(), device)
+            if float(state.failed):
+                raise TrainingDivergedError(state.step, schedule.epoch_of(state.step))
+            if stopping:
+                return

@@ -1,0 +1,118 @@
+"""Training steps as CUDA graphs: recorded once for each batch size, then replayed.
+
+A step is hundreds of small kernels, and launching each takes the CPU longer than a large GPU takes
+to run it. A graph launches them all at once (Gray 2019, "Getting Started with CUDA Graphs").
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dcgan.config import TrainConfig
+from dcgan.errors import first_line
+from dcgan.step import TrainState, update
+
+EAGER_STEPS = 2
+"""Of each batch size, before it is recorded: they choose algorithms and allocate what stays."""
+
+
+Body = Callable[[], Tensor]
+
+
+@dataclass
+class Recording:
+    """One batch size's step: what it reads, what it leaves, and how to have it done again."""
+
+    indices: Tensor
+    """int64 `(B,)` on the device: which photos."""
+    average_weight: Tensor
+    """float32 `()` on the device: see `update`."""
+    losses: Tensor
+    """float32 `(5,)`, overwritten by each replay."""
+    replay: Callable[[], None]
+
+
+def record_graph(body: Body, rngs: Sequence[torch.Generator]) -> tuple[Tensor, Callable[[], None]]:
+    """Record what `body` does on the GPU, without doing it.
+
+    Args:
+        rngs: the random streams it draws from; a replay draws on as `body` would have.
+
+    Returns:
+        The tensor that `body` returned, which each replay fills, and the replay.
+
+    Raises:
+        RuntimeError: `body` does something that no graph can hold.
+    """
+    graph = torch.cuda.CUDAGraph()
+    for rng in rngs:
+        graph.register_generator_state(rng)
+    with torch.cuda.graph(graph):
+        result = body()
+    return result, graph.replay
+
+
+class Stepper:
+    """Trains on photos of one bank, step after step; replays a graph where there can be one.
+
+    The first steps of a batch size run as they are, and are not lost: they are steps of the run.
+    Where recording fails all later steps run as they are, too, and a warning says so.
+
+    Args:
+        photos: uint8 `(N, 3, S, S)` on the state's device; not copied, not changed.
+    """
+
+    def __init__(self, state: TrainState, photos: Tensor, config: TrainConfig) -> None:
+        self.state, self.photos, self.config = state, photos, config
+        fit = photos.is_cuda and config.train.cuda_graphs and state.peers.size == 1
+        self.record = record_graph if fit else None
+        self._eager_steps: dict[int, int] = {}
+        self._recordings: dict[int, Recording] = {}
+
+    def step(self, indices: Tensor) -> Tensor:
+        """One training step on `photos[indices]`.
+
+        Args:
+            indices: int64 `(B,)` on the device.
+
+        Returns:
+            float32 `(5,)` in the order of `STEP_FIELDS`, on the device.
+        """
+        size = len(indices)
+        weight = self.state.count(size, self.config)
+        recording = self._recordings.get(size) or self._record(indices)
+        if recording is None:
+            self._eager_steps[size] = self._eager_steps.get(size, 0) + 1
+            return self._body(indices, weight)
+        recording.indices.copy_(indices)
+        recording.average_weight.fill_(weight)
+        recording.replay()
+        return recording.losses.clone()
+
+    def _body(self, indices: Tensor, average_weight: float | Tensor) -> Tensor:
+        return update(self.state, self.photos[indices], average_weight, self.config)
+
+    def _record(self, indices: Tensor) -> Recording | None:
+        if self.record is None or self._eager_steps.get(len(indices), 0) < EAGER_STEPS:
+            return None
+        kept, weight = indices.clone(), torch.zeros((), device=indices.device)
+        rngs = (self.state.noise_rng, self.state.augment_rng)
+        try:
+            losses, replay = self.record(lambda: self._body(kept, weight), rngs)
+        except RuntimeError as error:
+            self.record = None
+            for optimizer in (self.state.optimizer_g, self.state.optimizer_d):
+                optimizer.zero_grad(set_to_none=True)  # made for the graph that is no more
+            warnings.warn(
+                f"steps cannot be recorded as CUDA graphs here ({first_line(error)}); they run "
+                "one kernel after the other, which is slower",
+                stacklevel=2,
+            )
+            return None
+        self._recordings[len(indices)] = Recording(kept, weight, losses, replay)
+        return self._recordings[len(indices)]

@@ -1,0 +1,61 @@
+"""How many CPU threads train fastest here, found by training for a moment.
+
+The number of processors is no good guide: some are halves of a core, other programs keep some of
+them busy, and small networks keep few threads at work.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from dcgan.config import TrainConfig
+from dcgan.config_io import override
+from dcgan.devices import numerics, processors
+from dcgan.step import TrainState, training_step
+
+MEASURED_STEPS = 3
+WORTH_IT = 1.05
+"""Twice as many threads must be at least so many times as fast, or they are left to others."""
+
+
+def fastest_threads(config: TrainConfig, limit: int | None = None) -> tuple[int, dict[int, float]]:
+    """Train a few steps with 1, 2, 4, … threads for as long as that makes them quicker.
+
+    The step's numbers depend on the thread count (their last digits), so whoever wants them to
+    repeat measures once and keeps the answer.
+
+    Args:
+        config: what will be trained; its own `train.threads` is ignored, its photos are not read.
+        limit: the most threads that may be used; none: as many as processors.
+
+    Returns:
+        The choice, and the images/s of each number tried.
+    """
+    limit = limit or processors()
+    rates: dict[int, float] = {}
+    best = threads = 1
+    while threads <= limit:
+        rates[threads] = _images_per_second(config, threads)
+        if threads > 1 and rates[threads] < WORTH_IT * rates[best]:
+            break
+        best = threads
+        threads = limit if threads < limit < 2 * threads else 2 * threads
+    return best, rates
+
+
+def _images_per_second(config: TrainConfig, threads: int) -> float:
+    """The fastest of a few steps: what other programs did meanwhile does not count."""
+    config = override(config, {"train.threads": threads}, "train.threads")
+    size, count = config.data.image_size, config.train.batch_size
+    photos = torch.full((count, 3, size, size), 127, dtype=torch.uint8)
+    seconds = []
+    with numerics(config.train):
+        state = TrainState.fresh(config, torch.device("cpu"))
+        training_step(state, photos, config)  # allocations
+        for _ in range(MEASURED_STEPS):
+            start = time.perf_counter()
+            training_step(state, photos, config)
+            seconds.append(time.perf_counter() - start)
+    return count / min(seconds)
