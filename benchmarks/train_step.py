@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
     parser.add_argument("--turns", type=int, default=3, help="of each loop")
-    parser.add_argument("--seconds", type=float, default=3.0, help="a turn")
+    parser.add_argument("--seconds", type=float, default=2.0, help="a turn")
     parser.add_argument("--in-memory", action="store_true", help="a plain loop with photos decoded")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -152,7 +152,7 @@ def _run(pipe: Connection, name: str, config: TrainConfig, workers: int, seconds
 def _take_turns(
     pipe: Connection, loop: Iterator[int], seconds: float, device: torch.device
 ) -> None:
-    for _ in range(3):  # allocations, worker start-up, file cache
+    for _ in range(2):  # allocations, worker start-up, file cache
         next(loop)
     pipe.send("ready")
     while pipe.recv() == "go":
