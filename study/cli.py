@@ -42,6 +42,13 @@ def run(
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="MINUTES", help="Stop after this long.")
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option("--workers", metavar="N|auto", help="Trials at the same time (1)."),
+    ] = None,
+    trials_per_gpu: Annotated[
+        int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (1).")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as train.epochs=20."),
@@ -57,7 +64,13 @@ def run(
     if data is not None:
         root = str(data.expanduser().resolve())
         overrides |= {"base.data.source": "folder", "base.data.root": root}
-    given = {"study.name": name, "study.trials": trials, "study.timeout_minutes": timeout}
+    given = {
+        "study.name": name,
+        "study.trials": trials,
+        "study.timeout_minutes": timeout,
+        "study.workers": int(workers) if workers and workers.isdecimal() else workers,
+        "study.trials_per_gpu": trials_per_gpu,
+    }
     overrides |= {key: value for key, value in given.items() if value is not None}
     checked = load_study_config(config, overrides)
     from study.launch import launch  # after the check: a typo is answered before torch loads

@@ -45,6 +45,11 @@ class StudySection(Section):
     """Seed of the sampler and of every trial's training."""
     timeout_minutes: float | None = Field(None, gt=0)
     """Stop launching (and pause a running trial) after this long; none: no limit."""
+    workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
+    """Trials run at the same time, each in a process of its own (`--workers`). `auto`: one for each
+    GPU (times `trials_per_gpu`), or as many as a short measurement finds best on a CPU."""
+    trials_per_gpu: int = Field(1, ge=1, le=64)
+    """How many workers may share a GPU (`--trials-per-gpu`)."""
 
     @field_validator("name")
     @classmethod

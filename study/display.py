@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dcgan.config_io import get_dotted
-from dcgan.console import TrainingDisplay
+from dcgan.console import TrainingDisplay, describe_scores
 from study.config import StudyConfig
+from study.events import Event
 from study.leaderboard import plain
 from study.store import trial_name
 
@@ -23,6 +24,7 @@ class StudyDisplay(TrainingDisplay):
         super().__init__()
         self.config = config
         self.trials = self.progress.add_task("trials", total=config.study.trials, status="")
+        self.workers: dict[int, WorkerLine] = {}
 
     def on_progress(self, finished: int, total: int) -> None:
         """Move the study's bar."""
@@ -31,13 +33,25 @@ class StudyDisplay(TrainingDisplay):
     def on_begin(self, trial: Trial, config: TrainConfig) -> None:
         """Say which trial starts and with what."""
         self.label = trial_name(trial.number)
-        params = ", ".join(
-            f"{self.config.short_name(key)} {plain(_scalar(get_dotted(config, key)))}"
-            for key in self.config.space
-        )
-        baseline = trial.user_attrs.get("baseline")
-        origin = f"baseline “{baseline}”: " if baseline else ""
-        self.line(f"{self.label}: {origin}{params}")
+        self.line(describe_trial(self.config, trial, config))
+
+    def on_worker(self, worker: int, event: Event) -> None:
+        """Show what a worker process tells, on a line of the worker's own."""
+        line = self.workers.setdefault(worker, WorkerLine(worker))
+        kind = event["kind"]
+        if kind == "begin":
+            line.label = trial_name(event["trial"])
+            self.line(f"worker {worker}: {event['text']}")
+        elif kind == "start":
+            line.start(self, event)
+        elif kind == "log":
+            line.log(self, event["record"])
+        elif kind == "eval":
+            self.line(f"{line.label}: {describe_scores(event['record'])}")
+        elif kind == "warning":
+            self.on_warning(f"worker {worker}: {event['text']}")
+        elif kind == "outcome" and event["reason"]:
+            self.line(f"{line.label}: {event['state'].lower()}, {event['reason']}")
 
     def on_warning(self, text: str) -> None:
         """Show a warning on a line of its own."""
@@ -46,6 +60,50 @@ class StudyDisplay(TrainingDisplay):
     def __enter__(self) -> StudyDisplay:
         super().__enter__()
         return self
+
+
+class WorkerLine:
+    """A worker's bar over the steps of its trial."""
+
+    def __init__(self, worker: int) -> None:
+        self.worker = worker
+        self.label = ""
+        self.task: Any = None
+        self.plan: Event = {}
+
+    def start(self, display: StudyDisplay, event: Event) -> None:
+        """Begin a bar anew for the next trial."""
+        self.plan = event
+        if self.task is not None:
+            display.progress.remove_task(self.task)
+        self.task = display.progress.add_task(
+            f"{self.worker} {self.label}",
+            total=event["total_steps"],
+            completed=event["done"],
+            status="",
+        )
+
+    def log(self, display: StudyDisplay, record: dict[str, Any]) -> None:
+        """Move the bar; a line an epoch where there is no terminal."""
+        status = (
+            f"epoch {record['epoch']}/{self.plan['epochs']}  "
+            f"{record['images_per_second']:.0f} images/s"
+        )
+        if display.console.is_terminal:
+            display.progress.update(self.task, completed=record["step"], status=status)
+        elif record["step"] % self.plan["steps_per_epoch"] == 0:
+            display.line(f"{self.label}: {status}")
+
+
+def describe_trial(config: StudyConfig, trial: Trial, train_config: TrainConfig) -> str:
+    """A trial and the searched values it trains with."""
+    params = ", ".join(
+        f"{config.short_name(key)} {plain(_scalar(get_dotted(train_config, key)))}"
+        for key in config.space
+    )
+    baseline = trial.user_attrs.get("baseline")
+    origin = f"baseline “{baseline}”: " if baseline else ""
+    return f"{trial_name(trial.number)}: {origin}{params}"
 
 
 def _scalar(value: Any) -> Any:

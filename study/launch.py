@@ -33,6 +33,7 @@ def launch(config: StudyConfig, store: Store) -> None:
             on_log=display.on_log,
             on_eval=display.on_eval,
             on_warning=display.on_warning,
+            on_worker=display.on_worker,
             should_stop=should_stop,
         )
         summary = run_study(config, store, bank=bank, hooks=hooks, on_progress=display.on_progress)

@@ -29,6 +29,7 @@ from dcgan.run_folder import RunFolder
 from dcgan.step import TrainState
 from dcgan.training import TrainResult, train
 from study.config import ObjectiveConfig, StudyConfig
+from study.events import Event
 from study.space import suggest
 from study.storage import put_back, set_attributes
 from study.store import StudyFolder
@@ -51,6 +52,8 @@ class Hooks:
     on_log: Callable[[Record], None] = lambda record: None
     on_eval: Callable[[Record], Any] = lambda record: None
     on_warning: Callable[[str], None] = lambda text: None
+    on_worker: Callable[[int, Event], None] = lambda worker, event: None
+    """Called instead of the others, except `on_warning`, for what worker processes tell."""
     should_stop: Callable[[], bool] = lambda: False
 
 
@@ -269,6 +272,18 @@ def finish_mirror(mirror: RunMirror, record: TrialRecord) -> None:
     if record.state == TrialState.COMPLETE.name and record.score is not None:
         closing["objective"] = record.score
     mirror.finish(record, closing)
+
+
+def fail_trial(bench: Workbench, trial: Trial, reason: str) -> Outcome:
+    """End a claimed trial that nobody can run to its end."""
+    folder, outcome = bench.folder.trial(trial.number), Outcome(TrialState.FAIL, reason)
+    record = TrialRecord.load(folder)
+    if record is None:  # it never got so far
+        set_attributes(bench.study, trial._trial_id, {"reason": reason})
+        bench.study.tell(trial, state=TrialState.FAIL)
+    else:
+        _close(bench, trial, record, mirror_of(bench, record), folder, outcome)
+    return outcome
 
 
 def _after_error(record: TrialRecord, error: Exception) -> Outcome:

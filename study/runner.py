@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from dcgan.evaluation import configured_extractor
 from dcgan.metrics.features import Extractor
 from dcgan.training import check_enough_photos
 from dcgan.version import code_version
+from study.bench import open_bench
+from study.claims import Claims
 from study.config import StudyConfig, largest_batch
 from study.errors import StudyError
 from study.export import CONFIG_ATTRIBUTE, export_config, header_of
@@ -33,8 +35,8 @@ from study.objective import (
     Workbench,
     finish_mirror,
     mirror_of,
-    run_trial,
 )
+from study.pool import Pool
 from study.search import SeededSampler, make_pruner
 from study.settle import settle
 from study.storage import (
@@ -42,12 +44,12 @@ from study.storage import (
     clear_storage_errors,
     finished_count,
     open_storage,
-    put_back_orphans,
     sole_runner,
 )
 from study.store import Store
-from study.tracking import TERMINAL_STATUSES, Tracker
+from study.tracking import TERMINAL_STATUSES
 from study.trial_record import TrialRecord
+from study.worker import work
 
 MAX_SAME_FAILURES = 3
 NOTE_ROWS = 40  # MLflow cuts notes at 8000 characters; the whole leaderboard is an artifact
@@ -102,15 +104,14 @@ def run_study(
         stack.enter_context(sole_runner(folder))
         stack.enter_context(clear_storage_errors(store))
         study, earlier = _open_study(config, store)
-        config = settle(config, earlier, hooks.on_warning)
+        config, workers = settle(config, earlier, hooks.on_warning)
         stack.enter_context(numerics(config.base.train))
         bench, changed = _workbench(config, study, store, bank, hooks)
         caught_up = catch_up_mirror(bench)
         unfinished = finished_count(bench.study) < config.study.trials
         if caught_up or unfinished or changed or _is_stale(bench):
             with _parent_status(bench):
-                for _ in _trials(bench, on_progress):
-                    _publish(bench)
+                _run_trials(bench, workers, on_progress)
                 _publish(bench)
         finished = finished_count(bench.study)
         return StudySummary(
@@ -126,20 +127,25 @@ def run_study(
         )
 
 
-def _trials(bench: Workbench, on_progress: Callable[[int, int], None]) -> Iterator[Outcome]:
-    """Run trials one after the other until the total, a wish to stop, or repeated failure."""
+def _run_trials(bench: Workbench, workers: int, on_progress: Callable[[int, int], None]) -> None:
+    """Run trials until the total, a wish to stop, or repeated failure; publish after each."""
     total = bench.config.study.trials
-    while (finished := finished_count(bench.study)) < total:
-        on_progress(finished, total)
-        if bench.hooks.should_stop():
-            return
-        outcome = run_trial(bench, bench.study.ask())
-        if outcome.state == TrialState.WAITING and outcome.reason and not bench.hooks.should_stop():
-            bench.hooks.on_warning(f"trial will be tried again: {outcome.reason}")
-        yield outcome
-        if outcome.state == TrialState.FAIL:
-            _stop_if_hopeless(bench)
-    on_progress(finished, total)
+    on_progress(finished_count(bench.study), total)
+    workers = min(workers, total - finished_count(bench.study))
+    with closing(_outcomes(bench, workers)) as outcomes:
+        for outcome in outcomes:
+            on_progress(finished_count(bench.study), total)
+            _publish(bench)
+            if outcome.state == TrialState.FAIL:
+                _stop_if_hopeless(bench)
+
+
+def _outcomes(bench: Workbench, workers: int) -> Generator[Outcome, None, None]:
+    if workers > 1:
+        yield from Pool(bench, workers, bench.config.base.train.threads).outcomes()
+    else:
+        for _, outcome in work(bench, Claims(bench.study, bench.folder)):
+            yield outcome
 
 
 def _stop_if_hopeless(bench: Workbench) -> None:
@@ -204,26 +210,15 @@ def _workbench(
         attributes = {"origin": "baseline", "baseline": baseline.name}
         params = config.baseline_params(baseline)
         study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=True)
-    for number in put_back_orphans(study):
+    for number in Claims(study, folder).put_back_orphans():
         hooks.on_warning(f"trial {number} was cut off earlier and continues from its checkpoint")
-    tracker = Tracker(store, config.study.name)
-    facts = _facts(identity)
-    parent = tracker.parent_run(folder.config, facts)
-    return Workbench(config, study, folder, bank, extractor, tracker, parent, facts, hooks), changed
+    return open_bench(config, study, store, bank, hooks, extractor), changed
 
 
 def _identity(config: StudyConfig, bank: PhotoBank, extractor: Extractor) -> dict[str, Any]:
     environment = describe_environment(extractor.device) | {"code_version": code_version()}
     named = {"name": extractor.name, "fingerprint": extractor.fingerprint}
     return identity_of(config, bank.fingerprint, named, environment)
-
-
-def _facts(identity: dict[str, Any]) -> dict[str, Any]:
-    """The part of the identity shown with every run."""
-    keys = ("data.fingerprint", "extractor.name", "extractor.fingerprint")
-    shown = {key: identity[key] for key in keys}
-    environment = {k: v for k, v in identity.items() if k.startswith("environment.")}
-    return shown | environment
 
 
 @contextmanager
@@ -257,7 +252,7 @@ def catch_up_mirror(bench: Workbench) -> bool:
             if trial.state in FINISHED:
                 finish_mirror(mirror, record)
                 changed = True
-            elif status == "RUNNING":
+            elif status == "RUNNING" and trial.state == TrialState.WAITING:
                 mirror.set_state("WAITING")
                 changed = True
     return changed

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from dcgan.config_io import override
-from dcgan.devices import resolve_device
+from dcgan.devices import processors, resolve_device
+from dcgan.errors import UsageError
 from dcgan.evaluation import configured_extractor
 from dcgan.thread_choice import fastest_threads
 from study.config import StudyConfig
@@ -13,7 +16,7 @@ from study.config import StudyConfig
 
 def settle(
     config: StudyConfig, earlier: StudyConfig | None, say: Callable[[str], None]
-) -> StudyConfig:
+) -> tuple[StudyConfig, int]:
     """Replace what the config leaves open: `eval.extractor: auto`, and `train.threads` on a CPU.
 
     Numbers depend on both, so they are chosen once for all trials.
@@ -21,8 +24,17 @@ def settle(
     Args:
         earlier: the config of the study's last launch; none at the first.
         say: called with one sentence for each choice made.
+
+    Returns:
+        The config, and how many workers shall run trials.
+
+    Raises:
+        UsageError: more workers than the GPUs may take.
     """
-    return _with_threads(_with_extractor(config, earlier, say), earlier, say)
+    config = _with_extractor(config, earlier, say)
+    if resolve_device(config.base.train.device).type == "cpu":
+        return _with_threads(config, earlier, say)
+    return config, _workers_on_gpus(config)
 
 
 def _with_extractor(
@@ -46,16 +58,35 @@ def _with_extractor(
 
 def _with_threads(
     config: StudyConfig, earlier: StudyConfig | None, say: Callable[[str], None]
-) -> StudyConfig:
-    """The thread count that trains the base recipe fastest."""
-    if config.base.train.threads is not None:
-        return config
-    if earlier is not None:
-        kept = earlier.base.train.threads
-        return override(config, {"base.train.threads": kept}, "train.threads")
-    if resolve_device(config.base.train.device).type != "cpu":
-        return config
-    threads, rates = fastest_threads(config.base)
-    measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
-    say(f"train.threads is {threads} in this study, the fastest here ({measured})")
-    return override(config, {"base.train.threads": threads}, "train.threads")
+) -> tuple[StudyConfig, int]:
+    """The thread count that trains the base recipe fastest, and workers for the processors left."""
+    cpus, workers, threads = processors(), config.study.workers, config.base.train.threads
+    most = cpus if workers == "auto" else max(1, cpus // workers)
+    if threads is None and earlier is not None:
+        threads = earlier.base.train.threads
+        if threads is not None and threads > most:
+            say(f"{workers} workers share {cpus} processors: train.threads is {most} from now on")
+            threads = most
+    if threads is None:
+        rates = fastest_threads(config.base, most)[1]
+        # what counts for auto: the speed of as many workers as have room, each with so many threads
+        speed = {n: rate * (cpus // n if workers == "auto" else 1) for n, rate in rates.items()}
+        threads = max(speed, key=speed.__getitem__)
+        measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
+        say(f"train.threads is {threads} in this study, the fastest here ({measured})")
+    config = override(config, {"base.train.threads": threads}, "train.threads")
+    return config, max(1, cpus // threads) if workers == "auto" else workers
+
+
+def _workers_on_gpus(config: StudyConfig) -> int:
+    if resolve_device(config.base.train.device).type != "cuda":
+        return 1 if config.study.workers == "auto" else config.study.workers
+    room = torch.cuda.device_count() * config.study.trials_per_gpu
+    if config.study.workers == "auto":
+        return room
+    if config.study.workers > room:
+        raise UsageError(
+            f"{config.study.workers} workers are more than {torch.cuda.device_count()} GPUs take "
+            f"with {config.study.trials_per_gpu} each; lower --workers or raise --trials-per-gpu"
+        )
+    return config.study.workers

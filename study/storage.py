@@ -102,18 +102,6 @@ def put_back(study: Study, trial_id: int) -> None:
     study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
 
 
-def put_back_orphans(study: Study) -> list[int]:
-    """Return every RUNNING trial to WAITING; only for the holder of the study's lock.
-
-    Returns:
-        Their numbers.
-    """
-    orphans = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    for trial in orphans:
-        put_back(study, trial._trial_id)
-    return [trial.number for trial in orphans]
-
-
 def sole_runner(folder: StudyFolder) -> AbstractContextManager[None]:
     """Hold the study's lock.
 

@@ -93,6 +93,16 @@ class StudyFolder:
         """Samples of all trials in one picture, best first."""
         return self.path / "contact_sheet.png"
 
+    @property
+    def locks(self) -> Path:
+        """Who runs which trial: a lock file each."""
+        return self.path / "locks"
+
+    @property
+    def workers(self) -> Path:
+        """What worker processes print on stderr, a file each."""
+        return self.path / "workers"
+
     def trial(self, number: int) -> Path:
         """A trial's run folder."""
         return self.path / "trials" / trial_name(number)

@@ -318,17 +318,17 @@ def test_divergence_names_its_step_and_keeps_the_rest(
     straight: Run, bank: PhotoBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The eleventh step finds a discriminator that gives infinite logits."""
-    import dcgan.training as module
+    import dcgan.graphed as module
 
-    real_step = module.training_step
+    real_update = module.update
 
-    def poisoned(state: Any, photos: Tensor, config: TrainConfig) -> Tensor:
-        if state.step == 10:
+    def poisoned(state: Any, *arguments: Any) -> Tensor:
+        if state.step == 11:
             with torch.no_grad():
                 state.discriminator[-2].weight.fill_(float("inf"))
-        return real_step(state, photos, config)
+        return real_update(state, *arguments)
 
-    monkeypatch.setattr(module, "training_step", poisoned)
+    monkeypatch.setattr(module, "update", poisoned)
     config = override(
         straight.config,
         {
@@ -347,7 +347,7 @@ def test_divergence_names_its_step_and_keeps_the_rest(
     assert (tmp_path / "losses.png").exists()
     assert (tmp_path / "samples_final.png").exists()
     assert not (tmp_path / "result.json").exists()
-    monkeypatch.setattr(module, "training_step", real_step)
+    monkeypatch.setattr(module, "update", real_update)
     train(config, tmp_path, bank=bank, resume=True)
     assert every_step(tmp_path) == every_step(straight.folder)
 
@@ -355,20 +355,13 @@ def test_divergence_names_its_step_and_keeps_the_rest(
 def test_divergence_at_the_first_step(
     straight: Run, bank: PhotoBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dcgan.training as module
+    import dcgan.graphed as module
 
-    monkeypatch.setattr(
-        module, "training_step", lambda state, *_: _advance(state, torch.full((5,), torch.nan))
-    )
+    monkeypatch.setattr(module, "update", lambda *_: torch.full((5,), torch.nan))
     with pytest.raises(TrainingDivergedError) as caught:
         train(straight.config, tmp_path, bank=bank)
     assert (caught.value.step, caught.value.epoch) == (1, 1)
     assert not (tmp_path / "checkpoint.pt").exists()
-
-
-def _advance(state: Any, losses: Tensor) -> Tensor:
-    state.step += 1
-    return losses
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
+import dcgan.graphed
 import dcgan.training
 import study.objective
 from dcgan.data import PhotoBank
@@ -71,15 +72,15 @@ def test_a_diverged_trial_is_pruned_with_its_step(
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    step = dcgan.training.training_step
+    update = dcgan.graphed.update
     calls = [0]
 
-    def diverging(state: Any, batch: Any, config: Any) -> Any:
-        losses = step(state, batch, config)
+    def diverging(*arguments: Any) -> Any:
+        losses = update(*arguments)
         calls[0] += 1
         return losses * float("nan") if calls[0] == 3 else losses
 
-    monkeypatch.setattr(dcgan.training, "training_step", diverging)
+    monkeypatch.setattr(dcgan.graphed, "update", diverging)
     summary = run_study(single(study__trials=1), store, bank=bank)
     (trial,) = summary.study.get_trials()
     assert trial.state == TrialState.PRUNED
@@ -98,12 +99,11 @@ def test_a_diverged_trial_is_pruned_with_its_step(
 def test_a_trial_that_diverged_before_any_score_has_no_value(
     single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverging(state: Any, batch: Any, config: Any) -> Any:
-        state.step += 1
+    def diverging(*arguments: Any) -> Any:
         return torch.full((5,), float("nan"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(dcgan.training, "training_step", diverging)
+        patch.setattr(dcgan.graphed, "update", diverging)
         summary = run_study(single(study__trials=1), store, bank=bank)
     (trial,) = summary.study.get_trials()
     assert (trial.state, trial.values) == (TrialState.PRUNED, None)
@@ -126,7 +126,7 @@ def test_out_of_memory_is_pruned_and_says_what_to_lower(
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
-    monkeypatch.setattr(dcgan.training, "training_step", Failing(error, times=99))
+    monkeypatch.setattr(dcgan.graphed, "update", Failing(error, times=99))
     (trial,) = run_study(single(study__trials=1), store, bank=bank).study.get_trials()
     assert trial.state == TrialState.PRUNED
     assert "out of memory" in trial.user_attrs["reason"]

@@ -1,0 +1,89 @@
+"""How long a run takes to get going with a warm cache, and what it holds in memory.
+
+    python benchmarks/first_step.py [--data PHOTOS] [--json]
+
+In a fresh process, from `import torch` done: importing what training needs, the photos from the
+cache, networks, and the first step. Then an evaluation and more steps, for the peak memory of a
+reference trial. Without --data the photos are toy cats, written to a temporary folder as JPEGs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REPEATS = 3
+CHILD = """
+import json, resource, sys, time
+import torch
+start = time.perf_counter()
+from dcgan.config_io import load_train_config
+from dcgan.data import load_bank
+from dcgan.devices import numerics
+from dcgan.graphed import Stepper
+from dcgan.schedule import Schedule
+from dcgan.step import STEP_FIELDS, TrainState
+from dcgan.training import train
+config = load_train_config("reference", {"data.root": sys.argv[1], "train.device": "cpu"})
+device = torch.device("cpu")
+bank = load_bank(config.data)
+with numerics(config.train):
+    schedule = Schedule(config, len(bank.images), device)
+    stepper = Stepper(TrainState.fresh(config, device), bank.images, config)
+    float(stepper.step(schedule.batch(0))[0])
+    seconds = time.perf_counter() - start
+    from dcgan.ema import with_fresh_batchnorm
+    from dcgan.evaluation import Evaluator, configured_extractor
+    config_random = config.model_copy(
+        update={"eval": config.eval.model_copy(update={"extractor": "random"})}
+    )
+    evaluator = Evaluator(bank, configured_extractor(config_random, device), config_random.eval)
+    state, losses = stepper.state, torch.full((8, len(STEP_FIELDS)), 0.7)
+    average = with_fresh_batchnorm(state.ema)
+    evaluator.evaluate(average, state.generator, losses, step=1, epoch=1)
+    for step in range(1, 8):
+        stepper.step(schedule.batch(step))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+unwanted = [name for name in ("torchvision", "torchmetrics") if name in sys.modules]
+print(json.dumps({"seconds": seconds, "peak": peak, "unwanted": unwanted}))
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        from train_step import write_toy_cats
+
+        root = arguments.data or write_toy_cats(Path(temporary) / "toy" / "cat")
+        runs = [measure(root.resolve()) for _ in range(REPEATS + 1)][
+            1:
+        ]  # the first fills the cache
+    result = {
+        "seconds_to_the_first_step": round(min(run["seconds"] for run in runs), 2),
+        "peak_mib_with_an_evaluation": round(max(run["peak"] for run in runs)),
+        "torchvision_or_torchmetrics_imported": runs[0]["unwanted"],
+    }
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    for key, value in result.items():
+        print(f"{key:38} {value}")
+
+
+def measure(root: Path) -> dict[str, float]:
+    """One fresh process."""
+    command = [sys.executable, "-c", CHILD, str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The workbench of a process that runs trials: study, photos, extractor, tracker."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from optuna.study import Study
+
+from dcgan.data import PhotoBank
+from dcgan.devices import resolve_device
+from dcgan.evaluation import configured_extractor
+from dcgan.metrics.features import Extractor
+from study.config import StudyConfig
+from study.identity import ATTRIBUTE
+from study.objective import Hooks, Workbench
+from study.search import SeededSampler, make_pruner
+from study.store import Store
+from study.tracking import Tracker
+
+FACTS = ("data.fingerprint", "extractor.name", "extractor.fingerprint")
+
+
+def open_bench(
+    config: StudyConfig,
+    study: Study,
+    store: Store,
+    bank: PhotoBank,
+    hooks: Hooks,
+    extractor: Extractor | None = None,
+) -> Workbench:
+    """Make what trials need in this process; the launcher has opened the study before.
+
+    Raises:
+        DcganError: the extractor or MLflow's database cannot be used.
+    """
+    folder = store.study(config.study.name)
+    study.sampler = SeededSampler(config.sampler, config.study.seed)
+    study.pruner = make_pruner(config)
+    extractor = extractor or configured_extractor(
+        config.base, resolve_device(config.base.train.device)
+    )
+    facts = facts_of(json.loads(study.user_attrs[ATTRIBUTE]))
+    tracker = Tracker(store, config.study.name)
+    parent = tracker.parent_run(folder.config, facts)
+    return Workbench(config, study, folder, bank, extractor, tracker, parent, facts, hooks)
+
+
+def facts_of(identity: dict[str, Any]) -> dict[str, Any]:
+    """The part of a study's identity that is shown with every run."""
+    shown = {key: identity[key] for key in FACTS}
+    return shown | {k: v for k, v in identity.items() if k.startswith("environment.")}

@@ -1,0 +1,275 @@
+"""Several worker processes on one study, and every way they can die.
+
+Real processes, real signals, real SQLite and MLflow; only the trials are tiny.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from study.claims import Claims
+from study.errors import StudyError
+from study.objective import Hooks
+from study.runner import run_study
+from study.storage import load_optuna_study
+from study.store import Store
+from study.tracking import STATUS
+
+Maker = Callable[..., Any]
+Start = Callable[..., subprocess.Popen[str]]
+File = Callable[..., Path]
+PATIENCE_SECONDS = 180.0
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, oldest first."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append((int(fields[19]), int(stat.parent.name)))
+    return [number for _, number in sorted(found)]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        assert process.poll() is None, "the launcher ended first"
+        time.sleep(0.05)
+
+
+def scored_trials(store: Store) -> int:
+    """Trials that have a score: their workers are in the middle of them or done."""
+    histories = store.study("tiny").path.glob("trials/*/history.jsonl")
+    return sum('"kind": "eval"' in path.read_text(encoding="utf-8") for path in histories)
+
+
+def states(study: Study) -> Counter[str]:
+    return Counter(trial.state.name for trial in study.get_trials())
+
+
+def check_consistent(store: Store, mirror: Any, total: int) -> Study:
+    """Optuna and MLflow tell the same of every trial, nothing is there twice, nothing is lost."""
+    study = load_optuna_study(store, "tiny")
+    trials = study.get_trials()
+    assert [trial.number for trial in trials] == list(range(total))
+    assert all(trial.state.is_finished() for trial in trials), states(study)
+    runs = mirror(store).runs("trial")
+    assert [int(run.data.tags["optuna.trial_number"]) for run in runs] == list(range(total))
+    for trial, run in zip(trials, runs, strict=True):
+        assert run.data.tags["optuna.state"] == trial.state.name
+        assert run.info.status == STATUS[trial.state.name]
+        assert run.data.params == {key: str(value) for key, value in trial.params.items()}
+        if trial.state == TrialState.COMPLETE:
+            assert run.data.metrics["objective"] == pytest.approx(trial.value)
+        points = mirror(store).points(run)
+        assert len(points) == len(set(points))
+    return study
+
+
+@pytest.fixture
+def long_study(study_file: Callable[..., Path]) -> Callable[..., Path]:
+    """Trials of some seconds, so that they can be disturbed."""
+
+    def write(**settings: Any) -> Path:
+        return study_file(
+            **{
+                "study__trials": 4,
+                "study__workers": 2,
+                "pruner__name": "none",
+                "base__train__epochs": 100,
+                "base__eval__every_epochs": 20,
+                **settings,
+            }
+        )
+
+    return write
+
+
+def test_two_workers_do_exactly_the_total(
+    tiny_study: Maker, store: Store, mirror_of: Any, bank: Any
+) -> None:
+    events: list[tuple[int, str]] = []
+    hooks = Hooks(on_worker=lambda worker, event: events.append((worker, event["kind"])))
+    config = tiny_study(study__trials=7, study__workers=2, pruner__name="none")
+    summary = run_study(config, store, bank=bank, hooks=hooks)
+    assert (summary.finished, summary.interrupted) == (7, False)
+    study = check_consistent(store, mirror_of, 7)
+    assert states(study) == {"COMPLETE": 7}
+    assert [trial.user_attrs.get("baseline") for trial in study.get_trials()][:2] == [
+        "good",
+        "slow",
+    ]
+    assert {worker for worker, _ in events} == {1, 2}
+    counts = Counter(kind for _, kind in events)
+    assert (counts["begin"], counts["outcome"], counts["eval"]) == (7, 7, 14)
+    assert summary.contact_sheet
+    # A relaunch with all workers wanted finds nothing to do.
+    assert run_study(config, store, bank=bank).finished == 7
+
+
+def test_parallel_trials_train_as_they_would_alone(
+    tiny_study: Maker, store: Store, new_store: Callable[[], Store], bank: Any
+) -> None:
+    """Baselines, whose parameters are given: same seeds, same scores, bit for bit."""
+    settings = {"study__trials": 2, "pruner__name": "none"}
+    alone = run_study(tiny_study(**settings), store, bank=bank)
+    together = run_study(tiny_study(study__workers=2, **settings), new_store(), bank=bank)
+    values = [
+        [(trial.params, trial.values, trial.intermediate_values) for trial in s.study.get_trials()]
+        for s in (alone, together)
+    ]
+    assert values[0] == values[1]
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_goes_on(
+    long_study: Callable[..., Path],
+    study_process: Start,
+    store: Store,
+    mirror_of: Any,
+    tmp_path: Path,
+) -> None:
+    process = study_process("run", long_study(), "--store", store.root)
+    wait_for(lambda: scored_trials(store) >= 2, process)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    assert process.wait(PATIENCE_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
+    said = (tmp_path / "stderr.txt").read_text()
+    assert re.search(r"worker \d died in trial \d: killed by SIGKILL .*it is started again", said)
+    study = check_consistent(store, mirror_of, 4)
+    assert states(study) == {"COMPLETE": 4}
+    assert sum(trial.user_attrs.get("deaths", 0) for trial in study.get_trials()) == 1
+
+
+def test_workers_of_a_killed_launcher_stop_and_the_next_launch_goes_on(
+    long_study: Callable[..., Path],
+    study_process: Start,
+    store: Store,
+    mirror_of: Any,
+    tmp_path: Path,
+) -> None:
+    file = long_study()
+    process = study_process("run", file, "--store", store.root)
+    wait_for(lambda: scored_trials(store) >= 2, process)
+    workers = children(process.pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    study = load_optuna_study(store, "tiny")
+    assert states(study)["RUNNING"] == 0  # each saved a checkpoint and put its trial back
+    assert states(study)["WAITING"] >= 1
+    again = study_process("run", file, "--store", store.root)
+    assert again.wait(PATIENCE_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
+    assert states(check_consistent(store, mirror_of, 4)) == {"COMPLETE": 4}
+
+
+def test_everything_killed_at_once_loses_nothing(
+    long_study: Callable[..., Path],
+    study_process: Start,
+    store: Store,
+    mirror_of: Any,
+    tmp_path: Path,
+) -> None:
+    file = long_study()
+    process = study_process("run", file, "--store", store.root)
+    wait_for(lambda: scored_trials(store) >= 2, process)
+    for pid in [*children(process.pid), process.pid]:
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    again = study_process("run", file, "--store", store.root)
+    assert again.wait(PATIENCE_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
+    assert "was cut off earlier and continues" in (tmp_path / "stderr.txt").read_text()
+    assert states(check_consistent(store, mirror_of, 4)) == {"COMPLETE": 4}
+
+
+def test_ctrl_c_saves_all_running_trials(
+    long_study: Callable[..., Path],
+    study_process: Start,
+    store: Store,
+    mirror_of: Any,
+    tmp_path: Path,
+) -> None:
+    file = long_study()
+    process = study_process("run", file, "--store", store.root)
+    wait_for(lambda: scored_trials(store) >= 2, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE_SECONDS) == 130
+    study = load_optuna_study(store, "tiny")
+    assert states(study)["RUNNING"] == 0
+    waiting = [trial for trial in study.get_trials() if trial.state == TrialState.WAITING]
+    assert any("interrupted after step" in (t.user_attrs.get("reason") or "") for t in waiting)
+    assert "the same command continues" in (tmp_path / "stdout.txt").read_text()
+    again = study_process("run", file, "--store", store.root)
+    assert again.wait(PATIENCE_SECONDS) == 0
+    assert states(check_consistent(store, mirror_of, 4)) == {"COMPLETE": 4}
+
+
+def test_a_trial_that_kills_its_workers_is_failed_and_the_study_stops_if_all_do(
+    tiny_study: Maker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deadly_encoder.py").write_text(
+        "import os, signal, sys\n"
+        "def deadly(images):\n"
+        "    if 'study.worker' in ' '.join(sys.orig_argv) and len(images) == 32:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return images.float().mean(dim=(2, 3))\n"
+    )
+    said: list[str] = []
+    config = tiny_study(
+        study__trials=6,
+        study__workers=2,
+        base__eval__extractor="deadly_encoder:deadly",
+        base__data__toy_count=40,
+    )
+    with pytest.raises(StudyError, match="3 trials in a row failed for the same reason"):
+        run_study(config, store, hooks=Hooks(on_warning=said.append))
+    study = load_optuna_study(store, "tiny")
+    failed = [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
+    assert len(failed) >= 3
+    for trial in failed:
+        reason = trial.user_attrs["reason"]
+        assert reason == "its worker died 3 times, last: killed by SIGKILL (out of memory?)"
+    assert sum("it is started again" in line for line in said) >= 6
+
+
+def test_more_workers_than_gpus_take_are_refused(
+    tiny_study: Maker, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from dcgan.errors import UsageError
+    from study.settle import _workers_on_gpus
+
+    monkeypatch.setattr("study.settle.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert _workers_on_gpus(tiny_study(study__workers="auto")) == 2
+    assert _workers_on_gpus(tiny_study(study__workers="auto", study__trials_per_gpu=3)) == 6
+    assert _workers_on_gpus(tiny_study(study__workers=2)) == 2
+    with pytest.raises(UsageError, match="5 workers are more than 2 GPUs take with 2 each"):
+        _workers_on_gpus(tiny_study(study__workers=5, study__trials_per_gpu=2))
+
+
+def test_a_claimed_trial_is_nobody_elses(tiny_study: Maker, finished: Any) -> None:
+    study = finished.summary.study
+    claims, others = (Claims(study, finished.store.study("tiny")) for _ in range(2))
+    with claims.next(total=6) as trial:
+        assert trial is None  # all six are finished
+    assert others.orphans() == []
