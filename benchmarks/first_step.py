@@ -44,7 +44,7 @@ with numerics(config.train):
     evaluator = Evaluator(bank, configured_extractor(config_random, device), config_random.eval)
     state, losses = stepper.state, torch.full((8, len(STEP_FIELDS)), 0.7)
     average = with_fresh_batchnorm(state.ema)
-    evaluator.evaluate(average, state.generator, losses, step=1, epoch=1)
+    evaluator.evaluate(average, state.generator, losses, step=1, epoch=1, other_in_full=False)
     for step in range(1, 8):
         stepper.step(schedule.batch(step))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

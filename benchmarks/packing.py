@@ -81,9 +81,13 @@ def _train(config: TrainConfig, seconds: float) -> tuple[float, float]:
     device = torch.device(config.train.device)
     with numerics(config.train):
         loop = our_loop(config, device)
-        for _ in range(4):
-            next(loop)
-        synchronise(device)
+        try:
+            for _ in range(4 if device.type == "cpu" else 120):  # recording included
+                next(loop)
+            synchronise(device)
+        except BaseException:
+            _ready.abort()  # the others must not wait for this one
+            raise
         _ready.wait()
         start, images = time.perf_counter(), 0
         while time.perf_counter() < start + seconds:

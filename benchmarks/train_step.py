@@ -34,6 +34,7 @@ from dcgan.config import TrainConfig
 from dcgan.config_io import load_train_config
 from dcgan.data import load_bank
 from dcgan.devices import numerics
+from dcgan.graphed import Stepper
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState, training_step
 from dcgan.toy_cats import draw_toy_cats
@@ -104,6 +105,7 @@ def measure(
         job = (far_end, loop, config, arguments.workers, arguments.seconds)
         processes.append(context.Process(target=_run, args=job))
         processes[-1].start()
+        far_end.close()  # so that a process that dies is noticed
         assert pipes[loop].recv() == "ready"
     rates: dict[str, list[float]] = {loop: [] for loop in loops}
     products = []
@@ -152,7 +154,8 @@ def _run(pipe: Connection, name: str, config: TrainConfig, workers: int, seconds
 def _take_turns(
     pipe: Connection, loop: Iterator[int], seconds: float, device: torch.device
 ) -> None:
-    for _ in range(2):  # allocations, worker start-up, file cache
+    # allocations, worker start-up, file cache; on a GPU also the recording of both batch sizes
+    for _ in range(2 if device.type == "cpu" else 120):
         next(loop)
     pipe.send("ready")
     while pipe.recv() == "go":
@@ -169,15 +172,15 @@ def our_loop(config: TrainConfig, device: torch.device) -> Iterator[int]:
     bank = load_bank(config.data)
     photos = bank.images.to(device)
     schedule = Schedule(config, len(photos), device)
-    state = TrainState.fresh(config, device)
+    stepper = Stepper(TrainState.fresh(config, device), photos, config)
     losses = []
     while True:
-        batch = photos[schedule.batch(state.step)]
-        losses.append(training_step(state, batch, config))
+        indices = schedule.batch(stepper.state.step)
+        losses.append(stepper.step(indices))
         if len(losses) == config.train.log_every_steps:
             torch.stack(losses).tolist()
             losses.clear()
-        yield len(batch)
+        yield len(indices)
 
 
 def gflop_per_image(config: TrainConfig) -> float:

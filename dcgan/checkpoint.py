@@ -29,6 +29,7 @@ FREE_KEYS = frozenset(
         "train.epochs",
         "train.device",
         "train.threads",
+        "train.cuda_graphs",  # the same numbers
         "train.checkpoint_every_epochs",
         "train.grid_every_steps",
         "train.log_every_steps",

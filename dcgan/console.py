@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -62,22 +61,21 @@ def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callabl
     """Turn the first Ctrl-C or SIGTERM into a request to stop; a second Ctrl-C stops at once.
 
     Args:
-        processes: of this run. Where `torchrun` passes a terminal's Ctrl-C on to several, each gets
-            it twice: what comes within a second of the first is not a second one.
+        processes: of this run. `torchrun` passes a terminal's Ctrl-C on, so that each of several
+            gets it twice; there only `torchrun` itself stops at once, at its own second Ctrl-C.
         quiet: say nothing, since another process does.
 
     Yields:
         A function that tells whether a stop was asked for.
     """
-    asked: list[float] = []
+    asked: list[int] = []
 
     def on_signal(number: int, _frame: Any) -> None:
-        now = time.monotonic()
-        if asked and (processes == 1 or now > asked[0] + 1.0):
+        if asked and processes == 1:
             raise KeyboardInterrupt
         if asked:
             return
-        asked.append(now)
+        asked.append(number)
         # Not print(): the signal may have come in the middle of one.
         if not quiet:
             os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dcgan.networks import Generator, sample_noise
+from dcgan.precision import full_float32
 from dcgan.seeds import make_rng
 
 BATCHNORM_SAMPLES = 256
@@ -58,6 +59,7 @@ def with_fresh_batchnorm(generator: Generator) -> Generator:
     rng = make_rng(device, "batchnorm")
     fresh.train()
     measured = nn.Sequential(*list(fresh)[: list(fresh).index(norms[-1]) + 1])
-    for _ in range(BATCHNORM_SAMPLES // BATCHNORM_BATCH):
-        measured(sample_noise(BATCHNORM_BATCH, fresh.nz, rng))
+    with full_float32(device):
+        for _ in range(BATCHNORM_SAMPLES // BATCHNORM_BATCH):
+            measured(sample_noise(BATCHNORM_BATCH, fresh.nz, rng))
     return fresh.eval()

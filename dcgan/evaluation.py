@@ -28,6 +28,7 @@ from dcgan.metrics.features import Extractor, extract
 from dcgan.metrics.set_score import RealSet, SetScore
 from dcgan.metrics.weights import OnProgress
 from dcgan.networks import Generator, sample_noise, without_batchnorm
+from dcgan.precision import full_float32
 from dcgan.seeds import make_rng
 from dcgan.step import STEP_FIELDS
 
@@ -209,7 +210,9 @@ def generate_images(generator: Generator, count: int, seed: int | None = None) -
     rng = make_rng("cpu", "evaluation" if seed is None else f"seed {seed}")
     for start in range(0, count, SCORING_BATCH):
         noise = sample_noise(SCORING_BATCH, generator.nz, rng).to(device)
-        yield to_uint8(network(noise))[: count - start]
+        with full_float32(device):
+            images = network(noise)
+        yield to_uint8(images)[: count - start]
 
 
 def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:

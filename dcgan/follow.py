@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dcgan.checkpoint import load_checkpoint, restore
 from dcgan.config import TrainConfig
 from dcgan.data import PhotoBank
 from dcgan.devices import clear_memory_errors, numerics, resolve_device
-from dcgan.errors import TrainingDivergedError
+from dcgan.errors import TrainingDivergedError, UsageError
 from dcgan.graphed import Stepper
 from dcgan.peers import Peers
 from dcgan.run_folder import RunFolder
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState
+
+
+@contextmanager
+def _others_may_end() -> Iterator[None]:
+    """Say in one sentence what torch tells in forty lines when a process that it waits for ends."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "onnection" not in str(error) and "gloo" not in str(error).lower():
+            raise
+        raise UsageError(
+            "another process of this run has ended; its own message says why"
+        ) from None
 
 
 def follow(
@@ -37,7 +51,7 @@ def follow(
     """
     device = resolve_device(config.train.device)
     photos, _ = bank.split(config.data.holdout_fraction)
-    with numerics(config.train), clear_memory_errors():
+    with numerics(config.train), clear_memory_errors(), _others_may_end():
         schedule = Schedule(config, len(photos.images), device)
         peers.check_shares(schedule)
         state = TrainState.fresh(config, device, peers)
@@ -45,10 +59,10 @@ def follow(
         if resume and checkpoint.exists():
             restore(load_checkpoint(checkpoint), state)
         stepper = Stepper(state, photos.images.to(device), config)
-        peers.check_same_step(state.step, device)
+        peers.check_same_start(state.step, bank.fingerprint, device)
         while state.step < schedule.total_steps:
             stepper.step(schedule.batch(state.step))
-            if not schedule.log_due(state.step):
+            if not schedule.read_back_due(state.step):
                 continue
             stopping = peers.agree(should_stop(), device)
             if float(state.failed):

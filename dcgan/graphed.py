@@ -52,8 +52,12 @@ def record_graph(body: Body, rngs: Sequence[torch.Generator]) -> tuple[Tensor, C
     graph = torch.cuda.CUDAGraph()
     for rng in rngs:
         graph.register_generator_state(rng)
-    with torch.cuda.graph(graph):
-        result = body()
+    before = torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph):
+            result = body()
+    finally:  # a recording that fails would leave its own stream current
+        torch.cuda.set_stream(before)
     return result, graph.replay
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -69,18 +70,26 @@ class Peers:
         dist.all_reduce(votes)
         return bool(votes > 0)
 
-    def check_same_step(self, step: int, device: torch.device) -> None:
-        """Refuse to go on from different checkpoints.
+    def check_same_start(self, step: int, fingerprint: str, device: torch.device) -> None:
+        """Refuse to go on from different checkpoints or with different photos.
+
+        Args:
+            step: steps done.
+            fingerprint: of the photos, hexadecimal.
 
         Raises:
             UsageError: says what to change.
         """
         if self.size == 1:
             return
-        steps = torch.zeros(self.size, device=device)
-        steps[self.rank] = step
-        dist.all_reduce(steps)
-        if bool((steps != step).any()):
+        starts = torch.zeros(2, self.size, dtype=torch.float64, device=device)
+        # 48 bits of the fingerprint are an exact float64
+        starts[:, self.rank] = torch.tensor([step, int(fingerprint[:12], 16)], dtype=torch.float64)
+        dist.all_reduce(starts)
+        steps, photos = (bool((row != row[0]).any()) for row in starts)
+        if photos:
+            raise UsageError("the processes do not see the same photos; give all the same --data")
+        if steps:
             raise UsageError(
                 "the processes do not continue from the same checkpoint; --out must be one folder "
                 "that all of them see"
@@ -128,7 +137,8 @@ def torchrun_peers(device: str) -> Iterator[Peers]:
                 f"({torch.cuda.device_count()}); lower --nproc-per-node"
             )
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    # patient, since the others wait while the first one scores
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=2))
     try:
         yield Peers(dist.get_rank(), size)
     finally:

@@ -25,3 +25,10 @@ def float32_products(kind: Literal["ieee", "tf32"]) -> Iterator[None]:
     finally:
         for backend, kept in zip(backends, before, strict=True):
             backend.fp32_precision = kept
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """No autocast and no TF32: for whatever a score depends on."""
+    with float32_products("ieee"), torch.autocast(device.type, enabled=False):
+        yield

@@ -46,6 +46,11 @@ class Schedule:
         """Whether the losses are read back now: every interval, each epoch's end, the end."""
         return done % self.config.train.log_every_steps == 0 or done % self.steps_per_epoch == 0
 
+    def read_back_due(self, done: int) -> bool:
+        """Whether anything is due before which the losses are read back."""
+        due = (self.log_due, self.grid_due, self.eval_due, self.checkpoint_due)
+        return any(kind(done) for kind in due)
+
     def eval_due(self, done: int) -> bool:
         """Whether the run is scored now: every so many whole epochs, and at the end."""
         every = self.config.eval.every_epochs

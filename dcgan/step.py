@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -94,7 +96,7 @@ def update(
         float32 `(5,)`, detached, in the order of `STEP_FIELDS`.
     """
     generator, discriminator = state.generator, state.discriminator
-    bf16 = config.train.precision == "bf16"
+    bf16 = config.train.precision == "bf16" and photos.is_cuda
     passes = torch.autocast(photos.device.type, torch.bfloat16, enabled=bf16)
     share = state.peers.share
     real = share(to_signed(augment(to_unit(photos), config.augment, state.augment_rng)))
@@ -117,12 +119,11 @@ def update(
 
     # G through the updated D; D's own weights need no gradient here.
     state.optimizer_g.zero_grad(set_to_none=True)
-    discriminator.requires_grad_(False)
-    with passes:
-        fooled_logits = discriminator(fakes).to(real.dtype)
-    loss_g = loss_if_real(fooled_logits)
-    loss_g.backward()
-    discriminator.requires_grad_(True)
+    with frozen(discriminator):
+        with passes:
+            fooled_logits = discriminator(fakes).to(real.dtype)
+        loss_g = loss_if_real(fooled_logits)
+        loss_g.backward()
     loss_g = state.peers.average_gradients(generator, loss_g, part)
     _update(state, state.optimizer_g, loss_g)
 
@@ -132,6 +133,16 @@ def update(
         probabilities = torch.stack([x.sigmoid().mean() for x in logits])
         means = state.peers.average(probabilities, part)
         return torch.cat([torch.stack([loss_d, loss_g]), means])
+
+
+@contextmanager
+def frozen(network: torch.nn.Module) -> Iterator[None]:
+    """Compute no gradients of its weights; they are wanted again afterwards, come what may."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
 
 
 def loss_if_real(logits: Tensor) -> Tensor:

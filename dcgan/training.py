@@ -150,7 +150,7 @@ class _Run:
             _check_same_extractor(folder, extractor)
             losses, seconds = checkpoint.losses, checkpoint.seconds
         self.stepper = Stepper(self.state, self.photos, config)
-        peers.check_same_step(self.state.step, device)
+        peers.check_same_start(self.state.step, bank.fingerprint, device)
         self.recorder = Recorder(self.history, self.schedule, losses, seconds)
         self._measured: tuple[int, Generator] | None = None
         self.environment = describe_environment(device) | {"code_version": code_version()}
@@ -181,7 +181,7 @@ class _Run:
             # A score is kept with the state it belongs to, so that resuming never repeats it.
             save_now = stopping or score_now or schedule.checkpoint_due(state.step)
             # The read-back comes first: it finds a diverged step before anything is kept of it.
-            if schedule.log_due(state.step) or save_now or schedule.grid_due(state.step):
+            if stopping or schedule.read_back_due(state.step):
                 record = recorder.read_back()
                 if on_log:
                     on_log(record)
@@ -189,7 +189,7 @@ class _Run:
             self._draw_grid_if_due()
             if save_now:
                 self.save()
-            if scored and on_eval and on_eval(scored):
+            if scored and on_eval and on_eval(scored) and state.peers.size == 1:
                 return
             if stopping and state.step < schedule.total_steps:
                 raise TrainingInterrupted(state.step, str(self.folder.checkpoint))
@@ -200,7 +200,7 @@ class _Run:
         asked = should_stop is not None and should_stop()
         if self.state.peers.size == 1:
             return asked
-        due = self.schedule.log_due(self.state.step)  # where `follow` asks, too
+        due = self.schedule.read_back_due(self.state.step)  # where `follow` asks, too
         return due and self.state.peers.agree(asked, self.photos.device)
 
     def _draw_grid_if_due(self) -> None:

@@ -18,6 +18,7 @@ FREE_TRAIN_KEYS = frozenset(
         "train.checkpoint_every_epochs",
         "train.grid_every_steps",
         "train.log_every_steps",
+        "train.cuda_graphs",  # the same numbers
         "eval.extractor",  # resolved once; its name and weights are compared
         "eval.weights",
         "provenance",

@@ -64,14 +64,15 @@ def _with_threads(
     most = cpus if workers == "auto" else max(1, cpus // workers)
     if threads is None and earlier is not None:
         threads = earlier.base.train.threads
-        if threads is not None and threads > most:
+        if threads is None:  # begun before threads were measured
+            return config, 1 if workers == "auto" else workers
+        if threads > most:
             say(f"{workers} workers share {cpus} processors: train.threads is {most} from now on")
             threads = most
     if threads is None:
-        rates = fastest_threads(config.base, most)[1]
-        # what counts for auto: the speed of as many workers as have room, each with so many threads
-        speed = {n: rate * (cpus // n if workers == "auto" else 1) for n, rate in rates.items()}
-        threads = max(speed, key=speed.__getitem__)
+        threads, rates = fastest_threads(config.base, most)
+        if workers == "auto":  # what counts is the speed of as many workers as have room
+            threads = max(rates, key=lambda count: rates[count] * (cpus // count))
         measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
         say(f"train.threads is {threads} in this study, the fastest here ({measured})")
     config = override(config, {"base.train.threads": threads}, "train.threads")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from dcgan.errors import EvaluationError, first_line
-from dcgan.metrics.features import full_float32
+from dcgan.precision import full_float32
 
 TAKEN = re.compile(
     r"|auto|custom|inception|random|.*_(ema|raw|standard_error|low|high|times_floor|holdout|trained)"

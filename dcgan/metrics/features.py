@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -12,9 +10,9 @@ from torch import Tensor
 from dcgan.errors import EvaluationError
 from dcgan.metrics.extractors import load_extractor
 from dcgan.metrics.matrix import as_float64
-from dcgan.precision import float32_products
+from dcgan.precision import full_float32
 
-__all__ = ["Extractor", "extract", "full_float32", "load_extractor"]
+__all__ = ["Extractor", "extract", "load_extractor"]
 
 
 class Extractor(Protocol):
@@ -96,10 +94,3 @@ def _checked(extractor: Extractor, output: Tensor, count: int) -> Tensor:
     if not features.isfinite().all():
         raise EvaluationError(f"the extractor {extractor.name!r} returned NaN or infinite features")
     return features
-
-
-@contextmanager
-def full_float32(device: torch.device) -> Iterator[None]:
-    """No autocast and no TF32."""
-    with float32_products("ieee"), torch.autocast(device.type, enabled=False):
-        yield

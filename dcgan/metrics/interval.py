@@ -35,8 +35,8 @@ from dcgan.metrics.frechet import (
 from dcgan.metrics.matrix import ArrayLike, feature_matrix
 
 LOST_SHARE = 1e-5
-"""Of a distance with one group left out: as much may rounding change it, at the very worst. With
-the random extractor that bound is about 1e-6 and the change in fact below 1e-10."""
+"""Of a distance with one group left out: half of what rounding may change it by, at the very worst.
+With the random extractor that is about 1e-6, and the change in fact was below 1e-10."""
 MAX_EXPONENT = 700.0
 """exp of more is infinite; two groups and a confidence of 99.99 % ask for it."""
 
@@ -133,7 +133,7 @@ def _distances_without(real: Gaussian, fakes: Tensor, group: Tensor) -> Tensor:
         seen_shift = real.factor @ shift
         seen_rest = scatter - seen[out].T @ seen[out] - rest * torch.outer(seen_shift, seen_shift)
         distance, lost = 0.0, math.inf
-        if rest > len(real.factor):
+        if rest > len(real.factor) > 0:
             cross, lost = map(float, sum_of_roots(seen_rest / (rest - 1)))
             variance = (length - lengths[out].sum() - rest * shift.square().sum()) / (rest - 1)
             mean_term = (real.mean - centre - shift).square().sum()

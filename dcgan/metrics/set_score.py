@@ -24,7 +24,7 @@ from dcgan.metrics.matrix import ArrayLike, feature_matrix
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage, as Naeem et al. 2020 use it."""
 INTERVAL_GROUPS = 8
-"""Groups of the jackknife: each costs one more Fréchet distance."""
+"""Groups of the jackknife: each costs one more set of eigenvalues."""
 REPEATS = 8
 """Random subsets that a comparison at matched sizes averages."""
 

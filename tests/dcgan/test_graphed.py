@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dcgan.config_io import override
 from dcgan.data import load_bank
+from dcgan.devices import numerics
 from dcgan.graphed import EAGER_STEPS, Stepper, record_graph
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState, training_step, update
@@ -37,11 +39,12 @@ def train(config: Any, device: torch.device, *, stepper: bool, record: Any = Non
     steps = Stepper(state, photos, config)
     steps.record = record or steps.record
     losses = []
-    for step in range(STEPS):
-        indices = schedule.batch(step)
-        losses.append(
-            steps.step(indices) if stepper else training_step(state, photos[indices], config)
-        )
+    with numerics(config.train):
+        for step in range(STEPS):
+            indices = schedule.batch(step)
+            losses.append(
+                steps.step(indices) if stepper else training_step(state, photos[indices], config)
+            )
     weights = [p for name in ("generator", "discriminator", "ema") for p in tensors(state, name)]
     assert (state.step, state.images_seen) == (
         STEPS,
@@ -95,6 +98,41 @@ def test_where_recording_fails_steps_go_on_with_one_warning(config) -> None:
     with pytest.warns(UserWarning, match=r"cannot be recorded .*capturing\); they run") as caught:
         ours, our_weights, _ = train(config, CPU, stepper=True, record=refuse)
     assert len(caught) == 1
+    assert torch.equal(losses, ours)
+    assert all(map(torch.equal, weights, our_weights))
+
+
+def test_a_recording_that_fails_half_way_leaves_everything_trainable(config) -> None:
+    """As when memory runs out in G's pass through D, whose weights need no gradients then."""
+    photos = load_bank(config.data).images
+    steps = Stepper(TrainState.fresh(config, CPU), photos, config)
+
+    def fail_in_gs_pass(gradient: Tensor) -> Tensor:
+        raise RuntimeError("CUDA error: out of memory")
+
+    def record(body: Callable[[], Tensor], rngs: Any) -> Any:
+        weight = next(steps.state.generator.parameters())
+        hook = weight.register_hook(fail_in_gs_pass)
+        try:
+            return body(), lambda: None
+        finally:
+            hook.remove()
+
+    steps.record = record
+    for _ in range(EAGER_STEPS):
+        steps.step(torch.arange(16))
+    with pytest.warns(UserWarning, match="cannot be recorded"):
+        steps.step(torch.arange(16))
+    losses = steps.step(torch.arange(16))
+    assert bool(losses.isfinite().all())
+    assert all(p.requires_grad for p in steps.state.discriminator.parameters())
+
+
+def test_bf16_is_for_gpus(config) -> None:
+    """On a CPU the numbers are those of float32, as `train.precision` says."""
+    half = override(config, {"train.precision": "bf16"}, "half")
+    losses, weights, _ = train(config, CPU, stepper=True)
+    ours, our_weights, _ = train(half, CPU, stepper=True)
     assert torch.equal(losses, ours)
     assert all(map(torch.equal, weights, our_weights))
 

@@ -14,6 +14,7 @@ from dcgan.metrics import (
     frechet_distance,
     frechet_interval,
 )
+from dcgan.metrics.frechet import gaussian_from_moments
 
 
 def two_sets(d=6, n=40, fakes=64, seed=0):
@@ -49,6 +50,18 @@ def test_leaving_groups_out_by_subtraction_is_as_good_as_computing_anew(d, n, fa
     variance = 9 / 10 * np.square(left_out - left_out.mean()).sum()
     error = frechet_interval(real, fake, groups=10).standard_error
     assert error == pytest.approx(math.sqrt(variance), rel=1e-6)
+
+
+def test_photos_without_any_variance_are_no_trouble():
+    _, fake = two_sets()
+    d = fake.shape[1]
+    constant = gaussian_from_moments(np.zeros(d), np.zeros((d, d)))
+    value, low, high, error = frechet_interval(constant, fake)
+    assert value == pytest.approx(
+        np.square(fake.mean(axis=0)).sum() + fake.var(axis=0, ddof=1).sum()
+    )
+    assert 0.0 < low < value < high
+    assert error > 0.0
 
 
 def test_unequal_groups_follow_busing_and_others():
