@@ -136,7 +136,9 @@ class SamplerConfig(Section):
 class PrunerConfig(Section):
     """What stops trials that cannot win. Baselines are never pruned."""
 
-    name: Literal["median", "percentile", "hyperband", "none"] = "median"
+    name: Literal["median", "percentile", "hyperband", "successive_halving", "patient", "none"] = (
+        "median"
+    )
     startup_trials: int = Field(5, ge=0)
     """Trials that must be complete before any is pruned (median, percentile)."""
     warmup_epochs: int = Field(0, ge=0)
@@ -144,9 +146,18 @@ class PrunerConfig(Section):
     percentile: float = Field(25.0, ge=0.0, le=100.0)
     """Keep a trial while its best score is in this best percentile (percentile)."""
     min_epochs: int = Field(1, ge=1)
-    """Smallest budget of a bracket (hyperband)."""
+    """Smallest budget of a bracket (hyperband, successive_halving)."""
     reduction_factor: int = Field(3, ge=2)
-    """Factor between a bracket's budgets (hyperband)."""
+    """Factor between a bracket's budgets (hyperband, successive_halving)."""
+    patience_scores: int = Field(3, ge=1)
+    """Stop a trial once this many scores and one more are worse than its best before (patient)."""
+
+
+class CollapseConfig(Section):
+    """What stops trials whose game is over: D has won, losses run away, or G makes one image."""
+
+    patience_epochs: int = Field(3, ge=0)
+    """How long one of these must last. 0: never stop a trial for it."""
 
 
 class Baseline(Section):
@@ -165,6 +176,7 @@ class StudyConfig(Section):
     space: dict[str, Dimension] = Field(min_length=1)
     sampler: SamplerConfig = SamplerConfig()
     pruner: PrunerConfig = PrunerConfig()
+    collapse: CollapseConfig = CollapseConfig()
     baselines: tuple[Baseline, ...] = ()
     base: TrainConfig = TrainConfig()
     full_run: dict[str, Any] = Field(default_factory=dict)
@@ -176,7 +188,8 @@ class StudyConfig(Section):
             _check_dimension(key, dimension, self.base)
         for baseline in self.baselines:
             _check_baseline(baseline, self.space, self.base)
-        if self.pruner.name == "hyperband" and self.pruner.min_epochs > self.base.train.epochs:
+        halves = self.pruner.name in ("hyperband", "successive_halving")
+        if halves and self.pruner.min_epochs > self.base.train.epochs:
             raise ValueError(
                 f"pruner.min_epochs must not be above base.train.epochs, but got "
                 f"{self.pruner.min_epochs} and {self.base.train.epochs}"

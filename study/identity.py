@@ -38,7 +38,7 @@ def identity_of(
         if key not in FREE_TRAIN_KEYS
     }
     flat["study.seed"] = config.study.seed
-    for section in ("objective", "sampler", "pruner"):
+    for section in ("objective", "sampler", "pruner", "collapse"):
         values = getattr(config, section).model_dump(mode="json")
         flat |= {f"{section}.{key}": value for key, value in values.items()}
     flat |= {f"space.{key}": item.model_dump(mode="json") for key, item in config.space.items()}

@@ -28,6 +28,7 @@ from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
 from dcgan.step import TrainState
 from dcgan.training import TrainResult, train
+from study.collapse import collapse_reason
 from study.config import ObjectiveConfig, StudyConfig
 from study.events import Event
 from study.space import suggest
@@ -135,7 +136,7 @@ def _train(
     bench: Workbench, trial: Trial, config: TrainConfig, folder: Path, mirror: RunMirror
 ) -> Outcome:
     objective, hooks = bench.config.objective, bench.hooks
-    reporter = _Reporter(trial, objective)
+    reporter = _Reporter(trial, bench.config, config, RunFolder(folder))
     if _continue_from(folder, reporter, config.train.epochs):
         return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
 
@@ -172,9 +173,11 @@ def _train(
 class _Reporter:
     """Reports scores to Optuna, each epoch once, and asks the pruner."""
 
-    def __init__(self, trial: Trial, objective: ObjectiveConfig) -> None:
+    def __init__(
+        self, trial: Trial, config: StudyConfig, train_config: TrainConfig, folder: RunFolder
+    ) -> None:
         self.trial = trial
-        self.objective = objective
+        self.config, self.train_config, self.folder = config, train_config, folder
         stored = trial.storage.get_trial(trial._trial_id)
         self.reported = set(stored.intermediate_values)
         self.prunable = trial.user_attrs.get("origin") != "baseline"
@@ -183,16 +186,25 @@ class _Reporter:
 
     def report(self, record: Record) -> bool:
         """Report one `eval` record; true means the trial cannot win and should end."""
-        self.score = score_of(record, self.objective)
+        self.score = score_of(record, self.config.objective)
         epoch = record["epoch"]
         if epoch not in self.reported:  # a continued trial repeats scores it reported before
             self.trial.report(self.score, step=epoch)
             self.reported.add(epoch)
-        if self.prunable and self.trial.should_prune():
-            self.pruned_because = (
-                f"hopeless: score {self.score:.3f} at epoch {epoch} is behind other trials there"
-            )
+        if self.prunable:
+            self.pruned_because = self._collapse(record["step"]) or self._hopeless(epoch)
         return self.pruned_because is not None
+
+    def _collapse(self, step: int) -> str | None:
+        history = [item for item in read_history(self.folder.history) if item["step"] <= step]
+        return collapse_reason(history, self.train_config, self.config.collapse)
+
+    def _hopeless(self, epoch: int) -> str | None:
+        if not self.trial.should_prune():
+            return None
+        what = "does not get better" if self.config.pruner.name == "patient" else ""
+        behind = what or "is behind other trials there"
+        return f"hopeless: score {self.score:.3f} at epoch {epoch} {behind}"
 
 
 def _continue_from(folder: Path, reporter: _Reporter, epochs: int) -> bool:

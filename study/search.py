@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, PercentilePruner
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    NopPruner,
+    PatientPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+)
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
@@ -93,6 +100,14 @@ def make_pruner(config: StudyConfig) -> BasePruner:
             max_resource=config.base.train.epochs,
             reduction_factor=pruner.reduction_factor,
         )
+    if pruner.name == "successive_halving":
+        return SuccessiveHalvingPruner(
+            min_resource=pruner.min_epochs, reduction_factor=pruner.reduction_factor
+        )
+    if pruner.name == "patient":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return PatientPruner(None, patience=pruner.patience_scores)
     return PercentilePruner(
         percentile=50.0 if pruner.name == "median" else pruner.percentile,
         n_startup_trials=pruner.startup_trials,

@@ -46,6 +46,9 @@ class SetScore:
 
     frechet: FrechetInterval
     kernel: KernelDistance
+    spread: float | None
+    """Total variance of the fakes' features over the photos'; 0 where all fakes are one image.
+    None with photos that all look the same."""
     manifold: ManifoldScores | None
     """None with fewer than `NEIGHBOURS` + 1 photos or fakes, or where not asked for."""
     floor: MatchedFloor | None
@@ -61,6 +64,8 @@ class SetScore:
             kernel_name: self.kernel.value,
             f"{kernel_name}_standard_error": self.kernel.standard_error,
         }
+        if self.spread is not None:
+            record["spread"] = self.spread
         if self.manifold is not None:
             record |= self.manifold._asdict()
         if self.floor is not None:
@@ -83,6 +88,7 @@ class RealSet:
         self.features = feature_matrix(features, "real")
         self.holdout = None if holdout is None else feature_matrix(holdout, "held-out")
         self.gaussian = fit_gaussian(self.features)
+        self._variance = float(self.features.var(dim=0).sum())
         self._halves: dict[int, Halves] = {}
 
     @cached_property
@@ -99,6 +105,7 @@ class RealSet:
         return SetScore(
             frechet=frechet_interval(self.gaussian, fakes, groups=INTERVAL_GROUPS),
             kernel=kernel_distance(self.features, fakes),
+            spread=float(fakes.var(dim=0).sum()) / self._variance if self._variance else None,
             manifold=self._manifold(fakes) if in_full else None,
             floor=self._over_floor(fakes) if in_full else None,
             holdout=self._against_holdout(fakes) if in_full else None,

@@ -187,3 +187,26 @@ def test_hyperband_has_the_epochs_as_its_budget(tiny_study: Maker) -> None:
 
 def test_no_pruner(tiny_study: Maker) -> None:
     assert isinstance(make_pruner(tiny_study(pruner={"name": "none"})), NopPruner)
+
+
+def test_successive_halving_keeps_the_better_half(tiny_study: Maker) -> None:
+    settings = {"name": "successive_halving", "min_epochs": 1, "reduction_factor": 2}
+    study = optuna.create_study(pruner=make_pruner(tiny_study(pruner=settings)))
+    verdicts = []
+    for score in (1.0, 2.0, 3.0, 0.5):
+        trial = study.ask()
+        trial.report(score, 1)
+        verdicts.append(trial.should_prune())
+        study.tell(trial, score)
+    assert verdicts == [False, True, True, False]
+
+
+def test_patience_stops_a_trial_that_gets_no_better(tiny_study: Maker) -> None:
+    settings = {"name": "patient", "patience_scores": 2}
+    study = optuna.create_study(pruner=make_pruner(tiny_study(pruner=settings)))
+    trial = study.ask()
+    verdicts = []
+    for epoch, score in enumerate((5.0, 3.0, 4.0, 3.5, 3.2, 2.0)):
+        trial.report(score, epoch)
+        verdicts.append(trial.should_prune())
+    assert verdicts == [False, False, False, False, True, False]

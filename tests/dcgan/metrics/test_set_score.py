@@ -39,10 +39,21 @@ def test_the_numbers_are_those_of_the_library() -> None:
     assert score.manifold == precision_recall_density_coverage(real, fake, NEIGHBOURS)
     assert score.floor == times_floor(real, fake, repeats=REPEATS)
     assert score.holdout is None
+    spread = fake.var(dim=0).sum() / real.var(dim=0).sum()
+    assert score.spread == pytest.approx(float(spread), rel=1e-12)
     record = score.as_record("fd_x", "kd_x")
     assert record["fd_x_low"] < record["fd_x"] < record["fd_x_high"]
     assert record["fd_x_times_floor"] == score.floor.ratio
     assert all(math.isfinite(value) for value in record.values())
+
+
+def test_spread_is_0_for_one_image_and_unknown_where_photos_do_not_vary() -> None:
+    one, photos = torch.ones(20, 8, dtype=torch.float64), normal(30, 0)
+    assert RealSet(photos).score(one).spread == 0.0
+    assert RealSet(photos).score(photos).spread == pytest.approx(1.0)
+    unknown = RealSet(one).score(photos)
+    assert unknown.spread is None
+    assert "spread" not in unknown.as_record("fd", "kd")
 
 
 def test_holdout_tells_memory_from_likeness() -> None:
