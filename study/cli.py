@@ -101,6 +101,19 @@ def show(
 
 
 @app.command()
+def delete(
+    name: NameArgument,
+    sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Delete a study: its trials, its MLflow experiment and its files."""
+    from study.delete import delete_study
+    from study.store import Store
+
+    delete_study(Store.at(store), name, sure=sure)
+
+
+@app.command()
 def export(
     name: NameArgument,
     trial: TrialOption = None,

@@ -10,6 +10,10 @@ from dcgan.errors import UsageError
 from dcgan.files import make_folder
 
 STORE_VARIABLE = "DCGAN_STUDY_STORE"
+MOUNTS = Path("/proc/self/mounts")
+_NETWORK = "9p afs beegfs ceph cifs fuse.glusterfs fuse.sshfs glusterfs gpfs lustre nfs nfs4 smb3"
+NETWORK_FILE_SYSTEMS = frozenset(_NETWORK.split(" "))
+"""Where SQLite's locks are not to be trusted (https://sqlite.org/lockingv3.html)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,31 @@ class Store:
                 f"cannot write results to {self.root}: {problem}; choose another folder with "
                 f"--store DIR or {STORE_VARIABLE}"
             )
+        kind = file_system(self.root)
+        if kind in NETWORK_FILE_SYSTEMS:
+            raise UsageError(
+                f"{self.root} is on a network file system ({kind}), where two processes can damage "
+                f"a database; choose a folder on a local disk with --store DIR or {STORE_VARIABLE}"
+            )
+
+
+def file_system(path: Path, mounts: Path | None = None) -> str:
+    """The kind of file system that an existing path is on, as Linux names it; else empty.
+
+    Args:
+        mounts: the list of what is mounted where.
+    """
+    try:
+        lines = (mounts or MOUNTS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    found, kind = -1, ""
+    for line in lines:
+        _, point, name, *_ = line.split()
+        point = point.encode().decode("unicode_escape")  # spaces are written \\040
+        if path.is_relative_to(point) and len(point) >= found:  # the last one covers the others
+            found, kind = len(point), name
+    return kind
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 # Both are read when mlflow is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -275,6 +276,30 @@ def experiment_ids(store: Store) -> dict[str, str]:
     client = MlflowClient(tracking_uri=store.mlflow_uri)
     experiments = client.search_experiments(order_by=["name ASC"])
     return {item.name: item.experiment_id for item in experiments if item.name != "Default"}
+
+
+def forget_experiment(store: Store, name: str) -> None:
+    """Delete a study's experiment, and free its name for another one.
+
+    MLflow only marks experiments deleted (`mlflow gc` removes what is marked).
+
+    Raises:
+        StudyError: MLflow's database cannot be changed.
+    """
+    try:
+        client = MlflowClient(tracking_uri=store.mlflow_uri)
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            return
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        client.rename_experiment(found.experiment_id, f"{name} (deleted {uuid4().hex[:8]})")
+        client.delete_experiment(found.experiment_id)
+    except (MlflowException, SQLAlchemyError) as error:
+        raise StudyError(
+            f"cannot delete the experiment '{name}' in {store.mlflow_database}: "
+            f"{first_line(error)}; nothing else was deleted"
+        ) from error
 
 
 @contextmanager

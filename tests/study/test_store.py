@@ -1,0 +1,95 @@
+"""Where results may live, and how they go away again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+import study.store
+from dcgan.errors import UsageError
+from study.errors import UnknownStudyError
+from study.runner import run_study
+from study.storage import load_optuna_study
+from study.store import Store, file_system
+
+MOUNTS = """\
+/dev/vda1 / ext4 rw 0 0
+proc /proc proc rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/sdb1 /home/me/fast\\040disk xfs rw 0 0
+tmpfs /home/me/shm tmpfs rw 0 0
+//nas/x /home/me/shm cifs rw 0 0
+"""
+
+
+@pytest.fixture
+def mounts(tmp_path: Path) -> Path:
+    path = tmp_path / "mounts"
+    path.write_text(MOUNTS)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/srv/mlruns", "ext4"),
+        ("/homes/me", "ext4"),
+        ("/home/me/mlruns", "nfs4"),
+        ("/home/me/fast disk/mlruns", "xfs"),
+        ("/home/me/shm", "cifs"),  # mounted over another
+    ],
+)
+def test_the_mount_that_covers_a_path_counts(mounts: Path, path: str, kind: str) -> None:
+    assert file_system(Path(path), mounts) == kind
+    assert file_system(Path(path), mounts.with_name("absent")) == ""
+
+
+def test_a_store_on_a_network_is_refused(
+    tmp_path: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store.at(tmp_path / "mlruns")
+    store.create()
+    mounts.write_text(f"server:/export {tmp_path} nfs4 rw 0 0\n")
+    monkeypatch.setattr(study.store, "MOUNTS", mounts)
+    with pytest.raises(UsageError, match=r"network file system \(nfs4\).*local disk with --store"):
+        store.create()
+
+
+def test_deleting_a_study_leaves_nothing_and_frees_its_name(
+    tiny_study: Callable[..., Any], store: Store, bank: Any, shell: Any
+) -> None:
+    for name in ("tiny", "other"):
+        run_study(tiny_study(study__name=name, study__trials=1), store, bank=bank)
+    done = shell("delete", "tiny", "--store", store.root, "--yes")
+    assert "deleted the study 'tiny'" in done.stdout
+    assert not store.study("tiny").path.exists()
+    assert not (store.artifacts / "tiny").exists()
+    with pytest.raises(UnknownStudyError, match="there are: other"):
+        load_optuna_study(store, "tiny")
+    client = MlflowClient(tracking_uri=store.mlflow_uri)
+    assert {item.name for item in client.search_experiments()} - {"Default"} == {"other"}
+    assert load_optuna_study(store, "other").trials
+    assert store.study("other").trial(0).is_dir()
+    # The name can be used again, without the old runs.
+    again = run_study(tiny_study(study__trials=1), store, bank=bank)
+    assert again.finished == 1
+    runs = client.search_runs([again.experiment_id], "tags.kind = 'trial'")
+    assert len(runs) == 1
+    shell("delete", "absent", "--store", store.root, "--yes", code=2)
+
+
+def test_deleting_asks_first(
+    tiny_study: Callable[..., Any], store: Store, bank: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from study.delete import delete_study
+
+    run_study(tiny_study(study__trials=1), store, bank=bank)
+    asked: list[str] = []
+    monkeypatch.setattr("typer.confirm", lambda text: bool(asked.append(text)))
+    delete_study(store, "tiny", sure=False)
+    assert asked[0].startswith("delete the study 'tiny': 2 trials (1 finished), ")
+    assert len(load_optuna_study(store, "tiny").trials) == 2  # one is a baseline that waits
