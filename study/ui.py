@@ -83,7 +83,9 @@ def serve(store: Store, port: int) -> int:
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)  # else the server would outlive this process
+    # SIGTERM too, else the server would outlive this process; both explicitly, since a shell
+    # starts background jobs with Ctrl-C ignored.
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -94,4 +96,5 @@ def serve(store: Store, port: int) -> int:
             process.kill()
         return 0
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
