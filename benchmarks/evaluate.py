@@ -17,8 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
-import platform
 import resource
 import statistics
 import time
@@ -27,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import describe, matrix_rate
 
 from dcgan.config import DataConfig, TrainConfig
 from dcgan.data import load_bank
@@ -63,12 +62,8 @@ def main() -> None:
     with numerics(config.train):
         result = measure(config, arguments.repeats, arguments.steps)
         result |= {"peak_mib_beyond_smallest": streaming_memory()}
-        result |= {
-            "threads": torch.get_num_threads(),
-            "cpus": os.cpu_count(),
-            "machine": platform.machine(),
-            "torch": torch.__version__,
-        }
+        device = torch.device("cpu")
+        result |= {"matrix products, gflop/s": round(matrix_rate(device)), **describe(device)}
     if arguments.json:
         print(json.dumps(result, indent=2))
         return

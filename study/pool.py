@@ -107,8 +107,6 @@ class Pool:
 
     bench: Workbench
     count: int
-    threads: int | None
-    """CPU threads of each worker."""
     events: queue.Queue[tuple[Worker, Event]] = field(default_factory=queue.Queue)
     last_reason: str = ""
     """Why the last worker died that did."""
@@ -217,7 +215,8 @@ class Pool:
 
     def _environment(self, index: int) -> dict[str, str]:
         """Threads for libraries that read them from here, and the worker's GPU."""
-        changes = {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
+        threads = self.bench.config.base.train.threads
+        changes = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         if self.bench.extractor.device.type == "cuda":
             given = os.environ.get("CUDA_VISIBLE_DEVICES")
             gpus = given.split(",") if given else [str(i) for i in range(torch.cuda.device_count())]

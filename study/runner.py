@@ -37,7 +37,6 @@ from study.objective import (
     mirror_of,
 )
 from study.pool import Pool
-from study.search import SeededSampler, make_pruner
 from study.settle import settle
 from study.storage import (
     FINISHED,
@@ -142,7 +141,7 @@ def _run_trials(bench: Workbench, workers: int, on_progress: Callable[[int, int]
 
 def _outcomes(bench: Workbench, workers: int) -> Generator[Outcome, None, None]:
     if workers > 1:
-        yield from Pool(bench, workers, bench.config.base.train.threads).outcomes()
+        yield from Pool(bench, workers).outcomes()
     else:
         for _, outcome in work(bench, Claims(bench.study, bench.folder)):
             yield outcome
@@ -175,8 +174,6 @@ def _open_study(config: StudyConfig, store: Store) -> tuple[Study, StudyConfig |
     study = optuna.create_study(
         study_name=config.study.name,
         storage=open_storage(store, create=True),
-        sampler=SeededSampler(config.sampler, config.study.seed),
-        pruner=make_pruner(config),
         direction="minimize",
         load_if_exists=True,
     )

@@ -67,7 +67,7 @@ def _with_threads(
         if threads is None:  # begun before threads were measured
             return config, 1 if workers == "auto" else workers
         if threads > most:
-            say(f"{workers} workers share {cpus} processors: train.threads is {most} from now on")
+            say(f"train.threads is {most} from now on: a worker's share of {cpus} processors")
             threads = most
     if threads is None:
         threads, rates = fastest_threads(config.base, most)

@@ -61,24 +61,24 @@ class Store:
         """Make the folder.
 
         Raises:
-            UsageError: it cannot be made or written to.
+            UsageError: it cannot be made or written to, or is on a network file system.
         """
-        problem = make_folder(self.root) or make_folder(self.artifacts)
-        if problem:
-            raise UsageError(
-                f"cannot write results to {self.root}: {problem}; choose another folder with "
-                f"--store DIR or {STORE_VARIABLE}"
-            )
         kind = file_system(self.root)
         if kind in NETWORK_FILE_SYSTEMS:
             raise UsageError(
                 f"{self.root} is on a network file system ({kind}), where two processes can damage "
                 f"a database; choose a folder on a local disk with --store DIR or {STORE_VARIABLE}"
             )
+        problem = make_folder(self.root) or make_folder(self.artifacts)
+        if problem:
+            raise UsageError(
+                f"cannot write results to {self.root}: {problem}; choose another folder with "
+                f"--store DIR or {STORE_VARIABLE}"
+            )
 
 
 def file_system(path: Path, mounts: Path | None = None) -> str:
-    """The kind of file system that an existing path is on, as Linux names it; else empty.
+    """The kind of file system that an absolute path is on, as Linux names it; else empty.
 
     Args:
         mounts: the list of what is mounted where.

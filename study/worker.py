@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import TrialState
 
@@ -28,6 +27,7 @@ from study.claims import Claims
 from study.config import StudyConfig
 from study.display import describe_trial
 from study.events import Sender
+from study.export import CONFIG_ATTRIBUTE
 from study.objective import Hooks, Outcome, Workbench, run_trial
 from study.storage import clear_storage_errors, finished_count, load_optuna_study
 from study.store import Store
@@ -60,19 +60,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A worker of a study; started by 'study run'.")
     parser.add_argument("store", type=Path)
     parser.add_argument("name")
-    parser.add_argument("--threads", type=int, default=None)
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the launcher's to handle
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_stop_when_told, args=(stop,), daemon=True).start()
     sender = Sender()
-    run_app(lambda: _run(Store(arguments.store), arguments, sender, stop))
+    run_app(lambda: _run(Store(arguments.store), arguments.name, sender, stop))
 
 
-def _run(store: Store, arguments: Any, sender: Sender, stop: threading.Event) -> None:
-    study = load_optuna_study(store, arguments.name)
-    config = StudyConfig.model_validate_json(study.user_attrs["config"])
+def _run(store: Store, name: str, sender: Sender, stop: threading.Event) -> None:
+    study = load_optuna_study(store, name)
+    config = StudyConfig.model_validate_json(study.user_attrs[CONFIG_ATTRIBUTE])
     hooks = _hooks(config, sender, stop)
     with clear_storage_errors(store), numerics(config.base.train):
         bench = open_bench(config, study, store, load_bank(config.base.data), hooks)

@@ -52,11 +52,11 @@ def test_a_store_on_a_network_is_refused(
     tmp_path: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store.at(tmp_path / "mlruns")
-    store.create()
     mounts.write_text(f"server:/export {tmp_path} nfs4 rw 0 0\n")
     monkeypatch.setattr(study.store, "MOUNTS", mounts)
     with pytest.raises(UsageError, match=r"network file system \(nfs4\).*local disk with --store"):
         store.create()
+    assert not store.root.exists()
 
 
 def test_deleting_a_study_leaves_nothing_and_frees_its_name(

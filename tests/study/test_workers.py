@@ -23,6 +23,7 @@ from study.claims import Claims
 from study.errors import StudyError
 from study.objective import Hooks
 from study.runner import run_study
+from study.settle import settle
 from study.storage import load_optuna_study
 from study.store import Store
 from study.tracking import STATUS
@@ -81,6 +82,20 @@ def check_consistent(store: Store, mirror: Any, total: int) -> Study:
         points = mirror(store).points(run)
         assert len(points) == len(set(points))
     return study
+
+
+def launched(study_process: Start, file: Path, store: Store) -> subprocess.Popen[str]:
+    """A launch whose workers are in the middle of their first trials."""
+    process = study_process("run", file, "--store", store.root)
+    wait_for(lambda: scored_trials(store) >= 2, process)
+    return process
+
+
+def check_goes_on(study_process: Start, file: Path, store: Store, mirror: Any) -> None:
+    """The same command again ends with every trial complete."""
+    again = study_process("run", file, "--store", store.root)
+    assert again.wait(PATIENCE_SECONDS) == 0
+    assert states(check_consistent(store, mirror, 4)) == {"COMPLETE": 4}
 
 
 @pytest.fixture
@@ -145,8 +160,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(
     mirror_of: Any,
     tmp_path: Path,
 ) -> None:
-    process = study_process("run", long_study(), "--store", store.root)
-    wait_for(lambda: scored_trials(store) >= 2, process)
+    process = launched(study_process, long_study(), store)
     os.kill(children(process.pid)[0], signal.SIGKILL)
     assert process.wait(PATIENCE_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
     said = (tmp_path / "stderr.txt").read_text()
@@ -164,8 +178,7 @@ def test_workers_of_a_killed_launcher_stop_and_the_next_launch_goes_on(
     tmp_path: Path,
 ) -> None:
     file = long_study()
-    process = study_process("run", file, "--store", store.root)
-    wait_for(lambda: scored_trials(store) >= 2, process)
+    process = launched(study_process, file, store)
     workers = children(process.pid)
     process.kill()
     process.wait()
@@ -175,9 +188,7 @@ def test_workers_of_a_killed_launcher_stop_and_the_next_launch_goes_on(
     study = load_optuna_study(store, "tiny")
     assert states(study)["RUNNING"] == 0  # each saved a checkpoint and put its trial back
     assert states(study)["WAITING"] >= 1
-    again = study_process("run", file, "--store", store.root)
-    assert again.wait(PATIENCE_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
-    assert states(check_consistent(store, mirror_of, 4)) == {"COMPLETE": 4}
+    check_goes_on(study_process, file, store, mirror_of)
 
 
 def test_everything_killed_at_once_loses_nothing(
@@ -188,15 +199,12 @@ def test_everything_killed_at_once_loses_nothing(
     tmp_path: Path,
 ) -> None:
     file = long_study()
-    process = study_process("run", file, "--store", store.root)
-    wait_for(lambda: scored_trials(store) >= 2, process)
+    process = launched(study_process, file, store)
     for pid in [*children(process.pid), process.pid]:
         os.kill(pid, signal.SIGKILL)
     process.wait()
-    again = study_process("run", file, "--store", store.root)
-    assert again.wait(PATIENCE_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
+    check_goes_on(study_process, file, store, mirror_of)
     assert "was cut off earlier and continues" in (tmp_path / "stderr.txt").read_text()
-    assert states(check_consistent(store, mirror_of, 4)) == {"COMPLETE": 4}
 
 
 def test_ctrl_c_saves_all_running_trials(
@@ -207,8 +215,7 @@ def test_ctrl_c_saves_all_running_trials(
     tmp_path: Path,
 ) -> None:
     file = long_study()
-    process = study_process("run", file, "--store", store.root)
-    wait_for(lambda: scored_trials(store) >= 2, process)
+    process = launched(study_process, file, store)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE_SECONDS) == 130
     study = load_optuna_study(store, "tiny")
@@ -216,9 +223,7 @@ def test_ctrl_c_saves_all_running_trials(
     waiting = [trial for trial in study.get_trials() if trial.state == TrialState.WAITING]
     assert any("interrupted after step" in (t.user_attrs.get("reason") or "") for t in waiting)
     assert "the same command continues" in (tmp_path / "stdout.txt").read_text()
-    again = study_process("run", file, "--store", store.root)
-    assert again.wait(PATIENCE_SECONDS) == 0
-    assert states(check_consistent(store, mirror_of, 4)) == {"COMPLETE": 4}
+    check_goes_on(study_process, file, store, mirror_of)
 
 
 def test_a_trial_that_kills_its_workers_is_failed_and_the_study_stops_if_all_do(
@@ -265,6 +270,36 @@ def test_more_workers_than_gpus_take_are_refused(
     assert _workers_on_gpus(tiny_study(study__workers=2)) == 2
     with pytest.raises(UsageError, match="5 workers are more than 2 GPUs take with 2 each"):
         _workers_on_gpus(tiny_study(study__workers=5, study__trials_per_gpu=2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "settled"),
+    [
+        ({}, (4, 1)),
+        ({"study__workers": 2}, (2, 2)),
+        ({"study__workers": 9}, (1, 9)),
+        ({"study__workers": "auto"}, (1, 4)),  # 4 × 50 beats 2 × 80 and 1 × 120
+        ({"study__workers": "auto", "base__train__threads": 2}, (2, 2)),
+        ({"study__workers": 4, "base__train__threads": 3}, (3, 4)),  # as was asked for
+    ],
+)
+def test_threads_and_workers_on_four_processors(
+    tiny_study: Maker, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], settled: Any
+) -> None:
+    rates = {1: 50.0, 2: 80.0, 4: 120.0}
+    monkeypatch.setattr("study.settle.processors", lambda: 4)
+    monkeypatch.setattr(
+        "study.settle.fastest_threads",
+        lambda config, most: (most, {n: rate for n, rate in rates.items() if n <= most}),
+    )
+    said: list[str] = []
+    config, workers = settle(
+        tiny_study(**{"base__train__threads": None, **settings}), None, said.append
+    )
+    assert (config.base.train.threads, workers) == settled
+    # A relaunch keeps the threads, or gives each worker its share of the processors.
+    again = tiny_study(base__train__threads=None, study__workers=4)
+    assert settle(again, config, said.append)[0].base.train.threads == 1
 
 
 def test_a_claimed_trial_is_nobody_elses(tiny_study: Maker, finished: Any) -> None:
