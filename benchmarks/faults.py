@@ -101,6 +101,8 @@ def campaign(
         if workers == 1 and essence(store) != expected:
             found.append("numbers differ from the undisturbed study's")
         faults += [f"study {number}: {fault}" for fault in found]
+        for fault in found:
+            print(f"study {number}: {fault}", file=sys.stderr)
         shutil.rmtree(store.root)
         number += 1
         done = f"{workers} workers: {sum(counts.values())} kills, {len(faults)} faults"
@@ -220,7 +222,8 @@ def inspect(store: Store) -> list[str]:
             continue
         if run.info.status != STATUS[trial.state.name]:
             faults.append(f"trial {trial.number} is {run.info.status} in MLflow")
-        if trial.values and abs(run.data.metrics.get("objective", 1e9) - trial.values[0]) > 1e-9:
+        expected = trial.value if trial.state.name == "COMPLETE" else None  # pruned: none is shown
+        if run.data.metrics.get("objective") != expected:
             faults.append(f"trial {trial.number} has another objective in MLflow")
         for key in run.data.metrics:
             points = [

@@ -30,12 +30,12 @@ from dcgan.step import STEP_FIELDS, TrainState
 from dcgan.training import train
 config = load_train_config("reference", {"data.root": sys.argv[1], "train.device": "cpu"})
 device = torch.device("cpu")
+before = time.perf_counter()
+import torch._dynamo, torch._inductor.config  # as any optimizer and deterministic mode do
+compiler = time.perf_counter() - before
 bank = load_bank(config.data)
 with numerics(config.train):
     schedule = Schedule(config, len(bank.images), device)
-    before = time.perf_counter()
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)], fused=True)
-    optimizer = time.perf_counter() - before
     stepper = Stepper(TrainState.fresh(config, device), bank.images, config)
     float(stepper.step(schedule.batch(0))[0])
     seconds = time.perf_counter() - start
@@ -52,7 +52,7 @@ with numerics(config.train):
         stepper.step(schedule.batch(step))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 unwanted = [name for name in ("torchvision", "torchmetrics") if name in sys.modules]
-result = {"seconds": seconds, "optimizer": optimizer, "peak": peak, "unwanted": unwanted}
+result = {"seconds": seconds, "compiler": compiler, "peak": peak, "unwanted": unwanted}
 print(json.dumps(result))
 """
 
@@ -72,7 +72,7 @@ def main() -> None:
         ]  # the first fills the cache
     result = {
         "seconds_to_the_first_step": round(min(run["seconds"] for run in runs), 2),
-        "of_which_torchs_first_optimizer": round(min(run["optimizer"] for run in runs), 2),
+        "of_which_importing_torchs_compiler": round(min(run["compiler"] for run in runs), 2),
         "peak_mib_with_an_evaluation": round(max(run["peak"] for run in runs)),
         "torchvision_or_torchmetrics_imported": runs[0]["unwanted"],
     }

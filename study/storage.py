@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.errors import first_line
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
-from study.store import Store, StudyFolder
+from study.store import Store, StudyFolder, make_database
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -43,6 +43,8 @@ def open_storage(store: Store, *, create: bool = False) -> RDBStorage:
     # SQLite's default patience of 5 s is too little beside a backup or a slow disk.
     options = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}}
     try:
+        if create:
+            make_database(store.optuna_database, lambda url: RDBStorage(url).engine.dispose())
         return RDBStorage(store.optuna_url, engine_kwargs=options)
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
         reason = first_line(error)

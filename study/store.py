@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from dcgan.errors import UsageError
 from dcgan.files import make_folder
@@ -75,6 +78,25 @@ class Store:
                 f"cannot write results to {self.root}: {problem}; choose another folder with "
                 f"--store DIR or {STORE_VARIABLE}"
             )
+
+
+def make_database(path: Path, build: Callable[[str], object]) -> None:
+    """Make a SQLite database wholly or not at all, once, whoever else is about to.
+
+    Its tables take a second to make, and a process killed meanwhile would leave some of them, which
+    neither Optuna nor MLflow can open again.
+
+    Args:
+        build: makes the tables of the database at a URL.
+    """
+    if path.exists():
+        return
+    fresh = path.with_name(f"{path.name}.new")
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        if not path.exists():
+            fresh.unlink(missing_ok=True)
+            build(f"sqlite:///{fresh}")
+            fresh.replace(path)
 
 
 def file_system(path: Path, mounts: Path | None = None) -> str:

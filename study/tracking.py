@@ -34,7 +34,7 @@ from dcgan.files import write_text_atomic
 from dcgan.history import Record, read_history
 from dcgan.run_folder import RunFolder
 from study.errors import StudyError
-from study.store import Store, trial_name
+from study.store import Store, make_database, trial_name
 from study.trial_record import TrialRecord
 
 BATCH = 1000
@@ -59,6 +59,10 @@ class Tracker:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.store = store
         with self._required():
+            make_database(
+                store.mlflow_database,
+                lambda url: MlflowClient(tracking_uri=url).search_experiments(max_results=1),
+            )
             self.client = MlflowClient(tracking_uri=store.mlflow_uri)
             self.experiment_id = self._experiment(store)
 

@@ -14,7 +14,7 @@ from dcgan.errors import UsageError
 from study.errors import UnknownStudyError
 from study.runner import run_study
 from study.storage import load_optuna_study
-from study.store import Store, file_system
+from study.store import Store, file_system, make_database
 
 MOUNTS = """\
 /dev/vda1 / ext4 rw 0 0
@@ -93,3 +93,19 @@ def test_deleting_asks_first(
     delete_study(store, "tiny", sure=False)
     assert asked[0].startswith("delete the study 'tiny': 2 trials (1 finished), ")
     assert len(load_optuna_study(store, "tiny").trials) == 2  # one is a baseline that waits
+
+
+def test_a_database_is_made_wholly_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "some.db"
+
+    def cut_off(url: str) -> None:
+        Path(url.removeprefix("sqlite:///")).write_text("half of the tables")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_database(path, cut_off)
+    assert not path.exists()
+    make_database(path, lambda url: Path(url.removeprefix("sqlite:///")).write_text("all"))
+    make_database(path, cut_off)  # there already
+    assert path.read_text() == "all"
+    assert not list(tmp_path.glob("*.new"))
