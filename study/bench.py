@@ -28,8 +28,14 @@ def open_bench(
     bank: PhotoBank,
     hooks: Hooks,
     extractor: Extractor | None = None,
+    runs: tuple[str, str] | None = None,
 ) -> Workbench:
     """Make what trials need in this process; the launcher has opened the study before.
+
+    Args:
+        extractor: loaded as the config says if left out.
+        runs: ids of the MLflow experiment and the study's own run, which are looked up if left
+            out; with them MLflow may be away.
 
     Raises:
         DcganError: the extractor or MLflow's database cannot be used.
@@ -41,8 +47,8 @@ def open_bench(
         config.base, resolve_device(config.base.train.device)
     )
     facts = facts_of(json.loads(study.user_attrs[ATTRIBUTE]))
-    tracker = Tracker(store, config.study.name)
-    parent = tracker.parent_run(folder.config, facts)
+    tracker = Tracker(store, config.study.name, runs[0] if runs else None)
+    parent = runs[1] if runs else tracker.parent_run(folder.config, facts)
     return Workbench(config, study, folder, bank, extractor, tracker, parent, facts, hooks)
 
 

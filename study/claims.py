@@ -1,22 +1,26 @@
 """Which process runs which trial: claimed one at a time, owned until let go or dead.
 
 A claim is a file lock on the trial, which the system releases when its owner ends in any way, so a
-trial that is RUNNING in the database and not locked has lost its process. Claims are made under a
-lock of the study: however many processes ask, no trial is given out twice, and those finished and
-running together never exceed the total.
+trial that is RUNNING in the database and not locked has lost its process. Where the database is
+shared by machines, a claim is also a lease on the trial (see `study.leases`), and the lease tells
+of processes elsewhere. Claims are made under a lock of the study: however many processes ask, no
+trial is given out twice, and those finished and running together never exceed the total.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from optuna.trial import Trial, TrialState
 
 from study.errors import StudyError
-from study.storage import FINISHED, put_back
+from study.leases import Lease, Leases
+from study.storage import FINISHED, backend_of, put_back
 from study.store import StudyFolder, trial_name
 
 if TYPE_CHECKING:
@@ -27,35 +31,47 @@ PATIENCE_SECONDS = 120
 """For another process that makes a claim: a proposal takes it well under a second."""
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A trial that is this process's to run."""
+
+    trial: Trial
+    check: Callable[[], None] = lambda: None
+    """Raises `LeaseLostError` once it is not; cheap enough for every step."""
+
+
 class Claims:
     """The claims on one study's trials, as one process makes them."""
 
     def __init__(self, study: Study, folder: StudyFolder) -> None:
         self.study, self.folder = study, folder
+        storage = backend_of(study)
+        self.leases: Leases | None = None
+        self.locks = folder.locks
+        if storage is not None and storage.engine.dialect.name == "postgresql":
+            name = study.study_name
+            self.leases = Leases(storage.engine, name, folder.path, lambda text: storage.say(text))
+            self.locks = folder.locks / socket.gethostname()  # locks reach no other machine
 
     @contextmanager
-    def next(self, total: int) -> Iterator[Trial | None]:
+    def next(self, total: int) -> Iterator[Claim | None]:
         """Claim the next trial, waiting or new, and let go of it afterwards.
 
         Yields:
-            The trial; none while as many as `total` are finished or running.
+            The claim; none while as many as `total` are finished or running.
 
         Raises:
             StudyError: another process holds the study's lock for minutes.
         """
-        with self._alone():
-            self.put_back_orphans()
-            states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
-            taken = sum(state in (*FINISHED, TrialState.RUNNING) for state in states)
-            trial = self.study.ask() if taken < total else None
-            lock = None if trial is None else self._lock(trial.number)
-            if lock is not None:
-                lock.acquire(timeout=0)
-        try:
-            yield trial
-        finally:
-            if lock is not None:
-                lock.release()
+        with ExitStack() as held:
+            with self.alone():
+                self.put_back_orphans()
+                states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+                taken = sum(state in (*FINISHED, TrialState.RUNNING) for state in states)
+                trial = self.study.ask() if taken < total else None
+                if trial is not None:
+                    self._own(trial.number, held)
+            yield None if trial is None else self._claim(trial, held)
 
     @contextmanager
     def take(self, number: int) -> Iterator[Trial | None]:
@@ -64,35 +80,57 @@ class Claims:
         Yields:
             The trial, RUNNING; none if another process has it by now or it has ended.
         """
-        lock = self._lock(number)
-        with self._alone():
-            orphans = {trial.number: trial._trial_id for trial in self.orphans()}
-            if number in orphans:
-                lock.acquire(timeout=0)
-        try:
+        with ExitStack() as held:
+            with self.alone():
+                orphans = {trial.number: trial._trial_id for trial in self.orphans()}
+                if number in orphans:
+                    self._own(number, held)
             yield Trial(self.study, orphans[number]) if number in orphans else None
-        finally:
-            lock.release()
 
     def orphans(self) -> list[FrozenTrial]:
         """Running trials whose process is gone."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return [trial for trial in running if self._is_free(trial.number)]
+        leases = self.leases.all() if self.leases and running else {}
+        free = [trial for trial in running if self._is_free(trial.number, leases)]
+        # One that ended between the two looks is free for another reason.
+        now = [self.study._storage.get_trial(trial._trial_id) for trial in free]
+        return [trial for trial in now if trial.state == TrialState.RUNNING]
 
     def put_back_orphans(self) -> list[int]:
         """Return orphans to WAITING under their numbers, to be continued by whoever claims next.
+
+        Called while holding `alone`.
 
         Returns:
             Their numbers.
         """
         orphans = self.orphans()
+        numbers = [trial.number for trial in orphans]
+        if self.leases:  # first, so that a frozen owner cannot go on
+            self.leases.forget(numbers)
         for trial in orphans:
             put_back(self.study, trial._trial_id)
-        return [trial.number for trial in orphans]
+        return numbers
+
+    def running_elsewhere(self) -> list[int]:
+        """Trials that processes of other machines or results folders run."""
+        if self.leases is None:
+            return []
+        leases = self.leases.all().items()
+        return [n for n, lease in leases if lease.place != self.leases.place and not lease.lapsed]
+
+    def is_held(self, number: int) -> bool:
+        """Whether a process has a trial, be it that it only writes what has ended."""
+        return not self._is_free(number, self.leases.all() if self.leases else {})
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        lock = self._lock_file("claims")
+    def alone(self, name: str = "claims") -> Iterator[None]:
+        """Hold a lock of the study, on all machines that share it.
+
+        Raises:
+            StudyError: another process holds it for minutes.
+        """
+        lock = self._lock(name)
         try:
             lock.acquire(timeout=PATIENCE_SECONDS)
         except Timeout:
@@ -101,22 +139,38 @@ class Claims:
                 "can be claimed; stop that process, and the same command continues"
             ) from None
         try:
-            yield
+            with ExitStack() as stack:
+                if self.leases:
+                    stack.enter_context(self.leases.alone(name))
+                yield
         finally:
             lock.release()
 
-    def _is_free(self, number: int) -> bool:
-        lock = self._lock(number)
+    def _own(self, number: int, held: ExitStack) -> None:
+        lock = self._lock(trial_name(number))
+        lock.acquire(timeout=0)
+        held.callback(lock.release)
+        if self.leases:
+            self.leases.write(number)
+            held.callback(self.leases.end, number)
+
+    def _claim(self, trial: Trial, held: ExitStack) -> Claim:
+        if self.leases is None:
+            return Claim(trial)
+        return Claim(trial, held.enter_context(self.leases.kept(trial.number)))
+
+    def _is_free(self, number: int, leases: dict[int, Lease]) -> bool:
+        lease = leases.get(number)
+        if self.leases and lease and lease.place != self.leases.place:
+            return lease.lapsed
+        lock = self._lock(trial_name(number))
         with suppress(Timeout):
             lock.acquire(timeout=0)
             lock.release()
             return True
         return False
 
-    def _lock(self, number: int) -> FileLock:
-        return self._lock_file(trial_name(number))
-
-    def _lock_file(self, name: str) -> FileLock:
+    def _lock(self, name: str) -> FileLock:
         # Not in the trial's folder, which is removed where a trial starts again.
-        self.folder.locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.folder.locks / f"{name}.lock")
+        self.locks.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.locks / f"{name}.lock")

@@ -27,7 +27,32 @@ StoreOption = Annotated[
         metavar="DIR",
     ),
 ]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        help="PostgreSQL database that machines share (default: $DCGAN_STUDY_STORAGE, else the "
+        "results folder's own).",
+        metavar="URL",
+    ),
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="MLflow server (default: $DCGAN_STUDY_TRACKING_URI, else the results folder's own "
+        "database).",
+        metavar="URL",
+    ),
+]
 NameArgument = Annotated[str, typer.Argument(help="The study's name (see 'study list').")]
+WorkersOption = Annotated[
+    str | None,
+    typer.Option("--workers", metavar="N|auto", help="Trials at the same time (1)."),
+]
+PerGpuOption = Annotated[
+    int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (1).")
+]
 TrialOption = Annotated[
     int | None, typer.Option("--trial", min=0, help="A trial's number instead of the best.")
 ]
@@ -42,49 +67,83 @@ def run(
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="MINUTES", help="Stop after this long.")
     ] = None,
-    workers: Annotated[
-        str | None,
-        typer.Option("--workers", metavar="N|auto", help="Trials at the same time (1)."),
-    ] = None,
-    trials_per_gpu: Annotated[
-        int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (1).")
-    ] = None,
+    workers: WorkersOption = None,
+    trials_per_gpu: PerGpuOption = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as train.epochs=20."),
     ] = None,
     store: StoreOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
 ) -> None:
     """Run a study; the same command again continues it."""
     from dcgan.config_io import parse_assignments
     from study.config import load_study_config
     from study.store import Store
 
-    overrides: dict[str, Any] = parse_assignments(settings or [])
-    if data is not None:
-        root = str(data.expanduser().resolve())
-        overrides |= {"base.data.source": "folder", "base.data.root": root}
+    overrides: dict[str, Any] = parse_assignments(settings or []) | _data_settings(data)
     given = {
         "study.name": name,
         "study.trials": trials,
         "study.timeout_minutes": timeout,
-        "study.workers": int(workers) if workers and workers.isdecimal() else workers,
-        "study.trials_per_gpu": trials_per_gpu,
     }
+    overrides |= _worker_settings(workers, trials_per_gpu)
     overrides |= {key: value for key, value in given.items() if value is not None}
     checked = load_study_config(config, overrides)
     from study.launch import launch  # after the check: a typo is answered before torch loads
 
-    launch(checked, Store.at(store))
+    launch(checked, Store.at(store, storage, tracking_uri))
+
+
+@app.command()
+def worker(
+    name: NameArgument,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder of the same photos.")] = None,
+    workers: WorkersOption = None,
+    trials_per_gpu: PerGpuOption = None,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Run trials of a study that another machine has begun."""
+    from study.store import Store
+
+    settings = _data_settings(data) | _worker_settings(workers, trials_per_gpu)
+    chosen = Store.at(store, storage, tracking_uri)
+    from study.launch import join  # after the check: a typo is answered before torch loads
+
+    join(chosen, name, settings)
+
+
+@app.command()
+def sync(
+    name: NameArgument,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            "--tracking-uri",
+            help="An MLflow server, or sqlite:////…/mlflow.db (default: the study's own).",
+            metavar="URL",
+        ),
+    ] = None,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Deliver to MLflow what it does not show of a study, or all of it to another MLflow."""
+    from study.store import Store
+    from study.sync import sync_study
+
+    sync_study(Store.at(store, storage), name, tracking_uri)
 
 
 @app.command("list")
-def list_studies(store: StoreOption = None) -> None:
+def list_studies(store: StoreOption = None, storage: StorageOption = None) -> None:
     """List the studies of a results folder."""
     from study.show import print_studies
     from study.store import Store
 
-    print_studies(Store.at(store))
+    print_studies(Store.at(store, storage))
 
 
 @app.command()
@@ -92,12 +151,13 @@ def show(
     name: NameArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     store: StoreOption = None,
+    storage: StorageOption = None,
 ) -> None:
     """Show a study's leaderboard."""
     from study.show import print_study
     from study.store import Store
 
-    print_study(Store.at(store), name, as_json)
+    print_study(Store.at(store, storage), name, as_json)
 
 
 @app.command()
@@ -105,12 +165,13 @@ def delete(
     name: NameArgument,
     sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     store: StoreOption = None,
+    storage: StorageOption = None,
 ) -> None:
     """Delete a study: its trials, its MLflow experiment and its files."""
     from study.delete import delete_study
     from study.store import Store
 
-    delete_study(Store.at(store), name, sure=sure)
+    delete_study(Store.at(store, storage), name, sure=sure)
 
 
 @app.command()
@@ -121,12 +182,13 @@ def export(
         Path | None, typer.Option("-o", "--output", help="YAML file to write.", metavar="FILE")
     ] = None,
     store: StoreOption = None,
+    storage: StorageOption = None,
 ) -> None:
     """Write the config that trains the best (or a given) trial in full."""
     from study.show import write_export
     from study.store import Store
 
-    write_export(Store.at(store), name, trial, output)
+    write_export(Store.at(store, storage), name, trial, output)
 
 
 @app.command()
@@ -135,12 +197,13 @@ def train(
     trial: TrialOption = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of photos.")] = None,
     store: StoreOption = None,
+    storage: StorageOption = None,
 ) -> None:
     """Train the best (or a given) trial in full, beside its study in MLflow."""
     from study.full_run import train_in_full
     from study.store import Store
 
-    train_in_full(Store.at(store), name, trial, data)
+    train_in_full(Store.at(store, storage), name, trial, data)
 
 
 @app.command()
@@ -157,6 +220,19 @@ def ui(
     check_port(port)
     print_links(chosen, port)
     raise typer.Exit(serve(chosen, port))
+
+
+def _data_settings(data: Path | None) -> dict[str, Any]:
+    if data is None:
+        return {}
+    root = str(data.expanduser().resolve())
+    return {"base.data.source": "folder", "base.data.root": root}
+
+
+def _worker_settings(workers: str | None, trials_per_gpu: int | None) -> dict[str, Any]:
+    number = int(workers) if workers and workers.isdecimal() else workers
+    given = {"study.workers": number, "study.trials_per_gpu": trials_per_gpu}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def main() -> None:

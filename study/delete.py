@@ -9,8 +9,15 @@ import optuna
 import typer
 
 from dcgan.console import say
-from study.errors import StudyError
-from study.storage import clear_storage_errors, finished_count, load_optuna_study, sole_runner
+from study.claims import Claims
+from study.errors import StudyBusyError, StudyError
+from study.launchers import check_idle
+from study.storage import (
+    clear_storage_errors,
+    finished_count,
+    load_optuna_study,
+    with_tracking,
+)
 from study.store import Store
 from study.tracking import forget_experiment
 
@@ -30,7 +37,15 @@ def delete_study(store: Store, name: str, *, sure: bool) -> None:
     """
     study = load_optuna_study(store, name)
     folder = store.study(name)
-    with sole_runner(folder), clear_storage_errors(store):
+    store = with_tracking(store, study)
+    with clear_storage_errors(store):
+        check_idle(folder)
+        held = Claims(study, folder).running_elsewhere()
+        if held:
+            raise StudyBusyError(
+                f"trials {', '.join(map(str, held))} of the study '{name}' are being run on "
+                "another machine; stop its workers first"
+            )
         trials = len(study.get_trials(deepcopy=False))
         places = [folder.path, store.artifacts / name]
         size = sum(_bytes(place) for place in places) / 1e6

@@ -19,3 +19,7 @@ class StudyMismatchError(UsageError):
 
 class StudyBusyError(UsageError):
     """Another process is running this study."""
+
+
+class LeaseLostError(StudyError):
+    """A running trial is another process's by now; this one must write nothing more of it."""

@@ -21,10 +21,11 @@ from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.history import Record
 from dcgan.training import TrainResult, train
 from study.export import export_config, pick_trial, study_config
+from study.mlflow_client import tolerate_mlflow_errors
 from study.objective import score_of
-from study.storage import hold, load_optuna_study
+from study.storage import hold, load_optuna_study, with_tracking
 from study.store import Store
-from study.tracking import RunMirror, Tracker, tolerate_mlflow_errors
+from study.tracking import RunMirror, Tracker
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -77,7 +78,7 @@ def _train(config: TrainConfig, folder: Path, bank: PhotoBank, mirror: RunMirror
 
 
 def _mirror(store: Store, study: Study, number: int, folder: Path, bank: PhotoBank) -> RunMirror:
-    tracker = Tracker(store, study.study_name)
+    tracker = Tracker(with_tracking(store, study), study.study_name)
     trial, objective = pick_trial(study, number), study_config(study).objective
     return tracker.mirror(
         "full",

@@ -6,18 +6,47 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
+from dcgan.config_io import override
 from dcgan.console import load_bank_with_progress, say, stop_signals
+from dcgan.errors import UsageError
 from study.config import StudyConfig
 from study.display import StudyDisplay
+from study.export import study_config
 from study.leaderboard import print_table, rows_of
 from study.objective import Hooks
 from study.runner import StudySummary, run_study
+from study.storage import load_optuna_study, with_tracking
 from study.store import Store
 from study.ui import trials_link
 
 
-def launch(config: StudyConfig, store: Store) -> None:
+def join(store: Store, name: str, settings: dict[str, Any]) -> None:
+    """Run trials of a study that was begun elsewhere, until its total is finished.
+
+    Args:
+        settings: dotted keys that this machine has otherwise: photos, workers.
+
+    Raises:
+        UnknownStudyError: there is no such study.
+        StudyMismatchError: the photos, or what scores them, are not the study's.
+        UsageError: MLflow's database is on another machine.
+        SystemExit: code 130, if it was stopped by a signal before the study's total.
+    """
+    study = load_optuna_study(store, name)
+    store = with_tracking(store, study)
+    if not store.tracking and not store.mlflow_database.is_file():
+        raise UsageError(
+            f"the study '{name}' keeps its MLflow database in the results folder of the machine "
+            "that launched it; launch it with --tracking-uri http://HOST:PORT of an MLflow server, "
+            "which all machines reach"
+        )
+    config = override(study_config(study), settings)
+    launch(config, store, joining=True)
+
+
+def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
     """Run a study with a live display and print its leaderboard and where everything is.
 
     Raises:
@@ -25,6 +54,8 @@ def launch(config: StudyConfig, store: Store) -> None:
     """
     store.create()
     say(f"study '{config.study.name}', results in {store.root}")
+    if store.storage:
+        say(f"shared by {store.optuna_place}")
     bank = load_bank_with_progress(config.base.data)
     with stop_signals() as should_stop, StudyDisplay(config) as display:
         hooks = Hooks(
@@ -36,7 +67,14 @@ def launch(config: StudyConfig, store: Store) -> None:
             on_worker=display.on_worker,
             should_stop=should_stop,
         )
-        summary = run_study(config, store, bank=bank, hooks=hooks, on_progress=display.on_progress)
+        summary = run_study(
+            config,
+            store,
+            bank=bank,
+            hooks=hooks,
+            on_progress=display.on_progress,
+            joining=joining,
+        )
     print_summary(summary)
     if summary.interrupted:
         say(f"stopped at {summary.finished} of {summary.total} trials; the same command continues")
@@ -53,11 +91,12 @@ def print_summary(summary: StudySummary) -> None:
         say(f"best config, for a full run: {summary.best_config}")
     if summary.contact_sheet:
         say(f"samples of all trials:       {summary.contact_sheet}")
-    where = (
-        "" if summary.store == Store.at() else f" --store {shlex.quote(str(summary.store.root))}"
-    )
-    command = own_command()
+    where, command = summary.store.options, own_command()
     say(f"train the best in full:      {command} train {summary.name}{where}")
+    if summary.store.tracking:
+        link = trials_link(summary.experiment_id, summary.store.tracking)
+        say(f"compare the trials:          {link}")
+        return
     say(f"compare the trials:          {command} ui{where}")
     say(f"  and open                   {trials_link(summary.experiment_id)}")
 

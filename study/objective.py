@@ -28,13 +28,16 @@ from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
 from dcgan.step import TrainState
 from dcgan.training import TrainResult, train
+from study.claims import Claim
 from study.collapse import collapse_reason
 from study.config import ObjectiveConfig, StudyConfig
+from study.errors import LeaseLostError
 from study.events import Event
+from study.mlflow_client import tolerate_mlflow_errors
 from study.space import suggest
 from study.storage import put_back, set_attributes
 from study.store import StudyFolder
-from study.tracking import RunMirror, Tracker, log10_metrics, tolerate_mlflow_errors
+from study.tracking import RunMirror, Tracker, log10_metrics
 from study.trial_record import TrialRecord
 
 if TYPE_CHECKING:
@@ -99,12 +102,22 @@ def score_of(record: Record, objective: ObjectiveConfig) -> float:
     )
 
 
-def run_trial(bench: Workbench, trial: Trial) -> Outcome:
+def run_trial(bench: Workbench, claim: Claim) -> Outcome:
     """Run (or continue) one trial to its end, in Optuna, in its folder and in MLflow.
 
     No exception of the trial escapes: each becomes an outcome with a reason. Only what stops the
-    whole program (a second Ctrl-C) passes through.
+    whole program (a second Ctrl-C) passes through. A trial that has become another process's is
+    left as it is.
     """
+    try:
+        return _run_trial(bench, claim)
+    except LeaseLostError as error:
+        bench.hooks.on_warning(f"{error}; it goes on there")
+        return Outcome(TrialState.WAITING)
+
+
+def _run_trial(bench: Workbench, claim: Claim) -> Outcome:
+    trial = claim.trial
     folder = bench.folder.trial(trial.number)
     try:
         config = suggest(trial, bench.config)
@@ -122,25 +135,39 @@ def run_trial(bench: Workbench, trial: Trial) -> Outcome:
     bench.hooks.on_begin(trial, config)
     sitting = time.time()
     try:
-        outcome = _train(bench, trial, config, folder, mirror)
+        outcome = _train(bench, claim, config, folder, mirror)
+    except LeaseLostError:
+        raise
     except Exception as error:  # a bug or the environment: tried again, then failed
         outcome = _after_error(record, error)
-    finally:
-        record.minutes += (time.time() - sitting) / 60
-        record.save(folder)
+    except BaseException:  # a second Ctrl-C
+        _save_minutes(record, folder, sitting)
+        raise
+    claim.check()
+    _save_minutes(record, folder, sitting)
     _close(bench, trial, record, mirror, folder, outcome)
     return outcome
 
 
+def _save_minutes(record: TrialRecord, folder: Path, sitting: float) -> None:
+    record.minutes += (time.time() - sitting) / 60
+    record.save(folder)
+
+
 def _train(
-    bench: Workbench, trial: Trial, config: TrainConfig, folder: Path, mirror: RunMirror
+    bench: Workbench, claim: Claim, config: TrainConfig, folder: Path, mirror: RunMirror
 ) -> Outcome:
     objective, hooks = bench.config.objective, bench.hooks
-    reporter = _Reporter(trial, bench.config, config, RunFolder(folder))
+    reporter = _Reporter(claim.trial, bench.config, config, RunFolder(folder))
     if _continue_from(folder, reporter, config.train.epochs):
         return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
 
+    def should_stop() -> bool:
+        claim.check()
+        return hooks.should_stop()
+
     def on_eval(record: Record) -> bool:
+        claim.check()
         stop = reporter.report(record)
         with bench.mirroring():
             mirror.deliver()  # a checkpoint holds all of it: a continued trial repeats none
@@ -157,7 +184,7 @@ def _train(
             on_start=hooks.on_start,
             on_log=hooks.on_log,
             on_eval=on_eval,
-            should_stop=hooks.should_stop,
+            should_stop=should_stop,
         )
     except TrainingInterrupted as stop:
         return Outcome(TrialState.WAITING, f"interrupted after step {stop.step}")
@@ -264,17 +291,29 @@ def _open_record(
 
 def mirror_of(bench: Workbench, record: TrialRecord) -> RunMirror:
     """The MLflow mirror of a trial's folder."""
+    objective = bench.config.objective
+    return mirror_into(bench.tracker, bench.parent_run_id, bench.folder, objective, record)
+
+
+def mirror_into(
+    tracker: Tracker,
+    parent_run_id: str,
+    folder: StudyFolder,
+    objective: ObjectiveConfig,
+    record: TrialRecord,
+) -> RunMirror:
+    """The mirror of a trial's folder in any MLflow."""
     tags: dict[str, Any] = {"origin": record.origin, "optuna.state": record.state}
     if record.baseline:
         tags["baseline"] = record.baseline
-    return bench.tracker.mirror(
+    return tracker.mirror(
         "trial",
         record.number,
-        bench.parent_run_id,
-        bench.folder.trial(record.number),
+        parent_run_id,
+        folder.trial(record.number),
         params=record.params,
         tags={**record.identity, "seed": record.seed, **tags},
-        score=lambda item: score_of(item, bench.config.objective),
+        score=lambda item: score_of(item, objective),
     )
 
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from study.errors import StudyError
 from study.events import Event, parse
 from study.objective import Outcome, Workbench, fail_trial
 from study.storage import finished_count
+from study.worker import Job
 
 MAX_RESTARTS = 3
 """Of one worker in a row."""
@@ -56,10 +58,9 @@ class Worker:
     def start(self, bench: Workbench, events: queue.Queue[tuple[Worker, Event]]) -> None:
         """Start the process and a thread that puts its events, and last its `exit`, on a queue."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        root, name = str(bench.tracker.store.root), bench.config.study.name
         with self.log.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "study.worker", root, name],
+                [sys.executable, "-m", "study.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -67,6 +68,10 @@ class Worker:
                 env={**os.environ, **self.environment},
             )
         self.process, self.trial, self.running = process, None, True
+        assert process.stdin
+        with suppress(BrokenPipeError):  # it is gone already: its `exit` comes
+            process.stdin.write(Job.of(bench).line())
+            process.stdin.flush()
 
         def listen() -> None:
             assert process.stdout
@@ -83,7 +88,8 @@ class Worker:
     def tell_to_stop(self) -> None:
         """Ask for a checkpoint and an end; a process that is gone is no error."""
         if self.process and self.process.stdin:
-            self.process.stdin.close()
+            with suppress(BrokenPipeError):
+                self.process.stdin.close()
 
     def kill(self) -> None:
         """End it at once."""

@@ -20,6 +20,7 @@ from dcgan.data import PhotoBank, load_bank
 from dcgan.devices import describe_environment, numerics, resolve_device
 from dcgan.evaluation import configured_extractor
 from dcgan.metrics.features import Extractor
+from dcgan.run_folder import RunFolder
 from dcgan.training import check_enough_photos
 from dcgan.version import code_version
 from study.bench import open_bench
@@ -28,6 +29,7 @@ from study.config import StudyConfig, largest_batch
 from study.errors import StudyError
 from study.export import CONFIG_ATTRIBUTE, export_config, header_of
 from study.identity import ATTRIBUTE, check_relaunch, identity_of
+from study.launchers import announced, running
 from study.leaderboard import as_markdown, draw_contact_sheet, rows_of
 from study.objective import (
     Hooks,
@@ -40,10 +42,11 @@ from study.pool import Pool
 from study.settle import settle
 from study.storage import (
     FINISHED,
+    TRACKING_ATTRIBUTE,
     clear_storage_errors,
     finished_count,
     open_storage,
-    sole_runner,
+    with_tracking,
 )
 from study.store import Store
 from study.tracking import TERMINAL_STATUSES
@@ -77,19 +80,22 @@ def run_study(
     bank: PhotoBank | None = None,
     hooks: Hooks | None = None,
     on_progress: Callable[[int, int], None] = lambda finished, total: None,
+    joining: bool = False,
 ) -> StudySummary:
     """Create the study or continue it, and run trials until `config.study.trials` are finished.
 
-    Calling it again continues; when the total is reached it changes nothing.
+    Calling it again continues; when the total is reached it changes nothing. Several processes
+    that run one study share its trials.
 
     Args:
         bank: the photos; loaded as `config.base.data` says if left out.
         hooks: what running trials tell and ask (progress, a wish to stop).
         on_progress: called with (finished, total) after each trial and at the start.
+        joining: run trials of a study that was begun elsewhere, and leave its config, leaderboard
+            and pictures to who began it.
 
     Raises:
         StudyMismatchError: the study exists with settings that make numbers incomparable.
-        StudyBusyError: another process runs it.
         StudyError: three trials in a row failed for the same reason, or a database is unusable.
         DcganError: photos or folders cannot be used.
     """
@@ -100,18 +106,24 @@ def run_study(
     folder = store.study(config.study.name)
     hooks = _with_deadline(hooks or Hooks(), config.study.timeout_minutes)
     with ExitStack() as stack:
-        stack.enter_context(sole_runner(folder))
         stack.enter_context(clear_storage_errors(store))
-        study, earlier = _open_study(config, store)
-        config, workers = settle(config, earlier, hooks.on_warning)
-        stack.enter_context(numerics(config.base.train))
-        bench, changed = _workbench(config, study, store, bank, hooks)
-        caught_up = catch_up_mirror(bench)
-        unfinished = finished_count(bench.study) < config.study.trials
-        if caught_up or unfinished or changed or _is_stale(bench):
-            with _parent_status(bench):
-                _run_trials(bench, workers, on_progress)
-                _publish(bench)
+        study, earlier = _open_study(config, store, hooks)
+        claims = Claims(study, folder)
+        with claims.alone("opening"):  # one launcher measures, enqueues and so on; others find it
+            _greet(stack.enter_context(announced(folder)), hooks)
+            config, workers = settle(config, earlier(), hooks.on_warning)
+            stack.enter_context(numerics(config.base.train))
+            bench, changed = _workbench(config, claims, store, bank, hooks, joining=joining)
+        if joining:
+            _run_trials(bench, workers, on_progress, joining=True)
+        else:
+            caught_up = catch_up_mirror(bench)
+            unfinished = finished_count(bench.study) < config.study.trials
+            if caught_up or unfinished or changed or _is_stale(bench):
+                with _parent_status(bench):
+                    _run_trials(bench, workers, on_progress)
+                    catch_up_mirror(bench)  # what MLflow missed while it was away
+                    _publish(bench)
         finished = finished_count(bench.study)
         return StudySummary(
             store=store,
@@ -126,21 +138,39 @@ def run_study(
         )
 
 
-def _run_trials(bench: Workbench, workers: int, on_progress: Callable[[int, int], None]) -> None:
+def _greet(others: list[int], hooks: Hooks) -> None:
+    if others:
+        hooks.on_warning(
+            f"this study is being run by another process, too (pid "
+            f"{', '.join(map(str, others))}): they share its trials"
+        )
+
+
+def _run_trials(
+    bench: Workbench,
+    workers: int,
+    on_progress: Callable[[int, int], None],
+    *,
+    joining: bool = False,
+) -> None:
     """Run trials until the total, a wish to stop, or repeated failure; publish after each."""
     total = bench.config.study.trials
     on_progress(finished_count(bench.study), total)
     workers = min(workers, total - finished_count(bench.study))
-    with closing(_outcomes(bench, workers)) as outcomes:
+    with closing(_outcomes(bench, workers, in_processes=joining)) as outcomes:
         for outcome in outcomes:
             on_progress(finished_count(bench.study), total)
-            _publish(bench)
+            if not joining:
+                _publish(bench)
             if outcome.state == TrialState.FAIL:
                 _stop_if_hopeless(bench)
 
 
-def _outcomes(bench: Workbench, workers: int) -> Generator[Outcome, None, None]:
-    if workers > 1:
+def _outcomes(
+    bench: Workbench, workers: int, *, in_processes: bool
+) -> Generator[Outcome, None, None]:
+    """Of trials run here, or in processes of their own, whose death ends nothing else."""
+    if workers > 1 or (in_processes and workers == 1):
         yield from Pool(bench, workers).outcomes()
     else:
         for _, outcome in work(bench, Claims(bench.study, bench.folder)):
@@ -169,27 +199,45 @@ def _without_trial(reason: str) -> str:
     return re.sub(r"trial[- ]\d+", "trial", reason)
 
 
-def _open_study(config: StudyConfig, store: Store) -> tuple[Study, StudyConfig | None]:
-    """Make or open the study in Optuna's database, and read its config of an earlier launch."""
+def _open_study(
+    config: StudyConfig, store: Store, hooks: Hooks
+) -> tuple[Study, Callable[[], StudyConfig | None]]:
+    """Make or open the study in Optuna's database.
+
+    Returns:
+        The study, and what reads its config of an earlier launch.
+    """
+    storage = open_storage(store, create=True)
+    storage.say = hooks.on_warning
     study = optuna.create_study(
         study_name=config.study.name,
-        storage=open_storage(store, create=True),
+        storage=storage,
         direction="minimize",
         load_if_exists=True,
     )
-    stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
-    return study, StudyConfig.model_validate_json(stored) if stored else None
+
+    def earlier() -> StudyConfig | None:
+        stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
+        return StudyConfig.model_validate_json(stored) if stored else None
+
+    return study, earlier
 
 
 def _workbench(
-    config: StudyConfig, study: Study, store: Store, bank: PhotoBank, hooks: Hooks
+    config: StudyConfig,
+    claims: Claims,
+    store: Store,
+    bank: PhotoBank,
+    hooks: Hooks,
+    *,
+    joining: bool,
 ) -> tuple[Workbench, bool]:
     """Make or open everything else that trials need, and refuse to mix incomparable numbers.
 
     Returns:
         The workbench, and whether the config differs from the last launch's.
     """
-    folder = store.study(config.study.name)
+    study, folder = claims.study, store.study(config.study.name)
     recorded = json.loads(study.user_attrs.get(ATTRIBUTE, "{}"))
     extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
     identity = _identity(config, bank, extractor)
@@ -198,18 +246,37 @@ def _workbench(
             hooks.on_warning(f"differs from the study's earlier launches: {difference}")
     else:
         study.set_user_attr(ATTRIBUTE, json.dumps(identity))
-    # Kept current, since ranges may have been widened and the full run changed.
+    changed = False if joining else _record_launch(config, study, store)
+    if claims.leases:
+        claims.leases.make_table()
+    with claims.alone():
+        orphans = claims.put_back_orphans()
+    for number in orphans:
+        kept = RunFolder(folder.trial(number)).checkpoint.exists()
+        where = "from its checkpoint" if kept else "from step 0"
+        hooks.on_warning(f"trial {number} was cut off earlier and continues {where}")
+    return open_bench(config, study, with_tracking(store, study), bank, hooks, extractor), changed
+
+
+def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
+    """Keep config and MLflow's address current: ranges may have been widened, the full run changed.
+
+    Returns:
+        Whether the config differs from the last launch's.
+    """
+    if store.tracking and study.user_attrs.get(TRACKING_ATTRIBUTE) != store.tracking:
+        study.set_user_attr(TRACKING_ATTRIBUTE, store.tracking)
+    folder = store.study(config.study.name)
     changed = study.user_attrs.get(CONFIG_ATTRIBUTE) != config.model_dump_json()
     if changed:
         study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
+    if changed or not folder.config.exists():
         save_config(config, folder.config)
     for baseline in config.baselines:
         attributes = {"origin": "baseline", "baseline": baseline.name}
         params = config.baseline_params(baseline)
         study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=True)
-    for number in Claims(study, folder).put_back_orphans():
-        hooks.on_warning(f"trial {number} was cut off earlier and continues from its checkpoint")
-    return open_bench(config, study, store, bank, hooks, extractor), changed
+    return changed
 
 
 def _identity(config: StudyConfig, bank: PhotoBank, extractor: Extractor) -> dict[str, Any]:
@@ -227,8 +294,9 @@ def _parent_status(bench: Workbench) -> Iterator[None]:
         yield
     finally:
         done = finished_count(bench.study) >= bench.config.study.trials
-        with bench.mirroring():
-            bench.tracker.set_status(bench.parent_run_id, "COMPLETE" if done else "WAITING")
+        if done or not running(bench.folder):
+            with bench.mirroring():
+                bench.tracker.set_status(bench.parent_run_id, "COMPLETE" if done else "WAITING")
 
 
 def catch_up_mirror(bench: Workbench) -> bool:
@@ -237,13 +305,15 @@ def catch_up_mirror(bench: Workbench) -> bool:
     Returns:
         Whether there was anything.
     """
-    changed = False
+    changed, claims = False, Claims(bench.study, bench.folder)
     with bench.mirroring():
         statuses = bench.tracker.trial_statuses()
         for trial in bench.study.get_trials(deepcopy=False):
             status = statuses.get(trial.number)
             record = TrialRecord.load(bench.folder.trial(trial.number))
             if record is None or status in (*TERMINAL_STATUSES, "DELETED"):
+                continue
+            if claims.is_held(trial.number):  # whose process does that itself
                 continue
             mirror = mirror_of(bench, record)
             if trial.state in FINISHED:
@@ -272,6 +342,11 @@ def _note(bench: Workbench) -> str:
 
 def _publish(bench: Workbench) -> None:
     """Write leaderboard, contact sheet and best config, and show them in MLflow."""
+    with Claims(bench.study, bench.folder).alone("publishing"):
+        _publish_alone(bench)
+
+
+def _publish_alone(bench: Workbench) -> None:
     rows, folder = rows_of(bench.study), bench.folder
     note = _note(bench)
     folder.leaderboard.write_text(note, encoding="utf-8")

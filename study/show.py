@@ -16,7 +16,7 @@ from study.export import export_config, header_of, study_config
 from study.leaderboard import print_table, rows_of
 from study.storage import FINISHED, load_optuna_study, open_storage
 from study.store import Store
-from study.ui import check_served, trials_link
+from study.ui import HOST, check_served, trials_link
 
 
 def print_studies(store: Store) -> None:
@@ -78,5 +78,5 @@ def print_links(store: Store, port: int) -> None:
         raise StudyError(f"there is no study in the MLflow database {store.mlflow_database}")
     say(f"MLflow UI of {store.root}; the trials of")
     for name, experiment_id in ids.items():
-        say(f"  {name}: {trials_link(experiment_id, port)}")
+        say(f"  {name}: {trials_link(experiment_id, f'http://{HOST}:{port}')}")
     say("Ctrl-C ends the server")

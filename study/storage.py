@@ -1,10 +1,11 @@
-"""Optuna's storage: opened once, with patience for locks; who runs a study; orphaned trials."""
+"""Optuna's storage: opened once, with patience for locks; orphaned trials."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,27 +14,35 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
+from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from dcgan.errors import first_line
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
-from study.store import Store, StudyFolder, make_database
+from study.patience import PatientStorage
+from study.store import Store, make_database
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
 LOCK_WAIT_SECONDS = 60
+CONNECT_SECONDS = 10
+TABLES_LOCK = 0x6463_6761
+"""Key of the lock under which a server's tables are made."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """The outcomes that count towards a study's total."""
 
 
-def open_storage(store: Store, *, create: bool = False) -> RDBStorage:
+def open_storage(store: Store, *, create: bool = False) -> PatientStorage:
     """Open the store's Optuna database (made if `create`).
 
     Raises:
         UnknownStudyError: there is no database yet.
-        StudyError: the file is not a usable database.
+        StudyError: it is not a usable database, or its server cannot be reached.
     """
+    if store.storage:
+        return _open_server(store, store.storage)
     if not create and not store.optuna_database.is_file():
         raise UnknownStudyError(
             f"there are no studies in {store.root}; start one with 'study run', or name another "
@@ -45,13 +54,51 @@ def open_storage(store: Store, *, create: bool = False) -> RDBStorage:
     try:
         if create:
             make_database(store.optuna_database, lambda url: RDBStorage(url).engine.dispose())
-        return RDBStorage(store.optuna_url, engine_kwargs=options)
+        return PatientStorage(store.optuna_url, engine_kwargs=options)
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
         reason = first_line(error)
         raise StudyError(
             f"cannot open the study database {store.optuna_database}: {reason}; restore it from a "
             "backup, or name another results folder with --store"
         ) from error
+
+
+def _open_server(store: Store, url: str) -> PatientStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A server allows a hundred connections, and there may be dozens of workers: one each is kept.
+    options: dict[str, Any] = {
+        "pool_size": 1,
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": CONNECT_SECONDS, "application_name": "dcgan-study"},
+    }
+    try:
+        engine = create_engine(url, poolclass=NullPool, connect_args=options["connect_args"])
+        with engine.connect() as connection:  # tables are made by one process at a time
+            connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
+            return PatientStorage(url, engine_kwargs=options)
+    except ModuleNotFoundError as error:
+        raise StudyError(
+            f"the database driver '{error.name}' is missing, which {store.optuna_place} needs; "
+            "install it with: pip install 'dcgan-study[postgres]'"
+        ) from None
+    except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
+        raise StudyError(
+            f"cannot open the study database {store.optuna_place}: {reason_of(error)}; check that "
+            "the server runs, and its address, database, user and password (--storage)"
+        ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a database did not do what it was asked, in a line."""
+    layers = (error, error.__cause__)
+    original = next((o for layer in layers if (o := getattr(layer, "orig", None))), error)
+    return first_line(original).removeprefix("connection failed: ").removesuffix(".")
+
+
+def backend_of(study: Study) -> PatientStorage | None:
+    """The database behind a study's cache; none for a study in memory."""
+    storage = getattr(study._storage, "_backend", study._storage)
+    return storage if isinstance(storage, PatientStorage) else None
 
 
 @contextmanager
@@ -65,24 +112,31 @@ def clear_storage_errors(store: Store) -> Iterator[None]:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         raise StudyError(
-            f"the study database {store.optuna_database} failed: {first_line(error)}; what is "
+            f"the study database {store.optuna_place} failed: {reason_of(error)}; what is "
             "finished is kept, and the same command continues"
         ) from error
 
 
-def load_optuna_study(store: Store, name: str) -> Study:
+def load_optuna_study(
+    store: Store, name: str, say: Callable[[str], None] = lambda text: None
+) -> Study:
     """Load a study by name.
+
+    Args:
+        say: told when its database is waited for.
 
     Raises:
         UnknownStudyError: there is none; the message lists those there are.
     """
     storage = open_storage(store)
+    storage.say = say
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         names = sorted(study.study_name for study in storage.get_all_studies())
         there = f"there are: {', '.join(names)}" if names else "there are none yet"
-        raise UnknownStudyError(f"there is no study '{name}' in {store.root}; {there}") from None
+        place = store.optuna_place if store.storage else store.root
+        raise UnknownStudyError(f"there is no study '{name}' in {place}; {there}") from None
 
 
 def load_study(name: str, store: Store | None = None) -> Study:
@@ -94,6 +148,15 @@ def load_study(name: str, store: Store | None = None) -> Study:
     return load_optuna_study(store or Store.at(), name)
 
 
+TRACKING_ATTRIBUTE = "tracking"
+
+
+def with_tracking(store: Store, study: Study) -> Store:
+    """The store with the MLflow server that the study's launches use, unless it names another."""
+    recorded = study.user_attrs.get(TRACKING_ATTRIBUTE)
+    return store if store.tracking else replace(store, tracking=recorded)
+
+
 def finished_count(study: Study) -> int:
     """How many trials count towards the total."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))
@@ -102,15 +165,6 @@ def finished_count(study: Study) -> int:
 def put_back(study: Study, trial_id: int) -> None:
     """Return a RUNNING trial to WAITING: the next `ask` gets the same number and parameters."""
     study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
-
-
-def sole_runner(folder: StudyFolder) -> AbstractContextManager[None]:
-    """Hold the study's lock.
-
-    Raises:
-        StudyBusyError: another process holds it.
-    """
-    return hold(folder.path, f"the study in {folder.path}")
 
 
 @contextmanager

@@ -1,8 +1,13 @@
-"""Where results live: one folder with both databases, MLflow's artifacts and the studies' files."""
+"""Where results live: one folder with both databases, MLflow's artifacts and the studies' files.
+
+Several machines share a study by sharing its databases: Optuna's on a PostgreSQL server (`storage`)
+and MLflow's behind its own server (`tracking`). Each machine still has a folder of its own.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +16,11 @@ from filelock import FileLock
 
 from dcgan.errors import UsageError
 from dcgan.files import make_folder
+from study.addresses import check_storage_url, check_tracking_uri, hide_password
 
 STORE_VARIABLE = "DCGAN_STUDY_STORE"
+STORAGE_VARIABLE = "DCGAN_STUDY_STORAGE"
+TRACKING_VARIABLE = "DCGAN_STUDY_TRACKING_URI"
 MOUNTS = Path("/proc/self/mounts")
 _NETWORK = "9p afs beegfs ceph cifs fuse.glusterfs fuse.sshfs glusterfs gpfs lustre nfs nfs4 smb3"
 NETWORK_FILE_SYSTEMS = frozenset(_NETWORK.split(" "))
@@ -21,15 +29,53 @@ NETWORK_FILE_SYSTEMS = frozenset(_NETWORK.split(" "))
 
 @dataclass(frozen=True)
 class Store:
-    """Paths of a results folder; `root` is absolute."""
+    """A results folder and its databases; `root` is absolute."""
 
     root: Path
+    storage: str | None = None
+    """URL of a PostgreSQL database that takes the place of the folder's Optuna database."""
+    tracking: str | None = None
+    """Address of an MLflow server that takes the place of the folder's MLflow database."""
 
     @classmethod
-    def at(cls, path: Path | None = None) -> Store:
-        """The store at a path, else at $DCGAN_STUDY_STORE, else `mlruns/` of the working folder."""
+    def at(
+        cls, path: Path | None = None, storage: str | None = None, tracking: str | None = None
+    ) -> Store:
+        """The store at a path, else at $DCGAN_STUDY_STORE, else `mlruns/` of the working folder.
+
+        Likewise for both addresses, else in the folder.
+
+        Raises:
+            UsageError: an address that can be neither.
+        """
         chosen = path or Path(os.environ.get(STORE_VARIABLE) or "mlruns")
-        return cls(chosen.expanduser().resolve())
+        storage = storage or os.environ.get(STORAGE_VARIABLE) or None
+        tracking = tracking or os.environ.get(TRACKING_VARIABLE) or None
+        return cls(
+            chosen.expanduser().resolve(),
+            check_storage_url(storage) if storage else None,
+            check_tracking_uri(tracking) if tracking else None,
+        )
+
+    @property
+    def options(self) -> str:
+        """How a command names this store, as in ` --store DIR`; empty for the usual one."""
+        parts = []
+        if self.root != Store.at().root:
+            parts.append(f"--store {shlex.quote(str(self.root))}")
+        if self.storage and self.storage != os.environ.get(STORAGE_VARIABLE):
+            parts.append(f"--storage {shlex.quote(hide_password(self.storage))}")
+        return "".join(f" {part}" for part in parts)
+
+    @property
+    def optuna_place(self) -> str:
+        """Optuna's database as messages name it, without a password."""
+        return hide_password(self.storage) if self.storage else str(self.optuna_database)
+
+    @property
+    def mlflow_place(self) -> str:
+        """MLflow's database or server as messages name it."""
+        return hide_password(self.tracking) if self.tracking else str(self.mlflow_database)
 
     @property
     def optuna_database(self) -> Path:
@@ -39,7 +85,7 @@ class Store:
     @property
     def optuna_url(self) -> str:
         """The database as SQLAlchemy names it."""
-        return f"sqlite:///{self.optuna_database}"
+        return self.storage or f"sqlite:///{self.optuna_database}"
 
     @property
     def mlflow_database(self) -> Path:
@@ -49,7 +95,7 @@ class Store:
     @property
     def mlflow_uri(self) -> str:
         """The tracking URI, absolute so that no working folder can change its meaning."""
-        return f"sqlite:///{self.mlflow_database}"
+        return self.tracking or f"sqlite:///{self.mlflow_database}"
 
     @property
     def artifacts(self) -> Path:
@@ -67,7 +113,7 @@ class Store:
             UsageError: it cannot be made or written to, or is on a network file system.
         """
         kind = file_system(self.root)
-        if kind in NETWORK_FILE_SYSTEMS:
+        if kind in NETWORK_FILE_SYSTEMS and not (self.storage and self.tracking):
             raise UsageError(
                 f"{self.root} is on a network file system ({kind}), where two processes can damage "
                 f"a database; choose a folder on a local disk with --store DIR or {STORE_VARIABLE}"
@@ -148,6 +194,11 @@ class StudyFolder:
     def locks(self) -> Path:
         """Who runs which trial: a lock file each."""
         return self.path / "locks"
+
+    @property
+    def launchers(self) -> Path:
+        """Who runs workers: a lock file each."""
+        return self.path / "launchers"
 
     @property
     def workers(self) -> Path:

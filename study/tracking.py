@@ -1,4 +1,4 @@
-"""The MLflow mirror of a study. The only module that imports mlflow.
+"""The MLflow mirror of a study. Told to it through `study.mlflow_client` alone.
 
 A trial's folder is written first; `RunMirror` replays it into an MLflow run with the folder's own
 timestamps, so delivering the same thing twice changes nothing. Nothing here is global: every call
@@ -10,31 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-# Both are read when mlflow is imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-for _name in ("mlflow", "alembic"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
-
-from mlflow.entities import Metric, Param, RunTag, ViewType
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 from PIL import Image
-from sqlalchemy.exc import SQLAlchemyError
 
-from dcgan.errors import first_line
 from dcgan.files import write_text_atomic
 from dcgan.history import Record, read_history
 from dcgan.run_folder import RunFolder
-from study.errors import StudyError
-from study.store import Store, make_database, trial_name
+from study.mlflow_client import Metric, Param, RunTag, ViewType, open_client, required
+from study.store import Store, trial_name
 from study.trial_record import TrialRecord
 
 BATCH = 1000
@@ -52,43 +39,34 @@ DELIVERED = ".delivered_to_mlflow.json"
 
 
 class Tracker:
-    """One study's experiment in the store's MLflow database."""
+    """One study's experiment in the store's MLflow database or on its server.
 
-    def __init__(self, store: Store, study_name: str) -> None:
+    Args:
+        experiment_id: of the experiment, which is looked up or made if left out.
+    """
+
+    def __init__(self, store: Store, study_name: str, experiment_id: str | None = None) -> None:
         self.study_name = study_name
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.store = store
-        with self._required():
-            make_database(
-                store.mlflow_database,
-                lambda url: MlflowClient(tracking_uri=url).search_experiments(max_results=1),
-            )
-            self.client = MlflowClient(tracking_uri=store.mlflow_uri)
-            self.experiment_id = self._experiment(store)
-
-    @contextmanager
-    def _required(self) -> Iterator[None]:
-        """Turn MLflow's errors into one sentence, where a launch cannot go on without it."""
-        try:
-            yield
-        except (MlflowException, SQLAlchemyError) as error:
-            raise StudyError(
-                f"cannot open the MLflow database {self.store.mlflow_database}: {first_line(error)}"
-            ) from error
+        with required("open", store):
+            self.client = open_client(store)
+            self.experiment_id = experiment_id or self._experiment(store)
 
     def _experiment(self, store: Store) -> str:
         found = self.client.get_experiment_by_name(self.study_name)
         if found is None:
-            # An explicit absolute place, else artifacts land relative to the working folder.
-            location = (store.artifacts / self.study_name).as_uri()
+            # An explicit absolute place, else artifacts land relative to the working folder. A
+            # server has its own.
+            location = None if store.tracking else (store.artifacts / self.study_name).as_uri()
             return str(self.client.create_experiment(self.study_name, artifact_location=location))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def parent_run(self, config: Path, tags: Mapping[str, str]) -> str:
+    def parent_run(self, config: Path, tags: Mapping[str, Any]) -> str:
         """The run that stands for the whole study; made on the first call."""
-        with self._required():
+        with required("open", self.store):
             run_id = self._find("tags.kind = 'study'")
             if run_id is None:
                 run_id = self._create(f"study {self.study_name}", {"kind": "study", **tags})
@@ -171,8 +149,9 @@ class Tracker:
         runs = self.client.search_runs([self.experiment_id], filter_string, max_results=1)
         return runs[0].info.run_id if runs else None
 
-    def _create(self, name: str, tags: Mapping[str, str]) -> str:
-        run = self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name)
+    def _create(self, name: str, tags: Mapping[str, Any]) -> str:
+        text = {key: str(value) for key, value in tags.items()}  # a server takes nothing else
+        run = self.client.create_run(self.experiment_id, tags=text, run_name=name)
         return str(run.info.run_id)
 
 
@@ -181,7 +160,7 @@ class RunMirror:
 
     def __init__(
         self,
-        client: MlflowClient,
+        client: Any,
         folder: Path,
         open_run: Callable[[], str],
         score: Callable[[Record], float],
@@ -277,7 +256,7 @@ class RunMirror:
 
 def experiment_ids(store: Store) -> dict[str, str]:
     """Names and ids of the store's experiments that hold a study."""
-    client = MlflowClient(tracking_uri=store.mlflow_uri)
+    client = open_client(store)
     experiments = client.search_experiments(order_by=["name ASC"])
     return {item.name: item.experiment_id for item in experiments if item.name != "Default"}
 
@@ -290,8 +269,9 @@ def forget_experiment(store: Store, name: str) -> None:
     Raises:
         StudyError: MLflow's database cannot be changed.
     """
-    try:
-        client = MlflowClient(tracking_uri=store.mlflow_uri)
+    rest = "; nothing else was deleted"
+    with required(f"delete the experiment '{name}' in", store, rest):
+        client = open_client(store)
         found = client.get_experiment_by_name(name)
         if found is None:
             return
@@ -299,20 +279,6 @@ def forget_experiment(store: Store, name: str) -> None:
             client.restore_experiment(found.experiment_id)
         client.rename_experiment(found.experiment_id, f"{name} (deleted {uuid4().hex[:8]})")
         client.delete_experiment(found.experiment_id)
-    except (MlflowException, SQLAlchemyError) as error:
-        raise StudyError(
-            f"cannot delete the experiment '{name}' in {store.mlflow_database}: "
-            f"{first_line(error)}; nothing else was deleted"
-        ) from error
-
-
-@contextmanager
-def tolerate_mlflow_errors(warn: Callable[[str], None]) -> Iterator[None]:
-    """Report a failure of MLflow or its database in one sentence instead of raising it."""
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        warn(f"MLflow was not updated ({first_line(error)}); the run's own folder has everything")
 
 
 def _read_marker(marker: Path) -> list[list[Any]]:
@@ -350,9 +316,7 @@ def log10_metrics(params: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _set_status(
-    client: MlflowClient, run_id: str, status: str, end_time_ms: int | None = None
-) -> None:
+def _set_status(client: Any, run_id: str, status: str, end_time_ms: int | None = None) -> None:
     if status in TERMINAL_STATUSES:
         client.set_terminated(run_id, status=status, end_time=end_time_ms)
     else:

@@ -17,7 +17,7 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
 
 
-def trials_link(experiment_id: str, port: int = DEFAULT_PORT) -> str:
+def trials_link(experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}") -> str:
     """The page that compares a study's trials: charts of all trials, best objective first."""
     query = {
         "workflowType": "machine_learning",  # the UI opens in its GenAI mode otherwise
@@ -27,7 +27,7 @@ def trials_link(experiment_id: str, port: int = DEFAULT_PORT) -> str:
         "orderByAsc": "true",
     }
     parameters = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
-    return f"http://{HOST}:{port}/#/experiments/{experiment_id}/runs?{parameters}"
+    return f"{server}/#/experiments/{experiment_id}/runs?{parameters}"
 
 
 def check_port(port: int) -> None:

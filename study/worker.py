@@ -1,21 +1,23 @@
 """A worker: claims trials and runs them until the study's total is reached.
 
 `work` is what the launcher itself does when it is the only worker. As a program
-(`python -m study.worker STORE NAME`) it is one of several: it tells the launcher what it does by
-`study.events`, and stops with a checkpoint when its standard input ends, be it that the launcher
-asks or that it is gone.
+(`python -m study.worker`) it is one of several: the first line of its standard input says what to
+run (a `Job`), it tells the launcher what it does by `study.events`, and stops with a checkpoint
+when its standard input ends, be it that the launcher asks or that it is gone.
 """
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import TrialState
 
@@ -27,7 +29,6 @@ from study.claims import Claims
 from study.config import StudyConfig
 from study.display import describe_trial
 from study.events import Sender
-from study.export import CONFIG_ATTRIBUTE
 from study.objective import Hooks, Outcome, Workbench, run_trial
 from study.storage import clear_storage_errors, finished_count, load_optuna_study
 from study.store import Store
@@ -44,37 +45,63 @@ def work(bench: Workbench, claims: Claims) -> Iterator[tuple[int, Outcome]]:
     """
     total = bench.config.study.trials
     while finished_count(bench.study) < total and not bench.hooks.should_stop():
-        with claims.next(total) as trial:
-            if trial is not None:
-                outcome = run_trial(bench, trial)
-        if trial is None:
+        with claims.next(total) as claim:
+            if claim is not None:
+                outcome = run_trial(bench, claim)
+        if claim is None:
             time.sleep(POLL_SECONDS)
             continue
         if outcome.state == TrialState.WAITING and outcome.reason and not bench.hooks.should_stop():
             bench.hooks.on_warning(f"trial will be tried again: {outcome.reason}")
-        yield trial.number, outcome
+        yield claim.trial.number, outcome
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker process is told by its launcher, in one line of JSON."""
+
+    root: str
+    storage: str | None
+    tracking: str | None
+    config: dict[str, Any]
+    """The study's config as this launch uses it: paths differ between machines."""
+    experiment_id: str
+    parent_run_id: str
+
+    @classmethod
+    def of(cls, bench: Workbench) -> Job:
+        """The job of a workbench's workers."""
+        store, config = bench.tracker.store, bench.config.model_dump(mode="json")
+        ids = bench.tracker.experiment_id, bench.parent_run_id
+        return cls(str(store.root), store.storage, store.tracking, config, *ids)
+
+    def line(self) -> str:
+        """As it is sent."""
+        return json.dumps(asdict(self)) + "\n"
 
 
 def main() -> None:
     """Run trials of a study that a launcher has opened."""
-    parser = argparse.ArgumentParser(description="A worker of a study; started by 'study run'.")
-    parser.add_argument("store", type=Path)
-    parser.add_argument("name")
-    arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the launcher's to handle
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    line = sys.stdin.readline()
+    if not line:  # the launcher was gone before it said anything
+        return
     threading.Thread(target=_stop_when_told, args=(stop,), daemon=True).start()
     sender = Sender()
-    run_app(lambda: _run(Store(arguments.store), arguments.name, sender, stop))
+    run_app(lambda: _run(Job(**json.loads(line)), sender, stop))
 
 
-def _run(store: Store, name: str, sender: Sender, stop: threading.Event) -> None:
-    study = load_optuna_study(store, name)
-    config = StudyConfig.model_validate_json(study.user_attrs[CONFIG_ATTRIBUTE])
+def _run(job: Job, sender: Sender, stop: threading.Event) -> None:
+    store = Store(Path(job.root), job.storage, job.tracking)
+    config = StudyConfig.model_validate(job.config)
     hooks = _hooks(config, sender, stop)
+    study = load_optuna_study(store, config.study.name, hooks.on_warning)
     with clear_storage_errors(store), numerics(config.base.train):
-        bench = open_bench(config, study, store, load_bank(config.base.data), hooks)
+        runs = job.experiment_id, job.parent_run_id
+        bank = load_bank(config.base.data)
+        bench = open_bench(config, study, store, bank, hooks, runs=runs)
         for number, outcome in work(bench, Claims(study, bench.folder)):
             sender.send("outcome", trial=number, state=outcome.state.name, reason=outcome.reason)
 

@@ -30,6 +30,8 @@ from study.store import Store
 THIRD_PARTY_WARNINGS = (
     # mlflow's SQL store, with SQLAlchemy 2.1
     "ignore:The ``noload`` loader strategy is deprecated",
+    # psycopg, of the connection that a study's engine keeps until the end
+    "ignore:connection .* was deleted while still open:ResourceWarning",
 )
 
 
@@ -277,11 +279,12 @@ def shell(ready_process: subprocess.Popen[str], tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def study_process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start the `study` command and leave it running (its output goes to files)."""
+    """Start the `study` command and leave it running (its output goes to files, `NAME.out` and
+    `NAME.err` of a given name)."""
 
-    def start(*arguments: object) -> subprocess.Popen[str]:
-        out = (tmp_path / "stdout.txt").open("w")
-        err = (tmp_path / "stderr.txt").open("w")
+    def start(*arguments: object, output: str = "") -> subprocess.Popen[str]:
+        out = (tmp_path / (f"{output}.out" if output else "stdout.txt")).open("w")
+        err = (tmp_path / (f"{output}.err" if output else "stderr.txt")).open("w")
         with out, err:
             return subprocess.Popen(
                 [STUDY, *map(str, arguments)],

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,11 +27,11 @@ from dcgan.devices import processors
 from dcgan.history import read_history
 from dcgan.run_folder import RunFolder
 from study.config import StudyConfig
-from study.errors import StudyBusyError, StudyMismatchError
+from study.errors import StudyMismatchError
 from study.objective import Hooks
 from study.runner import run_study
 from study.space import trial_config
-from study.storage import load_optuna_study, sole_runner
+from study.storage import load_optuna_study
 from study.store import Store, trial_name
 from study.tracking import STATUS, RunMirror
 
@@ -437,28 +435,6 @@ def test_a_process_that_ended_after_its_last_score_is_caught_up(
     for trial, run in zip(summary.study.get_trials(), mirror.runs("trial"), strict=True):
         assert run.data.tags["optuna.state"] == trial.state.name
         assert run.data.metrics["objective"] == trial.value
-
-
-def test_only_one_process_runs_a_study(tiny_study: Maker, bank: PhotoBank, store: Store) -> None:
-    code = (
-        "import sys; from pathlib import Path; from study.storage import sole_runner;"
-        "from study.store import Store\n"
-        "with sole_runner(Store.at(Path(sys.argv[1])).study('tiny')):\n"
-        "    print('held', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(store.root)]
-    holder = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
-    assert holder.stdout
-    assert holder.stdin
-    with holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StudyBusyError, match=f"pid {holder.pid}"):
-            run_study(tiny_study(), store, bank=bank)
-        holder.stdin.close()
-    with sole_runner(store.study("tiny")):
-        pass
 
 
 def test_an_extractor_of_ones_own_and_a_relaunch_with_auto(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -281,30 +281,26 @@ def test_ctrl_c_ends_with_130_and_the_same_command_completes(
     assert [record["step"] for record in read_history(history, "log")] == list(range(1, 41))
 
 
-@contextmanager
-def held_lock(store: Store, name: str) -> Iterator[int]:
-    """Another process that holds a study's lock, as one that runs it does."""
-    code = (
-        "import sys; from pathlib import Path; from study.storage import sole_runner;"
-        "from study.store import Store\n"
-        "with sole_runner(Store.at(Path(sys.argv[1])).study(sys.argv[2])):\n"
-        "    print('held', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(store.root), name]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout
-        assert holder.stdin
-        assert holder.stdout.readline() == "held\n"
-        yield holder.pid
-        holder.stdin.close()
-
-
-def test_a_second_run_at_once_is_refused(shell: Shell, study_file: Writer, store: Store) -> None:
-    with held_lock(store, "tiny") as pid:
-        said = sentence(shell("run", study_file(), "--store", store.root, code=2))
-    assert f"pid {pid}" in said
+def test_two_launches_at_once_share_the_trials(
+    study_process: Start, study_file: Writer, store: Store, mirror_of: Any, tmp_path: Path
+) -> None:
+    file = study_file(study__trials=6, pruner__name="none", base__train__epochs=20)
+    both = [study_process("run", file, "--store", store.root, output=name) for name in "ab"]
+    assert [process.wait(180) for process in both] == [0, 0]
+    said = [(tmp_path / f"{name}.err").read_text() for name in "ab"]
+    pids = [process.pid for process in both]
+    shares = "this study is being run by another process, too (pid {}): they share its trials"
+    assert [shares.format(pid) in text for pid, text in zip(pids, said[::-1], strict=True)].count(
+        True
+    ) == 1
+    begun = [set(re.findall(r"(trial-\d+): (?:baseline|nz)", text)) for text in said]
+    assert all(begun)
+    assert not begun[0] & begun[1]
+    trials = load_optuna_study(store, "tiny").get_trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
+    (parent,) = mirror_of(store).runs("study")
+    assert parent.info.status == "FINISHED"
+    assert [run.info.status for run in mirror_of(store).runs("trial")] == ["FINISHED"] * 6
 
 
 # The UI

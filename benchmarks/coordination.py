@@ -1,0 +1,145 @@
+"""How many trials a second can workers claim, and is each given out exactly once?
+
+    python benchmarks/coordination.py [--trials 2000] [--postgres-workers 32] [--sqlite-workers 8]
+        [--json]
+
+Workers do all that a trial asks of the study's database (claim, proposal, one score, the question
+whether to prune, the outcome) and nothing else: no training, no MLflow. The databases are a real
+PostgreSQL server, started here (it must be installed), and a SQLite file. Afterwards every trial
+must be there once, ended, and done by one worker. The sampler is random, so that what is measured
+is the coordination; `benchmarks/growth.py` measures proposals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from servers import postgres, postgres_programs
+
+from study.claims import Claims
+from study.config import StudyConfig
+from study.search import SeededSampler, make_pruner
+from study.space import suggest
+from study.storage import finished_count, load_optuna_study, open_storage, set_attributes
+from study.store import Store
+
+SPACE: dict[str, Any] = {
+    "model.nz": {"type": "int", "low": 16, "high": 160, "log": True},
+    "model.ngf": {"type": "int", "low": 32, "high": 96, "step": 16},
+    "optim.lr_g": {"type": "float", "low": 5e-5, "high": 1e-3, "log": True},
+    "augment.rotation_degrees": {"type": "categorical", "choices": [0, 10]},
+}
+
+
+def main() -> None:
+    """Measure both databases and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=2000)
+    parser.add_argument("--postgres-workers", type=int, default=32)
+    parser.add_argument("--sqlite-workers", type=int, default=8)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if postgres_programs() is None:
+        sys.exit("PostgreSQL (initdb, pg_ctl) is not installed")
+    rows = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(postgres())
+        shared = Store.at(folder / "postgres", server.url)
+        rows.append(measure("PostgreSQL", shared, arguments.postgres_workers, arguments.trials))
+        local = Store.at(folder / "sqlite")
+        rows.append(measure("SQLite", local, arguments.sqlite_workers, arguments.trials))
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            print("  ".join(f"{key} {value}" for key, value in row.items()))
+    sys.exit(any(row["faults"] for row in rows))
+
+
+def measure(name: str, store: Store, workers: int, trials: int) -> dict[str, Any]:
+    """Let workers do a study, and look at what they did."""
+    config = StudyConfig.model_validate(
+        {
+            "study": {"name": "coordination", "trials": trials},
+            "space": SPACE,
+            "sampler": {"name": "random"},
+        }
+    )
+    store.create()
+    storage = open_storage(store, create=True)
+    study = optuna.create_study(study_name="coordination", storage=storage, direction="minimize")
+    claims = Claims(study, store.study("coordination"))
+    if claims.leases:
+        claims.leases.make_table()
+    storage.engine.dispose()
+    context = multiprocessing.get_context("fork")  # what it has imported need not be imported again
+    queue: Any = context.Queue()
+    barrier = context.Barrier(workers + 1)
+    processes = [
+        context.Process(target=work, args=(store, config, queue, barrier)) for _ in range(workers)
+    ]
+    for process in processes:
+        process.start()
+    barrier.wait()
+    started = time.perf_counter()
+    done = [queue.get() for _ in processes]
+    seconds = time.perf_counter() - started
+    for process in processes:
+        process.join()
+    return {
+        "database": name,
+        "workers": workers,
+        "trials": trials,
+        "seconds": round(seconds, 1),
+        "trials_per_second": round(trials / seconds, 1),
+        "least_and_most_by_a_worker": [min(map(len, done)), max(map(len, done))],
+        "faults": inspect(store, trials, [number for numbers in done for number in numbers]),
+    }
+
+
+def work(store: Store, config: StudyConfig, queue: Any, barrier: Any) -> None:
+    """One worker, as `study.worker.work` claims trials, without the training."""
+    study = load_optuna_study(store, "coordination")
+    study.sampler = SeededSampler(config.sampler, config.study.seed)
+    study.pruner = make_pruner(config)
+    claims, total, mine = Claims(study, store.study("coordination")), config.study.trials, []
+    barrier.wait()
+    while finished_count(study) < total:
+        with claims.next(total) as claim:
+            if claim is None:
+                time.sleep(0.05)
+                continue
+            trial = claim.trial
+            score = 1.0 + suggest(trial, config).optim.lr_g
+            trial.report(score, step=1)
+            trial.should_prune()
+            claim.check()
+            set_attributes(study, trial._trial_id, {"fd_random": score, "epoch": 1})
+            study.tell(trial, score)
+            mine.append(trial.number)
+    queue.put(mine)
+
+
+def inspect(store: Store, total: int, done: list[int]) -> list[str]:
+    """What was lost, doubled or left over."""
+    trials = load_optuna_study(store, "coordination").get_trials(deepcopy=False)
+    faults = [] if len(trials) == total else [f"{len(trials)} trials instead of {total}"]
+    faults += [f"trial {t.number} is {t.state}" for t in trials if t.state != TrialState.COMPLETE]
+    if sorted(done) != list(range(total)):
+        faults.append(f"workers did {len(done)} trials, {len(set(done))} different ones")
+    return faults
+
+
+if __name__ == "__main__":
+    main()

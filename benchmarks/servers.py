@@ -1,0 +1,153 @@
+"""Real servers on this machine, for benchmarks and tests: PostgreSQL and MLflow."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PASSWORD = "a-password"
+WAIT_SECONDS = 90
+
+
+def free_port() -> int:
+    """A port that nobody serves now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def postgres_programs() -> Path | None:
+    """Where `initdb` and `pg_ctl` are; none where PostgreSQL is not installed."""
+    found = [Path(path).resolve().parent for path in [shutil.which("pg_ctl")] if path]
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in found if (folder / "initdb").exists()), None)
+
+
+class Postgres:
+    """A PostgreSQL server with a database `study`, reached by `url`."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self.programs, self.folder = programs, folder
+        self.data, self.port = folder / "data", free_port()
+        # PostgreSQL refuses to run as root.
+        self.user = "postgres" if os.getuid() == 0 else None
+        if self.user:
+            folder.chmod(0o755)
+            owner = pwd.getpwnam(self.user)
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+        self.url = f"postgresql://study:{PASSWORD}@127.0.0.1:{self.port}/study"
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        secret.chmod(0o644)
+        self._run("initdb", "-A", "scram-sha-256", "-U", "study", "--pwfile", str(secret))
+        self.start()
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "study", "study")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self.folder}"
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "start", "-w", "-l", log, "-o", options)
+
+    def stop(self) -> None:
+        """Stop it at once, as a crash would end its connections."""
+        self._run("pg_ctl", "stop", "-w", "-m", "immediate")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        environment = {**os.environ, "PGDATA": str(self.data), "PGPASSWORD": PASSWORD}
+        command = [str(self.programs / program), *arguments]
+        with (self.folder / "output").open("w") as output:
+            try:
+                subprocess.run(
+                    command,
+                    env=environment,
+                    user=self.user,
+                    cwd=self.folder,
+                    stdout=output,
+                    stderr=output,
+                    check=True,
+                )
+            except subprocess.CalledProcessError as error:
+                said = (self.folder / "output").read_text()
+                raise RuntimeError(f"{program} failed: {said}") from error
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """A new PostgreSQL server, gone at the end.
+
+    Raises:
+        RuntimeError: PostgreSQL is not installed.
+    """
+    programs = postgres_programs()
+    if programs is None:
+        raise RuntimeError("PostgreSQL (initdb, pg_ctl) is not installed")
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
+        server = Postgres(programs, Path(folder))
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+class MlflowServer:
+    """An MLflow tracking server that keeps artifacts, too, as a team would run it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self.folder / "server.log").open("w") as log:
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, **quiet, "PYTHONWARNINGS": "ignore"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
+                return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise RuntimeError((self.folder / "server.log").read_text())
+
+    def stop(self) -> None:
+        """Kill it with its processes."""
+        if self.process:
+            os.killpg(self.process.pid, 9)
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def mlflow_server() -> Iterator[MlflowServer]:
+    """A new MLflow server, gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="mlflow", ignore_cleanup_errors=True) as folder:
+        server = MlflowServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()

@@ -1,0 +1,44 @@
+"""Addresses of shared databases: checked before anything uses them, shown without passwords."""
+
+from __future__ import annotations
+
+import re
+
+from dcgan.errors import UsageError
+
+
+def check_storage_url(url: str) -> str:
+    """The URL of a shared Optuna database, with the driver that the `postgres` extra installs.
+
+    Raises:
+        UsageError: another kind of database, or something that is no URL.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg") and rest.strip("/"):
+        return f"postgresql+psycopg://{rest}"
+    shown = hide_password(url) if separator else url
+    raise UsageError(
+        f"cannot share a study by '{shown}': --storage takes the URL of a PostgreSQL database, as "
+        "in postgresql://USER:PASSWORD@HOST:5432/DATABASE; without it the study's database is a "
+        "SQLite file in the results folder (--store DIR)"
+    )
+
+
+def check_tracking_uri(uri: str) -> str:
+    """The address of an MLflow server.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not re.fullmatch(r"https?://[^/].*", uri):
+        raise UsageError(
+            f"'{uri}' is not the address of an MLflow server, as in http://HOST:5000; without "
+            "--tracking-uri MLflow's database is a file in the results folder (--store DIR)"
+        )
+    return uri.rstrip("/")
+
+
+def hide_password(url: str) -> str:
+    """A URL as messages and logs may show it."""
+    url = url.replace("postgresql+psycopg://", "postgresql://")
+    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", url)

@@ -1,0 +1,57 @@
+"""Who else runs a study from the same results folder: a lock file for each launcher."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from filelock import FileLock, Timeout
+
+from study.errors import StudyBusyError
+from study.store import StudyFolder
+
+
+@contextmanager
+def announced(folder: StudyFolder) -> Iterator[list[int]]:
+    """Be known as a launcher of the study until the end.
+
+    Yields:
+        Process numbers of those there are already.
+    """
+    others = running(folder)
+    path = folder.launchers / f"{os.getpid()}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        try:
+            yield others
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def running(folder: StudyFolder) -> list[int]:
+    """Process numbers of the study's launchers, without this process."""
+    found = []
+    for path in sorted(folder.launchers.glob("*.lock")):
+        if path.stem == str(os.getpid()) or not path.stem.isdecimal():
+            continue
+        try:
+            with FileLock(path, timeout=0), suppress(OSError):
+                path.unlink()  # left by a process that was killed
+        except Timeout:
+            found.append(int(path.stem))
+    return found
+
+
+def check_idle(folder: StudyFolder) -> None:
+    """Refuse what cannot be done while a study runs.
+
+    Raises:
+        StudyBusyError: it does.
+    """
+    others = running(folder)
+    if others:
+        raise StudyBusyError(
+            f"the study in {folder.path} is being run by another process (pid "
+            f"{', '.join(map(str, others))}); wait for it or stop it with Ctrl-C first"
+        )

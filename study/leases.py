@@ -1,0 +1,239 @@
+"""Leases on running trials, for processes that share nothing but the database.
+
+A process that runs a trial renews its lease on it every few seconds by the database's own clock, so
+the clocks of machines need not agree. A trial whose lease has lapsed has lost its process, and the
+next claim takes it up. A process that was frozen meanwhile finds its lease gone and lets go.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UpdateBase,
+    and_,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from study.errors import LeaseLostError
+from study.patience import patiently
+
+LEASE_VARIABLE = "DCGAN_STUDY_LEASE_SECONDS"
+RENEWALS_PER_LEASE = 4
+MUTEX_PATIENCE_SECONDS = 120
+
+TABLE = Table(
+    "dcgan_leases",
+    MetaData(),
+    Column("study", String(128), primary_key=True),
+    Column("trial", Integer, primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("place", String(512), nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False),
+)
+"""`owner` is a process, `place` the host and the results folder it writes to."""
+
+
+def lease_seconds() -> float:
+    """How long a lease lasts that is not renewed."""
+    return float(os.environ.get(LEASE_VARIABLE) or 60.0)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who has a trial."""
+
+    place: str
+    lapsed: bool
+
+
+class Leases:
+    """The leases of one study in a PostgreSQL database, as one process sees them.
+
+    Args:
+        engine: of the database.
+        study: the study's name.
+        root: the results folder this process writes to.
+        say: told when the database is waited for.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        study: str,
+        root: Path,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.engine, self.study, self.say = engine, study, say
+        self.place = f"{socket.gethostname()}:{root}"[:512]
+        self.owner = uuid4().hex
+        self.seconds = lease_seconds()
+
+    def make_table(self) -> None:
+        """Make the table where it is missing; called while holding `alone`."""
+        patiently(lambda: TABLE.create(self.engine, checkfirst=True), self.say)
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Hold a lock of the study in the database, which lets go of it when this process ends.
+
+        Raises:
+            SQLAlchemyError: another process holds it for minutes.
+        """
+        key = zlib.crc32(f"dcgan-study:{self.study}:{name}".encode())
+
+        def lock() -> Connection:
+            connection = self.engine.connect()
+            try:
+                connection.execute(text(f"SET lock_timeout = '{MUTEX_PATIENCE_SECONDS}s'"))
+                connection.execute(select(func.pg_advisory_lock(key)))
+                connection.commit()
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+        connection = patiently(lock, self.say)
+        try:
+            yield
+        finally:
+            # The lock ends with its connection, whatever state either is in.
+            with suppress(SQLAlchemyError):
+                connection.invalidate()
+            connection.close()
+
+    def all(self) -> dict[int, Lease]:
+        """Trial number → its lease."""
+        lapsed = TABLE.c.until < func.clock_timestamp()
+        query = select(TABLE.c.trial, TABLE.c.place, lapsed).where(TABLE.c.study == self.study)
+
+        def read() -> dict[int, Lease]:
+            with self.engine.connect() as connection:
+                rows = connection.execute(query).all()
+            return {trial: Lease(place, is_lapsed) for trial, place, is_lapsed in rows}
+
+        return patiently(read, self.say)
+
+    def write(self, trial: int) -> None:
+        """Make the trial's lease this process's; called while holding `alone`."""
+        values = {"owner": self.owner, "place": self.place, "until": self._until()}
+        row = insert(TABLE).values(study=self.study, trial=trial, **values)
+        row = row.on_conflict_do_update(index_elements=["study", "trial"], set_=values)
+        patiently(lambda: self._execute(row), self.say)
+
+    def renew(self, trial: int) -> bool:
+        """Extend the trial's lease; false if it is not this process's any more.
+
+        Raises:
+            SQLAlchemyError: the database cannot be asked now.
+        """
+        mine = self._mine(trial)
+        return self._execute(update(TABLE).where(mine).values(until=self._until())) == 1
+
+    def end(self, trial: int) -> None:
+        """Give the lease back; where the database is away it lapses by itself."""
+        with suppress(SQLAlchemyError):
+            self._execute(delete(TABLE).where(self._mine(trial)))
+
+    def forget(self, trials: list[int]) -> None:
+        """Remove the leases of trials that were taken from their owners."""
+        if trials:
+            where = and_(TABLE.c.study == self.study, TABLE.c.trial.in_(trials))
+            patiently(lambda: self._execute(delete(TABLE).where(where)), self.say)
+
+    @contextmanager
+    def kept(self, trial: int) -> Iterator[Callable[[], None]]:
+        """Renew a trial's lease in the background.
+
+        Yields:
+            A check, cheap enough for every step, that raises `LeaseLostError` once another process
+            may have the trial. While the database cannot say so, it waits.
+        """
+        keeper = _Keeper(self, trial)
+        keeper.start()
+        try:
+            yield keeper.check
+        finally:
+            keeper.stop()
+
+    def _mine(self, trial: int) -> ColumnElement[bool]:
+        return and_(
+            TABLE.c.study == self.study, TABLE.c.trial == trial, TABLE.c.owner == self.owner
+        )
+
+    def _until(self) -> ColumnElement[Any]:
+        return func.clock_timestamp() + text(f"interval '{self.seconds} seconds'")
+
+    def _execute(self, statement: UpdateBase) -> int:
+        with self.engine.begin() as connection:
+            return connection.execute(statement).rowcount
+
+
+class _Keeper(threading.Thread):
+    """Renews one lease, and knows until when it holds for sure."""
+
+    def __init__(self, leases: Leases, trial: int) -> None:
+        super().__init__(daemon=True)
+        self.leases, self.trial = leases, trial
+        self.lost = False
+        self.ended = threading.Event()
+        self.renewed = _now()
+
+    def run(self) -> None:
+        """Renew until stopped or lost."""
+        while not self.ended.wait(self.leases.seconds / RENEWALS_PER_LEASE) and not self.lost:
+            with suppress(SQLAlchemyError):  # tried again at the next turn
+                self._renew()
+
+    def check(self) -> None:
+        """See `Leases.kept`."""
+        if _now() - self.renewed >= self.leases.seconds and not self.lost:
+            patiently(self._renew, self.leases.say)
+        if self.lost:
+            raise LeaseLostError(
+                f"trial {self.trial} is another process's by now: this one was frozen or cut off "
+                f"from the database for more than {self.leases.seconds:.0f} s"
+            )
+
+    def stop(self) -> None:
+        """Stop renewing."""
+        self.ended.set()
+        self.join()
+
+    def _renew(self) -> None:
+        asked = _now()
+        if self.leases.renew(self.trial):
+            self.renewed = asked
+        else:
+            self.lost = True
+
+
+def _now() -> float:
+    """Seconds of a clock that goes on while the process is frozen or the machine sleeps."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)

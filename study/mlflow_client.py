@@ -1,0 +1,120 @@
+"""A client of MLflow's database or server that never holds up training for long.
+
+The only module that imports mlflow: the environment must be set before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+# All are read when mlflow is imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+# A server that is away would hold up each call for four minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+for _name in ("mlflow", "alembic"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+from mlflow.entities import Metric as Metric
+from mlflow.entities import Param as Param
+from mlflow.entities import RunTag as RunTag
+from mlflow.entities import ViewType as ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from dcgan.errors import first_line
+from study.errors import StudyError
+from study.store import Store, make_database
+
+REST_SECONDS = 30.0
+"""Between two tries to reach a server that did not answer."""
+SILENCE = ("Max retries exceeded", "Connection refused", "timed out", "Connection aborted")
+"""In the messages of errors that say that nobody answered."""
+
+
+class MlflowAwayError(MlflowException):
+    """A call was not even made, because the server did not answer a moment ago."""
+
+
+class PatientClient:
+    """An MLflow client that gives a silent server a rest, so that training need not wait for it.
+
+    What could not be delivered meanwhile is in the runs' folders and is delivered later.
+    """
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+        self._away_until = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if time.monotonic() < self._away_until:
+                raise MlflowAwayError("the server did not answer a moment ago")
+            try:
+                return method(*args, **kwargs)
+            except (MlflowException, OSError) as error:
+                if is_silence(error):
+                    self._away_until = time.monotonic() + REST_SECONDS
+                raise
+
+        return call
+
+
+def open_client(store: Store) -> Any:
+    """A client of the store's MLflow server, or of its database, which is made where missing."""
+    if store.tracking:
+        return PatientClient(MlflowClient(tracking_uri=store.tracking))
+    make_database(
+        store.mlflow_database,
+        lambda url: MlflowClient(tracking_uri=url).search_experiments(max_results=1),
+    )
+    return MlflowClient(tracking_uri=store.mlflow_uri)
+
+
+def is_silence(error: BaseException) -> bool:
+    """Whether an error says that nobody answered."""
+    return any(words in str(error) for words in SILENCE)
+
+
+def why(error: BaseException) -> str:
+    """An error in a few words."""
+    return "it does not answer" if is_silence(error) else first_line(error)
+
+
+@contextmanager
+def required(what: str, store: Store, rest: str = "") -> Iterator[None]:
+    """Turn MLflow's errors into one sentence, where a command cannot go on without it.
+
+    Args:
+        what: what cannot be done, as in `open`.
+        rest: what else to say.
+
+    Raises:
+        StudyError: MLflow's database or server failed.
+    """
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        called = f"the MLflow {'server' if store.tracking else 'database'} {store.mlflow_place}"
+        raise StudyError(f"cannot {what} {called}: {why(error)}{rest}") from error
+
+
+@contextmanager
+def tolerate_mlflow_errors(warn: Callable[[str], None]) -> Iterator[None]:
+    """Report a failure of MLflow or its database in one sentence instead of raising it."""
+    try:
+        yield
+    except MlflowAwayError:
+        pass  # that it is away was said when it happened
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        warn(f"MLflow was not updated ({why(error)}); the run's own folder has everything")

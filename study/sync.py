@@ -1,0 +1,163 @@
+"""`study sync`: a study's MLflow experiment delivered from its folder, to any MLflow.
+
+The folder has everything that MLflow shows, so an experiment can be completed after an outage, made
+again after its database was lost, or made on a team's server.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from dcgan.config_io import read_yaml, validate
+from dcgan.console import say
+from dcgan.run_folder import RunFolder
+from study.addresses import check_tracking_uri
+from study.config import StudyConfig
+from study.errors import StudyError, UnknownStudyError
+from study.mlflow_client import required
+from study.objective import finish_mirror, mirror_into, score_of
+from study.runner import NOTE_ROWS
+from study.storage import FINISHED, load_optuna_study, with_tracking
+from study.store import Store, StudyFolder
+from study.tracking import TERMINAL_STATUSES, Tracker
+from study.trial_record import TrialRecord
+from study.ui import trials_link
+
+FINISHED_NAMES = {state.name for state in FINISHED}
+
+
+def sync_study(store: Store, name: str, uri: str | None = None) -> None:
+    """Deliver whatever of a study an MLflow does not show yet.
+
+    Args:
+        uri: the MLflow; where the study's launches log, if left out.
+
+    Raises:
+        UnknownStudyError: the store has no files of such a study.
+        UsageError: the URI cannot be one.
+        StudyError: MLflow cannot be reached.
+    """
+    folder = store.study(name)
+    if not folder.config.is_file():
+        raise UnknownStudyError(
+            f"there are no files of a study '{name}' in {store.root}; see 'study list', or name "
+            "another results folder with --store"
+        )
+    target = mlflow_store(uri) if uri else _usual(store, name)
+    config = validate(StudyConfig, read_yaml(folder.config), str(folder.config))
+    records = [record for path in _folders(folder.path / "trials") if (record := _read(path))]
+    if not records:
+        raise StudyError(f"no trial of '{name}' has begun, so there is nothing to deliver")
+    with required("deliver to", target, "; the same command goes on where it stopped"):
+        tracker = Tracker(target, name)
+        parent = tracker.parent_run(folder.config, _facts(records))
+        delivered = _deliver_trials(tracker, parent, folder, config, records)
+        full = _deliver_full_runs(tracker, parent, folder, config)
+        _deliver_study(tracker, parent, folder, config, records)
+    say(
+        f"'{name}' in {target.mlflow_place}: {delivered} of {len(records)} trials delivered, "
+        f"{len(records) - delivered} were there" + (f"; {full} full runs" if full else "")
+    )
+    if target.tracking:
+        say(f"compare the trials: {trials_link(tracker.experiment_id, target.tracking)}")
+
+
+def _usual(store: Store, name: str) -> Store:
+    """Where the study's launches log, if the study's database can still tell."""
+    if store.tracking or not (store.storage or store.optuna_database.is_file()):
+        return store
+    try:
+        return with_tracking(store, load_optuna_study(store, name))
+    except UnknownStudyError:
+        return store
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.glob("trial-*") if path.is_dir())
+
+
+def _read(path: Path) -> TrialRecord | None:
+    record = TrialRecord.load(path)
+    if record is None:
+        say(f"note: {path} has no readable trial.json and is left out")
+    return record
+
+
+def _facts(records: list[TrialRecord]) -> dict[str, str]:
+    return {key: str(value) for key, value in records[0].identity.items()}
+
+
+def _deliver_trials(
+    tracker: Tracker,
+    parent: str,
+    folder: StudyFolder,
+    config: StudyConfig,
+    records: list[TrialRecord],
+) -> int:
+    """All but those that are there as they ended (and those a person deleted in the UI)."""
+    statuses, delivered = tracker.trial_statuses(), 0
+    for record in track(records, "delivering", console=Console(stderr=True), transient=True):
+        if statuses.get(record.number) in (*TERMINAL_STATUSES, "DELETED"):
+            continue
+        mirror = mirror_into(tracker, parent, folder, config.objective, record)
+        if record.state in FINISHED_NAMES:
+            finish_mirror(mirror, record)
+        else:
+            mirror.deliver()
+            mirror.set_state(record.state)
+        delivered += 1
+    return delivered
+
+
+def _deliver_full_runs(
+    tracker: Tracker, parent: str, folder: StudyFolder, config: StudyConfig
+) -> int:
+    folders = _folders(folder.path / "full_runs")
+    for path in folders:
+        number = int(path.name.removeprefix("trial-"))
+        trial = TrialRecord.load(folder.trial(number))
+        mirror = tracker.mirror(
+            "full",
+            number,
+            parent,
+            path,
+            params=trial.params if trial else {},
+            tags={"origin": (trial.baseline if trial else None) or "sampler"},
+            score=lambda record: score_of(record, config.objective),
+        )
+        mirror.deliver()
+        mirror.deliver_files()
+        mirror.set_state("COMPLETE" if RunFolder(path).result.exists() else "WAITING")
+    return len(folders)
+
+
+def _deliver_study(
+    tracker: Tracker,
+    parent: str,
+    folder: StudyFolder,
+    config: StudyConfig,
+    records: list[TrialRecord],
+) -> None:
+    files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
+    lines = folder.leaderboard.read_text(encoding="utf-8").splitlines() if files[1].exists() else []
+    note = "\n".join(lines[: NOTE_ROWS + 4])  # title, blank line, headings and their rule
+    tracker.publish_study(parent, note, files)
+    finished = sum(record.state in FINISHED_NAMES for record in records)
+    done = finished >= config.study.trials
+    tracker.set_status(parent, "COMPLETE" if done else "WAITING")
+
+
+def mlflow_store(uri: str) -> Store:
+    """A store whose MLflow is that of a URI: a server, or a results folder's `sqlite:///…` file.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    store = Store(Path(uri.removeprefix("sqlite:///")).expanduser().resolve().parent)
+    if uri.startswith("sqlite:///") and uri.endswith(f"/{store.mlflow_database.name}"):
+        store.create()
+        return store
+    return Store(Path.cwd(), tracking=check_tracking_uri(uri))

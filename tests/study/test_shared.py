@@ -1,0 +1,349 @@
+"""A study that machines share: a real PostgreSQL, a real MLflow server, one folder a machine."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import MlflowServer, Postgres, mlflow_server, postgres, postgres_programs
+from sqlalchemy import create_engine
+
+from study.claims import Claims
+from study.errors import LeaseLostError, StudyMismatchError
+from study.leases import LEASE_VARIABLE, Leases
+from study.objective import Hooks
+from study.runner import run_study
+from study.storage import finished_count, load_optuna_study, open_storage
+from study.store import Store
+
+Maker = Callable[..., Any]
+Start = Callable[..., subprocess.Popen[str]]
+File = Callable[..., Path]
+PATIENCE_SECONDS = 180.0
+
+pytestmark = pytest.mark.skipif(
+    postgres_programs() is None, reason="PostgreSQL (initdb, pg_ctl) is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Postgres]:
+    """A PostgreSQL server."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def tracking() -> Iterator[MlflowServer]:
+    """An MLflow server."""
+    with mlflow_server() as server:
+        yield server
+
+
+@pytest.fixture
+def url(database: Postgres) -> Iterator[str]:
+    """An empty database."""
+    yield database.url
+    engine = create_engine(database.url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    engine.dispose()
+
+
+@pytest.fixture
+def machines(tmp_path: Path, url: str, tracking: MlflowServer) -> tuple[Store, Store]:
+    """Two results folders that share databases."""
+    return tuple(Store.at(tmp_path / name, url, tracking.uri) for name in "ab")  # type: ignore[return-value]
+
+
+def options(store: Store, *, tracking: bool = True) -> list[str]:
+    """What the shell says for a store."""
+    assert store.storage
+    assert store.tracking
+    shared = ["--store", str(store.root), "--storage", store.storage]
+    return [*shared, "--tracking-uri", store.tracking] if tracking else shared
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def has_score(store: Store, name: str) -> bool:
+    histories = store.study(name).path.glob("trials/*/history.jsonl")
+    return any('"kind": "eval"' in path.read_text(encoding="utf-8") for path in histories)
+
+
+def check_as_alone(store: Store, name: str, total: int, mirror: Any, alone: Any) -> None:
+    """Every trial is there once, in Optuna and in MLflow, with the numbers of a quiet study."""
+    study = load_optuna_study(store, name)
+    trials = study.get_trials()
+    assert [trial.number for trial in trials] == list(range(total))
+    expected = {trial.number: trial for trial in alone.get_trials()}
+    for trial in trials:
+        assert trial.state.name == "COMPLETE"
+        same = expected[trial.number]
+        if trial.params == same.params:  # what the sampler knew depends on who finished when
+            assert trial.values == same.values
+            assert trial.intermediate_values == same.intermediate_values
+    shown = mirror(store, name)
+    runs = shown.runs("trial")
+    assert [int(run.data.tags["optuna.trial_number"]) for run in runs] == list(range(total))
+    for trial, run in zip(trials, runs, strict=True):
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["objective"] == pytest.approx(trial.value)
+        points = shown.points(run)
+        assert len(points) == len(set(points))
+        assert {"config.yaml", "samples_final.png"} <= shown.artifacts(run)
+
+
+@pytest.fixture(scope="module")
+def quiet(tiny_study: Maker, new_store: Callable[[], Store], bank: Any) -> Callable[..., Any]:
+    """The same study, run once by one process that nothing disturbs."""
+    known: dict[str, Any] = {}
+
+    def run(**settings: Any) -> Any:
+        key = repr(sorted(settings.items()))
+        if key not in known:
+            known[key] = run_study(tiny_study(**settings), new_store(), bank=bank).study
+        return known[key]
+
+    return run
+
+
+LONG = {"pruner__name": "none", "base__train__epochs": 100, "base__eval__every_epochs": 20}
+
+
+def test_a_second_machine_joins(
+    study_file: File,
+    study_process: Start,
+    machines: tuple[Store, Store],
+    quiet: Any,
+    mirror_of: Any,
+    tmp_path: Path,
+) -> None:
+    first, second = machines
+    settings = {**LONG, "study__trials": 6}
+    launcher = study_process("run", study_file(**settings), *options(first), output="a")
+    wait_for(lambda: has_score(first, "tiny") or launcher.poll() is not None)
+    joined = study_process("worker", "tiny", *options(second, tracking=False), output="b")
+    assert [launcher.wait(PATIENCE_SECONDS), joined.wait(PATIENCE_SECONDS)] == [0, 0], (
+        (tmp_path / "a.err").read_text(),
+        (tmp_path / "b.err").read_text(),
+    )
+    check_as_alone(first, "tiny", 6, mirror_of, quiet(**settings))
+    folders = [{path.name for path in m.study("tiny").path.glob("trials/*")} for m in machines]
+    assert all(folders)
+    assert not folders[0] & folders[1]
+    assert len(folders[0] | folders[1]) == 6
+    for said in ("a.out", "a.err", "b.out", "b.err"):
+        assert "a-password" not in (tmp_path / said).read_text()
+    # The one that joined leaves what belongs to the study to the one that began it.
+    assert not second.study("tiny").leaderboard.exists()
+    assert first.study("tiny").best.exists()
+
+
+def test_a_frozen_worker_lets_go_of_its_trial(
+    study_file: File,
+    study_process: Start,
+    machines: tuple[Store, Store],
+    quiet: Any,
+    mirror_of: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(LEASE_VARIABLE, "3")
+    first, second = machines
+    settings = {**LONG, "study__trials": 2}
+    file = study_file(**settings)
+    frozen = study_process("run", file, *options(first), output="a")
+    wait_for(lambda: has_score(first, "tiny") or frozen.poll() is not None)
+    frozen.send_signal(signal.SIGSTOP)
+    try:
+        other = study_process("run", file, *options(second), output="b")
+        assert other.wait(PATIENCE_SECONDS) == 0, (tmp_path / "b.err").read_text()
+    finally:
+        frozen.send_signal(signal.SIGCONT)
+    assert frozen.wait(PATIENCE_SECONDS) == 0, (tmp_path / "a.err").read_text()
+    assert "is another process's by now" in (tmp_path / "a.err").read_text()
+    assert "was cut off earlier and continues from step 0" in (tmp_path / "b.err").read_text()
+    check_as_alone(second, "tiny", 2, mirror_of, quiet(**settings))
+
+
+def test_a_database_that_restarts_only_delays(
+    tiny_study: Maker, database: Postgres, machines: tuple[Store, Store], quiet: Any, mirror_of: Any
+) -> None:
+    said: list[str] = []
+    restarts: list[int] = []
+
+    def on_eval(record: dict[str, Any]) -> None:
+        if not restarts:
+            restarts.append(record["epoch"])
+            database.stop()
+            threading.Timer(4.0, database.start).start()
+
+    settings = {"study__trials": 3, "pruner__name": "none"}
+    hooks = Hooks(on_eval=on_eval, on_warning=said.append)
+    run_study(tiny_study(**settings), machines[0], hooks=hooks)
+    assert restarts == [1]
+    assert any("does not answer" in line and "waiting for it" in line for line in said)
+    assert any("answers again after" in line for line in said)
+    check_as_alone(machines[0], "tiny", 3, mirror_of, quiet(**settings))
+
+
+def test_an_mlflow_server_that_is_away_gets_everything_later(
+    tiny_study: Maker, url: str, quiet: Any, mirror_of: Any, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    settings = {"study__trials": 3, "pruner__name": "none"}
+    with mlflow_server() as server:
+
+        def on_eval(record: dict[str, Any]) -> None:
+            if server.process:
+                server.stop()
+
+        store = Store.at(tmp_path / "a", url, server.uri)
+        hooks = Hooks(on_eval=on_eval, on_warning=said.append)
+        summary = run_study(tiny_study(**settings), store, hooks=hooks)
+        assert summary.finished == 3
+        assert [line for line in said if "MLflow" in line] == [
+            "MLflow was not updated (it does not answer); the run's own folder has everything"
+        ]
+        server.start()
+        run_study(tiny_study(**settings), store)
+        check_as_alone(store, "tiny", 3, mirror_of, quiet(**settings))
+
+
+def test_other_photos_are_refused(
+    tiny_study: Maker, machines: tuple[Store, Store], bank: Any
+) -> None:
+    config = tiny_study(study__trials=1)
+    run_study(config, machines[0], bank=bank)
+    other = tiny_study(study__trials=2, base__data__toy_seed=9)
+    with pytest.raises(StudyMismatchError, match=r"data\.fingerprint"):
+        run_study(other, machines[1], joining=True)
+    assert finished_count(load_optuna_study(machines[0], "tiny")) == 1
+
+
+def test_a_machine_that_cannot_reach_mlflow_is_told(
+    tiny_study: Maker, shell: Any, url: str, bank: Any, tmp_path: Path
+) -> None:
+    run_study(tiny_study(study__trials=1), Store.at(tmp_path / "a", url), bank=bank)
+    said = shell("worker", "tiny", "--store", tmp_path / "b", "--storage", url, code=2).stderr
+    assert "launch it with --tracking-uri" in said
+    assert not (tmp_path / "b").exists()
+
+
+# Leases
+
+
+@pytest.fixture
+def leases(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Leases, Leases]:
+    """Two processes' view of a study's leases, which last a second."""
+    monkeypatch.setenv(LEASE_VARIABLE, "1")
+    engine = open_storage(Store.at(tmp_path, url)).engine
+    both = tuple(Leases(engine, "tiny", tmp_path / name) for name in "ab")
+    both[0].make_table()
+    both[1].make_table()
+    return both  # type: ignore[return-value]
+
+
+def test_a_lease_lapses_unless_it_is_kept(leases: tuple[Leases, Leases]) -> None:
+    mine, other = leases
+    mine.write(3)
+    with mine.kept(3) as check:
+        time.sleep(1.6)
+        assert not other.all()[3].lapsed
+        assert other.all()[3].place == mine.place
+        check()
+    time.sleep(1.1)
+    assert other.all()[3].lapsed
+    check()  # nobody has taken it, so it is still this one's
+    other.write(3)
+    assert not mine.renew(3)
+    mine.end(3)
+    assert other.renew(3)
+    other.end(3)
+    assert other.all() == {}
+
+
+def test_a_lease_that_was_taken_is_lost(leases: tuple[Leases, Leases]) -> None:
+    mine, other = leases
+    mine.write(3)
+    with mine.kept(3) as check:
+        other.forget([3])
+        time.sleep(1.1)
+        with pytest.raises(LeaseLostError, match="trial 3 is another process's by now"):
+            check()
+
+
+def test_one_process_at_a_time_is_alone(leases: tuple[Leases, Leases]) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with leases[1].alone("claims"):
+            order.append("second")
+
+    with leases[0].alone("claims"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        with leases[0].alone("publishing"):  # another lock
+            time.sleep(0.5)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_trial_of_another_machine_is_not_free(
+    tiny_study: Maker, machines: tuple[Store, Store], bank: Any
+) -> None:
+    run_study(tiny_study(study__trials=1), machines[0], bank=bank)
+    here, there = (Claims(load_optuna_study(m, "tiny"), m.study("tiny")) for m in machines)
+    with there.next(3) as claim:
+        assert claim
+        number = claim.trial.number
+        assert here.orphans() == []
+        assert here.is_held(number)
+        assert here.running_elsewhere() == [number]
+        with here.take(number) as taken:
+            assert taken is None
+    assert [trial.number for trial in here.orphans()] == [number]
+    with here.take(number) as taken:
+        assert taken
+        assert there.running_elsewhere() == [number]
+
+
+# Addresses that cannot be used
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda url: url.replace("a-password", "wrong"), "password authentication failed"),
+        (lambda url: url.replace("127.0.0.1", "no-such-host.invalid"), "resolve host"),
+        (lambda url: url.rpartition(":")[0] + ":1/study", "Connection refused"),
+        (lambda url: url + "-other", 'database "study-other" does not exist'),
+    ],
+)
+def test_a_database_that_cannot_be_reached(
+    shell: Any, study_file: File, url: str, tmp_path: Path, change: Any, expected: str
+) -> None:
+    arguments = ("run", study_file(), "--store", tmp_path / "s", "--storage", change(url))
+    (line,) = shell(*arguments, code=1).stderr.strip().splitlines()
+    assert expected in line
+    assert "cannot open the study database postgresql://study:***@" in line
+    assert "wrong" not in line
+
+
+def test_a_server_that_is_no_mlflow(shell: Any, study_file: File, url: str, tmp_path: Path) -> None:
+    arguments = ("run", study_file(), "--store", tmp_path / "s", "--storage", url)
+    said = shell(*arguments, "--tracking-uri", "http://127.0.0.1:1", code=1).stderr
+    assert "cannot open the MLflow server http://127.0.0.1:1: it does not answer" in said
