@@ -31,7 +31,7 @@ THIRD_PARTY_WARNINGS = (
     # mlflow's SQL store, with SQLAlchemy 2.1
     "ignore:The ``noload`` loader strategy is deprecated",
     # psycopg, of the connection that a study's engine keeps until the end
-    "ignore:connection .* was deleted while still open:ResourceWarning",
+    "ignore:.* was deleted while still open:ResourceWarning",
 )
 
 

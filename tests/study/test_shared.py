@@ -21,6 +21,7 @@ from study.objective import Hooks
 from study.runner import run_study
 from study.storage import finished_count, load_optuna_study, open_storage
 from study.store import Store
+from study.tracking import forget_experiment
 
 Maker = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]
@@ -57,9 +58,11 @@ def url(database: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def machines(tmp_path: Path, url: str, tracking: MlflowServer) -> tuple[Store, Store]:
-    """Two results folders that share databases."""
-    return tuple(Store.at(tmp_path / name, url, tracking.uri) for name in "ab")  # type: ignore[return-value]
+def machines(tmp_path: Path, url: str, tracking: MlflowServer) -> Iterator[tuple[Store, Store]]:
+    """Two results folders that share databases, which know of no study."""
+    first, second = (Store.at(tmp_path / name, url, tracking.uri) for name in "ab")
+    yield first, second
+    forget_experiment(first, "tiny")
 
 
 def options(store: Store, *, tracking: bool = True) -> list[str]:
