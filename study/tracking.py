@@ -34,6 +34,7 @@ from dcgan.files import write_text_atomic
 from dcgan.history import Record, read_history
 from dcgan.run_folder import RunFolder
 from study.errors import StudyError
+from study.schema import schema_problem
 from study.store import Store, make_database, trial_name
 from study.trial_record import TrialRecord
 
@@ -72,6 +73,8 @@ class Tracker:
         try:
             yield
         except (MlflowException, SQLAlchemyError) as error:
+            if problem := schema_problem(self.store.mlflow_database, "mlflow"):
+                raise StudyError(problem) from error
             raise StudyError(
                 f"cannot open the MLflow database {self.store.mlflow_database}: {first_line(error)}"
             ) from error
