@@ -9,7 +9,7 @@ running together never exceed the total.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -89,6 +89,10 @@ class Claims:
         for trial in orphans:
             put_back(self.study, trial._trial_id)
         return [trial.number for trial in orphans]
+
+    def pause(self) -> AbstractContextManager[None]:
+        """No trial is claimed meanwhile."""
+        return self._alone()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
