@@ -6,13 +6,14 @@ names its files relative to the store.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from dcgan.console import say
-from study.errors import StudyBusyError, UnknownStudyError
+from study.errors import StudyBusyError, StudyError, UnknownStudyError
 from study.locks import is_held
 from study.mlflow_rows import Location, locations, opened, set_location
 from study.store import Store
@@ -74,6 +75,11 @@ def relocate(store: Store) -> None:
     if not store.mlflow_database.is_file():
         raise UnknownStudyError(
             f"there is no MLflow database in {store.root}; name the results folder with --store"
+        )
+    if not os.access(store.mlflow_database, os.W_OK):
+        raise StudyError(
+            f"{store.mlflow_database} cannot be written to; change its permissions, or ask its "
+            "owner to run 'study relocate'"
         )
     for lock in sorted((store.root / "studies").glob("*/.lock")):
         if is_held(lock):

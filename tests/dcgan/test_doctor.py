@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from dcgan.doctor import CHECKS, Finding, print_health
 from dcgan.errors import DataError
 from dcgan.files import is_temporary, why_unwritable, write_atomic
 from dcgan.metrics.weights import CANONICAL
+
+Unprivileged = Callable[[Path], AbstractContextManager[None]]
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
@@ -48,13 +52,12 @@ def test_where_results_could_be_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs Linux")
-def test_a_folder_that_takes_no_files() -> None:
-    """/sys, where even root cannot make a file."""
-    said = why_unwritable(Path("/sys/kernel/results"))
-    if said is None:
-        pytest.skip("this machine lets root write there, as far as permissions say")
-    assert "no permission to write to /sys/kernel" in said
+def test_a_folder_that_takes_no_files(tmp_path: Path, unprivileged: Unprivileged) -> None:
+    (tmp_path / "closed").mkdir(mode=0o555)
+    with unprivileged(tmp_path):
+        said = why_unwritable(tmp_path / "closed" / "results")
+        assert why_unwritable(tmp_path / "results") is None
+    assert said == f"no permission to write to {tmp_path / 'closed'}"
 
 
 def test_the_names_of_temporary_files(tmp_path: Path) -> None:

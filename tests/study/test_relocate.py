@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 import study.mlflow_rows
 from study.errors import StudyBusyError, StudyError
-from study.mlflow_rows import Location, locations, opened
+from study.mlflow_rows import Location, locations, opened, set_location
 from study.relocate import describe_misplaced, misplaced, relocate
 from study.runner import run_study
 from study.store import Store
@@ -168,3 +168,19 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     store.mlflow_database.write_text("not a database, and longer than its header of bytes" * 3)
     with pytest.raises(StudyError, match=r"cannot use the MLflow database .* not a database"):
         relocate(store)
+
+
+def test_a_database_that_may_not_be_written(moved: Store, unprivileged: Any) -> None:
+    before = recorded(moved)
+    for path in moved.root.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    with unprivileged(moved.root):
+        with pytest.raises(StudyError, match=r"mlflow.db cannot be written to; change its perm"):
+            relocate(moved)
+        with (
+            pytest.raises(StudyError, match="readonly database"),
+            opened(moved, write=True) as connection,
+        ):
+            set_location(connection, locations(connection)[0], "elsewhere")
+        assert describe_misplaced(moved) is not None  # looking needs no permission
+    assert recorded(moved) == before

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -174,3 +175,17 @@ def test_a_study_that_never_began(report: Report, store: Store) -> None:
     code, lines = report(store)
     assert code == 0
     assert "'begun' was cut off before its first trial" in lines[0]
+
+
+def test_databases_that_may_not_be_written(
+    report: Report, own_finished: Store, unprivileged: Any
+) -> None:
+    for path in own_finished.root.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    with unprivileged(own_finished.root):
+        code, lines = report(own_finished)
+    assert code == 1
+    faults = [line for line in lines if line.startswith("fault")]
+    assert len(faults) == 2
+    assert f"{own_finished.optuna_database} (Optuna's database) cannot be written to" in faults[0]
+    assert f"{own_finished.mlflow_database} (MLflow's database) cannot be written to" in faults[1]
