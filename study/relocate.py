@@ -72,21 +72,7 @@ def relocate(store: Store) -> None:
         StudyBusyError: a study is running there, or the database is being written to.
         StudyError: it cannot be changed.
     """
-    if not store.mlflow_database.is_file():
-        raise UnknownStudyError(
-            f"there is no MLflow database in {store.root}; name the results folder with --store"
-        )
-    if not os.access(store.mlflow_database, os.W_OK):
-        raise StudyError(
-            f"{store.mlflow_database} cannot be written to; change its permissions, or ask its "
-            "owner to run 'study relocate'"
-        )
-    for lock in sorted((store.root / "studies").glob("*/.lock")):
-        if is_held(lock):
-            raise StudyBusyError(
-                f"the study '{lock.parent.name}' is running; wait for it or stop it with Ctrl-C "
-                "first"
-            )
+    _check_changeable(store)
     with opened(store) as connection:
         rows = misplaced(store, locations(connection))
     if not rows:
@@ -104,6 +90,24 @@ def relocate(store: Store) -> None:
             if (count := sum(row.location.table == table for row in here))
         )
         say(f"relocated {counts}: from {place} to {store.artifacts}")
+
+
+def _check_changeable(store: Store) -> None:
+    if not store.mlflow_database.is_file():
+        raise UnknownStudyError(
+            f"there is no MLflow database in {store.root}; name the results folder with --store"
+        )
+    if not os.access(store.mlflow_database, os.W_OK):
+        raise StudyError(
+            f"{store.mlflow_database} cannot be written to; change its permissions, or ask its "
+            "owner to run 'study relocate'"
+        )
+    for lock in sorted((store.root / "studies").glob("*/.lock")):
+        if is_held(lock):
+            raise StudyBusyError(
+                f"the study '{lock.parent.name}' is running; wait for it or stop it with Ctrl-C "
+                "first"
+            )
 
 
 def _split(location: Location) -> tuple[str, str] | None:
