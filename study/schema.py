@@ -58,7 +58,8 @@ def schema_problem(database: Path, library: str) -> str | None:
     """
     if not database.is_file():
         return None
-    what = f"{database} is not usable as {TITLES[library]}'s database"
+    name = "study" if library == "optuna" else TITLES[library]
+    what = f"cannot open the {name} database {database}"
     remedy = "restore it from a backup, or name another results folder with --store"
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:

@@ -96,7 +96,7 @@ def test_databases_of_another_version(report: Report, own_finished: Store) -> No
     own_finished.optuna_database.write_text("damaged " * 100)
     code, lines = report(own_finished, "tiny")
     assert code == 1
-    assert "optuna.db is not usable as Optuna's database: file is not a database" in lines[0]
+    assert "optuna.db: file is not a database; restore it from a backup" in lines[0]
 
 
 def test_moved_artifacts(report: Report, own_finished: Store, tmp_path: Path) -> None:
