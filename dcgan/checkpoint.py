@@ -7,6 +7,7 @@ and samples can be drawn from the file alone. The photo order is a function of s
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: missing, corrupt, not one of ours, or of a newer format.
     """
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
+        raise CheckpointError(f"there is no checkpoint {path}{_if_removed(path)}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for a damaged file
@@ -132,6 +133,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     except (ConfigError, KeyError) as error:
         raise CheckpointError(f"{path} was written by an incompatible version: {error}") from None
+
+
+def _if_removed(path: Path) -> str:
+    """What to do where a run's folder has everything but its checkpoint."""
+    config = path.with_name("config.yaml")
+    if not (config.is_file() and path.with_name("history.jsonl").is_file()):
+        return ""
+    command = f"dcgan train {shlex.quote(str(config))} --out DIR"
+    return (
+        " any more: a study keeps those of its best trials only (checkpoints.keep); 'study train "
+        f"NAME --trial N' or '{command}' trains the trial again"
+    )
 
 
 def restore(checkpoint: Checkpoint, state: TrainState) -> None:

@@ -21,11 +21,12 @@ import torch
 from dcgan.config import DataConfig
 from dcgan.errors import ConfigError, DataError
 from dcgan.photo_files import SUFFIXES, BadFile, Scan, scan_photos
-from dcgan.photo_folder import fingerprint, load_folder
+from dcgan.photo_folder import fingerprint, load_folder, read_fingerprint
 
 __all__ = [
     "BadFile",
     "PhotoBank",
+    "fingerprint_of",
     "load_bank",
     "to_signed",
     "to_uint8",
@@ -109,6 +110,21 @@ def load_bank(
     return bank
 
 
+def fingerprint_of(config: DataConfig) -> str:
+    """The fingerprint of the photos as `load_bank` would find them; nothing is kept or changed.
+
+    Raises:
+        ConfigError: no photos are named.
+        DataError: the folder or a class folder is missing or unreadable, or holds no images.
+    """
+    if config.source == "toy_cats":
+        from dcgan.toy_cats import toy_cats_fingerprint
+
+        return toy_cats_fingerprint(config.toy_count, config.image_size, config.toy_seed)
+    root, scan = _scan(config)
+    return read_fingerprint(root, config.classes, scan.files, config.image_size)
+
+
 def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
     from dcgan.toy_cats import draw_toy_cats, toy_cats_fingerprint  # only where they are wanted
 
@@ -125,14 +141,7 @@ def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> Ph
 
 
 def _load_photos(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
-    if config.root is None:
-        raise ConfigError(
-            "no photos given: pass --data DIR or set data.root (or data.source: toy_cats)"
-        )
-    root = config.root.expanduser()
-    scan = scan_photos(root, config.classes)
-    if not scan.files and not scan.bad:
-        raise DataError(_no_images(root, config.classes, scan))
+    root, scan = _scan(config)
     loaded = load_folder(root, config.classes, scan.files, config.image_size, report)
     bad = [BadFile(_printable(file.path), file.reason) for file in scan.bad + loaded.bad]
     return PhotoBank(
@@ -145,6 +154,18 @@ def _load_photos(config: DataConfig, report: Callable[[int, int], None]) -> Phot
         ignored=len(scan.others),
         note=loaded.note,
     )
+
+
+def _scan(config: DataConfig) -> tuple[Path, Scan]:
+    if config.root is None:
+        raise ConfigError(
+            "no photos given: pass --data DIR or set data.root (or data.source: toy_cats)"
+        )
+    root = config.root.expanduser()
+    scan = scan_photos(root, config.classes)
+    if not scan.files and not scan.bad:
+        raise DataError(_no_images(root, config.classes, scan))
+    return root, scan
 
 
 def _printable(path: str) -> str:

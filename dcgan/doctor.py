@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from dcgan.console import say
 from dcgan.describe_scores import planned_extractor, weights_at_hand
 from dcgan.devices import resolve_device
 from dcgan.errors import DcganError
-from dcgan.files import make_folder
+from dcgan.files import why_unwritable
 from dcgan.metrics.weights import WEIGHTS_VARIABLE, offline
 
 FREE_GB_NEEDED = 2.0
@@ -32,34 +32,44 @@ class Finding(NamedTuple):
     text: str
 
 
-def print_health() -> int:
-    """Check everything and print a line each.
+Check = Callable[[], Finding | list[Finding]]
+
+
+def print_health(checks: Iterable[Check] | None = None) -> int:
+    """Check everything and print a line each. Nothing is changed.
+
+    Args:
+        checks: what to ask; none: what runs depend on.
 
     Returns:
         Exit code: 1 if anything is a fault.
     """
     faults = 0
-    for check in CHECKS:
+    for check in CHECKS if checks is None else checks:
         try:
-            finding = check()
+            found = check()
         except DcganError as error:
-            finding = Finding("fault", str(error))
-        faults += finding.state == "fault"
-        say(f"{finding.state:8} {finding.text}")
+            found = Finding("fault", str(error))
+        for finding in [found] if isinstance(found, Finding) else found:
+            faults += finding.state == "fault"
+            say(f"{finding.state:8} {finding.text}")
     return int(faults > 0)
 
 
-def _versions() -> Finding:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "numpy"))
+def versions(*more: str) -> Finding:
+    """Python's version and those of the packages that numbers depend on."""
+    names = ("torch", "torchvision", "numpy", *more)
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
     return Finding("ok", f"Python {platform.python_version()}, {packages}")
 
 
-def _device() -> Finding:
-    device = resolve_device("auto")
-    if device.type == "cpu":
+def device() -> Finding:
+    """Where training would run."""
+    chosen = resolve_device("auto")
+    if chosen.type == "cpu":
         return Finding("ok", f"device: cpu, {torch.get_num_threads()} threads (no GPU)")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "Apple GPU"
-    return Finding("ok", f"device: {device.type} ({name})")
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "Apple GPU"
+    return Finding("ok", f"device: {chosen.type} ({name})")
 
 
 def _offline_extractor() -> Finding:
@@ -79,9 +89,10 @@ def _inception() -> Finding:
     return Finding(state, planned_extractor(config))
 
 
-def _cache() -> Finding:
+def cache() -> Finding:
+    """Whether decoded photos can be kept."""
     folder = cache_folder()
-    if problem := make_folder(folder):
+    if problem := why_unwritable(folder):
         return Finding(
             "warning",
             f"cache {folder} cannot be used ({problem}), so photos are decoded at every start; set "
@@ -91,20 +102,25 @@ def _cache() -> Finding:
     return Finding("ok", f"cache {folder}: {used / 1e6:,.0f} MB of decoded photos and features")
 
 
-def _disk() -> Finding:
-    here = Path.cwd()
+def disk(folder: Path | None = None) -> Finding:
+    """Space for results in a folder that exists (default: the working folder)."""
+    here = folder or Path.cwd()
     free = shutil.disk_usage(here).free / 1e9
     text = f"{free:,.1f} GB free in {here}"
     if free < FREE_GB_NEEDED:
-        return Finding("warning", f"{text}; a study keeps 50 to 200 MB a trial")
+        return Finding(
+            "warning",
+            f"{text}; a study at 64×64 keeps 30 MB of pictures a trial and a few checkpoints of 50 "
+            "to 200 MB",
+        )
     return Finding("ok", text)
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (
-    _versions,
-    _device,
+CHECKS: tuple[Check, ...] = (
+    versions,
+    device,
     _offline_extractor,
     _inception,
-    _cache,
-    _disk,
+    cache,
+    disk,
 )

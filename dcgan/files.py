@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp|\.writable\.[0-9a-f]{32}")
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that a cut-off writer below left behind."""
+    return bool(_TEMPORARY.fullmatch(name))
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """Why a folder, which need not exist, could not be written to; none if it could.
+
+    Unlike `make_folder` this changes nothing, so that it only knows what permissions say.
+    """
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        return f"{there} is not a folder"
+    return None if os.access(there, os.W_OK | os.X_OK) else f"no permission to write to {there}"
 
 
 def write_atomic(

@@ -87,6 +87,24 @@ def load_folder(
     return LoadedFolder(images, kept, [files[i].path for i in order], bad, from_cache, note)
 
 
+def read_fingerprint(
+    root: Path, classes: Sequence[str] | None, files: Sequence[PhotoFile], image_size: int
+) -> str:
+    """The fingerprint of scanned files. Only what the cache does not know is read; nothing is
+    written."""
+    facts = _recall(root, files, read_index(index_path(root, classes)))
+    todo = [i for i, one in enumerate(facts) if one is None]
+    with quiet_pillow():
+        for i, (found, _) in zip(
+            todo,
+            in_threads(lambda i: read_photo(root / files[i].path, image_size), todo),
+            strict=True,
+        ):
+            facts[i] = found
+    known = [one for one in facts if one is not None]
+    return fingerprint(known[i].digest for i in _bank_order(files, known, image_size))
+
+
 def _recall(root: Path, files: Sequence[PhotoFile], index: StatIndex) -> list[PhotoFacts | None]:
     """What is known of each file; changed ones are hashed, as they may only have been moved."""
     digests = [index.digest_of(file) for file in files]

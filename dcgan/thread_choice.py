@@ -37,7 +37,7 @@ def fastest_threads(config: TrainConfig, limit: int | None = None) -> tuple[int,
     rates: dict[int, float] = {}
     best = threads = 1
     while threads <= limit:
-        rates[threads] = _images_per_second(config, threads)
+        rates[threads] = images_per_second(config, threads)
         if threads > 1 and rates[threads] < WORTH_IT * rates[best]:
             break
         best = threads
@@ -45,7 +45,7 @@ def fastest_threads(config: TrainConfig, limit: int | None = None) -> tuple[int,
     return best, rates
 
 
-def _images_per_second(config: TrainConfig, threads: int) -> float:
+def images_per_second(config: TrainConfig, threads: int | None) -> float:
     """The fastest of a few steps: what other programs did meanwhile does not count."""
     config = override(config, {"train.threads": threads}, "train.threads")
     size, count = config.data.image_size, config.train.batch_size

@@ -175,6 +175,43 @@ def delete(
 
 
 @app.command()
+def gc(
+    name: Annotated[str | None, typer.Argument(help="One study (default: all).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say it.")] = False,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Remove what crashes and finished trials leave on the disk."""
+    from study.garbage import collect_garbage
+    from study.store import Store
+
+    collect_garbage(Store.at(store, storage), name, dry_run=dry_run)
+
+
+@app.command()
+def relocate(store: StoreOption = None) -> None:
+    """Make MLflow find its artifacts after a results folder was moved or renamed."""
+    from study.relocate import relocate as relocate_store
+    from study.store import Store
+
+    relocate_store(Store.at(store))
+
+
+@app.command()
+def doctor(
+    name: Annotated[str | None, typer.Argument(help="One study (default: all).")] = None,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Check a results folder and its studies; exit code 1 if something is at fault."""
+    from study.doctor import print_store_health
+    from study.store import Store
+
+    raise typer.Exit(print_store_health(Store.at(store, storage, tracking_uri), name))
+
+
+@app.command()
 def export(
     name: NameArgument,
     trial: TrialOption = None,

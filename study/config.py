@@ -160,6 +160,14 @@ class CollapseConfig(Section):
     """How long one of these must last. 0: never stop a trial for it."""
 
 
+class CheckpointsConfig(Section):
+    """Which trials' checkpoints stay on the disk; everything else of a trial always does."""
+
+    keep: int = Field(5, ge=0)
+    """Checkpoints of the best so many complete trials are kept, and of all unfinished ones. 0: none
+    but unfinished ones'."""
+
+
 class Baseline(Section):
     """A known configuration that is tried first, never pruned, and marked in every table."""
 
@@ -177,6 +185,7 @@ class StudyConfig(Section):
     sampler: SamplerConfig = SamplerConfig()
     pruner: PrunerConfig = PrunerConfig()
     collapse: CollapseConfig = CollapseConfig()
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
     baselines: tuple[Baseline, ...] = ()
     base: TrainConfig = TrainConfig()
     full_run: dict[str, Any] = Field(default_factory=dict)

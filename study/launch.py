@@ -5,18 +5,26 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dcgan.config_io import override
 from dcgan.console import load_bank_with_progress, say, stop_signals
-from dcgan.errors import UsageError
-from study.config import StudyConfig
+from dcgan.data import PhotoBank
+from dcgan.errors import DcganError, UsageError
+from dcgan.training import check_enough_photos
+from study.config import StudyConfig, largest_batch
 from study.display import StudyDisplay
-from study.export import study_config
+from study.errors import UnknownStudyError
+from study.estimate import estimate
+from study.export import CONFIG_ATTRIBUTE, study_config
 from study.leaderboard import print_table, rows_of
 from study.objective import Hooks
+from study.relocate import describe_misplaced
 from study.runner import StudySummary, run_study
+from study.schema import check_schemas
+from study.settle import settle_workers
 from study.storage import load_optuna_study, with_tracking
 from study.store import Store
 from study.ui import trials_link
@@ -53,10 +61,15 @@ def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
         SystemExit: code 130, if it was stopped by a signal before its total.
     """
     store.create()
+    check_schemas(store)
     say(f"study '{config.study.name}', results in {store.root}")
     if store.storage:
         say(f"shared by {store.optuna_place}")
+    with suppress(DcganError):  # a busy database: whoever needs it says so
+        if misplaced := describe_misplaced(store):
+            say(f"warning: {misplaced}")
     bank = load_bank_with_progress(config.base.data)
+    config = prepare(config, store, bank)
     with stop_signals() as should_stop, StudyDisplay(config) as display:
         hooks = Hooks(
             on_begin=display.on_begin,
@@ -80,6 +93,31 @@ def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
         say(f"stopped at {summary.finished} of {summary.total} trials; the same command continues")
         if should_stop():
             sys.exit(130)
+
+
+def prepare(config: StudyConfig, store: Store, bank: PhotoBank) -> StudyConfig:
+    """Measure what decides how fast trials run, and say what the study will take at most.
+
+    Returns:
+        The config with what was decided.
+    """
+    check_enough_photos(bank, config.base, largest_batch(config))
+    try:
+        study = load_optuna_study(store, config.study.name)
+        trials = study.get_trials(deepcopy=False)
+        earlier = study_config(study) if CONFIG_ATTRIBUTE in study.user_attrs else None
+    except UnknownStudyError:
+        trials, earlier = [], None
+    config, workers = settle_workers(config, earlier, say)
+    expected = estimate(config, workers, trials, store, len(bank.images))
+    if expected:
+        say(expected.describe())
+        if not expected.fits:
+            say(
+                "warning: that is more than is free; lower checkpoints.keep, or choose another "
+                "folder with --store"
+            )
+    return config
 
 
 def print_summary(summary: StudySummary) -> None:

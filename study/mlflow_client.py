@@ -32,6 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.errors import first_line
 from study.errors import StudyError
+from study.schema import schema_problem
 from study.store import Store, make_database
 
 REST_SECONDS = 30.0
@@ -105,6 +106,8 @@ def required(what: str, store: Store, rest: str = "") -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
+        if not store.tracking and (problem := schema_problem(store.mlflow_database, "mlflow")):
+            raise StudyError(problem) from error
         called = f"the MLflow {'server' if store.tracking else 'database'} {store.mlflow_place}"
         raise StudyError(f"cannot {what} {called}: {why(error)}{rest}") from error
 

@@ -24,6 +24,7 @@ from dcgan.run_folder import RunFolder
 from dcgan.training import check_enough_photos
 from dcgan.version import code_version
 from study.bench import open_bench
+from study.checkpoints import remove_checkpoints
 from study.claims import Claims
 from study.config import StudyConfig, largest_batch
 from study.errors import StudyError
@@ -358,6 +359,7 @@ def _publish_alone(bench: Workbench) -> None:
         files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
         short = f"# {bench.config.study.name}\n\n{as_markdown(rows[:NOTE_ROWS])}"
         bench.tracker.publish_study(bench.parent_run_id, short, files)
+    remove_checkpoints(bench.study, folder, bench.config.checkpoints.keep)
 
 
 def _with_deadline(hooks: Hooks, minutes: float | None) -> Hooks:

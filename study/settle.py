@@ -31,7 +31,16 @@ def settle(
     Raises:
         UsageError: more workers than the GPUs may take.
     """
-    config = _with_extractor(config, earlier, say)
+    return settle_workers(_with_extractor(config, earlier, say), earlier, say)
+
+
+def settle_workers(
+    config: StudyConfig, earlier: StudyConfig | None, say: Callable[[str], None]
+) -> tuple[StudyConfig, int]:
+    """The part of `settle` that decides how fast trials run. What it has decided it leaves alone.
+
+    Args, result and errors are those of `settle`.
+    """
     if resolve_device(config.base.train.device).type == "cpu":
         return _with_threads(config, earlier, say)
     return config, _workers_on_gpus(config)

@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from dcgan.errors import first_line
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
 from study.patience import PatientStorage
+from study.schema import schema_problem
 from study.store import Store, make_database
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def open_storage(store: Store, *, create: bool = False) -> PatientStorage:
             make_database(store.optuna_database, lambda url: RDBStorage(url).engine.dispose())
         return PatientStorage(store.optuna_url, engine_kwargs=options)
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
+        if problem := schema_problem(store.optuna_database, "optuna"):
+            raise StudyError(problem) from error
         reason = first_line(error)
         raise StudyError(
             f"cannot open the study database {store.optuna_database}: {reason}; restore it from a "

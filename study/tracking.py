@@ -109,21 +109,7 @@ class Tracker:
 
     def trial_statuses(self) -> dict[int, str]:
         """Trial number → status of its run; `DELETED` if a person deleted it in the UI."""
-        statuses: dict[int, str] = {}
-        token: str | None = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment_id], "tags.kind = 'trial'", ViewType.ALL, 1000, page_token=token
-            )
-            for run in page:
-                number = int(run.data.tags["optuna.trial_number"])
-                if run.info.lifecycle_stage == "active":
-                    statuses[number] = run.info.status
-                else:
-                    statuses.setdefault(number, "DELETED")
-            token = page.token
-            if not token:
-                return statuses
+        return _trial_statuses(self.client, self.experiment_id)
 
     def run_status(self, run_id: str) -> str:
         """A run's status as MLflow names it."""
@@ -252,6 +238,36 @@ class RunMirror:
             # Pictures, unlike metrics, would appear twice when delivered twice.
             done.append([run_id, step])
             write_text_atomic(marker, json.dumps(done))
+
+
+def statuses_on_server(store: Store, name: str) -> dict[int, str]:
+    """Trial number → status of its run in a study's experiment; nothing is made.
+
+    Raises:
+        StudyError: the server does not answer.
+    """
+    with required("ask", store):
+        client = open_client(store)
+        found = client.get_experiment_by_name(name)
+        return _trial_statuses(client, found.experiment_id) if found else {}
+
+
+def _trial_statuses(client: Any, experiment_id: str) -> dict[int, str]:
+    statuses: dict[int, str] = {}
+    token: str | None = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], "tags.kind = 'trial'", ViewType.ALL, 1000, page_token=token
+        )
+        for run in page:
+            number = int(run.data.tags["optuna.trial_number"])
+            if run.info.lifecycle_stage == "active":
+                statuses[number] = run.info.status
+            else:
+                statuses.setdefault(number, "DELETED")
+        token = page.token
+        if not token:
+            return statuses
 
 
 def experiment_ids(store: Store) -> dict[str, str]:

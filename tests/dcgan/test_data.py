@@ -12,7 +12,15 @@ import torch
 from PIL import Image
 
 from dcgan.config import DataConfig
-from dcgan.data import BadFile, PhotoBank, load_bank, to_signed, to_uint8, to_unit
+from dcgan.data import (
+    BadFile,
+    PhotoBank,
+    fingerprint_of,
+    load_bank,
+    to_signed,
+    to_uint8,
+    to_unit,
+)
 from dcgan.errors import ConfigError, DataError
 
 
@@ -251,6 +259,31 @@ def test_fingerprint_is_what_the_shell_says(root: Path) -> None:
     command = "find . -type f -exec sha256sum {} + | cut -c1-64 | LC_ALL=C sort | sha256sum"
     shell = subprocess.run(command, shell=True, cwd=root, capture_output=True, text=True)
     assert bank(root).fingerprint == shell.stdout.split()[0]
+
+
+def test_fingerprint_alone(root: Path, own_cache: Path) -> None:
+    """The bank's, before and after there is a cache, and without making or changing one."""
+    photo(root / "1.png", 1)
+    photo(root / "a" / "2.png", 2)
+    photo(root / "small.png", 3, 8, 8)
+    (root / "bad.png").write_text("no photo")
+    config = DataConfig(root=root, image_size=32)
+    alone = fingerprint_of(config)
+    assert not own_cache.exists()
+    assert load_bank(config).fingerprint == alone
+    kept = {path: path.stat().st_mtime_ns for path in own_cache.rglob("*")}
+    photo(root / "4.png", 4)
+    (root / "1.png").rename(root / "renamed.png")
+    changed = fingerprint_of(config)
+    assert {path: path.stat().st_mtime_ns for path in own_cache.rglob("*")} == kept
+    assert changed not in (alone, "")
+    assert load_bank(config).fingerprint == changed == fingerprint_of(config)
+    toys = DataConfig(source="toy_cats", toy_count=3, image_size=32)
+    assert fingerprint_of(toys) == load_bank(toys).fingerprint
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere"):
+        fingerprint_of(DataConfig(root=root / "nowhere"))
+    with pytest.raises(ConfigError, match="no photos given"):
+        fingerprint_of(DataConfig())
 
 
 def test_fingerprint_depends_on_usable_photos_at_this_size(root: Path) -> None:

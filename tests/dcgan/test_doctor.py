@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from dcgan.doctor import CHECKS, print_health
+from dcgan.doctor import CHECKS, Finding, print_health
+from dcgan.errors import DataError
+from dcgan.files import is_temporary, why_unwritable, write_atomic
 from dcgan.metrics.weights import CANONICAL
+
+Unprivileged = Callable[[Path], AbstractContextManager[None]]
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
@@ -24,6 +30,48 @@ def test_a_healthy_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert "scores: fd_random (extractor random, shipped with the package" in text
     assert str(tmp_path / "dcgan-cache") in text
     assert "GB free" in text
+    assert not (tmp_path / "dcgan-cache").exists()  # looking makes nothing
+
+
+def test_other_checks_and_several_findings(capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> Finding:
+        raise DataError("no photos")
+
+    several = [Finding("ok", "one"), Finding("warning", "two")]
+    assert print_health([lambda: several]) == 0
+    assert capsys.readouterr().out.splitlines() == ["ok       one", "warning  two"]
+    assert print_health([refused, lambda: several]) == 1
+    assert capsys.readouterr().out.splitlines()[0] == "fault    no photos"
+
+
+def test_where_results_could_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert why_unwritable(tmp_path / "a" / "b") is None
+    assert why_unwritable(tmp_path) is None
+    assert why_unwritable(tmp_path / "file" / "x") == f"{tmp_path / 'file'} is not a folder"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_folder_that_takes_no_files(tmp_path: Path, unprivileged: Unprivileged) -> None:
+    (tmp_path / "closed").mkdir(mode=0o555)
+    with unprivileged(tmp_path):
+        said = why_unwritable(tmp_path / "closed" / "results")
+        assert why_unwritable(tmp_path / "results") is None
+    assert said == f"no permission to write to {tmp_path / 'closed'}"
+
+
+def test_the_names_of_temporary_files(tmp_path: Path) -> None:
+    names = list[str]()
+
+    def cut_off(file: object) -> None:
+        names.extend(path.name for path in tmp_path.iterdir())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(tmp_path / "checkpoint.pt", cut_off)
+    assert [is_temporary(name) for name in names] == [True]
+    for name in ("checkpoint.pt", ".checkpoint.pt.tmp", f"a.{'0' * 32}.tmp", ".lock", ".x.tmp.txt"):
+        assert not is_temporary(name)
 
 
 def test_offline_without_weights_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from dcgan.thread_choice import fastest_threads
     ],
 )
 def test_doubles_while_it_pays(rates, limit, chosen, tried, monkeypatch):
-    monkeypatch.setattr(thread_choice, "_images_per_second", lambda config, n: rates[n])
+    monkeypatch.setattr(thread_choice, "images_per_second", lambda config, n: rates[n])
     assert fastest_threads(TrainConfig(), limit) == (chosen, {n: rates[n] for n in tried})
 
 

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 from dcgan.config_io import set_dotted
 from dcgan.data import PhotoBank, load_bank
 from study.config import StudyConfig
+from study.relocate import relocate
 from study.runner import StudySummary, run_study
 from study.storage import open_storage
 from study.store import Store
@@ -149,6 +150,15 @@ def finished(tiny_study: StudyMaker, bank: PhotoBank, new_store: Callable[[], St
     """Six trials that nothing disturbed, two of them baselines. Only to be read."""
     config, store = tiny_study(study__trials=6), new_store()
     return Finished(config, store, run_study(config, store, bank=bank))
+
+
+@pytest.fixture
+def own_finished(finished: Finished, tmp_path: Path) -> Store:
+    """A copy of the finished study's results folder, to be changed. MLflow knows its place."""
+    store = Store.at(tmp_path / "own")
+    shutil.copytree(finished.store.root, store.root)
+    relocate(store)
+    return store
 
 
 class Mirror:

@@ -52,7 +52,7 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in ("run", "list", "show", "export", "train", "ui"):
+    for command in ("run", "list", "show", "export", "train", "ui", "gc", "relocate", "doctor"):
         assert f" {command} " in done.stdout
 
 
@@ -73,6 +73,9 @@ WRONG: list[tuple[str, list[str], int, list[str]]] = [
     ),
     ("nothing to list", ["list", "--store", "none"], 2, ["no studies", "study run"]),
     ("nothing to show", ["show", "cats", "--store", "none"], 2, ["no studies"]),
+    ("nothing to tidy", ["gc", "--store", "none"], 2, ["no studies", "--store"]),
+    ("nothing to relocate", ["relocate", "--store", "none"], 2, ["no MLflow database", "--store"]),
+    ("no study to examine", ["doctor", "cats", "--store", "none"], 2, ["no studies", "--store"]),
     ("nothing to serve", ["ui", "--store", "none"], 2, ["nothing to show", "study run"]),
 ]
 
@@ -91,7 +94,7 @@ def test_wrong_use_is_one_sentence(
     assert not (tmp_path / "mlruns" / "studies").exists()
 
 
-@pytest.mark.parametrize("command", ["show", "export", "train"])
+@pytest.mark.parametrize("command", ["show", "export", "train", "gc", "doctor"])
 def test_an_unknown_study_names_those_there_are(shell: Shell, finished: Any, command: str) -> None:
     said = sentence(shell(command, "tinny", "--store", finished.store.root, code=2))
     assert "'tinny'" in said

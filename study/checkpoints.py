@@ -1,0 +1,47 @@
+"""Which trials' checkpoints are worth their disk space: the best ones' and the unfinished ones'.
+
+A checkpoint is most of a trial's folder. Once the trial has ended, nothing in a study reads it
+again: leaderboard, pictures and export come from the databases and from smaller files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial, TrialState
+
+from dcgan.run_folder import RunFolder
+from study.storage import FINISHED
+from study.store import StudyFolder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optuna.study import Study
+
+
+def expendable(trials: Iterable[FrozenTrial], keep: int) -> list[int]:
+    """Numbers of the finished trials that are not among the `keep` best complete ones."""
+    finished = [trial for trial in trials if trial.state in FINISHED]
+    complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
+    best = sorted(complete, key=lambda trial: (trial.value, trial.number))[:keep]
+    kept = {trial.number for trial in best}
+    return [trial.number for trial in finished if trial.number not in kept]
+
+
+def expendable_checkpoints(study: Study, folder: StudyFolder, keep: int) -> list[Path]:
+    """The checkpoints on the disk that may go."""
+    numbers = expendable(study.get_trials(deepcopy=False), keep)
+    paths = (RunFolder(folder.trial(number)).checkpoint for number in numbers)
+    return [path for path in paths if path.is_file()]
+
+
+def remove_checkpoints(study: Study, folder: StudyFolder, keep: int) -> None:
+    """Remove the checkpoints that may go.
+
+    Raises:
+        OSError: one cannot be removed.
+    """
+    for path in expendable_checkpoints(study, folder, keep):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""`study doctor`: what a results folder and its studies depend on, line by line.
+
+Nothing is changed: no folder, no database and no cache is made, and no lock is kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+
+from dcgan.doctor import Check, Finding, cache, device, disk, print_health, versions
+from dcgan.files import why_unwritable
+from study.doctor_study import study_checks
+from study.errors import StudyError
+from study.relocate import describe_misplaced
+from study.schema import TITLES, databases, schema_problem
+from study.storage import load_optuna_study, open_storage, with_tracking
+from study.store import NETWORK_FILE_SYSTEMS, Store, file_system
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+
+def print_store_health(store: Store, name: str | None = None) -> int:
+    """Check the machine, a results folder and one study (or all of them); print a line each.
+
+    Returns:
+        Exit code: 1 if anything is a fault.
+
+    Raises:
+        UnknownStudyError: there is no study of that name.
+    """
+    checks: list[Check] = [partial(versions, "optuna", "mlflow"), device, cache]
+    checks += [partial(_place, store), partial(disk, _nearest(store.root))]
+    checks += [partial(_database, path, library) for path, library in databases(store)]
+    checks += [partial(check, store) for check, asked in _servers(store) if asked]
+    checks.append(partial(_artifacts, store))
+    for study in _studies(store, name):
+        checks += study_checks(study, with_tracking(store, study))
+    return print_health(checks)
+
+
+def _studies(store: Store, name: str | None) -> list[Study]:
+    """The studies to look at; none where their database has a fault, which has its own line."""
+    if store.storage:
+        if _storage_server(store).state == "fault":
+            return []
+    elif schema_problem(store.optuna_database, "optuna"):
+        return []
+    if name is not None:
+        return [load_optuna_study(store, name)]
+    if not store.storage and not store.optuna_database.is_file():
+        return []
+    storage = open_storage(store)
+    names = sorted(study.study_name for study in storage.get_all_studies())
+    return [optuna.load_study(study_name=one, storage=storage) for one in names]
+
+
+def _servers(store: Store) -> list[tuple[Callable[[Store], Finding], bool]]:
+    return [(_storage_server, bool(store.storage)), (_tracking_server, bool(store.tracking))]
+
+
+def _storage_server(store: Store) -> Finding:
+    try:
+        open_storage(store).engine.dispose()
+    except StudyError as error:
+        return Finding("fault", str(error))
+    return Finding("ok", f"Optuna's database: {store.optuna_place}, tables as installed")
+
+
+def _tracking_server(store: Store) -> Finding:
+    from study.mlflow_client import open_client, required
+
+    with required("ask", store, "; start it, or name another with --tracking-uri"):
+        open_client(store).search_experiments(max_results=1)
+    return Finding("ok", f"MLflow's server: {store.mlflow_place} answers")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or where it would be made."""
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
+
+
+def _place(store: Store) -> Finding:
+    kind, elsewhere = file_system(store.root), "name another results folder with --store"
+    if kind in NETWORK_FILE_SYSTEMS and not (store.storage and store.tracking):
+        return Finding(
+            "fault",
+            f"{store.root} is on a network file system ({kind}), where two processes can damage a "
+            f"database; {elsewhere}",
+        )
+    if problem := why_unwritable(store.root):
+        return Finding(
+            "fault", f"results cannot be written to {store.root}: {problem}; {elsewhere}"
+        )
+    if not store.root.exists():
+        return Finding(
+            "warning", f"there is no results folder {store.root} yet; 'study run' makes it"
+        )
+    return Finding("ok", f"results in {store.root} ({kind or 'a local disk'})")
+
+
+def _database(path: Path, library: str) -> Finding:
+    title = f"{TITLES[library]}'s database"
+    if not path.is_file():
+        return Finding("warning", f"there is no {path} ({title}) yet; 'study run' makes it")
+    if problem := schema_problem(path, library):
+        return Finding("fault", problem)
+    if not os.access(path, os.W_OK):
+        return Finding("fault", f"{path} ({title}) cannot be written to; change its permissions")
+    return Finding("ok", f"{title}: {path.stat().st_size / 1e6:,.1f} MB, tables as installed")
+
+
+def _artifacts(store: Store) -> Finding:
+    if store.tracking:
+        return Finding("ok", "MLflow's artifacts are kept by its server")
+    if not store.mlflow_database.is_file() or schema_problem(store.mlflow_database, "mlflow"):
+        return Finding("ok", "MLflow's artifacts: none known")
+    if problem := describe_misplaced(store):
+        return Finding("fault", problem)
+    return Finding("ok", f"MLflow's artifacts are recorded in {store.artifacts}")

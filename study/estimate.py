@@ -1,0 +1,186 @@
+"""What a study will take, said before it runs: at most so much time, at most so much disk space.
+
+Nothing is trained for the disk space: it follows from the networks' sizes. The time comes from the
+study's own complete trials, else on a CPU from a few steps of its base recipe, which take a second.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from optuna.trial import FrozenTrial, TrialState
+from torch import nn
+
+from dcgan.config import TrainConfig
+from dcgan.config_io import override
+from dcgan.devices import resolve_device
+from dcgan.networks import Discriminator, Generator, parameter_count
+from dcgan.run_folder import MAX_FRAMES
+from dcgan.sampling import GRID_IMAGES
+from dcgan.schedule import Schedule
+from dcgan.thread_choice import images_per_second
+from study.config import Choices, StudyConfig
+from study.storage import FINISHED
+from study.store import Store
+
+BYTES_A_TENSOR = 400
+"""What torch's file format adds to each tensor (measured)."""
+BYTES_A_STEP = 20
+"""Five float32 losses."""
+BYTES_A_LOG = 2000
+"""A log record in the history and in MLflow's database (measured, rounded up)."""
+BYTES_A_FRAME = 350_000
+"""A frame of a trial's animation (measured)."""
+CLOSING_GRIDS = 8
+"""What the pictures that end a trial take, animation apart, in grids (measured)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the trials still to come take at most."""
+
+    trials: int
+    begun: bool
+    """Whether trials of the study have finished before."""
+    minutes: float | None
+    training_only: bool
+    """Whether `minutes` leave out the time of scoring."""
+    disk_bytes: float
+    free_bytes: float
+
+    def describe(self) -> str:
+        """One sentence."""
+        more = " more" if self.begun else ""
+        what = f"{self.trials}{more} trial{'s' * (self.trials != 1)}"
+        takes = f"at most about {_gigabytes(self.disk_bytes)}"
+        if self.minutes is not None and self.training_only:
+            takes = (
+                f"about {_duration(self.minutes)} of training at the base recipe's speed (pruning "
+                f"makes it less), {takes}"
+            )
+        elif self.minutes is not None:
+            takes = (
+                f"at most about {_duration(self.minutes)} (pruning makes it less) and "
+                f"{_gigabytes(self.disk_bytes)}"
+            )
+        return f"{what}: {takes}; {_gigabytes(self.free_bytes)} are free"
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for it."""
+        return self.disk_bytes <= self.free_bytes
+
+
+def estimate(
+    config: StudyConfig, workers: int, trials: Sequence[FrozenTrial], store: Store, photos: int
+) -> Estimate | None:
+    """What a launch of a study will take; none where it has nothing left to do.
+
+    Args:
+        workers: trials that run at the same time.
+        trials: the study's trials so far.
+        photos: how many there are.
+    """
+    finished = [trial for trial in trials if trial.state in FINISHED]
+    left = config.study.trials - len(finished)
+    if left <= 0:
+        return None
+    rounds = -(-left // workers)
+    minutes = minutes_by_trials(finished, rounds)
+    measured = minutes is None
+    trained = photos - round(config.base.data.holdout_fraction * photos)
+    if measured:
+        minutes = minutes_by_steps(config.base, rounds * trained * config.base.train.epochs)
+    return Estimate(
+        trials=left,
+        begun=bool(finished),
+        minutes=minutes,
+        training_only=measured,
+        disk_bytes=disk_bytes(config, left, trained, workers),
+        free_bytes=shutil.disk_usage(store.root).free,
+    )
+
+
+def minutes_by_trials(finished: Sequence[FrozenTrial], count: int) -> float | None:
+    """What trials, one after the other, take if each is like a complete one; none without any."""
+    minutes = [
+        trial.user_attrs["minutes"]
+        for trial in finished
+        if trial.state == TrialState.COMPLETE and trial.user_attrs.get("minutes")
+    ]
+    return statistics.median(minutes) * count if minutes else None
+
+
+def minutes_by_steps(config: TrainConfig, images: int) -> float | None:
+    """Training time of so many images; none on a GPU, where a few steps tell too little."""
+    if resolve_device(config.train.device).type != "cpu":
+        return None
+    return images / images_per_second(config, config.train.threads) / 60
+
+
+def disk_bytes(config: StudyConfig, trials: int, photos: int, workers: int = 1) -> float:
+    """Space that so many trials take at most: pictures of all, checkpoints of the best.
+
+    While a checkpoint is written the old one is still there, and a trial that has ended keeps its
+    own until the launcher has heard of it.
+    """
+    largest = largest_networks(config)
+    checkpoints = min(config.checkpoints.keep, trials) + 2 * workers
+    steps = Schedule(largest, photos, torch.device("cpu")).total_steps
+    return checkpoints * checkpoint_bytes(largest, steps) + trials * trial_bytes(largest, photos)
+
+
+def largest_networks(config: StudyConfig) -> TrainConfig:
+    """The base recipe with the largest networks of the search space."""
+    sizes: dict[str, int] = {}
+    for key in ("model.nz", "model.ngf", "model.ndf"):
+        dimension = config.space.get(key)
+        if isinstance(dimension, Choices):
+            sizes[key] = max(int(choice) for choice in dimension.choices)  # type: ignore[arg-type]
+        elif dimension is not None:
+            sizes[key] = int(dimension.high)
+    return override(config.base, sizes, "space")
+
+
+def checkpoint_bytes(config: TrainConfig, steps: int) -> int:
+    """Size of a run's checkpoint: both networks, the moving average, Adam's two means, losses."""
+    model, side = config.model, config.data.image_size
+    with torch.device("meta"):  # sizes without memory
+        generator = Generator(model.nz, model.ngf, side)
+        discriminator = Discriminator(model.ndf, side, model.leaky_slope)
+    networks = (generator, generator, discriminator)
+    size, tensors = sum(map(_state_bytes, networks)), sum(len(n.state_dict()) for n in networks)
+    for network in (generator, discriminator):
+        size += 2 * 4 * parameter_count(network)
+        tensors += 3 * len(list(network.parameters()))
+    return size + BYTES_A_TENSOR * tensors + BYTES_A_STEP * steps
+
+
+def trial_bytes(config: TrainConfig, photos: int) -> int:
+    """What a complete trial keeps apart from its checkpoint, in its folder and in MLflow."""
+    schedule = Schedule(config, photos, torch.device("cpu"))
+    steps = range(schedule.total_steps + 1)
+    grids = sum(schedule.grid_due(done) for done in steps)
+    scores = sum(schedule.eval_due(done) for done in steps)
+    grid = 1.2 * GRID_IMAGES * 3 * config.data.image_size**2  # noise hardly compresses
+    closing = CLOSING_GRIDS * grid + min(grids, MAX_FRAMES) * BYTES_A_FRAME
+    logs = sum(schedule.log_due(done) for done in steps)
+    return round((grids + scores) * grid + 2 * closing + BYTES_A_LOG * logs)
+
+
+def _state_bytes(network: nn.Module) -> int:
+    return sum(item.numel() * item.element_size() for item in network.state_dict().values())
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB" if size < 1e8 else f"{size / 1e9:,.1f} GB"
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return "1 min"
+    return f"{minutes:,.0f} min" if minutes < 120 else f"{minutes / 60:,.1f} h"

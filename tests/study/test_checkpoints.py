@@ -1,0 +1,113 @@
+"""Which checkpoints stay on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from dcgan.checkpoint import load_checkpoint
+from dcgan.errors import CheckpointError
+from dcgan.run_folder import RunFolder
+from study.checkpoints import expendable
+from study.config import StudyConfig
+from study.export import best_trial, export_config
+from study.identity import identity_of
+from study.objective import Hooks
+from study.runner import run_study
+from study.store import Store
+
+Maker = Callable[..., StudyConfig]
+C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+R, W = TrialState.RUNNING, TrialState.WAITING
+
+
+def trials_of(*states: tuple[TrialState, float | None]) -> list[FrozenTrial]:
+    made = [create_trial(state=state, value=value) for state, value in states]
+    for number, trial in enumerate(made):
+        trial.number = number
+    return made
+
+
+MIXED = ((C, 3.0), (P, 0.5), (R, None), (C, 1.0), (F, None), (W, None), (C, 2.0), (C, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("keep", "gone"),
+    [
+        (0, [0, 1, 3, 4, 6, 7]),
+        (1, [0, 1, 4, 6, 7]),  # of equal scores the earlier one is the best, as in the export
+        (2, [0, 1, 4, 6]),
+        (3, [0, 1, 4]),
+        (4, [1, 4]),
+        (99, [1, 4]),
+    ],
+)
+def test_the_best_complete_trials_and_the_unfinished_ones_stay(keep: int, gone: list[int]) -> None:
+    assert expendable(trials_of(*MIXED), keep) == gone
+
+
+def test_a_study_of_nothing() -> None:
+    assert expendable([], 5) == []
+
+
+def with_checkpoint(store: Store) -> list[int]:
+    found = store.study("tiny").path.glob("trials/*/checkpoint.pt")
+    return sorted(int(path.parent.name.removeprefix("trial-")) for path in found)
+
+
+def test_a_study_keeps_its_best_and_everything_else_of_each_trial(
+    tiny_study: Maker, store: Store, bank: Any
+) -> None:
+    kept: list[list[int]] = []
+    config = tiny_study(study__trials=4, checkpoints__keep=1)
+    summary = run_study(
+        config, store, bank=bank, on_progress=lambda *_: kept.append(with_checkpoint(store))
+    )
+    best = best_trial(summary.study).number
+    assert with_checkpoint(store) == [best]
+    # Removed after each trial, not at the end: beside the best there is only the one just ended.
+    assert all(len(numbers) <= 2 for numbers in kept)
+    for number in range(4):
+        folder = RunFolder(store.study("tiny").trial(number))
+        assert folder.history.exists()
+        assert folder.config.exists()
+        assert folder.grids()
+        assert (folder.path / "trial.json").exists()
+    # Nothing that a finished study offers needs the others.
+    assert export_config(summary.study, 3).provenance["trial"] == "trial-003"
+    run_study(tiny_study(study__trials=4, checkpoints__keep=0), store, bank=bank)
+    assert with_checkpoint(store) == []
+
+
+def test_an_interrupted_trial_keeps_its_own(tiny_study: Maker, store: Store, bank: Any) -> None:
+    config = tiny_study(study__trials=2, checkpoints__keep=0)
+    evaluations: list[Any] = []
+    hooks = Hooks(on_eval=evaluations.append, should_stop=lambda: len(evaluations) == 3)
+    run_study(config, store, bank=bank, hooks=hooks)
+    assert with_checkpoint(store) == [1]
+    assert load_checkpoint(RunFolder(store.study("tiny").trial(1)).checkpoint).step == 3
+    assert run_study(config, store, bank=bank).finished == 2
+    assert with_checkpoint(store) == []
+
+
+def test_numbers_stay_comparable_whatever_is_kept(tiny_study: Maker) -> None:
+    def identity(config: StudyConfig) -> dict[str, Any]:
+        return identity_of(config, "photos", {"name": "random", "fingerprint": "f"}, {})
+
+    assert identity(tiny_study()) == identity(tiny_study(checkpoints__keep=0))
+
+
+def test_a_removed_checkpoint_is_explained(own_finished: Store, tmp_path: Path) -> None:
+    folder = RunFolder(own_finished.study("tiny").trial(0))
+    folder.checkpoint.unlink()
+    with pytest.raises(
+        CheckpointError, match=r"checkpoints\.keep.*study train NAME --trial N"
+    ) as e:
+        load_checkpoint(folder.checkpoint)
+    assert f"dcgan train {folder.config}" in str(e.value)
+    with pytest.raises(CheckpointError, match=r"^there is no checkpoint \S+$"):
+        load_checkpoint(tmp_path / "absent.pt")

@@ -1,0 +1,173 @@
+"""What a study will take, against what it took."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from dcgan.checkpoint import load_checkpoint, save_checkpoint
+from dcgan.config import TrainConfig
+from dcgan.run_folder import RunFolder
+from dcgan.step import TrainState, training_step
+from study.config import StudyConfig
+from study.estimate import (
+    Estimate,
+    checkpoint_bytes,
+    disk_bytes,
+    estimate,
+    largest_networks,
+    minutes_by_trials,
+    trial_bytes,
+)
+from study.store import Store
+
+Maker = Callable[..., StudyConfig]
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_the_checkpoints_of_a_study(finished: Any) -> None:
+    sizes = set[int]()
+    for path in finished.store.study("tiny").path.glob("trials/*/checkpoint.pt"):
+        checkpoint, size = load_checkpoint(path), path.stat().st_size
+        assert 0.9 * size < checkpoint_bytes(checkpoint.config, checkpoint.step) < 1.1 * size
+        sizes.add(size)
+    assert len(sizes) > 1  # of networks of several sizes
+
+
+@pytest.mark.parametrize(("side", "ngf", "ndf"), [(32, 96, 16), (64, 24, 40), (128, 8, 8)])
+def test_the_checkpoint_of_other_networks(
+    tiny_config: Callable[..., TrainConfig], tmp_path: Path, side: int, ngf: int, ndf: int
+) -> None:
+    config = tiny_config(data__image_size=side, model__ngf=ngf, model__ndf=ndf)
+    state = TrainState.fresh(config, torch.device("cpu"))
+    training_step(state, torch.full((2, 3, side, side), 127, dtype=torch.uint8), config)
+    path, losses = tmp_path / "checkpoint.pt", torch.zeros(5000, 5)
+    save_checkpoint(
+        path, state, config, epoch=1, losses=losses, data_fingerprint="photos", seconds=1.0
+    )
+    size = path.stat().st_size
+    assert 0.9 * size < checkpoint_bytes(config, 5000) < 1.1 * size
+
+
+def test_what_a_complete_trial_keeps_beside_it(finished: Any, mirror_of: Any) -> None:
+    """An upper bound, and not one so far away that it says nothing."""
+    mirror = mirror_of(finished.store)
+    for trial in finished.trials:
+        if trial.state != TrialState.COMPLETE:
+            continue
+        folder = RunFolder(finished.store.study("tiny").trial(trial.number))
+        (run,) = [run for run in mirror.runs("trial") if run.info.run_name == folder.path.name]
+        places = (folder.path, finished.store.artifacts / "tiny" / run.info.run_id)
+        files = [file for place in places for file in place.rglob("*") if file.is_file()]
+        size = sum(file.stat().st_size for file in files if file != folder.checkpoint)
+        bound = trial_bytes(largest_networks(finished.config), 32)
+        assert size < bound < 3 * size
+
+
+def test_the_largest_networks_of_a_space(tiny_study: Maker) -> None:
+    model = largest_networks(tiny_study()).model
+    assert (model.nz, model.ngf, model.ndf) == (16, 8, 4)  # ndf is not searched
+    choices = {"type": "categorical", "choices": [16, 64, 32]}
+    space = {"model.ndf": choices}
+    assert largest_networks(tiny_study(space=space, baselines=[])).model.ndf == 64
+
+
+def test_disk_space_follows_what_is_kept(tiny_study: Maker) -> None:
+    one = checkpoint_bytes(largest_networks(tiny_study()), 4)
+    rest = trial_bytes(largest_networks(tiny_study()), 32)
+
+    def size(keep: int, trials: int, workers: int = 1) -> float:
+        return disk_bytes(tiny_study(checkpoints__keep=keep), trials, 32, workers)
+
+    assert size(0, 10) == pytest.approx(2 * one + 10 * rest)
+    assert size(5, 10) - size(0, 10) == pytest.approx(5 * one)
+    assert size(50, 10) == size(10, 10)
+    assert size(5, 20) - size(5, 10) == pytest.approx(10 * rest)
+    assert size(5, 10, 3) - size(5, 10) == pytest.approx(4 * one)
+
+
+def ended(state: TrialState, minutes: float | None) -> FrozenTrial:
+    value = 1.0 if state == TrialState.COMPLETE else None
+    attributes = {} if minutes is None else {"minutes": minutes}
+    return create_trial(state=state, value=value, user_attrs=attributes)
+
+
+def test_time_is_the_median_of_complete_trials() -> None:
+    complete = [ended(TrialState.COMPLETE, minutes) for minutes in (1.0, 2.0, 30.0)]
+    pruned = [ended(TrialState.PRUNED, 0.1)] * 9
+    unknown = [ended(TrialState.COMPLETE, None)]
+    assert minutes_by_trials([*complete, *pruned, *unknown], 6) == pytest.approx(12.0)
+    assert minutes_by_trials([*pruned, *unknown], 6) is None
+
+
+def test_a_study_that_goes_on(finished: Any, tiny_study: Maker) -> None:
+    def expected(total: int, workers: int) -> Estimate | None:
+        config = tiny_study(study__trials=total)
+        return estimate(config, workers, finished.trials, finished.store, 32)
+
+    assert expected(6, 1) is None
+    one, four = expected(18, 1), expected(18, 4)
+    assert one is not None
+    assert four is not None
+    assert (one.trials, one.begun, one.training_only, one.fits) == (12, True, False, True)
+    assert one.minutes == pytest.approx(minutes_by_trials(finished.trials, 12))
+    assert four.minutes == pytest.approx(minutes_by_trials(finished.trials, 3))
+    assert one.disk_bytes == disk_bytes(finished.config, 12, 32)
+
+
+def test_a_first_launch_measures_a_few_steps(tiny_study: Maker, store: Store) -> None:
+    first = estimate(tiny_study(study__trials=4), 1, [], store, 32)
+    double = estimate(tiny_study(study__trials=400), 2, [], store, 32)
+    assert first is not None
+    assert double is not None
+    assert first.training_only
+    assert first.minutes is not None
+    assert double.minutes is not None
+    # Fifty times the trials for each worker; the machine's speed varies, but not tenfold.
+    assert 5 < double.minutes / first.minutes < 500
+
+
+def test_the_sentence() -> None:
+    told = Estimate(30, False, 45.2, False, 6e8, 80e9).describe()
+    assert told == (
+        "30 trials: at most about 45 min (pruning makes it less) and 0.6 GB; 80.0 GB are free"
+    )
+    told = Estimate(1, True, 200.0, True, 2e7, 5e7).describe()
+    assert told == (
+        "1 more trial: about 3.3 h of training at the base recipe's speed (pruning makes it less), "
+        "at most about 20 MB; 50 MB are free"
+    )
+    told = Estimate(2, False, None, False, 2e7, 1e7).describe()
+    assert told == "2 trials: at most about 20 MB; 10 MB are free"
+    assert not Estimate(2, False, None, False, 2e7, 1e7).fits
+
+
+def test_a_launch_says_it_before_the_first_trial(
+    shell: Shell, study_file: Callable[..., Path], store: Store
+) -> None:
+    out = shell("run", study_file(study__trials=1), "--store", store.root).stdout
+    (line,) = [line for line in out.splitlines() if "are free" in line]
+    assert line.startswith("1 trial: about 1 min of training")
+    assert out.index(line) < out.index("1 of 1 trials finished")
+    out = shell("run", study_file(study__trials=2), "--store", store.root).stdout
+    assert "1 more trial: at most about 1 min (pruning makes it less) and " in out
+    out = shell("run", study_file(study__trials=2), "--store", store.root).stdout
+    assert "are free" not in out
+
+
+def test_a_study_that_would_fill_the_disk(
+    tiny_study: Maker, store: Store, bank: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from study.launch import prepare
+
+    settings = {"study__trials": 1_000_000, "base__train__grid_every_steps": 1}
+    prepare(tiny_study(**settings, base__train__epochs=500), store, bank)
+    out = capsys.readouterr().out
+    assert "1000000 trials: about " in out
+    assert "warning: that is more than is free; lower checkpoints.keep, or choose another" in out

@@ -1,0 +1,105 @@
+"""Databases of another version: one sentence that says which, and what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from optuna.storages import RDBStorage
+
+from study.errors import StudyError
+from study.schema import check_schemas, revisions, schema_problem
+from study.store import Store
+from study.tracking import Tracker
+
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+Writer = Callable[..., Path]
+OLDER = {"optuna": "v3.0.0.d", "mlflow": "451aebb31d03"}
+
+
+def stamp(database: Path, version: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (version,))
+
+
+def test_the_newest_version_is_the_one_a_new_database_has(store: Store) -> None:
+    """What the libraries themselves say, against what is read from their scripts."""
+    storage = RDBStorage(store.optuna_url)
+    assert revisions("optuna").head == storage.get_head_version()
+    assert revisions("optuna").known == set(storage.get_all_versions())
+    storage.engine.dispose()
+    with closing(sqlite3.connect(store.mlflow_database)) as connection:
+        ((made,),) = connection.execute("SELECT version_num FROM alembic_version")
+    assert revisions("mlflow").head == made
+    assert OLDER["mlflow"] in revisions("mlflow").known
+    check_schemas(store)
+
+
+def test_nothing_heavy_is_imported_for_it() -> None:
+    code = (
+        "import sys; from study.schema import revisions; revisions('mlflow'); revisions('optuna')\n"
+        "print(sorted({'mlflow', 'optuna', 'alembic', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("library", ["optuna", "mlflow"])
+def test_newer_and_older_tables(store: Store, library: str) -> None:
+    database = store.root / f"{library}.db"
+    stamp(database, "v99.0.0")
+    newer = schema_problem(database, library)
+    assert newer is not None
+    assert f"{database} are of version v99.0.0" in newer
+    assert f"pip install -U {library}" in newer
+    stamp(database, OLDER[library])
+    older = schema_problem(database, library)
+    assert older is not None
+    assert f"older than {revisions(library).head}" in older
+    assert f"sqlite:///{database}'" in older
+    assert "upgrade" in older
+    assert "pip" not in older
+
+
+def test_what_is_no_database_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    assert schema_problem(path, "optuna") is None
+    assert not path.exists()
+    path.write_text("not a database, but a text that is long enough for its header" * 9)
+    said = schema_problem(path, "optuna")
+    assert said is not None
+    assert "file is not a database" in said
+    path.unlink()
+    sqlite3.connect(path).execute("CREATE TABLE other (x)").connection.close()
+    said = schema_problem(path, "optuna")
+    assert said is not None
+    assert "alembic_version" in said
+
+
+@pytest.mark.parametrize("command", ["show", "list", "run", "export", "gc"])
+def test_commands_on_a_newer_optuna_database(
+    shell: Shell, own_finished: Store, study_file: Writer, command: str
+) -> None:
+    stamp(own_finished.optuna_database, "v99.0.0")
+    argument = {"run": [study_file()], "list": []}.get(command, ["tiny"])
+    done = shell(command, *argument, "--store", own_finished.root, code=1)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "optuna.db are of version v99.0.0" in line
+    assert "pip install -U optuna" in line
+
+
+def test_a_newer_mlflow_database_stops_a_launch_at_once(
+    shell: Shell, own_finished: Store, study_file: Writer
+) -> None:
+    stamp(own_finished.mlflow_database, "newer")
+    done = shell("run", study_file(), "--store", own_finished.root, code=1)
+    assert "mlflow.db are of version newer" in done.stderr
+    assert "photos" not in done.stderr
+    with pytest.raises(StudyError, match="are of version newer"):
+        Tracker(own_finished, "tiny")
+    shell("show", "tiny", "--store", own_finished.root)  # needs Optuna's alone
