@@ -31,6 +31,14 @@ NameArgument = Annotated[str, typer.Argument(help="The study's name (see 'study 
 TrialOption = Annotated[
     int | None, typer.Option("--trial", min=0, help="A trial's number instead of the best.")
 ]
+PickOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pick",
+        metavar="distance|balance|score",
+        help="The trial of the front with the lowest of these (objective.mode=pareto).",
+    ),
+]
 
 
 @app.command()
@@ -117,6 +125,7 @@ def delete(
 def export(
     name: NameArgument,
     trial: TrialOption = None,
+    pick: PickOption = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="YAML file to write.", metavar="FILE")
     ] = None,
@@ -126,13 +135,14 @@ def export(
     from study.show import write_export
     from study.store import Store
 
-    write_export(Store.at(store), name, trial, output)
+    write_export(Store.at(store), name, trial, output, pick)
 
 
 @app.command()
 def train(
     name: NameArgument,
     trial: TrialOption = None,
+    pick: PickOption = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of photos.")] = None,
     store: StoreOption = None,
 ) -> None:
@@ -140,7 +150,7 @@ def train(
     from study.full_run import train_in_full
     from study.store import Store
 
-    train_in_full(Store.at(store), name, trial, data)
+    train_in_full(Store.at(store), name, trial, data, pick)
 
 
 @app.command()

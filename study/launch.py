@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from dcgan.console import load_bank_with_progress, say, stop_signals
+from study.aims import is_pareto
 from study.config import StudyConfig
 from study.display import StudyDisplay
 from study.leaderboard import print_table, rows_of
@@ -57,7 +58,12 @@ def print_summary(summary: StudySummary) -> None:
         "" if summary.store == Store.at() else f" --store {shlex.quote(str(summary.store.root))}"
     )
     command = own_command()
-    say(f"train the best in full:      {command} train {summary.name}{where}")
+    if is_pareto(summary.study):
+        say(f"export one of the front:     {command} export {summary.name}{where} --pick score")
+        say(f"train it in full:            {command} train {summary.name}{where} --pick score")
+        say("  or --pick distance, --pick balance, --trial N")
+    else:
+        say(f"train the best in full:      {command} train {summary.name}{where}")
     say(f"compare the trials:          {command} ui{where}")
     say(f"  and open                   {trials_link(summary.experiment_id)}")
 

@@ -22,13 +22,15 @@ from dcgan.evaluation import configured_extractor
 from dcgan.metrics.features import Extractor
 from dcgan.training import check_enough_photos
 from dcgan.version import code_version
+from study.aims import check_mode, directions, is_pareto
 from study.bench import open_bench
 from study.claims import Claims
 from study.config import StudyConfig, largest_batch
+from study.contact_sheet import draw_contact_sheet
 from study.errors import StudyError
 from study.export import CONFIG_ATTRIBUTE, export_config, header_of
 from study.identity import ATTRIBUTE, check_relaunch, identity_of
-from study.leaderboard import as_markdown, draw_contact_sheet, rows_of
+from study.leaderboard import as_markdown, rows_of
 from study.objective import (
     Hooks,
     Outcome,
@@ -37,6 +39,7 @@ from study.objective import (
     mirror_of,
 )
 from study.pool import Pool
+from study.search import pruner_note
 from study.settle import settle
 from study.storage import (
     FINISHED,
@@ -106,6 +109,8 @@ def run_study(
         config, workers = settle(config, earlier, hooks.on_warning)
         stack.enter_context(numerics(config.base.train))
         bench, changed = _workbench(config, study, store, bank, hooks)
+        if note := pruner_note(config):
+            hooks.on_warning(note)
         caught_up = catch_up_mirror(bench)
         unfinished = finished_count(bench.study) < config.study.trials
         if caught_up or unfinished or changed or _is_stale(bench):
@@ -174,9 +179,10 @@ def _open_study(config: StudyConfig, store: Store) -> tuple[Study, StudyConfig |
     study = optuna.create_study(
         study_name=config.study.name,
         storage=open_storage(store, create=True),
-        direction="minimize",
+        directions=directions(config.objective),
         load_if_exists=True,
     )
+    check_mode(study, config)
     stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
     return study, StudyConfig.model_validate_json(stored) if stored else None
 
@@ -276,7 +282,7 @@ def _publish(bench: Workbench) -> None:
     note = _note(bench)
     folder.leaderboard.write_text(note, encoding="utf-8")
     draw_contact_sheet(rows, folder)
-    if any(row.state == "COMPLETE" for row in rows):
+    if not is_pareto(bench.study) and any(row.state == "COMPLETE" for row in rows):
         best = export_config(bench.study)
         save_config(best, folder.best, header_of(best))
     with bench.mirroring():
