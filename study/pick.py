@@ -16,12 +16,13 @@ from study.store import trial_name
 if TYPE_CHECKING:
     from optuna.study import Study
 
-RULES: dict[str, Callable[[FrozenTrial], list[float]]] = {
-    "distance": lambda trial: trial.values,
-    "balance": lambda trial: trial.values[::-1],
-    "score": lambda trial: [trial.user_attrs["score"], *trial.values],
+RULES: dict[str, Callable[[FrozenTrial], float]] = {
+    "distance": lambda trial: trial.values[0],
+    "balance": lambda trial: trial.values[1],
+    "score": lambda trial: trial.user_attrs["score"],
 }
-"""Rules of `--pick`: the lowest of these is taken, then the lowest number."""
+"""Rules of `--pick`: the trial of the front with the lowest of these. Where two have the same, the
+nearer one to the photos is taken, then the one with the lower number: the front's order."""
 MOST_LISTED = 20
 """Trials of a front that an error names."""
 
@@ -91,7 +92,7 @@ def _of_front(study: Study, rule: str | None) -> FrozenTrial:
     if not front:
         raise _none_complete(study)
     if rule is not None:
-        return min(front, key=lambda trial: (*RULES[rule](trial), trial.number))
+        return min(front, key=RULES[rule])
     listed = [f"{trial_name(trial.number)} ({in_words(trial)})" for trial in front[:MOST_LISTED]]
     if len(front) > MOST_LISTED:
         listed.append(f"{len(front) - MOST_LISTED} more in 'study show {study.study_name}'")

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import IntDistribution
+from optuna.pruners import NopPruner
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 from PIL import Image
@@ -39,7 +40,7 @@ from study.leaderboard import as_markdown, rows_of
 from study.objective import Hooks
 from study.pick import MOST_LISTED, pick_trial
 from study.runner import run_study
-from study.search import SeededSampler
+from study.search import SeededSampler, make_pruner
 from study.space import suggest
 from study.storage import load_optuna_study, open_storage
 from study.store import Store, trial_name
@@ -255,6 +256,10 @@ def test_a_kernel_study_is_ordered_and_shown_by_its_distance(
     assert "| score | kd_random | imbalance |" in heading
 
 
+def test_a_bracket_of_hyperband_does_not_hide_trials_from_the_sampler(pareto: Maker) -> None:
+    assert isinstance(make_pruner(pareto(pruner={"name": "hyperband"})), NopPruner)
+
+
 # Interruptions
 
 
@@ -450,9 +455,21 @@ def test_rules(rule: str, number: int) -> None:
     assert pick_trial(made_study(*points), None, rule).number == number
 
 
-def test_equal_trials_are_told_apart_by_number() -> None:
+def test_equal_trials_are_told_apart_by_distance_then_number() -> None:
     made = made_study((3.0, 1.0), (2.0, 2.0), (2.0, 2.0), (3.0, 1.0))
     assert [pick_trial(made, None, rule).number for rule in ("distance", "balance")] == [1, 0]
+    made = made_study((10.0, 0.1), (8.0, 2.5), (8.0, 2.5))  # 8 × 1.25 = 10
+    assert [trial.user_attrs.get("score") for trial in made.get_trials()[:3]] == [10.0] * 3
+    assert pick_trial(made, None, "score").number == 1
+
+
+def test_a_nearer_trial_that_is_dominated_comes_after_the_front() -> None:
+    made = made_study((4.0, 0.5), (2.0, 3.0), (3.0, 3.5), (5.0, 0.6), (2.0, 3.0))
+    rows = rows_of(made)
+    assert [(row.number, row.front) for row in rows] == [
+        *((1, True), (4, True), (0, True)),
+        *((2, False), (3, False), (5, False)),  # by distance; the last one failed
+    ]
 
 
 def test_a_long_front_is_cut_short_in_the_error() -> None:
