@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.run_folder import RunFolder
+from study.front import front_of
 from study.storage import FINISHED
 from study.store import StudyFolder
 
@@ -22,11 +23,19 @@ if TYPE_CHECKING:
 
 
 def expendable(trials: Iterable[FrozenTrial], keep: int) -> list[int]:
-    """Numbers of the finished trials that are not among the `keep` best complete ones."""
+    """Numbers of the finished trials that are not among the `keep` best complete ones.
+
+    With two objectives those on the front come first.
+    """
     finished = [trial for trial in trials if trial.state in FINISHED]
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
-    best = sorted(complete, key=lambda trial: (trial.value, trial.number))[:keep]
-    kept = {trial.number for trial in best}
+    two = any(len(trial.values) > 1 for trial in complete)
+    front = {trial.number for trial in front_of(complete)} if two else set()
+
+    def rank(trial: FrozenTrial) -> tuple[bool, float, int]:
+        return trial.number not in front, trial.values[0], trial.number
+
+    kept = {trial.number for trial in sorted(complete, key=rank)[:keep]}
     return [trial.number for trial in finished if trial.number not in kept]
 
 

@@ -56,6 +56,14 @@ PerGpuOption = Annotated[
 TrialOption = Annotated[
     int | None, typer.Option("--trial", min=0, help="A trial's number instead of the best.")
 ]
+PickOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pick",
+        metavar="distance|balance|score",
+        help="The trial of the front with the lowest of these (objective.mode=pareto).",
+    ),
+]
 
 
 @app.command()
@@ -215,6 +223,7 @@ def doctor(
 def export(
     name: NameArgument,
     trial: TrialOption = None,
+    pick: PickOption = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="YAML file to write.", metavar="FILE")
     ] = None,
@@ -225,13 +234,14 @@ def export(
     from study.show import write_export
     from study.store import Store
 
-    write_export(Store.at(store, storage), name, trial, output)
+    write_export(Store.at(store, storage), name, trial, output, pick)
 
 
 @app.command()
 def train(
     name: NameArgument,
     trial: TrialOption = None,
+    pick: PickOption = None,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of photos.")] = None,
     store: StoreOption = None,
     storage: StorageOption = None,
@@ -240,7 +250,7 @@ def train(
     from study.full_run import train_in_full
     from study.store import Store
 
-    train_in_full(Store.at(store, storage), name, trial, data)
+    train_in_full(Store.at(store, storage), name, trial, data, pick)
 
 
 @app.command()

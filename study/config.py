@@ -66,6 +66,9 @@ class StudySection(Section):
 class ObjectiveConfig(Section):
     """score = distance × (1 + min(cap, weight × max(0, imbalance − tolerance))), minimised."""
 
+    mode: Literal["score", "pareto"] = "score"
+    """What is minimised: the score, or distance and imbalance side by side (`pareto`), where the
+    study ends with a front of trials and the pruner is not asked."""
     metric: Literal["frechet", "kernel"] = "frechet"
     """The distance to the photos: Fréchet (`fd_…`, FID) or kernel (`kd_…`, KID)."""
     tolerance: float = Field(1.5, ge=0.0)

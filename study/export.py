@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from dcgan.config import TrainConfig
 from dcgan.config_io import override
-from dcgan.errors import UsageError
+from study.aims import trial_score
 from study.config import StudyConfig
-from study.errors import StudyError
 from study.leaderboard import distances_of
+from study.pick import pick_trial
 from study.space import trial_config
 from study.store import trial_name
 
@@ -27,50 +27,28 @@ def study_config(study: Study) -> StudyConfig:
     return StudyConfig.model_validate(json.loads(study.user_attrs[CONFIG_ATTRIBUTE]))
 
 
-def best_trial(study: Study) -> FrozenTrial:
-    """The complete trial with the lowest score.
-
-    Raises:
-        StudyError: no trial is complete.
-    """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete:
-        raise StudyError(
-            f"the study '{study.study_name}' has no complete trial yet; let it run longer"
-        )
-    return min(complete, key=lambda trial: (trial.value, trial.number))
-
-
-def pick_trial(study: Study, number: int | None) -> FrozenTrial:
-    """The trial of a number, or the best one.
-
-    Raises:
-        UsageError: there is no such trial, or it has no parameters yet.
-    """
-    if number is None:
-        return best_trial(study)
-    for trial in study.get_trials(deepcopy=False):
-        if trial.number == number and trial.params:
-            return trial
-    raise UsageError(
-        f"the study '{study.study_name}' has no trial {number} with parameters; see 'study show "
-        f"{study.study_name}'"
-    )
-
-
-def export_config(study: Study, number: int | None = None) -> TrainConfig:
+def export_config(study: Study, number: int | None = None, rule: str | None = None) -> TrainConfig:
     """The config of a trial's full run: its parameters and seed, full epochs, provenance.
 
+    Args:
+        number: the trial's; else the best one, or the one of the front that `rule` picks.
+
     Raises:
         StudyError: no trial is complete.
-        UsageError: no such trial.
+        UsageError: no such trial, or a rule that is missing or does not fit the study.
     """
-    trial = pick_trial(study, number)
+    return full_config(study, pick_trial(study, number, rule), rule)
+
+
+def full_config(study: Study, trial: FrozenTrial, rule: str | None = None) -> TrainConfig:
+    """The config of the full run of a trial that has been picked (by a rule)."""
     config = study_config(study)
     trained = trial_config(config, trial.params, trial.number)
     full_epochs = max(TrainConfig().train.epochs, trained.train.epochs)
     full = override(trained, {"train.epochs": full_epochs, **config.full_run}, "full_run")
-    return full.model_copy(update={"provenance": _provenance(study, trial, trained)})
+    picked = {} if rule is None else {"picked_by": rule}
+    provenance = _provenance(study, trial, trained) | picked
+    return full.model_copy(update={"provenance": provenance})
 
 
 def _provenance(study: Study, trial: FrozenTrial, trained: TrainConfig) -> dict[str, Any]:
@@ -82,7 +60,7 @@ def _provenance(study: Study, trial: FrozenTrial, trained: TrainConfig) -> dict[
         "origin": facts.get("baseline") or "sampler",
         "state": trial.state.name,
         "mlflow_run_id": facts.get("run_id"),
-        "score": trial.value if trial.values else None,
+        "score": trial_score(trial),
         **distances_of(facts),
         "imbalance": facts.get("imbalance"),
         "scored_at_epoch": facts.get("epoch"),

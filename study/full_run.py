@@ -20,29 +20,36 @@ from dcgan.data import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.history import Record
 from dcgan.training import TrainResult, train
-from study.export import export_config, pick_trial, study_config
+from study.aims import score_of
+from study.export import full_config, study_config
 from study.mlflow_client import tolerate_mlflow_errors
-from study.objective import score_of
+from study.pick import pick_trial
 from study.storage import hold, load_optuna_study, with_tracking
 from study.store import Store
 from study.tracking import RunMirror, Tracker
 
 if TYPE_CHECKING:
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
 
-def train_in_full(store: Store, name: str, number: int | None, data: Path | None) -> None:
+def train_in_full(
+    store: Store, name: str, number: int | None, data: Path | None, rule: str | None = None
+) -> None:
     """Train the best (or a given) trial's exported config and log it to the study's experiment.
 
     Continues where it was stopped.
+
+    Args:
+        rule: which trial of a front, where no number is given.
     """
     study = load_optuna_study(store, name)
-    config = export_config(study, number)
+    trial = pick_trial(study, number, rule)
+    config = full_config(study, trial, rule)
     if data is not None:
         root = str(data.expanduser().resolve())
         config = override(config, {"data.source": "folder", "data.root": root}, "--data")
-    trial = pick_trial(study, number).number
-    folder = store.study(name).full_run(trial)
+    folder = store.study(name).full_run(trial.number)
     bank = load_bank_with_progress(config.data)
     mirror = _mirror(store, study, trial, folder, bank)
     say(f"full run of {config.provenance['trial']}, results in {folder}")
@@ -77,12 +84,14 @@ def _train(config: TrainConfig, folder: Path, bank: PhotoBank, mirror: RunMirror
         )
 
 
-def _mirror(store: Store, study: Study, number: int, folder: Path, bank: PhotoBank) -> RunMirror:
+def _mirror(
+    store: Store, study: Study, trial: FrozenTrial, folder: Path, bank: PhotoBank
+) -> RunMirror:
     tracker = Tracker(with_tracking(store, study), study.study_name)
-    trial, objective = pick_trial(study, number), study_config(study).objective
+    objective = study_config(study).objective
     return tracker.mirror(
         "full",
-        number,
+        trial.number,
         tracker.parent_run(store.study(study.study_name).config, {}),
         folder,
         params=trial.params,

@@ -14,6 +14,7 @@ from dcgan.console import load_bank_with_progress, say, stop_signals
 from dcgan.data import PhotoBank
 from dcgan.errors import DcganError, UsageError
 from dcgan.training import check_enough_photos
+from study.aims import is_pareto
 from study.config import StudyConfig, largest_batch
 from study.display import StudyDisplay
 from study.errors import UnknownStudyError
@@ -130,7 +131,12 @@ def print_summary(summary: StudySummary) -> None:
     if summary.contact_sheet:
         say(f"samples of all trials:       {summary.contact_sheet}")
     where, command = summary.store.options, own_command()
-    say(f"train the best in full:      {command} train {summary.name}{where}")
+    if is_pareto(summary.study):
+        say(f"export one of the front:     {command} export {summary.name}{where} --pick score")
+        say(f"train it in full:            {command} train {summary.name}{where} --pick score")
+        say("  or --pick distance, --pick balance, --trial N")
+    else:
+        say(f"train the best in full:      {command} train {summary.name}{where}")
     if summary.store.tracking:
         link = trials_link(summary.experiment_id, summary.store.tracking)
         say(f"compare the trials:          {link}")

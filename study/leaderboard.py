@@ -1,4 +1,4 @@
-"""The trials of a study, best first: as rows, as a terminal table, as markdown, as one picture."""
+"""The trials of a study, best first: as rows, as a terminal table, as markdown."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
-from PIL import Image, ImageDraw
 
-from dcgan.run_folder import RunFolder
-from dcgan.sampling import save_picture
-from study.store import StudyFolder, trial_name
+from study.aims import is_pareto, trial_score
+from study.front import front_of
+from study.store import trial_name
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -23,8 +22,6 @@ ORDER = {
     TrialState.WAITING: 3,
     TrialState.FAIL: 4,
 }
-TILE_PIXELS = 266
-TILES_PER_ROW = 4
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,10 @@ class Row:
     number: int
     state: str
     score: float | None
+    front: bool | None
+    """Whether it is on the front; none in a study that minimises one score."""
+    metric: str | None
+    """Name of the distance that is minimised beside the imbalance; else none."""
     distances: dict[str, float]
     """`fd_…` or `fid`, and the kernel distance, of the last evaluation."""
     imbalance: float | None
@@ -51,24 +52,31 @@ class Row:
 
 
 def rows_of(study: Study) -> list[Row]:
-    """All trials: complete ones by score, then pruned by score, then the rest by number."""
+    """All trials: complete ones by score, then pruned by score, then the rest by number.
+
+    With two objectives, the front by distance leads, then the other complete ones by distance.
+    """
     trials = study.get_trials(deepcopy=False)
-    return [_row(trial) for trial in sorted(trials, key=_rank)]
+    front = {trial.number for trial in front_of(trials)} if is_pareto(study) else None
+    return [_row(trial, front) for trial in sorted(trials, key=lambda item: _rank(item, front))]
 
 
-def _rank(trial: FrozenTrial) -> tuple[int, float, int]:
-    value = trial.value if trial.values else None
-    return ORDER[trial.state], float("inf") if value is None else value, trial.number
+def _rank(trial: FrozenTrial, front: set[int] | None) -> tuple[int, bool, float, int]:
+    value = trial.values[0] if trial.values else trial_score(trial)
+    dominated = front is not None and trial.number not in front
+    return ORDER[trial.state], dominated, float("inf") if value is None else value, trial.number
 
 
-def _row(trial: FrozenTrial) -> Row:
+def _row(trial: FrozenTrial, front: set[int] | None) -> Row:
     facts = trial.user_attrs
     distances = distances_of(facts)
     params = trial.params or trial.system_attrs.get("fixed_params", {})
     return Row(
         number=trial.number,
         state=trial.state.name,
-        score=trial.value if trial.values else None,
+        score=trial_score(trial),
+        front=None if front is None else trial.number in front,
+        metric=facts.get("metric"),
         distances=distances,
         imbalance=facts.get("imbalance"),
         epoch=facts.get("epoch"),
@@ -86,24 +94,28 @@ def distances_of(facts: Mapping[str, Any]) -> dict[str, float]:
 
 
 def columns_of(rows: Iterable[Row]) -> tuple[str | None, list[str]]:
-    """The Fréchet distance's name (none before the first score) and the searched names."""
-    frechet, params = None, dict[str, None]()
+    """The name of the distance that is shown (none before the first score: the minimised one, else
+    the Fréchet distance) and the searched names."""
+    shown, params = None, dict[str, None]()
     for row in rows:
-        frechet = frechet or next((k for k in row.distances if k.startswith(("fd_", "fid"))), None)
+        frechet = next((k for k in row.distances if k.startswith(("fd_", "fid"))), None)
+        shown = shown or row.metric or frechet
         params |= dict.fromkeys(row.params)
-    return frechet, list(params)
+    return shown, list(params)
 
 
 def cells_of(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Headings and formatted cells."""
-    frechet, names = columns_of(rows)
-    headings = ["trial", "state", "score", frechet or "distance", "imbalance", "epoch"]
+    metric, names = columns_of(rows)
+    mark = ["front"] if any(row.front is not None for row in rows) else []
+    headings = ["trial", "state", *mark, "score", metric or "distance", "imbalance", "epoch"]
     headings += [*names, "minutes", "origin"]
     body = []
     for row in rows:
-        distance = row.distances.get(frechet) if frechet else None
-        cells = [trial_name(row.number), row.state.lower(), number(row.score, 3)]
-        cells += [number(distance, 3), number(row.imbalance, 2)]
+        distance = row.distances.get(metric) if metric else None
+        cells = [trial_name(row.number), row.state.lower()]
+        cells += ["yes" if row.front else ""] if mark else []
+        cells += [number(row.score, 3), number(distance, 3), number(row.imbalance, 2)]
         cells.append("" if row.epoch is None else str(row.epoch))
         cells += [plain(row.params.get(name)) for name in names]
         body.append([*cells, number(row.minutes, 1), row.origin])
@@ -137,7 +149,7 @@ def print_table(rows: list[Row], title: str) -> None:
     headings, body = cells_of(rows)
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for heading in headings:
-        left = heading in ("trial", "state", "origin")
+        left = heading in ("trial", "state", "front", "origin")
         table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for row, cells in zip(rows, body, strict=True):
         style = {"COMPLETE": None, "FAIL": "red"}.get(row.state, "dim")
@@ -149,42 +161,3 @@ def print_table(rows: list[Row], title: str) -> None:
     for row in rows:
         if row.reason:
             print(f"{trial_name(row.number)}: {row.reason}")
-
-
-def draw_contact_sheet(rows: list[Row], folder: StudyFolder) -> bool:
-    """Draw a corner of every trial's latest samples in one picture, best first.
-
-    Returns:
-        Whether there was any to draw.
-    """
-    tiles = [(row, grid) for row in rows if (grid := _latest_grid(folder, row.number))]
-    if not tiles:
-        return False
-    label = 34
-    columns = min(TILES_PER_ROW, len(tiles))
-    lines = -(-len(tiles) // columns)
-    size = (columns * (TILE_PIXELS + 8), lines * (TILE_PIXELS + label + 8))
-    sheet = Image.new("RGB", size, (255, 255, 255))
-    draw = ImageDraw.Draw(sheet)
-    for index, (row, grid) in enumerate(tiles):
-        left = index % columns * (TILE_PIXELS + 8)
-        top = index // columns * (TILE_PIXELS + label + 8)
-        score = f"score {number(row.score, 2)}" if row.score is not None else ""
-        epoch = "" if row.epoch is None else f", epoch {row.epoch}"
-        draw.text(
-            (left + 4, top + 2), f"{trial_name(row.number)}  {score}", (0, 0, 0), font_size=14
-        )
-        detail = f"{row.state.lower()}{epoch}, {row.origin}"
-        draw.text((left + 4, top + 18), detail, (110, 110, 110), font_size=12)
-        sheet.paste(grid, (left, top + label))
-    save_picture(sheet, folder.contact_sheet)
-    return True
-
-
-def _latest_grid(folder: StudyFolder, trial_number: int) -> Image.Image | None:
-    grids = list(RunFolder(folder.trial(trial_number)).grids().values())
-    if not grids:
-        return None
-    with Image.open(grids[-1]) as picture:
-        half = picture.width // 2  # the left upper quarter: 16 of 64 samples, large enough to see
-        return picture.convert("RGB").crop((0, 0, half, half)).resize((TILE_PIXELS, TILE_PIXELS))

@@ -23,11 +23,11 @@ from dcgan.errors import (
     TrainingInterrupted,
 )
 from dcgan.history import Record, read_history
-from dcgan.metrics.balance import penalised_score
 from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
 from dcgan.step import TrainState
 from dcgan.training import TrainResult, train
+from study.aims import closing_metrics, facts_of, score_of, values_of
 from study.claims import Claim
 from study.collapse import collapse_reason
 from study.config import ObjectiveConfig, StudyConfig
@@ -88,18 +88,8 @@ class Outcome:
     state: TrialState
     reason: str | None = None
     score: float | None = None
-
-
-def score_of(record: Record, objective: ObjectiveConfig) -> float:
-    """The study's objective for one `eval` record: the distance, raised by G/D imbalance."""
-    distance = record[record[f"{objective.metric}_metric"]]
-    return penalised_score(
-        distance,
-        record["imbalance"],
-        tolerance=objective.tolerance,
-        weight=objective.weight,
-        cap=objective.cap,
-    )
+    values: tuple[float, ...] = ()
+    """What Optuna is told of a complete trial."""
 
 
 def run_trial(bench: Workbench, claim: Claim) -> Outcome:
@@ -194,11 +184,17 @@ def _train(
         return Outcome(TrialState.PRUNED, str(error))
     if result.stopped_early:
         return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
-    return Outcome(TrialState.COMPLETE, score=score_of(result.final, objective))
+    final = result.final
+    return Outcome(
+        TrialState.COMPLETE, None, score_of(final, objective), values_of(final, objective)
+    )
 
 
 class _Reporter:
-    """Reports scores to Optuna, each epoch once, and asks the pruner."""
+    """Reports scores to Optuna, each epoch once, and asks the pruner.
+
+    With two objectives it does neither, which Optuna refuses, and only looks for a collapse.
+    """
 
     def __init__(
         self, trial: Trial, config: StudyConfig, train_config: TrainConfig, folder: RunFolder
@@ -208,6 +204,7 @@ class _Reporter:
         stored = trial.storage.get_trial(trial._trial_id)
         self.reported = set(stored.intermediate_values)
         self.prunable = trial.user_attrs.get("origin") != "baseline"
+        self.ranked = config.objective.mode == "score"
         self.score: float | None = None
         self.pruned_because: str | None = None
 
@@ -215,7 +212,8 @@ class _Reporter:
         """Report one `eval` record; true means the trial cannot win and should end."""
         self.score = score_of(record, self.config.objective)
         epoch = record["epoch"]
-        if epoch not in self.reported:  # a continued trial repeats scores it reported before
+        # A continued trial repeats scores that it reported before.
+        if self.ranked and epoch not in self.reported:
             self.trial.report(self.score, step=epoch)
             self.reported.add(epoch)
         if self.prunable:
@@ -227,7 +225,7 @@ class _Reporter:
         return collapse_reason(history, self.train_config, self.config.collapse)
 
     def _hopeless(self, epoch: int) -> str | None:
-        if not self.trial.should_prune():
+        if not self.ranked or not self.trial.should_prune():
             return None
         what = "does not get better" if self.config.pruner.name == "patient" else ""
         behind = what or "is behind other trials there"
@@ -320,8 +318,8 @@ def mirror_into(
 def finish_mirror(mirror: RunMirror, record: TrialRecord) -> None:
     """Deliver a trial's outcome to MLflow."""
     closing = {**log10_metrics(record.params), "minutes": record.minutes}
-    if record.state == TrialState.COMPLETE.name and record.score is not None:
-        closing["objective"] = record.score
+    if record.state == TrialState.COMPLETE.name:
+        closing |= closing_metrics(record.score, record.values)
     mirror.finish(record, closing)
 
 
@@ -359,7 +357,8 @@ def _close(
     """Write the outcome: the folder first, then Optuna, then the mirror."""
     last = next(iter(read_history(RunFolder(folder).history, "eval")[-1:]), {})
     record.state, record.reason = outcome.state.name, outcome.reason
-    record.score, record.ended = outcome.score, time.time()
+    record.score, record.values = outcome.score, list(outcome.values)
+    record.ended = time.time()
     record.save(folder)
     facts: dict[str, Any] = {
         "reason": outcome.reason,
@@ -373,13 +372,14 @@ def _close(
     for kind in ("frechet", "kernel"):
         if last:
             facts[last[f"{kind}_metric"]] = last[last[f"{kind}_metric"]]
+    facts |= facts_of(last, bench.config.objective)
     set_attributes(bench.study, trial._trial_id, facts)
     if outcome.state == TrialState.WAITING:
         put_back(bench.study, trial._trial_id)
         with bench.mirroring():
             mirror.set_state("WAITING")
         return
-    value = outcome.score if outcome.state == TrialState.COMPLETE else None
-    bench.study.tell(trial, value, state=outcome.state)
+    values = outcome.values if outcome.state == TrialState.COMPLETE else None
+    bench.study.tell(trial, values, state=outcome.state)
     with bench.mirroring():
         finish_mirror(mirror, record)

@@ -23,15 +23,17 @@ from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
 from dcgan.training import check_enough_photos
 from dcgan.version import code_version
+from study.aims import check_mode, directions, is_pareto
 from study.bench import open_bench
 from study.checkpoints import remove_checkpoints
 from study.claims import Claims
 from study.config import StudyConfig, largest_batch
+from study.contact_sheet import draw_contact_sheet
 from study.errors import StudyError
 from study.export import CONFIG_ATTRIBUTE, export_config, header_of
 from study.identity import ATTRIBUTE, check_relaunch, identity_of
 from study.launchers import announced, running
-from study.leaderboard import as_markdown, draw_contact_sheet, rows_of
+from study.leaderboard import as_markdown, rows_of
 from study.objective import (
     Hooks,
     Outcome,
@@ -40,6 +42,7 @@ from study.objective import (
     mirror_of,
 )
 from study.pool import Pool
+from study.search import pruner_note
 from study.settle import settle
 from study.storage import (
     FINISHED,
@@ -115,6 +118,8 @@ def run_study(
             config, workers = settle(config, earlier(), hooks.on_warning)
             stack.enter_context(numerics(config.base.train))
             bench, changed = _workbench(config, claims, store, bank, hooks, joining=joining)
+        if note := pruner_note(config):
+            hooks.on_warning(note)
         if joining:
             _run_trials(bench, workers, on_progress, joining=True)
         else:
@@ -213,9 +218,10 @@ def _open_study(
     study = optuna.create_study(
         study_name=config.study.name,
         storage=storage,
-        direction="minimize",
+        directions=directions(config.objective),
         load_if_exists=True,
     )
+    check_mode(study, config)
 
     def earlier() -> StudyConfig | None:
         stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
@@ -352,7 +358,7 @@ def _publish_alone(bench: Workbench) -> None:
     note = _note(bench)
     folder.leaderboard.write_text(note, encoding="utf-8")
     draw_contact_sheet(rows, folder)
-    if any(row.state == "COMPLETE" for row in rows):
+    if not is_pareto(bench.study) and any(row.state == "COMPLETE" for row in rows):
         best = export_config(bench.study)
         save_config(best, folder.best, header_of(best))
     with bench.mirroring():

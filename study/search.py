@@ -89,10 +89,23 @@ class SeededSampler(BaseSampler):
         self.inner.after_trial(study, trial, state, values)
 
 
+def pruner_note(config: StudyConfig) -> str | None:
+    """What a person should know of a configured pruner that is not asked; else none."""
+    if config.objective.mode == "score" or config.pruner.name == "none":
+        return None
+    return (
+        f"objective.mode is pareto, so the pruner '{config.pruner.name}' is not asked: of two "
+        "objectives neither alone says that a trial cannot win; collapsed trials are still stopped"
+    )
+
+
 def make_pruner(config: StudyConfig) -> BasePruner:
-    """The configured pruner; a trial reports its score at each evaluation, by epoch."""
+    """The configured pruner; a trial reports its score at each evaluation, by epoch.
+
+    With two objectives there is none: Optuna takes no reports there.
+    """
     pruner = config.pruner
-    if pruner.name == "none":
+    if pruner.name == "none" or config.objective.mode == "pareto":
         return NopPruner()
     if pruner.name == "hyperband":
         return HyperbandPruner(

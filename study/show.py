@@ -6,30 +6,43 @@ import json
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.config_io import save_config
 from dcgan.console import say
 from dcgan.errors import UsageError
+from study.aims import is_pareto
 from study.errors import StudyError
-from study.export import export_config, header_of, study_config
+from study.export import full_config, header_of, study_config
+from study.front import front_of
 from study.leaderboard import print_table, rows_of
+from study.pick import in_words, pick_trial
 from study.storage import FINISHED, load_optuna_study, open_storage
 from study.store import Store
 from study.ui import HOST, check_served, trials_link
 
 
 def print_studies(store: Store) -> None:
-    """One line a study: trials finished, total, best score."""
+    """One line a study: trials finished, total, best score or size of the front."""
     storage = open_storage(store)
     say(f"studies in {store.root}:")
     for found in sorted(storage.get_all_studies(), key=lambda item: str(item.study_name)):
         study = optuna.load_study(study_name=found.study_name, storage=storage)
         finished = study.get_trials(deepcopy=False, states=FINISHED)
-        scores = [trial.values[0] for trial in finished if trial.state == TrialState.COMPLETE]
-        best = f"best score {min(scores):.3f}" if scores else "no complete trial yet"
         total = study_config(study).study.trials
+        best = _best(study, finished)
         say(f"  {found.study_name}: {len(finished)} of {total} trials finished, {best}")
+
+
+def _best(study: Study, finished: list[FrozenTrial]) -> str:
+    complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
+    if not complete:
+        return "no complete trial yet"
+    if is_pareto(study):
+        count = len(front_of(complete))
+        return f"front of {count} trial{'' if count == 1 else 's'}"
+    return f"best score {min(trial.values[0] for trial in complete):.3f}"
 
 
 def print_study(store: Store, name: str, as_json: bool) -> None:
@@ -47,14 +60,26 @@ def print_study(store: Store, name: str, as_json: bool) -> None:
         return
     finished = sum(row.state in {state.name for state in FINISHED} for row in rows)
     total = study_config(study).study.trials
-    print_table(rows, f"{name}: {finished} of {total} trials finished (lower scores are better)")
+    lower = (
+        "front: no trial is better in both distance and imbalance"
+        if is_pareto(study)
+        else "lower scores are better"
+    )
+    print_table(rows, f"{name}: {finished} of {total} trials finished ({lower})")
     say(f"files: {store.study(name).path}")
 
 
-def write_export(store: Store, name: str, trial: int | None, output: Path | None) -> None:
-    """Write a trial's full-run config and say where."""
+def write_export(
+    store: Store, name: str, number: int | None, output: Path | None, rule: str | None = None
+) -> None:
+    """Write a trial's full-run config and say where.
+
+    Args:
+        rule: which trial of a front, where no number is given.
+    """
     study = load_optuna_study(store, name)
-    config = export_config(study, trial)
+    trial = pick_trial(study, number, rule)
+    config = full_config(study, trial, rule)
     chosen = config.provenance["trial"]
     default = store.study(name).path / f"{chosen}.yaml"
     path = (output or default).absolute()
@@ -62,9 +87,7 @@ def write_export(store: Store, name: str, trial: int | None, output: Path | None
         save_config(config, path, header_of(config))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another -o FILE") from None
-    score = config.provenance["score"]
-    known = "no score" if score is None else f"score {score:.3f}"
-    say(f"{chosen} ({known}), to be trained in full for {config.train.epochs} epochs:")
+    say(f"{chosen} ({in_words(trial)}), to be trained in full for {config.train.epochs} epochs:")
     say(str(path))
 
 

@@ -15,10 +15,11 @@ from dcgan.config_io import read_yaml, validate
 from dcgan.console import say
 from dcgan.run_folder import RunFolder
 from study.addresses import check_tracking_uri
+from study.aims import score_of
 from study.config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.mlflow_client import required
-from study.objective import finish_mirror, mirror_into, score_of
+from study.objective import finish_mirror, mirror_into
 from study.runner import NOTE_ROWS
 from study.storage import FINISHED, load_optuna_study, with_tracking
 from study.store import Store, StudyFolder

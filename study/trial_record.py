@@ -32,6 +32,8 @@ class TrialRecord:
     reason: str | None = None
     """Why it was pruned, failed or interrupted, in plain words."""
     score: float | None = None
+    values: list[float] = field(default_factory=list)
+    """What Optuna was told of a complete trial: the score, or distance and imbalance."""
     tries: int = 1
     started: float = 0.0
     ended: float | None = None

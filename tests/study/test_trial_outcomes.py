@@ -19,9 +19,10 @@ import study.objective
 from dcgan.data import PhotoBank
 from dcgan.errors import DataError, DcganError
 from dcgan.run_folder import RunFolder
+from study.aims import score_of
 from study.config import ObjectiveConfig, StudyConfig
 from study.errors import StudyError
-from study.objective import Hooks, score_of
+from study.objective import Hooks
 from study.runner import run_study
 from study.store import Store
 from study.trial_record import TrialRecord

@@ -1,0 +1,60 @@
+"""The trials of a study in one picture, best first."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageDraw
+
+from dcgan.run_folder import RunFolder
+from dcgan.sampling import save_picture
+from study.leaderboard import Row, number
+from study.store import StudyFolder, trial_name
+
+TILE_PIXELS = 266
+TILES_PER_ROW = 4
+
+
+def draw_contact_sheet(rows: list[Row], folder: StudyFolder) -> bool:
+    """Draw a corner of every trial's latest samples in one picture, best first.
+
+    Returns:
+        Whether there was any to draw.
+    """
+    tiles = [(row, grid) for row in rows if (grid := _latest_grid(folder, row.number))]
+    if not tiles:
+        return False
+    label = 34
+    columns = min(TILES_PER_ROW, len(tiles))
+    lines = -(-len(tiles) // columns)
+    size = (columns * (TILE_PIXELS + 8), lines * (TILE_PIXELS + label + 8))
+    sheet = Image.new("RGB", size, (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    for index, (row, grid) in enumerate(tiles):
+        left = index % columns * (TILE_PIXELS + 8)
+        top = index // columns * (TILE_PIXELS + label + 8)
+        title, detail = captions(row)
+        draw.text((left + 4, top + 2), title, (0, 0, 0), font_size=14)
+        draw.text((left + 4, top + 18), detail, (110, 110, 110), font_size=12)
+        sheet.paste(grid, (left, top + label))
+    save_picture(sheet, folder.contact_sheet)
+    return True
+
+
+def captions(row: Row) -> tuple[str, str]:
+    """The two lines above a tile: the trial with what it is ranked by, and how it ended."""
+    if row.metric:
+        ranked = f"{number(row.distances[row.metric], 2)}, imbalance {number(row.imbalance, 2)}"
+    else:
+        ranked = "" if row.score is None else f"score {number(row.score, 2)}"
+    front = "front, " if row.front else ""
+    epoch = "" if row.epoch is None else f", epoch {row.epoch}"
+    title = f"{trial_name(row.number)}  {ranked}"
+    return title, f"{front}{row.state.lower()}{epoch}, {row.origin}"
+
+
+def _latest_grid(folder: StudyFolder, trial_number: int) -> Image.Image | None:
+    grids = list(RunFolder(folder.trial(trial_number)).grids().values())
+    if not grids:
+        return None
+    with Image.open(grids[-1]) as picture:
+        half = picture.width // 2  # the left upper quarter: 16 of 64 samples, large enough to see
+        return picture.convert("RGB").crop((0, 0, half, half)).resize((TILE_PIXELS, TILE_PIXELS))

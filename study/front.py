@@ -1,0 +1,39 @@
+"""The Pareto front of two values, both minimised: what nothing else beats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Whether each point is on the front: no other is as low in both values and lower in one.
+
+    Equal points are on it together. Takes O(n log n).
+
+    Args:
+        points: pairs of numbers, none of them NaN.
+    """
+    front: set[tuple[float, float]] = set()
+    lowest: float | None = None
+    for point in sorted(set(points)):
+        # All before it are as low in the first value, so the second one decides.
+        if lowest is None or point[1] < lowest:
+            front.add(point)
+            lowest = point[1]
+    return [point in front for point in points]
+
+
+def front_of(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Those complete trials of a study with two objectives that no other one beats.
+
+    Returns:
+        By the first value, then by number.
+    """
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    marks = on_front([(trial.values[0], trial.values[1]) for trial in complete])
+    front = [trial for trial, mark in zip(complete, marks, strict=True) if mark]
+    return sorted(front, key=lambda trial: (trial.values[0], trial.number))

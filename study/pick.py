@@ -1,0 +1,109 @@
+"""Which trial is meant: the best, one by its number, or one of the front by a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial, TrialState
+
+from dcgan.errors import UsageError
+from study.aims import is_pareto, trial_score
+from study.errors import StudyError
+from study.front import front_of
+from study.store import trial_name
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+RULES: dict[str, Callable[[FrozenTrial], float]] = {
+    "distance": lambda trial: trial.values[0],
+    "balance": lambda trial: trial.values[1],
+    "score": lambda trial: trial.user_attrs["score"],
+}
+"""Rules of `--pick`: the trial of the front with the lowest of these. Where two have the same, the
+nearer one to the photos is taken, then the one with the lower number: the front's order."""
+MOST_LISTED = 20
+"""Trials of a front that an error names."""
+
+
+def pick_trial(study: Study, number: int | None, rule: str | None = None) -> FrozenTrial:
+    """The trial of a number; else the best one, or the one of the front that a rule picks.
+
+    Raises:
+        UsageError: there is no such trial or it has no parameters yet, or the rule is unknown or
+            does not fit the study, or is missing.
+        StudyError: no trial is complete.
+    """
+    if rule is not None:
+        _check_rule(study, number, rule)
+    if number is not None:
+        return _numbered(study, number)
+    return _of_front(study, rule) if is_pareto(study) else best_trial(study)
+
+
+def best_trial(study: Study) -> FrozenTrial:
+    """The complete trial with the lowest score, in a study that minimises a score.
+
+    Raises:
+        StudyError: no trial is complete.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise _none_complete(study)
+    return min(complete, key=lambda trial: (trial.value, trial.number))
+
+
+def in_words(trial: FrozenTrial) -> str:
+    """A trial's score, or its distance and imbalance where these are minimised."""
+    facts = trial.user_attrs
+    if metric := facts.get("metric"):
+        imbalance = facts.get("imbalance")
+        known = "unknown" if imbalance is None else f"{imbalance:.2f}"
+        return f"{metric} {facts[metric]:.3f}, imbalance {known}"
+    score = trial_score(trial)
+    return "no score" if score is None else f"score {score:.3f}"
+
+
+def _check_rule(study: Study, number: int | None, rule: str) -> None:
+    if rule not in RULES:
+        raise UsageError(f"--pick must be distance, balance or score, but got '{rule}'")
+    if number is not None:
+        raise UsageError("--trial and --pick both choose a trial; give one of them")
+    if not is_pareto(study):
+        raise UsageError(
+            f"the study '{study.study_name}' minimises one score and has a best trial, so there is "
+            "nothing to --pick from; leave it out, or name a trial with --trial N"
+        )
+
+
+def _numbered(study: Study, number: int) -> FrozenTrial:
+    for trial in study.get_trials(deepcopy=False):
+        if trial.number == number and trial.params:
+            return trial
+    raise UsageError(
+        f"the study '{study.study_name}' has no trial {number} with parameters; see 'study show "
+        f"{study.study_name}'"
+    )
+
+
+def _of_front(study: Study, rule: str | None) -> FrozenTrial:
+    front = front_of(study.get_trials(deepcopy=False))
+    if not front:
+        raise _none_complete(study)
+    if rule is not None:
+        return min(front, key=RULES[rule])
+    listed = [f"{trial_name(trial.number)} ({in_words(trial)})" for trial in front[:MOST_LISTED]]
+    if len(front) > MOST_LISTED:
+        listed.append(f"{len(front) - MOST_LISTED} more in 'study show {study.study_name}'")
+    raise UsageError(
+        f"the study '{study.study_name}' minimises distance and imbalance, so it has a front and "
+        f"no best trial: {'; '.join(listed)}; name one with --trial N, or a rule with --pick "
+        "distance|balance|score"
+    )
+
+
+def _none_complete(study: Study) -> StudyError:
+    return StudyError(
+        f"the study '{study.study_name}' has no complete trial yet; let it run longer"
+    )

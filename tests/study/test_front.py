@@ -1,0 +1,163 @@
+"""The Pareto front, the values it is made of, and picking one of its trials; nothing is trained."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import IntDistribution
+from optuna.study import Study
+from optuna.trial import TrialState, create_trial
+
+from dcgan.errors import UsageError
+from dcgan.metrics.balance import penalised_score
+from study.aims import NO_BALANCE, facts_of, score_of, values_of
+from study.config import ObjectiveConfig
+from study.front import front_of, on_front
+from study.leaderboard import rows_of
+from study.pick import MOST_LISTED, pick_trial
+
+Point = tuple[float, float]
+BOTH = ["minimize", "minimize"]
+
+# The front
+
+
+def beats(one: Point, other: Point) -> bool:
+    return one != other and one[0] <= other[0] and one[1] <= other[1]
+
+
+def by_comparing_all(points: list[Point]) -> list[bool]:
+    return [not any(beats(other, point) for other in points) for point in points]
+
+
+few = st.integers(-2, 3).map(float)  # so that ties and equal points are common
+finite = st.floats(allow_nan=False, allow_infinity=False)
+clouds = st.lists(st.tuples(few, few), max_size=25) | st.lists(st.tuples(finite, finite))
+
+
+@given(clouds)
+def test_the_front_is_what_nothing_beats(points: list[Point]) -> None:
+    assert on_front(points) == by_comparing_all(points)
+
+
+@given(clouds.filter(bool))
+def test_the_front_is_optunas(points: list[Point]) -> None:
+    made = optuna.create_study(directions=BOTH)
+    made.add_trials([create_trial(values=list(point)) for point in points])
+    front = {trial.number for trial in made.best_trials}
+    assert {number for number, mark in enumerate(on_front(points)) if mark} == front
+    listed = front_of(made.get_trials())
+    assert {trial.number for trial in listed} == front
+    assert [(trial.values[0], trial.number) for trial in listed] == sorted(
+        (trial.values[0], trial.number) for trial in listed
+    )
+
+
+@pytest.mark.parametrize(
+    ("points", "marks"),
+    [
+        ([], []),
+        ([(1.0, 1.0)], [True]),
+        ([(1.0, 2.0), (2.0, 1.0)], [True, True]),
+        ([(1.0, 1.0), (1.0, 2.0), (2.0, 1.0)], [True, False, False]),  # a tie in one value loses
+        ([(1.0, 2.0), (1.0, 2.0), (3.0, 3.0)], [True, True, False]),  # equal ones stay together
+        ([(-0.0, 1.0), (0.0, 1.0)], [True, True]),
+        ([(-3.0, 100.0), (5.0, 0.0)], [True, True]),  # kernel distances may be below 0
+    ],
+)
+def test_fronts_by_hand(points: list[Point], marks: list[bool]) -> None:
+    assert on_front(points) == marks
+
+
+# What is minimised
+
+
+def record(**changes: Any) -> dict[str, Any]:
+    names = {"frechet_metric": "fd_random", "kernel_metric": "kd_random"}
+    return {**names, "fd_random": 8.0, "kd_random": 0.5, "imbalance": 2.5, **changes}
+
+
+PARETO = ObjectiveConfig(mode="pareto")
+
+
+def test_the_values_are_distance_and_imbalance() -> None:
+    assert values_of(record(), PARETO) == (8.0, 2.5)
+    assert values_of(record(), ObjectiveConfig(mode="pareto", metric="kernel")) == (0.5, 2.5)
+    assert values_of(record(), ObjectiveConfig()) == (10.0,)
+    assert score_of(record(), PARETO) == 10.0
+    assert facts_of(record(), PARETO) == {"score": 10.0, "metric": "fd_random"}
+    assert facts_of({}, PARETO) == facts_of(record(), ObjectiveConfig()) == {}
+
+
+def test_no_training_is_no_balance() -> None:
+    """It must not win the front's other end, nor escape the score's penalty."""
+    untrained = record(imbalance=None)
+    assert values_of(untrained, PARETO) == (8.0, NO_BALANCE)
+    assert score_of(untrained, PARETO) == 8.0 * (1.0 + PARETO.cap)
+    real = record(imbalance=math.log(1e30))
+    assert not any(on_front([values_of(untrained, PARETO), values_of(real, PARETO)])[:1])
+
+
+# Picking one of the front
+
+
+def made_study(*points: Point) -> Study:
+    """A study with complete trials of given values, and one that ended without."""
+    made = optuna.create_study(study_name="made", directions=BOTH)
+    for distance, imbalance in points:
+        score = penalised_score(distance, imbalance, tolerance=1.5, weight=0.25, cap=0.25)
+        facts = {"score": score, "metric": "fd_random", "fd_random": distance}
+        made.add_trial(
+            create_trial(
+                values=[distance, imbalance],
+                params={"nz": 8},
+                distributions={"nz": IntDistribution(4, 16)},
+                user_attrs={**facts, "imbalance": imbalance},
+            )
+        )
+    made.add_trial(create_trial(state=TrialState.FAIL))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("rule", "number"),
+    [
+        ("distance", 1),  # 0 is as near and further from balance
+        ("balance", 5),  # 4 is as balanced and further from the photos
+        ("score", 3),  # 10.5, where trial 1 has 12.5 and trial 2 has 10.625
+    ],
+)
+def test_rules(rule: str, number: int) -> None:
+    points = [(10.0, 6.0), (10.0, 5.0), (10.0, 5.0), (10.5, 1.0), (20.0, 0.2), (19.0, 0.2)]
+    assert pick_trial(made_study(*points), None, rule).number == number
+
+
+def test_equal_trials_are_told_apart_by_distance_then_number() -> None:
+    made = made_study((3.0, 1.0), (2.0, 2.0), (2.0, 2.0), (3.0, 1.0))
+    assert [pick_trial(made, None, rule).number for rule in ("distance", "balance")] == [1, 0]
+    made = made_study((10.0, 0.1), (8.0, 2.5), (8.0, 2.5))  # 8 × 1.25 = 10
+    assert [trial.user_attrs.get("score") for trial in made.get_trials()[:3]] == [10.0] * 3
+    assert pick_trial(made, None, "score").number == 1
+
+
+def test_a_nearer_trial_that_is_dominated_comes_after_the_front() -> None:
+    made = made_study((4.0, 0.5), (2.0, 3.0), (3.0, 3.5), (5.0, 0.6), (2.0, 3.0))
+    rows = rows_of(made)
+    assert [(row.number, row.front) for row in rows] == [
+        *((1, True), (4, True), (0, True)),
+        *((2, False), (3, False), (5, False)),  # by distance; the last one failed
+    ]
+
+
+def test_a_long_front_is_cut_short_in_the_error() -> None:
+    size = MOST_LISTED + 5
+    made = made_study(*[(float(index), float(size - index)) for index in range(size)])
+    with pytest.raises(UsageError) as caught:
+        pick_trial(made, None)
+    assert str(caught.value).count("trial-") == MOST_LISTED
+    assert "5 more in 'study show made'" in str(caught.value)
