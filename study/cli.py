@@ -90,14 +90,17 @@ def list_studies(store: StoreOption = None) -> None:
 @app.command()
 def show(
     name: NameArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all trials as JSON.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show all trials, not only the best 50.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
     """Show a study's leaderboard."""
     from study.show import print_study
     from study.store import Store
 
-    print_study(Store.at(store), name, as_json)
+    print_study(Store.at(store), name, as_json=as_json, everything=everything)
 
 
 @app.command()

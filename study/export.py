@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -15,6 +16,7 @@ from study.errors import StudyError
 from study.leaderboard import distances_of
 from study.space import trial_config
 from study.store import trial_name
+from study.summaries import outcomes_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -33,12 +35,12 @@ def best_trial(study: Study) -> FrozenTrial:
     Raises:
         StudyError: no trial is complete.
     """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = [trial for trial in outcomes_of(study) if trial.state == TrialState.COMPLETE]
     if not complete:
         raise StudyError(
             f"the study '{study.study_name}' has no complete trial yet; let it run longer"
         )
-    return min(complete, key=lambda trial: (trial.value, trial.number))
+    return _trial(study, min(complete, key=lambda trial: (trial.values, trial.number)).number)
 
 
 def pick_trial(study: Study, number: int | None) -> FrozenTrial:
@@ -49,13 +51,21 @@ def pick_trial(study: Study, number: int | None) -> FrozenTrial:
     """
     if number is None:
         return best_trial(study)
-    for trial in study.get_trials(deepcopy=False):
-        if trial.number == number and trial.params:
+    with suppress(KeyError):  # Optuna's, for an unknown number
+        trial = _trial(study, number)
+        if trial.params:
             return trial
     raise UsageError(
         f"the study '{study.study_name}' has no trial {number} with parameters; see 'study show "
         f"{study.study_name}'"
     )
+
+
+def _trial(study: Study, number: int) -> FrozenTrial:
+    """One trial, without reading the others."""
+    storage = study._storage
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    return storage.get_trial(trial_id)
 
 
 def export_config(study: Study, number: int | None = None) -> TrainConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dcgan.console import load_bank_with_progress, say, stop_signals
 from study.config import StudyConfig
 from study.display import StudyDisplay
-from study.leaderboard import print_table, rows_of
+from study.leaderboard import best_rows_of, print_table
 from study.objective import Hooks
 from study.runner import StudySummary, run_study
 from study.store import Store
@@ -46,13 +46,13 @@ def launch(config: StudyConfig, store: Store) -> None:
 
 def print_summary(summary: StudySummary) -> None:
     """The leaderboard, and what to open or type next."""
-    rows = rows_of(summary.study)
+    rows, others = best_rows_of(summary.study)
     title = f"{summary.name}: {summary.finished} of {summary.total} trials finished"
-    print_table(rows, title)
+    print_table(rows, title, others)
     if summary.best_config:
         say(f"best config, for a full run: {summary.best_config}")
     if summary.contact_sheet:
-        say(f"samples of all trials:       {summary.contact_sheet}")
+        say(f"samples of the best trials:  {summary.contact_sheet}")
     where = (
         "" if summary.store == Store.at() else f" --store {shlex.quote(str(summary.store.root))}"
     )

@@ -1,17 +1,17 @@
-"""The trials of a study, best first: as rows, as a terminal table, as markdown, as one picture."""
+"""The trials of a study, best first: as rows, as a terminal table, as markdown."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial, TrialState
-from PIL import Image, ImageDraw
+from optuna.trial import TrialState
 
-from dcgan.run_folder import RunFolder
-from dcgan.sampling import save_picture
-from study.store import StudyFolder, trial_name
+from study.store import trial_name
+from study.summaries import TrialSummary, outcomes_of, summaries_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -23,8 +23,8 @@ ORDER = {
     TrialState.WAITING: 3,
     TrialState.FAIL: 4,
 }
-TILE_PIXELS = 266
-TILES_PER_ROW = 4
+SHOWN_ROWS = 50
+"""How many trials a terminal shows unless all are wished for."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,34 @@ class Row:
 
 def rows_of(study: Study) -> list[Row]:
     """All trials: complete ones by score, then pruned by score, then the rest by number."""
-    trials = study.get_trials(deepcopy=False)
-    return [_row(trial) for trial in sorted(trials, key=_rank)]
+    return [_row(trial) for trial in sorted(summaries_of(study), key=_rank)]
 
 
-def _rank(trial: FrozenTrial) -> tuple[int, float, int]:
-    value = trial.value if trial.values else None
-    return ORDER[trial.state], float("inf") if value is None else value, trial.number
+def best_rows_of(study: Study, limit: int = SHOWN_ROWS) -> tuple[list[Row], Counter[str]]:
+    """The first rows of the leaderboard, without reading all there is of the others.
+
+    Returns:
+        The rows, and how many trials of which state come after them.
+    """
+    ranked = sorted(outcomes_of(study), key=_rank)
+    chosen = summaries_of(study, {trial.number for trial in ranked[:limit]})
+    rows = [_row(trial) for trial in sorted(chosen, key=_rank)]
+    return rows, Counter(trial.state.name for trial in ranked[limit:])
 
 
-def _row(trial: FrozenTrial) -> Row:
+def _rank(trial: TrialSummary) -> tuple[int, float, int]:
+    score = trial.values[0] if trial.values else float("inf")
+    return ORDER[trial.state], score, trial.number
+
+
+def _row(trial: TrialSummary) -> Row:
     facts = trial.user_attrs
     distances = distances_of(facts)
-    params = trial.params or trial.system_attrs.get("fixed_params", {})
+    params = trial.params or trial.fixed_params
     return Row(
         number=trial.number,
         state=trial.state.name,
-        score=trial.value if trial.values else None,
+        score=trial.values[0] if trial.values else None,
         distances=distances,
         imbalance=facts.get("imbalance"),
         epoch=facts.get("epoch"),
@@ -127,64 +138,44 @@ def as_markdown(rows: list[Row]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def print_table(rows: list[Row], title: str) -> None:
-    """Print the leaderboard; baselines are marked, reasons of unfinished trials follow."""
-    from rich import box
-    from rich.table import Table
+def print_table(rows: list[Row], title: str, others: Counter[str] | None = None) -> None:
+    """Print the leaderboard; baselines are marked, reasons of unfinished trials follow.
 
-    from dcgan.console import stdout
+    Args:
+        others: how many trials of which state are left out.
+    """
+    from rich.text import Text
+
+    from dcgan.console import say, stdout
 
     headings, body = cells_of(rows)
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for heading in headings:
-        left = heading in ("trial", "state", "origin")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
-    for row, cells in zip(rows, body, strict=True):
-        style = {"COMPLETE": None, "FAIL": "red"}.get(row.state, "dim")
-        table.add_row(*cells, style=style)
+    heading, *lines = _aligned([headings, *body])
     console = stdout()
-    if console.width < 140:  # wide tables are cut by narrow terminals: let them wrap instead
-        console.width = max(console.width, 140)
-    console.print(table, soft_wrap=True)
+    console.print(Text(f"{title}\n", "italic"), soft_wrap=True)
+    console.print(Text(heading, "bold"), soft_wrap=True)
+    console.print(Text("─" * len(heading)), soft_wrap=True)
+    # Rows of one state at once: a thousand times one row takes much longer.
+    for state, group in groupby(zip(rows, lines, strict=True), lambda pair: pair[0].state):
+        style = {"COMPLETE": "", "FAIL": "red"}.get(state, "dim")
+        console.print(Text("\n".join(line for _, line in group), style), soft_wrap=True)
     for row in rows:
         if row.reason:
             print(f"{trial_name(row.number)}: {row.reason}")
+    if others:
+        states = ", ".join(f"{count} {state.lower()}" for state, count in others.items())
+        say(f"… {others.total()} more ({states}); 'study show' with --all shows them")
 
 
-def draw_contact_sheet(rows: list[Row], folder: StudyFolder) -> bool:
-    """Draw a corner of every trial's latest samples in one picture, best first.
+def _aligned(table: list[list[str]]) -> list[str]:
+    """The lines of a table whose first one has the headings; numbers are at the right."""
+    from rich.cells import cell_len
 
-    Returns:
-        Whether there was any to draw.
-    """
-    tiles = [(row, grid) for row in rows if (grid := _latest_grid(folder, row.number))]
-    if not tiles:
-        return False
-    label = 34
-    columns = min(TILES_PER_ROW, len(tiles))
-    lines = -(-len(tiles) // columns)
-    size = (columns * (TILE_PIXELS + 8), lines * (TILE_PIXELS + label + 8))
-    sheet = Image.new("RGB", size, (255, 255, 255))
-    draw = ImageDraw.Draw(sheet)
-    for index, (row, grid) in enumerate(tiles):
-        left = index % columns * (TILE_PIXELS + 8)
-        top = index // columns * (TILE_PIXELS + label + 8)
-        score = f"score {number(row.score, 2)}" if row.score is not None else ""
-        epoch = "" if row.epoch is None else f", epoch {row.epoch}"
-        draw.text(
-            (left + 4, top + 2), f"{trial_name(row.number)}  {score}", (0, 0, 0), font_size=14
-        )
-        detail = f"{row.state.lower()}{epoch}, {row.origin}"
-        draw.text((left + 4, top + 18), detail, (110, 110, 110), font_size=12)
-        sheet.paste(grid, (left, top + label))
-    save_picture(sheet, folder.contact_sheet)
-    return True
-
-
-def _latest_grid(folder: StudyFolder, trial_number: int) -> Image.Image | None:
-    grids = list(RunFolder(folder.trial(trial_number)).grids().values())
-    if not grids:
-        return None
-    with Image.open(grids[-1]) as picture:
-        half = picture.width // 2  # the left upper quarter: 16 of 64 samples, large enough to see
-        return picture.convert("RGB").crop((0, 0, half, half)).resize((TILE_PIXELS, TILE_PIXELS))
+    columns = []
+    for cells in zip(*table, strict=True):
+        widths = [cell_len(cell) for cell in cells]
+        widest = max(widths)
+        left = cells[0] in ("trial", "state", "origin")
+        fills = [" " * (widest - width) for width in widths]
+        pairs = zip(cells, fills, strict=True)
+        columns.append([cell + fill if left else fill + cell for cell, fill in pairs])
+    return ["   ".join(cells) for cells in zip(*columns, strict=True)]

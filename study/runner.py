@@ -25,10 +25,11 @@ from dcgan.version import code_version
 from study.bench import open_bench
 from study.claims import Claims
 from study.config import StudyConfig, largest_batch
+from study.contact_sheet import draw_contact_sheet
 from study.errors import StudyError
 from study.export import CONFIG_ATTRIBUTE, export_config, header_of
 from study.identity import ATTRIBUTE, check_relaunch, identity_of
-from study.leaderboard import as_markdown, draw_contact_sheet, rows_of
+from study.leaderboard import Row, as_markdown, rows_of
 from study.objective import (
     Hooks,
     Outcome,
@@ -46,6 +47,7 @@ from study.storage import (
     sole_runner,
 )
 from study.store import Store
+from study.throttle import Throttle
 from study.tracking import TERMINAL_STATUSES
 from study.trial_record import TrialRecord
 from study.worker import work
@@ -110,7 +112,11 @@ def run_study(
         unfinished = finished_count(bench.study) < config.study.trials
         if caught_up or unfinished or changed or _is_stale(bench):
             with _parent_status(bench):
-                _run_trials(bench, workers, on_progress)
+                try:
+                    _run_trials(bench, workers, on_progress)
+                except StudyError:
+                    _publish(bench)
+                    raise
                 _publish(bench)
         finished = finished_count(bench.study)
         return StudySummary(
@@ -127,14 +133,15 @@ def run_study(
 
 
 def _run_trials(bench: Workbench, workers: int, on_progress: Callable[[int, int], None]) -> None:
-    """Run trials until the total, a wish to stop, or repeated failure; publish after each."""
+    """Run trials until the total, a wish to stop, or repeated failure; publish now and then."""
+    publishing = Throttle()
     total = bench.config.study.trials
     on_progress(finished_count(bench.study), total)
     workers = min(workers, total - finished_count(bench.study))
     with closing(_outcomes(bench, workers)) as outcomes:
         for outcome in outcomes:
             on_progress(finished_count(bench.study), total)
-            _publish(bench)
+            publishing(lambda: _publish(bench))
             if outcome.state == TrialState.FAIL:
                 _stop_if_hopeless(bench)
 
@@ -242,8 +249,10 @@ def catch_up_mirror(bench: Workbench) -> bool:
         statuses = bench.tracker.trial_statuses()
         for trial in bench.study.get_trials(deepcopy=False):
             status = statuses.get(trial.number)
+            if status in (*TERMINAL_STATUSES, "DELETED"):
+                continue
             record = TrialRecord.load(bench.folder.trial(trial.number))
-            if record is None or status in (*TERMINAL_STATUSES, "DELETED"):
+            if record is None:
                 continue
             mirror = mirror_of(bench, record)
             if trial.state in FINISHED:
@@ -263,26 +272,24 @@ def _is_stale(bench: Workbench) -> bool:
     status = None
     with bench.mirroring():
         status = bench.tracker.run_status(bench.parent_run_id)
-    return missing or current != _note(bench) or status == "RUNNING"
+    return missing or current != _note(bench, rows_of(bench.study)) or status == "RUNNING"
 
 
-def _note(bench: Workbench) -> str:
-    return f"# {bench.config.study.name}\n\n{as_markdown(rows_of(bench.study))}"
+def _note(bench: Workbench, rows: list[Row]) -> str:
+    return f"# {bench.config.study.name}\n\n{as_markdown(rows)}"
 
 
 def _publish(bench: Workbench) -> None:
     """Write leaderboard, contact sheet and best config, and show them in MLflow."""
     rows, folder = rows_of(bench.study), bench.folder
-    note = _note(bench)
-    folder.leaderboard.write_text(note, encoding="utf-8")
+    folder.leaderboard.write_text(_note(bench, rows), encoding="utf-8")
     draw_contact_sheet(rows, folder)
     if any(row.state == "COMPLETE" for row in rows):
         best = export_config(bench.study)
         save_config(best, folder.best, header_of(best))
     with bench.mirroring():
         files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
-        short = f"# {bench.config.study.name}\n\n{as_markdown(rows[:NOTE_ROWS])}"
-        bench.tracker.publish_study(bench.parent_run_id, short, files)
+        bench.tracker.publish_study(bench.parent_run_id, _note(bench, rows[:NOTE_ROWS]), files)
 
 
 def _with_deadline(hooks: Hooks, minutes: float | None) -> Hooks:

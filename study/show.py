@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import optuna
@@ -13,9 +14,10 @@ from dcgan.console import say
 from dcgan.errors import UsageError
 from study.errors import StudyError
 from study.export import export_config, header_of, study_config
-from study.leaderboard import print_table, rows_of
+from study.leaderboard import best_rows_of, print_table, rows_of
 from study.storage import FINISHED, load_optuna_study, open_storage
 from study.store import Store
+from study.summaries import outcomes_of
 from study.ui import check_served, trials_link
 
 
@@ -25,29 +27,39 @@ def print_studies(store: Store) -> None:
     say(f"studies in {store.root}:")
     for found in sorted(storage.get_all_studies(), key=lambda item: str(item.study_name)):
         study = optuna.load_study(study_name=found.study_name, storage=storage)
-        finished = study.get_trials(deepcopy=False, states=FINISHED)
-        scores = [trial.values[0] for trial in finished if trial.state == TrialState.COMPLETE]
+        finished = [trial for trial in outcomes_of(study) if trial.state in FINISHED]
+        complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
+        scores = [trial.values[0] for trial in complete if trial.values]
         best = f"best score {min(scores):.3f}" if scores else "no complete trial yet"
         total = study_config(study).study.trials
         say(f"  {found.study_name}: {len(finished)} of {total} trials finished, {best}")
 
 
-def print_study(store: Store, name: str, as_json: bool) -> None:
-    """The leaderboard of a study."""
+def print_study(
+    store: Store, name: str, *, as_json: bool = False, everything: bool = False
+) -> None:
+    """The leaderboard of a study.
+
+    Args:
+        as_json: print all of it as JSON.
+        everything: print all rows of the table, not only the best.
+    """
     study = load_optuna_study(store, name)
-    rows = rows_of(study)
     if as_json:
         document = {
             "study": name,
             "store": str(store.root),
             "identity": json.loads(study.user_attrs.get("identity", "{}")),
-            "trials": [row.as_dict() for row in rows],
+            "trials": [row.as_dict() for row in rows_of(study)],
         }
         say(json.dumps(document, indent=2))
         return
-    finished = sum(row.state in {state.name for state in FINISHED} for row in rows)
+    rows, others = (rows_of(study), Counter[str]()) if everything else best_rows_of(study)
+    states = others + Counter(row.state for row in rows)
+    finished = sum(states[state.name] for state in FINISHED)
     total = study_config(study).study.trials
-    print_table(rows, f"{name}: {finished} of {total} trials finished (lower scores are better)")
+    title = f"{name}: {finished} of {total} trials finished (lower scores are better)"
+    print_table(rows, title, others)
     say(f"files: {store.study(name).path}")
 
 

@@ -19,9 +19,10 @@ from dcgan.config_io import get_dotted, load_train_config, save_config
 from dcgan.errors import DcganError, UsageError
 from dcgan.run_folder import RunFolder
 from study.config import StudyConfig
+from study.contact_sheet import draw_contact_sheet
 from study.errors import StudyError
 from study.export import best_trial, export_config, header_of
-from study.leaderboard import as_markdown, draw_contact_sheet, rows_of
+from study.leaderboard import as_markdown, rows_of
 from study.space import trial_config
 from study.store import StudyFolder
 

@@ -1,0 +1,60 @@
+"""Samples of the best trials of a study in one picture."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from PIL import Image, ImageDraw
+
+from dcgan.run_folder import RunFolder
+from dcgan.sampling import save_picture
+from study.leaderboard import Row, number
+from study.store import StudyFolder, trial_name
+
+MAX_TILES = 60
+"""A picture of thousands could not be opened, and nobody would look at its end."""
+TILE_PIXELS = 266
+TILES_PER_ROW = 4
+
+
+def draw_contact_sheet(rows: list[Row], folder: StudyFolder) -> bool:
+    """Draw a corner of the latest samples of the best `MAX_TILES` trials in one picture.
+
+    Args:
+        rows: the leaderboard, best first; trials without samples are passed over.
+
+    Returns:
+        Whether there was any to draw.
+    """
+    drawn = ((row, grid) for row in rows if (grid := _latest_grid(folder, row.number)))
+    tiles = list(islice(drawn, MAX_TILES))
+    if not tiles:
+        return False
+    label = 34
+    columns = min(TILES_PER_ROW, len(tiles))
+    lines = -(-len(tiles) // columns)
+    size = (columns * (TILE_PIXELS + 8), lines * (TILE_PIXELS + label + 8))
+    sheet = Image.new("RGB", size, (255, 255, 255))
+    draw = ImageDraw.Draw(sheet)
+    for index, (row, grid) in enumerate(tiles):
+        left = index % columns * (TILE_PIXELS + 8)
+        top = index // columns * (TILE_PIXELS + label + 8)
+        score = f"score {number(row.score, 2)}" if row.score is not None else ""
+        epoch = "" if row.epoch is None else f", epoch {row.epoch}"
+        draw.text(
+            (left + 4, top + 2), f"{trial_name(row.number)}  {score}", (0, 0, 0), font_size=14
+        )
+        detail = f"{row.state.lower()}{epoch}, {row.origin}"
+        draw.text((left + 4, top + 18), detail, (110, 110, 110), font_size=12)
+        sheet.paste(grid, (left, top + label))
+    save_picture(sheet, folder.contact_sheet)
+    return True
+
+
+def _latest_grid(folder: StudyFolder, trial_number: int) -> Image.Image | None:
+    grids = list(RunFolder(folder.trial(trial_number)).grids().values())
+    if not grids:
+        return None
+    with Image.open(grids[-1]) as picture:
+        half = picture.width // 2  # the left upper quarter: 16 of 64 samples, large enough to see
+        return picture.convert("RGB").crop((0, 0, half, half)).resize((TILE_PIXELS, TILE_PIXELS))
