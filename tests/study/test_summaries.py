@@ -216,7 +216,7 @@ def test_the_number_of_queries_does_not_depend_on_the_number_of_trials(
     empty: Database, read: Callable[[optuna.Study], list[Row]]
 ) -> None:
     study, counts = empty(), []
-    for more in (1, 80):
+    for more in (1, 40):
         study.add_trials(create_trial(value=1.0, user_attrs={"epoch": 1}) for _ in range(more))
         with statements(study) as asked:
             read(study)
