@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -15,4 +17,6 @@ def derive_seed(*parts: int | str) -> int:
 
 def make_rng(device: torch.device | str, *parts: int | str) -> torch.Generator:
     """A generator on `device`, seeded from the parts."""
+    import torch  # here, so that what only derives seeds does not wait for it
+
     return torch.Generator(device=device).manual_seed(derive_seed(*parts))

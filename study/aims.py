@@ -15,6 +15,8 @@ from study.identity import ATTRIBUTE, check_relaunch
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from study.summaries import TrialSummary
+
 NO_BALANCE = 100.0
 """Imbalance of a run that has not trained yet. Real ones are far below: e^100 is no ratio of
 losses, so that not training never counts as being in balance."""
@@ -80,7 +82,7 @@ def closing_metrics(score: float | None, values: list[float]) -> dict[str, float
     return shown
 
 
-def trial_score(trial: FrozenTrial) -> float | None:
+def trial_score(trial: FrozenTrial | TrialSummary) -> float | None:
     """The score of a trial in either mode; of a pruned one from the epoch it reached."""
     if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
         return None

@@ -157,7 +157,10 @@ def list_studies(store: StoreOption = None, storage: StorageOption = None) -> No
 @app.command()
 def show(
     name: NameArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all trials as JSON.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show all trials, not only the best 50.")
+    ] = False,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
@@ -165,7 +168,7 @@ def show(
     from study.show import print_study
     from study.store import Store
 
-    print_study(Store.at(store, storage), name, as_json)
+    print_study(Store.at(store, storage), name, as_json=as_json, everything=everything)
 
 
 @app.command()

@@ -1,6 +1,8 @@
-"""The trials of a study in one picture, best first."""
+"""Samples of the best trials of a study in one picture."""
 
 from __future__ import annotations
+
+from itertools import islice
 
 from PIL import Image, ImageDraw
 
@@ -9,17 +11,23 @@ from dcgan.sampling import save_picture
 from study.leaderboard import Row, number
 from study.store import StudyFolder, trial_name
 
+MAX_TILES = 60
+"""A picture of thousands could not be opened, and nobody would look at its end."""
 TILE_PIXELS = 266
 TILES_PER_ROW = 4
 
 
 def draw_contact_sheet(rows: list[Row], folder: StudyFolder) -> bool:
-    """Draw a corner of every trial's latest samples in one picture, best first.
+    """Draw a corner of the latest samples of the best `MAX_TILES` trials in one picture.
+
+    Args:
+        rows: the leaderboard, best first; trials without samples are passed over.
 
     Returns:
         Whether there was any to draw.
     """
-    tiles = [(row, grid) for row in rows if (grid := _latest_grid(folder, row.number))]
+    drawn = ((row, grid) for row in rows if (grid := _latest_grid(folder, row.number)))
+    tiles = list(islice(drawn, MAX_TILES))
     if not tiles:
         return False
     label = 34

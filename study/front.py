@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from study.summaries import TrialSummary
+
+T = TypeVar("T", "FrozenTrial", "TrialSummary")
 
 
 def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -27,13 +31,14 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     return [point in front for point in points]
 
 
-def front_of(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+def front_of(trials: Iterable[T]) -> list[T]:
     """Those complete trials of a study with two objectives that no other one beats.
 
     Returns:
         By the first value, then by number.
     """
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    marks = on_front([(trial.values[0], trial.values[1]) for trial in complete])
+    values = [trial.values or [] for trial in complete]
+    marks = on_front([(pair[0], pair[1]) for pair in values])
     front = [trial for trial, mark in zip(complete, marks, strict=True) if mark]
-    return sorted(front, key=lambda trial: (trial.values[0], trial.number))
+    return sorted(front, key=lambda trial: ((trial.values or [])[0], trial.number))

@@ -20,7 +20,7 @@ from study.display import StudyDisplay
 from study.errors import UnknownStudyError
 from study.estimate import estimate
 from study.export import CONFIG_ATTRIBUTE, study_config
-from study.leaderboard import print_table, rows_of
+from study.leaderboard import best_rows_of, print_table
 from study.objective import Hooks
 from study.relocate import describe_misplaced
 from study.runner import StudySummary, run_study
@@ -123,13 +123,13 @@ def prepare(config: StudyConfig, store: Store, bank: PhotoBank) -> StudyConfig:
 
 def print_summary(summary: StudySummary) -> None:
     """The leaderboard, and what to open or type next."""
-    rows = rows_of(summary.study)
+    rows, others = best_rows_of(summary.study)
     title = f"{summary.name}: {summary.finished} of {summary.total} trials finished"
-    print_table(rows, title)
+    print_table(rows, title, others)
     if summary.best_config:
         say(f"best config, for a full run: {summary.best_config}")
     if summary.contact_sheet:
-        say(f"samples of all trials:       {summary.contact_sheet}")
+        say(f"samples of the best trials:  {summary.contact_sheet}")
     where, command = summary.store.options, own_command()
     if is_pareto(summary.study):
         say(f"export one of the front:     {command} export {summary.name}{where} --pick score")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from study.aims import is_pareto, trial_score
 from study.front import front_of
 from study.store import trial_name
+from study.summaries import TrialSummary, outcomes_of, summaries_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -22,6 +25,8 @@ ORDER = {
     TrialState.WAITING: 3,
     TrialState.FAIL: 4,
 }
+SHOWN_ROWS = 50
+"""How many trials a terminal shows unless all are wished for."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +61,39 @@ def rows_of(study: Study) -> list[Row]:
 
     With two objectives, the front by distance leads, then the other complete ones by distance.
     """
-    trials = study.get_trials(deepcopy=False)
-    front = {trial.number for trial in front_of(trials)} if is_pareto(study) else None
+    trials = summaries_of(study)
+    front = _front(study, trials)
     return [_row(trial, front) for trial in sorted(trials, key=lambda item: _rank(item, front))]
 
 
-def _rank(trial: FrozenTrial, front: set[int] | None) -> tuple[int, bool, float, int]:
+def best_rows_of(study: Study, limit: int = SHOWN_ROWS) -> tuple[list[Row], Counter[str]]:
+    """The first rows of the leaderboard, without reading all there is of the others.
+
+    Returns:
+        The rows, and how many trials of which state come after them.
+    """
+    outcomes = outcomes_of(study)
+    front = _front(study, outcomes)
+    ranked = sorted(outcomes, key=lambda item: _rank(item, front))
+    chosen = summaries_of(study, {trial.number for trial in ranked[:limit]})
+    rows = [_row(trial, front) for trial in sorted(chosen, key=lambda item: _rank(item, front))]
+    return rows, Counter(trial.state.name for trial in ranked[limit:])
+
+
+def _front(study: Study, trials: list[TrialSummary]) -> set[int] | None:
+    return {trial.number for trial in front_of(trials)} if is_pareto(study) else None
+
+
+def _rank(trial: TrialSummary, front: set[int] | None) -> tuple[int, bool, float, int]:
     value = trial.values[0] if trial.values else trial_score(trial)
     dominated = front is not None and trial.number not in front
     return ORDER[trial.state], dominated, float("inf") if value is None else value, trial.number
 
 
-def _row(trial: FrozenTrial, front: set[int] | None) -> Row:
+def _row(trial: TrialSummary, front: set[int] | None) -> Row:
     facts = trial.user_attrs
     distances = distances_of(facts)
-    params = trial.params or trial.system_attrs.get("fixed_params", {})
+    params = trial.params or trial.fixed_params
     return Row(
         number=trial.number,
         state=trial.state.name,
@@ -139,25 +162,44 @@ def as_markdown(rows: list[Row]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def print_table(rows: list[Row], title: str) -> None:
-    """Print the leaderboard; baselines are marked, reasons of unfinished trials follow."""
-    from rich import box
-    from rich.table import Table
+def print_table(rows: list[Row], title: str, others: Counter[str] | None = None) -> None:
+    """Print the leaderboard; baselines are marked, reasons of unfinished trials follow.
 
-    from dcgan.console import stdout
+    Args:
+        others: how many trials of which state are left out.
+    """
+    from rich.text import Text
+
+    from dcgan.console import say, stdout
 
     headings, body = cells_of(rows)
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for heading in headings:
-        left = heading in ("trial", "state", "front", "origin")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
-    for row, cells in zip(rows, body, strict=True):
-        style = {"COMPLETE": None, "FAIL": "red"}.get(row.state, "dim")
-        table.add_row(*cells, style=style)
+    heading, *lines = _aligned([headings, *body])
     console = stdout()
-    if console.width < 140:  # wide tables are cut by narrow terminals: let them wrap instead
-        console.width = max(console.width, 140)
-    console.print(table, soft_wrap=True)
+    console.print(Text(f"{title}\n", "italic"), soft_wrap=True)
+    console.print(Text(heading, "bold"), soft_wrap=True)
+    console.print(Text("─" * len(heading)), soft_wrap=True)
+    # Rows of one state at once: a thousand times one row takes much longer.
+    for state, group in groupby(zip(rows, lines, strict=True), lambda pair: pair[0].state):
+        style = {"COMPLETE": "", "FAIL": "red"}.get(state, "dim")
+        console.print(Text("\n".join(line for _, line in group), style), soft_wrap=True)
     for row in rows:
         if row.reason:
             print(f"{trial_name(row.number)}: {row.reason}")
+    if others:
+        states = ", ".join(f"{count} {state.lower()}" for state, count in others.items())
+        say(f"… {others.total()} more ({states}); 'study show' with --all shows them")
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    """The lines of a table whose first one has the headings; numbers are at the right."""
+    from rich.cells import cell_len
+
+    columns = []
+    for cells in zip(*table, strict=True):
+        widths = [cell_len(cell) for cell in cells]
+        widest = max(widths)
+        left = cells[0] in ("trial", "state", "front", "origin")
+        fills = [" " * (widest - width) for width in widths]
+        pairs = zip(cells, fills, strict=True)
+        columns.append([cell + fill if left else fill + cell for cell, fill in pairs])
+    return ["   ".join(cells) for cells in zip(*columns, strict=True)]

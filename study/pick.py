@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial, TrialState
@@ -12,6 +13,7 @@ from study.aims import is_pareto, trial_score
 from study.errors import StudyError
 from study.front import front_of
 from study.store import trial_name
+from study.summaries import outcomes_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -48,10 +50,10 @@ def best_trial(study: Study) -> FrozenTrial:
     Raises:
         StudyError: no trial is complete.
     """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = [trial for trial in outcomes_of(study) if trial.state == TrialState.COMPLETE]
     if not complete:
         raise _none_complete(study)
-    return min(complete, key=lambda trial: (trial.value, trial.number))
+    return _trial(study, min(complete, key=lambda trial: (trial.values, trial.number)).number)
 
 
 def in_words(trial: FrozenTrial) -> str:
@@ -78,13 +80,21 @@ def _check_rule(study: Study, number: int | None, rule: str) -> None:
 
 
 def _numbered(study: Study, number: int) -> FrozenTrial:
-    for trial in study.get_trials(deepcopy=False):
-        if trial.number == number and trial.params:
+    with suppress(KeyError):  # Optuna's, for an unknown number
+        trial = _trial(study, number)
+        if trial.params:
             return trial
     raise UsageError(
         f"the study '{study.study_name}' has no trial {number} with parameters; see 'study show "
         f"{study.study_name}'"
     )
+
+
+def _trial(study: Study, number: int) -> FrozenTrial:
+    """One trial, without reading the others."""
+    storage = study._storage
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    return storage.get_trial(trial_id)
 
 
 def _of_front(study: Study, rule: str | None) -> FrozenTrial:

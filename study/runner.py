@@ -33,7 +33,7 @@ from study.errors import StudyError
 from study.export import CONFIG_ATTRIBUTE, export_config, header_of
 from study.identity import ATTRIBUTE, check_relaunch, identity_of
 from study.launchers import announced, running
-from study.leaderboard import as_markdown, rows_of
+from study.leaderboard import Row, as_markdown, rows_of
 from study.objective import (
     Hooks,
     Outcome,
@@ -53,6 +53,7 @@ from study.storage import (
     with_tracking,
 )
 from study.store import Store
+from study.throttle import Throttle
 from study.tracking import TERMINAL_STATUSES
 from study.trial_record import TrialRecord
 from study.worker import work
@@ -123,13 +124,7 @@ def run_study(
         if joining:
             _run_trials(bench, workers, on_progress, joining=True)
         else:
-            caught_up = catch_up_mirror(bench)
-            unfinished = finished_count(bench.study) < config.study.trials
-            if caught_up or unfinished or changed or _is_stale(bench):
-                with _parent_status(bench):
-                    _run_trials(bench, workers, on_progress)
-                    catch_up_mirror(bench)  # what MLflow missed while it was away
-                    _publish(bench)
+            _lead(bench, workers, on_progress, changed=changed)
         finished = finished_count(bench.study)
         return StudySummary(
             store=store,
@@ -142,6 +137,27 @@ def run_study(
             best_config=folder.best if folder.best.exists() else None,
             contact_sheet=folder.contact_sheet if folder.contact_sheet.exists() else None,
         )
+
+
+def _lead(
+    bench: Workbench, workers: int, on_progress: Callable[[int, int], None], *, changed: bool
+) -> None:
+    """Run trials and publish what came of them; nothing where there is nothing left to do.
+
+    Args:
+        changed: whether the config differs from the last launch's.
+    """
+    caught_up = catch_up_mirror(bench)
+    unfinished = finished_count(bench.study) < bench.config.study.trials
+    if caught_up or unfinished or changed or _is_stale(bench):
+        with _parent_status(bench):
+            try:
+                _run_trials(bench, workers, on_progress)
+            except StudyError:
+                _publish(bench)
+                raise
+            catch_up_mirror(bench)  # what MLflow missed while it was away
+            _publish(bench)
 
 
 def _greet(others: list[int], hooks: Hooks) -> None:
@@ -159,7 +175,8 @@ def _run_trials(
     *,
     joining: bool = False,
 ) -> None:
-    """Run trials until the total, a wish to stop, or repeated failure; publish after each."""
+    """Run trials until the total, a wish to stop, or repeated failure; publish now and then."""
+    publishing = Throttle()
     total = bench.config.study.trials
     on_progress(finished_count(bench.study), total)
     workers = min(workers, total - finished_count(bench.study))
@@ -167,7 +184,7 @@ def _run_trials(
         for outcome in outcomes:
             on_progress(finished_count(bench.study), total)
             if not joining:
-                _publish(bench)
+                publishing(lambda: _publish(bench))
             if outcome.state == TrialState.FAIL:
                 _stop_if_hopeless(bench)
 
@@ -317,8 +334,10 @@ def catch_up_mirror(bench: Workbench) -> bool:
         statuses = bench.tracker.trial_statuses()
         for trial in bench.study.get_trials(deepcopy=False):
             status = statuses.get(trial.number)
+            if status in (*TERMINAL_STATUSES, "DELETED"):
+                continue
             record = TrialRecord.load(bench.folder.trial(trial.number))
-            if record is None or status in (*TERMINAL_STATUSES, "DELETED"):
+            if record is None:
                 continue
             if claims.is_held(trial.number):  # whose process does that itself
                 continue
@@ -340,11 +359,11 @@ def _is_stale(bench: Workbench) -> bool:
     status = None
     with bench.mirroring():
         status = bench.tracker.run_status(bench.parent_run_id)
-    return missing or current != _note(bench) or status == "RUNNING"
+    return missing or current != _note(bench, rows_of(bench.study)) or status == "RUNNING"
 
 
-def _note(bench: Workbench) -> str:
-    return f"# {bench.config.study.name}\n\n{as_markdown(rows_of(bench.study))}"
+def _note(bench: Workbench, rows: list[Row]) -> str:
+    return f"# {bench.config.study.name}\n\n{as_markdown(rows)}"
 
 
 def _publish(bench: Workbench) -> None:
@@ -355,16 +374,14 @@ def _publish(bench: Workbench) -> None:
 
 def _publish_alone(bench: Workbench) -> None:
     rows, folder = rows_of(bench.study), bench.folder
-    note = _note(bench)
-    folder.leaderboard.write_text(note, encoding="utf-8")
+    folder.leaderboard.write_text(_note(bench, rows), encoding="utf-8")
     draw_contact_sheet(rows, folder)
     if not is_pareto(bench.study) and any(row.state == "COMPLETE" for row in rows):
         best = export_config(bench.study)
         save_config(best, folder.best, header_of(best))
     with bench.mirroring():
         files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
-        short = f"# {bench.config.study.name}\n\n{as_markdown(rows[:NOTE_ROWS])}"
-        bench.tracker.publish_study(bench.parent_run_id, short, files)
+        bench.tracker.publish_study(bench.parent_run_id, _note(bench, rows[:NOTE_ROWS]), files)
     remove_checkpoints(bench.study, folder, bench.config.checkpoints.keep)
 
 

@@ -17,6 +17,7 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.seeds import derive_seed
@@ -36,6 +37,7 @@ class SeededSampler(BaseSampler):
     def __init__(self, config: SamplerConfig, seed: int) -> None:
         self.config = config
         self.seed = seed
+        self.space = IntersectionSearchSpace(include_pruned=True)
         self.inner = self._seeded(0)
 
     def _seeded(self, number: int) -> BaseSampler:
@@ -44,12 +46,15 @@ class SeededSampler(BaseSampler):
             return RandomSampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return TPESampler(
+            sampler = TPESampler(
                 n_startup_trials=self.config.startup_trials,
                 multivariate=True,
                 constant_liar=True,
                 seed=seed,
             )
+        # Which parameters all trials share: kept, or every proposal would compare them all again.
+        sampler._search_space = self.space
+        return sampler
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Reseed for this trial."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import optuna
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from dcgan.config_io import save_config
 from dcgan.console import say
@@ -16,10 +17,11 @@ from study.aims import is_pareto
 from study.errors import StudyError
 from study.export import full_config, header_of, study_config
 from study.front import front_of
-from study.leaderboard import print_table, rows_of
+from study.leaderboard import best_rows_of, print_table, rows_of
 from study.pick import in_words, pick_trial
 from study.storage import FINISHED, load_optuna_study, open_storage
 from study.store import Store
+from study.summaries import TrialSummary, outcomes_of
 from study.ui import HOST, check_served, trials_link
 
 
@@ -29,43 +31,52 @@ def print_studies(store: Store) -> None:
     say(f"studies in {store.root}:")
     for found in sorted(storage.get_all_studies(), key=lambda item: str(item.study_name)):
         study = optuna.load_study(study_name=found.study_name, storage=storage)
-        finished = study.get_trials(deepcopy=False, states=FINISHED)
+        finished = [trial for trial in outcomes_of(study) if trial.state in FINISHED]
         total = study_config(study).study.trials
         best = _best(study, finished)
         say(f"  {found.study_name}: {len(finished)} of {total} trials finished, {best}")
 
 
-def _best(study: Study, finished: list[FrozenTrial]) -> str:
+def _best(study: Study, finished: list[TrialSummary]) -> str:
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
-    if not complete:
+    scores = [trial.values[0] for trial in complete if trial.values]
+    if not scores:
         return "no complete trial yet"
     if is_pareto(study):
         count = len(front_of(complete))
         return f"front of {count} trial{'' if count == 1 else 's'}"
-    return f"best score {min(trial.values[0] for trial in complete):.3f}"
+    return f"best score {min(scores):.3f}"
 
 
-def print_study(store: Store, name: str, as_json: bool) -> None:
-    """The leaderboard of a study."""
+def print_study(
+    store: Store, name: str, *, as_json: bool = False, everything: bool = False
+) -> None:
+    """The leaderboard of a study.
+
+    Args:
+        as_json: print all of it as JSON.
+        everything: print all rows of the table, not only the best.
+    """
     study = load_optuna_study(store, name)
-    rows = rows_of(study)
     if as_json:
         document = {
             "study": name,
             "store": str(store.root),
             "identity": json.loads(study.user_attrs.get("identity", "{}")),
-            "trials": [row.as_dict() for row in rows],
+            "trials": [row.as_dict() for row in rows_of(study)],
         }
         say(json.dumps(document, indent=2))
         return
-    finished = sum(row.state in {state.name for state in FINISHED} for row in rows)
+    rows, others = (rows_of(study), Counter[str]()) if everything else best_rows_of(study)
+    states = others + Counter(row.state for row in rows)
+    finished = sum(states[state.name] for state in FINISHED)
     total = study_config(study).study.trials
     lower = (
         "front: no trial is better in both distance and imbalance"
         if is_pareto(study)
         else "lower scores are better"
     )
-    print_table(rows, f"{name}: {finished} of {total} trials finished ({lower})")
+    print_table(rows, f"{name}: {finished} of {total} trials finished ({lower})", others)
     say(f"files: {store.study(name).path}")
 
 

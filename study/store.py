@@ -187,7 +187,7 @@ class StudyFolder:
 
     @property
     def contact_sheet(self) -> Path:
-        """Samples of all trials in one picture, best first."""
+        """Samples of the best trials in one picture, best first."""
         return self.path / "contact_sheet.png"
 
     @property
