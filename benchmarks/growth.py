@@ -131,15 +131,18 @@ def probe(store: Store) -> dict[str, float]:
     bench = open_bench(config, study, store, bank, Hooks())
     claims = Claims(study, bench.folder)
     total = config.study.trials
-    with timed("first claim and proposal"), claims.next(total) as trial:
-        suggest(trial, config)
-    study.tell(trial, 30.0)
+    with timed("first claim and proposal"), claims.next(total) as first:
+        assert first
+        suggest(first.trial, config)
+    study.tell(first.trial, 30.0)
     for _ in range(ROUNDS):
         with timed("counting the finished"):
             finished_count(study)
         with timed("claim"):
-            claim = claims.next(total)
-            trial = claim.__enter__()
+            held = claims.next(total)
+            claim = held.__enter__()
+            assert claim
+            trial = claim.trial
         with timed("proposal"):
             suggest(trial, config)
         with timed("a report"):
@@ -150,7 +153,7 @@ def probe(store: Store) -> dict[str, float]:
             set_attributes(study, trial._trial_id, dict.fromkeys("abcdefghi", 1.0))
         with timed("the outcome"):
             study.tell(trial, 30.0)
-        claim.__exit__(None, None, None)
+        held.__exit__(None, None, None)
         with timed("publishing"):
             _publish(bench)
     return {what: min(values) for what, values in times.items()}

@@ -65,6 +65,8 @@ def _lead(config: TrainConfig, folder: Path, resume: bool, peers: Peers) -> None
             should_stop=should_stop,
             peers=peers,
         )
+    for fault in result.picture_faults:
+        say(f"note: {fault}")
     say(
         f"{result.steps} steps, {result.images_per_second:.0f} images/s; look at "
         f"{folder / 'real_vs_generated.png'} and {folder / 'losses.png'}; checkpoint "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from dcgan.errors import (
     TrainingDivergedError,
     TrainingInterrupted,
     UsageError,
+    first_line,
 )
 from dcgan.evaluation import EvalResult, Evaluator, configured_extractor
 from dcgan.files import write_text_atomic
@@ -65,6 +67,8 @@ class TrainResult:
     training_seconds: float
     """Time in training steps, over all sittings."""
     images_per_second: float
+    picture_faults: tuple[str, ...] = ()
+    """Why pictures are missing; they never end a run."""
 
 
 def train(
@@ -153,6 +157,7 @@ class _Run:
         peers.check_same_start(self.state.step, bank.fingerprint, device)
         self.recorder = Recorder(self.history, self.schedule, losses, seconds)
         self._measured: tuple[int, Generator] | None = None
+        self.picture_faults: list[str] = []
         self.environment = describe_environment(device) | {"code_version": code_version()}
         self._describe()
 
@@ -161,7 +166,18 @@ class _Run:
         save_config(self.config, self.folder.config)
         networks = f"generator: {self.state.generator}\n\ndiscriminator: {self.state.discriminator}"
         write_text_atomic(self.folder.networks, networks + "\n")
-        save_picture(training_images(self.bank, self.config), self.folder.training_images)
+        with self._picture("the training images"):
+            save_picture(training_images(self.bank, self.config), self.folder.training_images)
+
+    @contextmanager
+    def _picture(self, what: str) -> Iterator[None]:
+        """Whatever goes wrong with a picture is remembered, and the run goes on."""
+        try:
+            yield
+        except Exception as error:
+            fault = f"{what} could not be drawn ({type(error).__name__}: {first_line(error)})"
+            if fault not in self.picture_faults:
+                self.picture_faults.append(fault)
 
     def loop(
         self,
@@ -205,7 +221,8 @@ class _Run:
 
     def _draw_grid_if_due(self) -> None:
         if self.schedule.grid_due(self.state.step):
-            draw_fixed_noise(self.folder, self._scored_generator(), self.state.step)
+            with self._picture("a grid of samples"):
+                draw_fixed_noise(self.folder, self._scored_generator(), self.state.step)
             self.recorder.restart_clock()
 
     def _measured_ema(self) -> Generator:
@@ -255,13 +272,14 @@ class _Run:
 
     def draw_pictures(self) -> None:
         """Draw what an ended run leaves to look at."""
-        draw_final(
-            self.folder,
-            self._scored_generator(),
-            self.bank,
-            self.recorder.losses,
-            self.schedule.steps_per_epoch,
-        )
+        with self._picture("a closing picture"):
+            draw_final(
+                self.folder,
+                self._scored_generator(),
+                self.bank,
+                self.recorder.losses,
+                self.schedule.steps_per_epoch,
+            )
 
     def finish(self) -> TrainResult:
         """Draw the final pictures and write `result.json`."""
@@ -278,6 +296,7 @@ class _Run:
             data_fingerprint=self.bank.fingerprint,
             training_seconds=seconds,
             images_per_second=self.state.images_seen / max(seconds, 1e-9),
+            picture_faults=tuple(self.picture_faults),
         )
         summary = {
             **{key: value for key, value in vars(result).items() if key != "folder"},

@@ -8,7 +8,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.history import Record
-from dcgan.metrics.balance import penalised_score
 from study.config import ObjectiveConfig, StudyConfig
 from study.identity import ATTRIBUTE, check_relaunch
 
@@ -47,6 +46,8 @@ def check_mode(study: Study, config: StudyConfig) -> None:
 
 def score_of(record: Record, objective: ObjectiveConfig) -> float:
     """The distance of one `eval` record, raised by G/D imbalance: one number to rank by."""
+    from dcgan.metrics.balance import penalised_score  # with torch, which a table does not need
+
     return penalised_score(
         _distance(record, objective),
         _imbalance(record),

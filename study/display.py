@@ -30,6 +30,10 @@ class StudyDisplay(TrainingDisplay):
         """Move the study's bar."""
         self.progress.update(self.trials, completed=finished, total=total)
 
+    def on_standing(self, text: str) -> None:
+        """Show the best so far beside the study's bar."""
+        self.progress.update(self.trials, status=text)
+
     def on_begin(self, trial: Trial, config: TrainConfig) -> None:
         """Say which trial starts and with what."""
         self.label = trial_name(trial.number)
@@ -47,6 +51,7 @@ class StudyDisplay(TrainingDisplay):
         elif kind == "log":
             line.log(self, event["record"])
         elif kind == "eval":
+            line.score = event["record"][event["record"]["frechet_metric"]]
             self.line(f"{line.label}: {describe_scores(event['record'])}")
         elif kind == "warning":
             self.on_warning(f"worker {worker}: {event['text']}")
@@ -68,12 +73,14 @@ class WorkerLine:
     def __init__(self, worker: int) -> None:
         self.worker = worker
         self.label = ""
+        self.score: float | None = None
+        """The last distance of its trial."""
         self.task: Any = None
         self.plan: Event = {}
 
     def start(self, display: StudyDisplay, event: Event) -> None:
         """Begin a bar anew for the next trial."""
-        self.plan = event
+        self.plan, self.score = event, None
         if self.task is not None:
             display.progress.remove_task(self.task)
         self.task = display.progress.add_task(
@@ -89,6 +96,8 @@ class WorkerLine:
             f"epoch {record['epoch']}/{self.plan['epochs']}  "
             f"{record['images_per_second']:.0f} images/s"
         )
+        if self.score is not None:
+            status += f"  last {self.score:.2f}"
         if display.console.is_terminal:
             display.progress.update(self.task, completed=record["step"], status=status)
         elif record["step"] % self.plan["steps_per_epoch"] == 0:

@@ -79,6 +79,7 @@ def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
             on_eval=display.on_eval,
             on_warning=display.on_warning,
             on_worker=display.on_worker,
+            on_standing=display.on_standing,
             should_stop=should_stop,
         )
         summary = run_study(

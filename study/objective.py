@@ -58,6 +58,8 @@ class Hooks:
     on_warning: Callable[[str], None] = lambda text: None
     on_worker: Callable[[int, Event], None] = lambda worker, event: None
     """Called instead of the others, except `on_warning`, for what worker processes tell."""
+    on_standing: Callable[[str], None] = lambda text: None
+    """Called with the best score so far, in words, after each trial."""
     should_stop: Callable[[], bool] = lambda: False
 
 
@@ -182,6 +184,8 @@ def _train(
         return Outcome(TrialState.PRUNED, f"diverged at step {error.step} (epoch {error.epoch})")
     except OutOfMemoryError as error:
         return Outcome(TrialState.PRUNED, str(error))
+    for fault in result.picture_faults:
+        hooks.on_warning(f"trial {claim.trial.number}: {fault}; all else of it is there")
     if result.stopped_early:
         return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
     final = result.final
@@ -355,6 +359,7 @@ def _close(
     outcome: Outcome,
 ) -> None:
     """Write the outcome: the folder first, then Optuna, then the mirror."""
+    record.run_id = record.run_id or mirror.run_id  # MLflow may have been away at the start
     last = next(iter(read_history(RunFolder(folder).history, "eval")[-1:]), {})
     record.state, record.reason = outcome.state.name, outcome.reason
     record.score, record.values = outcome.score, list(outcome.values)

@@ -40,6 +40,13 @@ HOPELESS = (
 T = TypeVar("T")
 
 
+def reason_of(error: BaseException) -> str:
+    """Why a database did not do what it was asked, in a line."""
+    layers = (error, error.__cause__)
+    original = next((o for layer in layers if (o := getattr(layer, "orig", None))), error)
+    return first_line(original).removeprefix("connection failed: ").removesuffix(".")
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether a database error may go away by itself: a lock, a restart, a broken connection."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
@@ -77,8 +84,7 @@ def patiently(call: Callable[[], T], say: Callable[[str], None] = lambda text: N
             if pause is None:
                 raise
             if not said and pause >= 1.0:
-                reason = first_line(error.__cause__ or error)
-                say(f"the study database does not answer ({reason}); waiting for it")
+                say(f"the study database does not answer ({reason_of(error)}); waiting for it")
                 said = True
             time.sleep(pause)
         else:

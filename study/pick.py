@@ -18,6 +18,8 @@ from study.summaries import outcomes_of
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from study.summaries import TrialSummary
+
 RULES: dict[str, Callable[[FrozenTrial], float]] = {
     "distance": lambda trial: trial.values[0],
     "balance": lambda trial: trial.values[1],
@@ -65,6 +67,17 @@ def in_words(trial: FrozenTrial) -> str:
         return f"{metric} {facts[metric]:.3f}, imbalance {known}"
     score = trial_score(trial)
     return "no score" if score is None else f"score {score:.3f}"
+
+
+def standing(study: Study, trials: list[TrialSummary]) -> str:
+    """How far a study has got: its best score, or how many trials are on its front."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
+    if not complete:
+        return "no complete trial yet"
+    if is_pareto(study):
+        count = len(front_of(complete))
+        return f"front of {count} trial{'' if count == 1 else 's'}"
+    return f"best score {min((trial.values or [])[0] for trial in complete):.3f}"
 
 
 def _check_rule(study: Study, number: int | None, rule: str) -> None:

@@ -41,6 +41,7 @@ from study.objective import (
     finish_mirror,
     mirror_of,
 )
+from study.pick import standing
 from study.pool import Pool
 from study.search import pruner_note
 from study.settle import settle
@@ -53,6 +54,7 @@ from study.storage import (
     with_tracking,
 )
 from study.store import Store
+from study.summaries import outcomes_of
 from study.throttle import Throttle
 from study.tracking import TERMINAL_STATUSES
 from study.trial_record import TrialRecord
@@ -183,6 +185,7 @@ def _run_trials(
     with closing(_outcomes(bench, workers, in_processes=joining)) as outcomes:
         for outcome in outcomes:
             on_progress(finished_count(bench.study), total)
+            bench.hooks.on_standing(standing(bench.study, outcomes_of(bench.study)))
             if not joining:
                 publishing(lambda: _publish(bench))
             if outcome.state == TrialState.FAIL:

@@ -7,8 +7,6 @@ from collections import Counter
 from pathlib import Path
 
 import optuna
-from optuna.study import Study
-from optuna.trial import TrialState
 
 from dcgan.config_io import save_config
 from dcgan.console import say
@@ -16,12 +14,11 @@ from dcgan.errors import UsageError
 from study.aims import is_pareto
 from study.errors import StudyError
 from study.export import full_config, header_of, study_config
-from study.front import front_of
 from study.leaderboard import best_rows_of, print_table, rows_of
-from study.pick import in_words, pick_trial
+from study.pick import in_words, pick_trial, standing
 from study.storage import FINISHED, load_optuna_study, open_storage
 from study.store import Store
-from study.summaries import TrialSummary, outcomes_of
+from study.summaries import outcomes_of
 from study.ui import HOST, check_served, trials_link
 
 
@@ -33,19 +30,8 @@ def print_studies(store: Store) -> None:
         study = optuna.load_study(study_name=found.study_name, storage=storage)
         finished = [trial for trial in outcomes_of(study) if trial.state in FINISHED]
         total = study_config(study).study.trials
-        best = _best(study, finished)
+        best = standing(study, finished)
         say(f"  {found.study_name}: {len(finished)} of {total} trials finished, {best}")
-
-
-def _best(study: Study, finished: list[TrialSummary]) -> str:
-    complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
-    scores = [trial.values[0] for trial in complete if trial.values]
-    if not scores:
-        return "no complete trial yet"
-    if is_pareto(study):
-        count = len(front_of(complete))
-        return f"front of {count} trial{'' if count == 1 else 's'}"
-    return f"best score {min(scores):.3f}"
 
 
 def print_study(

@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from dcgan.errors import first_line
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
-from study.patience import PatientStorage
+from study.patience import PatientStorage, reason_of
 from study.schema import schema_problem
 from study.store import Store, make_database
 
@@ -89,13 +89,6 @@ def _open_server(store: Store, url: str) -> PatientStorage:
             f"cannot open the study database {store.optuna_place}: {reason_of(error)}; check that "
             "the server runs, and its address, database, user and password (--storage)"
         ) from error
-
-
-def reason_of(error: BaseException) -> str:
-    """Why a database did not do what it was asked, in a line."""
-    layers = (error, error.__cause__)
-    original = next((o for layer in layers if (o := getattr(layer, "orig", None))), error)
-    return first_line(original).removeprefix("connection failed: ").removesuffix(".")
 
 
 def backend_of(study: Study) -> PatientStorage | None:

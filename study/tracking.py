@@ -159,6 +159,11 @@ class RunMirror:
         self._sent = 0
         """Records of the history delivered by this object."""
 
+    @property
+    def run_id(self) -> str | None:
+        """The run's id; none before it was opened."""
+        return self._run_id
+
     def open(self) -> str:
         """The run's id; found or made when first needed, so that MLflow may be away until then."""
         if self._run_id is None:

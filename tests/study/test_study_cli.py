@@ -356,7 +356,8 @@ def test_the_ui_serves_the_trials(study_process: Start, finished: Any, tmp_path:
             runs = json.loads(reply.read())["runs"]
         assert len(runs) == len(finished.trials) + 1
         out = (tmp_path / "stdout.txt").read_text()
-        assert f"tiny: {trials_link(finished.summary.experiment_id, port)}" in out
+        server = f"http://127.0.0.1:{port}"
+        assert f"tiny: {trials_link(finished.summary.experiment_id, server)}" in out
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(timeout=60)

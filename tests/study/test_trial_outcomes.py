@@ -392,3 +392,23 @@ def test_the_folder_has_everything(finished: Any) -> None:
         assert kept.identity["data.fingerprint"]
         assert kept.ended
         assert kept.started < kept.ended
+
+
+def test_a_picture_that_cannot_be_drawn_ends_nothing(
+    tiny_study: Maker, store: Store, bank: PhotoBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no such font")
+
+    monkeypatch.setattr("dcgan.training.draw_final", broken)
+    monkeypatch.setattr("dcgan.training.draw_fixed_noise", broken)
+    said: list[str] = []
+    hooks = Hooks(on_warning=said.append)
+    summary = run_study(tiny_study(study__trials=1), store, bank=bank, hooks=hooks)
+    assert summary.study.trials[0].state == TrialState.COMPLETE
+    assert [line.partition(" (")[0] for line in said] == [
+        "trial 0: a grid of samples could not be drawn",
+        "trial 0: a closing picture could not be drawn",
+    ]
+    assert all("RuntimeError: no such font" in line for line in said)
+    assert store.study("tiny").leaderboard.exists()
