@@ -32,7 +32,7 @@ from study.bench import open_bench
 from study.claims import Claims
 from study.config import StudyConfig, load_study_config
 from study.objective import Hooks
-from study.runner import _publish
+from study.publishing import publish
 from study.space import suggest
 from study.storage import finished_count, load_optuna_study, set_attributes
 from study.store import Store
@@ -155,7 +155,7 @@ def probe(store: Store) -> dict[str, float]:
             study.tell(trial, 30.0)
         held.__exit__(None, None, None)
         with timed("publishing"):
-            _publish(bench)
+            publish(bench)
     return {what: min(values) for what, values in times.items()}
 
 

@@ -40,6 +40,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from dcgan.errors import UsageError
 from study.errors import LeaseLostError
 from study.patience import patiently
 
@@ -60,8 +61,21 @@ TABLE = Table(
 
 
 def lease_seconds() -> float:
-    """How long a lease lasts that is not renewed."""
-    return float(os.environ.get(LEASE_VARIABLE) or 60.0)
+    """How long a lease lasts that is not renewed.
+
+    Raises:
+        UsageError: the variable says something else than a number of seconds.
+    """
+    given = os.environ.get(LEASE_VARIABLE) or "60"
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 1.0 <= seconds <= 86_400.0:
+        raise UsageError(
+            f"{LEASE_VARIABLE} must be a number of seconds from 1 on, but got '{given}'"
+        )
+    return seconds
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ from dcgan.step import TrainState
 from dcgan.training import TrainResult, train
 from study.aims import closing_metrics, facts_of, score_of, values_of
 from study.claims import Claim
-from study.collapse import collapse_reason
 from study.config import ObjectiveConfig, StudyConfig
 from study.errors import LeaseLostError
 from study.events import Event
 from study.mlflow_client import tolerate_mlflow_errors
+from study.reporting import Reporter, continue_from
 from study.space import suggest
 from study.storage import put_back, set_attributes
 from study.store import StudyFolder
@@ -150,8 +150,8 @@ def _train(
     bench: Workbench, claim: Claim, config: TrainConfig, folder: Path, mirror: RunMirror
 ) -> Outcome:
     objective, hooks = bench.config.objective, bench.hooks
-    reporter = _Reporter(claim.trial, bench.config, config, RunFolder(folder))
-    if _continue_from(folder, reporter, config.train.epochs):
+    reporter = Reporter(claim.trial, bench.config, config, RunFolder(folder))
+    if continue_from(folder, reporter, config.train.epochs):
         return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
 
     def should_stop() -> bool:
@@ -192,65 +192,6 @@ def _train(
     return Outcome(
         TrialState.COMPLETE, None, score_of(final, objective), values_of(final, objective)
     )
-
-
-class _Reporter:
-    """Reports scores to Optuna, each epoch once, and asks the pruner.
-
-    With two objectives it does neither, which Optuna refuses, and only looks for a collapse.
-    """
-
-    def __init__(
-        self, trial: Trial, config: StudyConfig, train_config: TrainConfig, folder: RunFolder
-    ) -> None:
-        self.trial = trial
-        self.config, self.train_config, self.folder = config, train_config, folder
-        stored = trial.storage.get_trial(trial._trial_id)
-        self.reported = set(stored.intermediate_values)
-        self.prunable = trial.user_attrs.get("origin") != "baseline"
-        self.ranked = config.objective.mode == "score"
-        self.score: float | None = None
-        self.pruned_because: str | None = None
-
-    def report(self, record: Record) -> bool:
-        """Report one `eval` record; true means the trial cannot win and should end."""
-        self.score = score_of(record, self.config.objective)
-        epoch = record["epoch"]
-        # A continued trial repeats scores that it reported before.
-        if self.ranked and epoch not in self.reported:
-            self.trial.report(self.score, step=epoch)
-            self.reported.add(epoch)
-        if self.prunable:
-            self.pruned_because = self._collapse(record["step"]) or self._hopeless(epoch)
-        return self.pruned_because is not None
-
-    def _collapse(self, step: int) -> str | None:
-        history = [item for item in read_history(self.folder.history) if item["step"] <= step]
-        return collapse_reason(history, self.train_config, self.config.collapse)
-
-    def _hopeless(self, epoch: int) -> str | None:
-        if not self.ranked or not self.trial.should_prune():
-            return None
-        what = "does not get better" if self.config.pruner.name == "patient" else ""
-        behind = what or "is behind other trials there"
-        return f"hopeless: score {self.score:.3f} at epoch {epoch} {behind}"
-
-
-def _continue_from(folder: Path, reporter: _Reporter, epochs: int) -> bool:
-    """Report what an interrupted sitting scored up to its checkpoint.
-
-    Returns:
-        Whether the trial was about to be pruned. One that has its last score never is.
-    """
-    checkpoint = RunFolder(folder).checkpoint
-    if not checkpoint.exists():
-        return False
-    step = load_checkpoint(checkpoint).step
-    scored = [
-        item for item in read_history(RunFolder(folder).history, "eval") if item["step"] <= step
-    ]
-    prune = [reporter.report(record) for record in scored]
-    return bool(scored) and prune[-1] and scored[-1]["epoch"] < epochs
 
 
 def _discard_unusable_folder(

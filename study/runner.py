@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,22 @@ from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
 from dcgan.training import check_enough_photos
 from dcgan.version import code_version
-from study.aims import check_mode, directions, is_pareto
+from study.aims import check_mode, directions
 from study.bench import open_bench
-from study.checkpoints import remove_checkpoints
 from study.claims import Claims
 from study.config import StudyConfig, largest_batch
-from study.contact_sheet import draw_contact_sheet
 from study.errors import StudyError
-from study.export import CONFIG_ATTRIBUTE, export_config, header_of
+from study.export import CONFIG_ATTRIBUTE
 from study.identity import ATTRIBUTE, check_relaunch, identity_of
-from study.launchers import announced, running
-from study.leaderboard import Row, as_markdown, rows_of
+from study.launchers import announced
 from study.objective import (
     Hooks,
     Outcome,
     Workbench,
-    finish_mirror,
-    mirror_of,
 )
 from study.pick import standing
 from study.pool import Pool
+from study.publishing import catch_up_mirror, is_stale, parent_status, publish
 from study.search import pruner_note
 from study.settle import settle
 from study.storage import (
@@ -56,12 +52,9 @@ from study.storage import (
 from study.store import Store
 from study.summaries import outcomes_of
 from study.throttle import Throttle
-from study.tracking import TERMINAL_STATUSES
-from study.trial_record import TrialRecord
 from study.worker import work
 
 MAX_SAME_FAILURES = 3
-NOTE_ROWS = 40  # MLflow cuts notes at 8000 characters; the whole leaderboard is an artifact
 
 
 @dataclass(frozen=True)
@@ -129,7 +122,7 @@ def run_study(
             _lead(bench, workers, on_progress, changed=changed)
         finished = finished_count(bench.study)
         return StudySummary(
-            store=store,
+            store=bench.tracker.store,
             name=config.study.name,
             study=bench.study,
             finished=finished,
@@ -151,15 +144,15 @@ def _lead(
     """
     caught_up = catch_up_mirror(bench)
     unfinished = finished_count(bench.study) < bench.config.study.trials
-    if caught_up or unfinished or changed or _is_stale(bench):
-        with _parent_status(bench):
+    if caught_up or unfinished or changed or is_stale(bench):
+        with parent_status(bench):
             try:
                 _run_trials(bench, workers, on_progress)
             except StudyError:
-                _publish(bench)
+                publish(bench)
                 raise
             catch_up_mirror(bench)  # what MLflow missed while it was away
-            _publish(bench)
+            publish(bench)
 
 
 def _greet(others: list[int], hooks: Hooks) -> None:
@@ -187,7 +180,7 @@ def _run_trials(
             on_progress(finished_count(bench.study), total)
             bench.hooks.on_standing(standing(bench.study, outcomes_of(bench.study)))
             if not joining:
-                publishing(lambda: _publish(bench))
+                publishing(lambda: publish(bench))
             if outcome.state == TrialState.FAIL:
                 _stop_if_hopeless(bench)
 
@@ -310,82 +303,6 @@ def _identity(config: StudyConfig, bank: PhotoBank, extractor: Extractor) -> dic
     environment = describe_environment(extractor.device) | {"code_version": code_version()}
     named = {"name": extractor.name, "fingerprint": extractor.fingerprint}
     return identity_of(config, bank.fingerprint, named, environment)
-
-
-@contextmanager
-def _parent_status(bench: Workbench) -> Iterator[None]:
-    """Show in MLflow that the study runs, and afterwards whether its total is reached."""
-    with bench.mirroring():
-        bench.tracker.set_status(bench.parent_run_id, "RUNNING")
-    try:
-        yield
-    finally:
-        done = finished_count(bench.study) >= bench.config.study.trials
-        if done or not running(bench.folder):
-            with bench.mirroring():
-                bench.tracker.set_status(bench.parent_run_id, "COMPLETE" if done else "WAITING")
-
-
-def catch_up_mirror(bench: Workbench) -> bool:
-    """Show in MLflow what an earlier launch could not: it was cut off, or MLflow was away.
-
-    Returns:
-        Whether there was anything.
-    """
-    changed, claims = False, Claims(bench.study, bench.folder)
-    with bench.mirroring():
-        statuses = bench.tracker.trial_statuses()
-        for trial in bench.study.get_trials(deepcopy=False):
-            status = statuses.get(trial.number)
-            if status in (*TERMINAL_STATUSES, "DELETED"):
-                continue
-            record = TrialRecord.load(bench.folder.trial(trial.number))
-            if record is None:
-                continue
-            if claims.is_held(trial.number):  # whose process does that itself
-                continue
-            mirror = mirror_of(bench, record)
-            if trial.state in FINISHED:
-                finish_mirror(mirror, record)
-                changed = True
-            elif status == "RUNNING" and trial.state == TrialState.WAITING:
-                mirror.set_state("WAITING")
-                changed = True
-    return changed
-
-
-def _is_stale(bench: Workbench) -> bool:
-    """Whether an earlier launch ended before it had published its last trial."""
-    folder = bench.folder
-    current = folder.leaderboard.read_text(encoding="utf-8") if folder.leaderboard.exists() else ""
-    missing = not folder.contact_sheet.exists()
-    status = None
-    with bench.mirroring():
-        status = bench.tracker.run_status(bench.parent_run_id)
-    return missing or current != _note(bench, rows_of(bench.study)) or status == "RUNNING"
-
-
-def _note(bench: Workbench, rows: list[Row]) -> str:
-    return f"# {bench.config.study.name}\n\n{as_markdown(rows)}"
-
-
-def _publish(bench: Workbench) -> None:
-    """Write leaderboard, contact sheet and best config, and show them in MLflow."""
-    with Claims(bench.study, bench.folder).alone("publishing"):
-        _publish_alone(bench)
-
-
-def _publish_alone(bench: Workbench) -> None:
-    rows, folder = rows_of(bench.study), bench.folder
-    folder.leaderboard.write_text(_note(bench, rows), encoding="utf-8")
-    draw_contact_sheet(rows, folder)
-    if not is_pareto(bench.study) and any(row.state == "COMPLETE" for row in rows):
-        best = export_config(bench.study)
-        save_config(best, folder.best, header_of(best))
-    with bench.mirroring():
-        files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
-        bench.tracker.publish_study(bench.parent_run_id, _note(bench, rows[:NOTE_ROWS]), files)
-    remove_checkpoints(bench.study, folder, bench.config.checkpoints.keep)
 
 
 def _with_deadline(hooks: Hooks, minutes: float | None) -> Hooks:

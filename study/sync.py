@@ -20,7 +20,7 @@ from study.config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.mlflow_client import required
 from study.objective import finish_mirror, mirror_into
-from study.runner import NOTE_ROWS
+from study.publishing import NOTE_ROWS
 from study.storage import FINISHED, load_optuna_study, with_tracking
 from study.store import Store, StudyFolder
 from study.tracking import TERMINAL_STATUSES, Tracker

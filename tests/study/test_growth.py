@@ -207,14 +207,14 @@ def test_a_throttle_keeps_what_takes_long_to_its_share() -> None:
 def rarely(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Publish at most once an hour; how many trials were there each time."""
     seen: list[int] = []
-    publish = study.runner._publish
+    publish = study.runner.publish
 
     def counted(bench: Any) -> None:
         seen.append(len(bench.study.get_trials(deepcopy=False, states=study.runner.FINISHED)))
         publish(bench)
 
     monkeypatch.setattr(study.runner, "Throttle", lambda: Throttle(seconds=3600.0))
-    monkeypatch.setattr(study.runner, "_publish", counted)
+    monkeypatch.setattr(study.runner, "publish", counted)
     return seen
 
 

@@ -1,0 +1,76 @@
+"""What a trial reports to Optuna while it trains, and whether it should go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcgan.checkpoint import load_checkpoint
+from dcgan.config import TrainConfig
+from dcgan.history import Record, read_history
+from dcgan.run_folder import RunFolder
+from study.aims import score_of
+from study.collapse import collapse_reason
+from study.config import StudyConfig
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+
+class Reporter:
+    """Reports scores to Optuna, each epoch once, and asks the pruner.
+
+    With two objectives it does neither, which Optuna refuses, and only looks for a collapse.
+    """
+
+    def __init__(
+        self, trial: Trial, config: StudyConfig, train_config: TrainConfig, folder: RunFolder
+    ) -> None:
+        self.trial = trial
+        self.config, self.train_config, self.folder = config, train_config, folder
+        stored = trial.storage.get_trial(trial._trial_id)
+        self.reported = set(stored.intermediate_values)
+        self.prunable = trial.user_attrs.get("origin") != "baseline"
+        self.ranked = config.objective.mode == "score"
+        self.score: float | None = None
+        self.pruned_because: str | None = None
+
+    def report(self, record: Record) -> bool:
+        """Report one `eval` record; true means the trial cannot win and should end."""
+        self.score = score_of(record, self.config.objective)
+        epoch = record["epoch"]
+        # A continued trial repeats scores that it reported before.
+        if self.ranked and epoch not in self.reported:
+            self.trial.report(self.score, step=epoch)
+            self.reported.add(epoch)
+        if self.prunable:
+            self.pruned_because = self._collapse(record["step"]) or self._hopeless(epoch)
+        return self.pruned_because is not None
+
+    def _collapse(self, step: int) -> str | None:
+        history = [item for item in read_history(self.folder.history) if item["step"] <= step]
+        return collapse_reason(history, self.train_config, self.config.collapse)
+
+    def _hopeless(self, epoch: int) -> str | None:
+        if not self.ranked or not self.trial.should_prune():
+            return None
+        what = "does not get better" if self.config.pruner.name == "patient" else ""
+        behind = what or "is behind other trials there"
+        return f"hopeless: score {self.score:.3f} at epoch {epoch} {behind}"
+
+
+def continue_from(folder: Path, reporter: Reporter, epochs: int) -> bool:
+    """Report what an interrupted sitting scored up to its checkpoint.
+
+    Returns:
+        Whether the trial was about to be pruned. One that has its last score never is.
+    """
+    checkpoint = RunFolder(folder).checkpoint
+    if not checkpoint.exists():
+        return False
+    step = load_checkpoint(checkpoint).step
+    scored = [
+        item for item in read_history(RunFolder(folder).history, "eval") if item["step"] <= step
+    ]
+    prune = [reporter.report(record) for record in scored]
+    return bool(scored) and prune[-1] and scored[-1]["epoch"] < epochs

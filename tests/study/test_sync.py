@@ -1,0 +1,131 @@
+"""`study sync`: an MLflow experiment made again, or made elsewhere, from a study's folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+from servers import MlflowServer, mlflow_server
+
+from study.store import Store
+
+Shell = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[MlflowServer]:
+    """An MLflow server."""
+    with mlflow_server() as started:
+        yield started
+
+
+def essence(mirror: Any) -> dict[int, Any]:
+    """What an experiment shows of every trial, whatever the ids of its runs."""
+    shown = {}
+    for run in mirror.runs("trial"):
+        tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
+        points = sorted(
+            (point.key, point.step, point.timestamp, point.value)
+            for key in run.data.metrics
+            for point in mirror.history(run, key)
+        )
+        artifacts = mirror.artifacts(run) | mirror.artifacts(run, "images")
+        pictures = sum("fixed_noise" in path for path in artifacts)
+        plain = {path for path in artifacts if "images" not in path}
+        facts = (run.info.status, run.info.run_name, run.data.params, tags)
+        shown[int(tags["optuna.trial_number"])] = (*facts, points, plain, pictures)
+    return shown
+
+
+@pytest.fixture
+def without_mlflow(own_finished: Store, tmp_path: Path) -> Store:
+    """The finished study after MLflow's database and artifacts were lost (in a new place, because
+    this process keeps its connection to the old file)."""
+    store = Store.at(tmp_path / "restored")
+    ignored = shutil.ignore_patterns("mlflow.db*", "artifacts")
+    shutil.copytree(own_finished.root, store.root, ignore=ignored)
+    return store
+
+
+def test_a_lost_database_is_made_again(
+    own_finished: Store, without_mlflow: Store, mirror_of: Any, shell: Shell
+) -> None:
+    before = essence(mirror_of(own_finished))
+    assert len(before) == 6
+    said = shell("sync", "tiny", "--store", without_mlflow.root).stdout
+    assert "6 of 6 trials delivered, 0 were there" in said
+    mirror = mirror_of(without_mlflow)
+    assert essence(mirror) == before
+    (parent,) = mirror.runs("study")
+    assert parent.info.status == "FINISHED"
+    assert {"leaderboard.md", "contact_sheet.png", "best.yaml"} <= mirror.artifacts(parent)
+    assert parent.data.tags["mlflow.note.content"].startswith("# tiny")
+    # Again: nothing is there twice.
+    said = shell("sync", "tiny", "--store", without_mlflow.root).stdout
+    assert "0 of 6 trials delivered, 6 were there" in said
+    assert essence(mirror_of(without_mlflow)) == before
+    assert len(mirror_of(without_mlflow).all_runs()) == 7
+
+
+def test_a_study_moves_to_a_server(
+    own_finished: Store, mirror_of: Any, shell: Shell, server: MlflowServer
+) -> None:
+    before = essence(mirror_of(own_finished))
+    options = ("--store", own_finished.root, "--tracking-uri", server.uri)
+    assert f"{server.uri}/#/experiments/" in shell("sync", "tiny", *options).stdout
+    there = mirror_of(Store(own_finished.root, tracking=server.uri))
+    assert essence(there) == before
+    assert essence(mirror_of(own_finished)) == before
+    run = there.runs("trial")[0]
+    downloaded = there.client.download_artifacts(run.info.run_id, "config.yaml")
+    kept = own_finished.study("tiny").trial(0) / "config.yaml"
+    assert Path(downloaded).read_text() == kept.read_text()
+
+
+def test_a_study_moves_to_another_folder(
+    own_finished: Store, mirror_of: Any, shell: Shell, tmp_path: Path
+) -> None:
+    before = essence(mirror_of(own_finished))
+    elsewhere = Store.at(tmp_path / "elsewhere")
+    shell("sync", "tiny", "--store", own_finished.root, "--tracking-uri", elsewhere.mlflow_uri)
+    assert essence(mirror_of(elsewhere)) == before
+    run = mirror_of(elsewhere).runs("trial")[0]
+    assert run.info.artifact_uri.startswith(elsewhere.artifacts.as_uri())
+
+
+def test_what_a_person_deleted_stays_deleted(
+    own_finished: Store, mirror_of: Any, shell: Shell
+) -> None:
+    client = MlflowClient(tracking_uri=own_finished.mlflow_uri)
+    client.delete_run(mirror_of(own_finished).runs("trial")[2].info.run_id)
+    shell("sync", "tiny", "--store", own_finished.root)
+    assert sorted(essence(mirror_of(own_finished))) == [0, 1, 3, 4, 5]
+
+
+def test_it_needs_neither_database(
+    own_finished: Store, without_mlflow: Store, mirror_of: Any, shell: Shell
+) -> None:
+    without_mlflow.optuna_database.unlink()
+    shell("sync", "tiny", "--store", without_mlflow.root)
+    assert essence(mirror_of(without_mlflow)) == essence(mirror_of(own_finished))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (("other",), 2, "there are no files of a study 'other'"),
+        (("tiny", "--tracking-uri", "ftp://host"), 2, "is not the address of an MLflow server"),
+        (("tiny", "--tracking-uri", "sqlite:///x.db"), 2, "is not the address of an MLflow server"),
+        (("tiny", "--tracking-uri", "http://127.0.0.1:1"), 1, "it does not answer"),
+    ],
+)
+def test_what_cannot_be_delivered_to(
+    finished: Any, shell: Shell, arguments: Any, code: int, expected: str
+) -> None:
+    said = shell("sync", *arguments, "--store", finished.store.root, code=code).stderr
+    (line,) = said.strip().splitlines()
+    assert expected in line
