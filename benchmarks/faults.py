@@ -29,6 +29,7 @@ from typing import Any
 
 import yaml
 from mlflow.tracking import MlflowClient
+from servers import children
 
 import study.launch  # imported for the forks
 import study.show  # noqa: F401
@@ -179,19 +180,6 @@ def wait(process: int) -> int:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.02)
     raise SystemExit(f"process {process} has not ended for {STUCK_SECONDS:.0f} s")
-
-
-def children(pid: int) -> list[int]:
-    """The processes a process has started."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == pid:
-            found.append(int(stat.parent.name))
-    return found
 
 
 def essence(store: Store) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Real servers on this machine, for benchmarks and tests: PostgreSQL and MLflow."""
+"""Real servers on this machine, and processes, for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, oldest first."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append((int(fields[19]), int(stat.parent.name)))
+    return [number for _, number in sorted(found)]
 
 
 def postgres_programs() -> Path | None:

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
+from servers import children
 
 from study.claims import Claims
 from study.errors import StudyError
@@ -33,19 +34,6 @@ Maker = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]
 File = Callable[..., Path]
 PATIENCE_SECONDS = 180.0
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started, oldest first."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            found.append((int(fields[19]), int(stat.parent.name)))
-    return [number for _, number in sorted(found)]
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
