@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         config = folder / "faults.yaml"
         config.write_text(yaml.safe_dump(STUDY), encoding="utf-8")
@@ -127,8 +127,8 @@ def disturb(
         if sum(kills.values()) < most:
             time.sleep(rng.uniform(0.0, 4.0 if workers == 1 else 14.0))
             victims = {"launcher": [process], "all": [*children(process), process]}
-            if workers > 1 and children(process):
-                victims["worker"] = [rng.choice(children(process))]
+            if workers > 1 and victims["all"][:-1]:
+                victims["worker"] = [rng.choice(victims["all"][:-1])]
             name = rng.choice(sorted(victims))
             number = signal.SIGKILL if rng.random() < 0.8 else signal.SIGTERM
             if os.waitpid(process, os.WNOHANG) != (0, 0):
