@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dcgan.console import run_app
+from dcgan.errors import UsageError
 
 app = typer.Typer(
     help="Search a DCGAN's hyperparameters: Optuna decides, MLflow remembers.",
@@ -281,6 +282,8 @@ def _data_settings(data: Path | None) -> dict[str, Any]:
 
 def _worker_settings(workers: str | None, trials_per_gpu: int | None) -> dict[str, Any]:
     number = int(workers) if workers and workers.isdecimal() else workers
+    if number is not None and number != "auto" and not (isinstance(number, int) and number >= 1):
+        raise UsageError(f"--workers must be a number from 1 on, or auto, but got '{workers}'")
     given = {"study.workers": number, "study.trials_per_gpu": trials_per_gpu}
     return {key: value for key, value in given.items() if value is not None}
 

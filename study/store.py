@@ -63,7 +63,8 @@ class Store:
         parts = []
         if self.root != Store.at().root:
             parts.append(f"--store {shlex.quote(str(self.root))}")
-        if self.storage and self.storage != os.environ.get(STORAGE_VARIABLE):
+        given = os.environ.get(STORAGE_VARIABLE)
+        if self.storage and not (given and check_storage_url(given) == self.storage):
             parts.append(f"--storage {shlex.quote(hide_password(self.storage))}")
         return "".join(f" {part}" for part in parts)
 

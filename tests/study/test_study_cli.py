@@ -52,7 +52,19 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in ("run", "list", "show", "export", "train", "ui", "gc", "relocate", "doctor"):
+    for command in (
+        "run",
+        "list",
+        "show",
+        "export",
+        "train",
+        "ui",
+        "gc",
+        "relocate",
+        "doctor",
+        "worker",
+        "sync",
+    ):
         assert f" {command} " in done.stdout
 
 
@@ -76,6 +88,17 @@ WRONG: list[tuple[str, list[str], int, list[str]]] = [
     ("nothing to tidy", ["gc", "--store", "none"], 2, ["no studies", "--store"]),
     ("nothing to relocate", ["relocate", "--store", "none"], 2, ["no MLflow database", "--store"]),
     ("no study to examine", ["doctor", "cats", "--store", "none"], 2, ["no studies", "--store"]),
+    ("no workers", ["run", "--workers", "0"], 2, ["--workers", "from 1 on, or auto", "'0'"]),
+    ("some workers", ["run", "--workers", "some"], 2, ["--workers", "'some'"]),
+    (
+        "another kind of database",
+        ["run", "--storage", "mysql://me:secret@host/db"],
+        2,
+        ["mysql://me:***@host/db", "postgresql://USER"],
+    ),
+    ("a tracking URI that is none", ["run", "--tracking-uri", "host:5000"], 2, ["http://HOST"]),
+    ("nothing to join", ["worker", "cats", "--store", "none"], 2, ["no studies", "--store"]),
+    ("nothing to deliver", ["sync", "cats", "--store", "none"], 2, ["no files of a study"]),
     ("nothing to serve", ["ui", "--store", "none"], 2, ["nothing to show", "study run"]),
 ]
 
