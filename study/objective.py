@@ -257,6 +257,7 @@ def mirror_into(
         params=record.params,
         tags={**record.identity, "seed": record.seed, **tags},
         score=lambda item: score_of(item, objective),
+        fresh=record.run_id is None,
     )
 
 

@@ -83,11 +83,14 @@ class Tracker:
         params: Mapping[str, Any],
         tags: Mapping[str, Any],
         score: Callable[[Record], float],
+        fresh: bool = False,
     ) -> RunMirror:
         """What keeps the MLflow run of a trial up to date with its folder.
 
         Args:
             kind: `trial`, or `full` for the full run of one.
+            fresh: the folder has not been shown yet, so that a run which is there was shown from
+                another machine's folder, and goes: its points would be there twice.
             score: maps an `eval` record to the study's objective.
         """
         name = trial_name(number) if kind == "trial" else f"full run of {trial_name(number)}"
@@ -96,7 +99,11 @@ class Tracker:
 
         def open_run() -> str:
             begun = f"tags.kind = '{kind}' AND tags.`optuna.trial_number` = '{number}'"
-            run_id = self._find(begun) or self._create(name, all_tags)
+            run_id = self._find(begun)
+            while fresh and run_id is not None:
+                self.delete_run(run_id)
+                run_id = self._find(begun)
+            run_id = run_id or self._create(name, all_tags)
             self.client.log_batch(
                 run_id,
                 params=[Param(key, str(value)) for key, value in params.items()],

@@ -168,7 +168,10 @@ def test_a_frozen_worker_lets_go_of_its_trial(
     settings = {**LONG, "study__trials": 2}
     file = study_file(**settings)
     frozen = study_process("run", file, *options(first), output="a")
-    wait_for(lambda: has_score(first, "tiny") or frozen.poll() is not None)
+    markers = first.study("tiny").path / "trials"
+    wait_for(lambda: any(markers.glob("*/.delivered*")) or frozen.poll() is not None)
+    shown = mirror_of(first).runs("trial")[0]
+    assert shown.data.metrics["eval/fd_random"] > 0
     frozen.send_signal(signal.SIGSTOP)
     try:
         other = study_process("run", file, *options(second), output="b")
@@ -179,6 +182,7 @@ def test_a_frozen_worker_lets_go_of_its_trial(
     assert "is another process's by now" in (tmp_path / "a.err").read_text()
     assert "was cut off earlier and continues from step 0" in (tmp_path / "b.err").read_text()
     check_as_alone(second, "tiny", 2, mirror_of, quiet(**settings))
+    assert shown.info.run_id not in {run.info.run_id for run in mirror_of(second).runs("trial")}
 
 
 def test_a_database_that_restarts_only_delays(
