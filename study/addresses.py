@@ -13,14 +13,13 @@ def check_storage_url(url: str) -> str:
     Raises:
         UsageError: another kind of database, or something that is no URL.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, _, rest = url.partition("://")
     if scheme in ("postgresql", "postgres", "postgresql+psycopg") and rest.strip("/"):
         return f"postgresql+psycopg://{rest}"
-    shown = hide_password(url) if separator else url
     raise UsageError(
-        f"cannot share a study by '{shown}': --storage takes the URL of a PostgreSQL database, as "
-        "in postgresql://USER:PASSWORD@HOST:5432/DATABASE; without it the study's database is a "
-        "SQLite file in the results folder (--store DIR)"
+        f"cannot share a study by '{hide_password(url)}': --storage takes the URL of a PostgreSQL "
+        "database, as in postgresql://USER:PASSWORD@HOST:5432/DATABASE; without it the study's "
+        "database is a SQLite file in the results folder (--store DIR)"
     )
 
 
@@ -32,8 +31,9 @@ def check_tracking_uri(uri: str) -> str:
     """
     if not re.fullmatch(r"https?://[^/].*", uri):
         raise UsageError(
-            f"'{uri}' is not the address of an MLflow server, as in http://HOST:5000; without "
-            "--tracking-uri MLflow's database is a file in the results folder (--store DIR)"
+            f"'{hide_password(uri)}' is not the address of an MLflow server, as in "
+            "http://HOST:5000; without --tracking-uri MLflow's database is a file in the results "
+            "folder (--store DIR)"
         )
     return uri.rstrip("/")
 
@@ -41,4 +41,14 @@ def check_tracking_uri(uri: str) -> str:
 def hide_password(url: str) -> str:
     """A URL as messages and logs may show it."""
     url = url.replace("postgresql+psycopg://", "postgresql://")
-    return re.sub(r"(://[^:/@]*):[^/]*@", r"\1:***@", url)
+    url = re.sub(r"(?i)(password=)[^&]*", r"\1***", url)
+    scheme, separator, rest = url.rpartition("://")
+    user, at, place = rest.rpartition("@")  # the last one: a password may hold others
+    if not at:
+        return url
+    return f"{scheme}{separator}{user.partition(':')[0]}:***@{place}"
+
+
+def without_user(url: str) -> str:
+    """A URL without who calls, as for a link to print."""
+    return re.sub(r"://[^/]*@", "://", url)

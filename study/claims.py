@@ -13,11 +13,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 from optuna.trial import Trial, TrialState
 
+from dcgan.files import write_text_atomic
 from study.errors import StudyError
 from study.leases import Lease, Leases
 from study.storage import FINISHED, backend_of, put_back
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 120
 """For another process that makes a claim: a proposal takes it well under a second."""
+SHARED_PATIENCE_SECONDS = 1000
+"""For many that start at once, or one that waits for the database (see `study.patience`)."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,9 @@ class Claims:
         self.locks = folder.locks
         if storage is not None and storage.engine.dialect.name == "postgresql":
             name = study.study_name
-            self.leases = Leases(storage.engine, name, folder.path, lambda text: storage.say(text))
             self.locks = folder.locks / socket.gethostname()  # locks reach no other machine
+            place = _place(self.locks)
+            self.leases = Leases(storage.engine, name, place, lambda text: storage.say(text))
 
     @contextmanager
     def next(self, total: int) -> Iterator[Claim | None]:
@@ -131,17 +137,19 @@ class Claims:
             StudyError: another process holds it for minutes.
         """
         lock = self._lock(name)
+        long = self.leases or name == "opening"
+        patience = SHARED_PATIENCE_SECONDS if long else PATIENCE_SECONDS
         try:
-            lock.acquire(timeout=PATIENCE_SECONDS)
+            lock.acquire(timeout=patience)
         except Timeout:
             raise StudyError(
-                f"another process has held {lock.lock_file} for {PATIENCE_SECONDS} s, so no trial "
+                f"another process has held {lock.lock_file} for {patience} s, so no trial "
                 "can be claimed; stop that process, and the same command continues"
             ) from None
         try:
             with ExitStack() as stack:
                 if self.leases:
-                    stack.enter_context(self.leases.alone(name))
+                    stack.enter_context(self.leases.alone(name, patience))
                 yield
         finally:
             lock.release()
@@ -174,3 +182,13 @@ class Claims:
         # Not in the trial's folder, which is removed where a trial starts again.
         self.locks.mkdir(parents=True, exist_ok=True)
         return FileLock(self.locks / f"{name}.lock")
+
+
+def _place(locks: Path) -> str:
+    """A name for this disk: hosts and paths may have the same names, as in containers."""
+    path = locks / ".place"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / ".place.lock"):
+        if not path.exists():
+            write_text_atomic(path, uuid4().hex)
+        return path.read_text(encoding="utf-8")

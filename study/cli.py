@@ -268,6 +268,11 @@ def ui(
     from study.ui import check_port, serve
 
     chosen = Store.at(store)
+    if chosen.tracking:
+        raise UsageError(
+            f"MLflow is served at {chosen.mlflow_place} (DCGAN_STUDY_TRACKING_URI): open that "
+            "address, or unset the variable to serve the results folder's own"
+        )
     check_port(port)
     print_links(chosen, port)
     raise typer.Exit(serve(chosen, port))

@@ -11,6 +11,7 @@ from dcgan.config import TrainConfig
 from dcgan.config_io import override
 from study.aims import trial_score
 from study.config import StudyConfig
+from study.errors import StudyError
 from study.leaderboard import distances_of
 from study.pick import pick_trial
 from study.space import trial_config
@@ -23,7 +24,16 @@ CONFIG_ATTRIBUTE = "config"
 
 
 def study_config(study: Study) -> StudyConfig:
-    """The config a study was created with."""
+    """The config a study was created with.
+
+    Raises:
+        StudyError: its first launch has not got so far, or it is not one of this program's.
+    """
+    if CONFIG_ATTRIBUTE not in study.user_attrs:
+        raise StudyError(
+            f"the study '{study.study_name}' has not begun yet; wait for its first launch, or "
+            "start it with 'study run'"
+        )
     return StudyConfig.model_validate(json.loads(study.user_attrs[CONFIG_ATTRIBUTE]))
 
 

@@ -51,7 +51,8 @@ def join(store: Store, name: str, settings: dict[str, Any]) -> None:
             "that launched it; launch it with --tracking-uri http://HOST:PORT of an MLflow server, "
             "which all machines reach"
         )
-    config = override(study_config(study), settings)
+    machine = {"study.workers": 1, "study.trials_per_gpu": 1, "study.timeout_minutes": None}
+    config = override(study_config(study), machine | settings)
     launch(config, store, joining=True)
 
 

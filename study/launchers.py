@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -20,26 +22,32 @@ def announced(folder: StudyFolder) -> Iterator[list[int]]:
         Process numbers of those there are already.
     """
     others = running(folder)
-    path = folder.launchers / f"{os.getpid()}.lock"
+    # Containers may all have the same process number, and even the same host name.
+    path = folder.launchers / f"{os.getpid()}-{uuid4().hex}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
+        _own.add(path)
         try:
             yield others
         finally:
+            _own.discard(path)
             path.unlink(missing_ok=True)
+
+
+_own: set[Path] = set()
 
 
 def running(folder: StudyFolder) -> list[int]:
     """Process numbers of the study's launchers, without this process."""
     found = []
-    for path in sorted(folder.launchers.glob("*.lock")):
-        if path.stem == str(os.getpid()) or not path.stem.isdecimal():
+    for path in sorted(folder.launchers.glob("*-*.lock")):
+        if path in _own:
             continue
         try:
             with FileLock(path, timeout=0), suppress(OSError):
                 path.unlink()  # left by a process that was killed
         except Timeout:
-            found.append(int(path.stem))
+            found.append(int(path.stem.partition("-")[0]))
     return found
 
 

@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -42,11 +41,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.errors import UsageError
 from study.errors import LeaseLostError
-from study.patience import patiently
+from study.patience import patiently, quiet_seconds
 
 LEASE_VARIABLE = "DCGAN_STUDY_LEASE_SECONDS"
 RENEWALS_PER_LEASE = 4
-MUTEX_PATIENCE_SECONDS = 120
 
 TABLE = Table(
     "dcgan_leases",
@@ -57,7 +55,7 @@ TABLE = Table(
     Column("place", String(512), nullable=False),
     Column("until", DateTime(timezone=True), nullable=False),
 )
-"""`owner` is a process, `place` the host and the results folder it writes to."""
+"""`owner` is a process, `place` where it can see file locks: a host and a disk."""
 
 
 def lease_seconds() -> float:
@@ -92,7 +90,7 @@ class Leases:
     Args:
         engine: of the database.
         study: the study's name.
-        root: the results folder this process writes to.
+        place: what processes share that can see each other's file locks.
         say: told when the database is waited for.
     """
 
@@ -100,11 +98,11 @@ class Leases:
         self,
         engine: Engine,
         study: str,
-        root: Path,
+        place: str,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.engine, self.study, self.say = engine, study, say
-        self.place = f"{socket.gethostname()}:{root}"[:512]
+        self.place = f"{socket.gethostname()}:{place}"[:512]
         self.owner = uuid4().hex
         self.seconds = lease_seconds()
 
@@ -113,7 +111,7 @@ class Leases:
         patiently(lambda: TABLE.create(self.engine, checkfirst=True), self.say)
 
     @contextmanager
-    def alone(self, name: str) -> Iterator[None]:
+    def alone(self, name: str, patience_seconds: float) -> Iterator[None]:
         """Hold a lock of the study in the database, which lets go of it when this process ends.
 
         Raises:
@@ -124,7 +122,7 @@ class Leases:
         def lock() -> Connection:
             connection = self.engine.connect()
             try:
-                connection.execute(text(f"SET lock_timeout = '{MUTEX_PATIENCE_SECONDS}s'"))
+                connection.execute(text(f"SET lock_timeout = '{patience_seconds:.0f}s'"))
                 connection.execute(select(func.pg_advisory_lock(key)))
                 connection.commit()
             except BaseException:
@@ -142,14 +140,20 @@ class Leases:
             connection.close()
 
     def all(self) -> dict[int, Lease]:
-        """Trial number → its lease."""
-        lapsed = TABLE.c.until < func.clock_timestamp()
+        """Trial number → its lease.
+
+        Right after an outage no lease counts as lapsed: nobody could renew it meanwhile.
+        """
+        up = func.clock_timestamp() - func.pg_postmaster_start_time()
+        patient = up > text(f"interval '{self.seconds} seconds'")
+        lapsed = and_(TABLE.c.until < func.clock_timestamp(), patient)
         query = select(TABLE.c.trial, TABLE.c.place, lapsed).where(TABLE.c.study == self.study)
 
         def read() -> dict[int, Lease]:
             with self.engine.connect() as connection:
                 rows = connection.execute(query).all()
-            return {trial: Lease(place, is_lapsed) for trial, place, is_lapsed in rows}
+            sure = quiet_seconds() > self.seconds
+            return {trial: Lease(place, gone and sure) for trial, place, gone in rows}
 
         return patiently(read, self.say)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from dcgan.checkpoint import check_continues, load_checkpoint, restore
@@ -105,7 +106,9 @@ def run_trial(bench: Workbench, claim: Claim) -> Outcome:
         return _run_trial(bench, claim)
     except LeaseLostError as error:
         bench.hooks.on_warning(f"{error}; it goes on there")
-        return Outcome(TrialState.WAITING)
+    except UpdateFinishedTrialError:  # while this one waited for the database to say so
+        bench.hooks.on_warning(f"trial {claim.trial.number} was ended by another process")
+    return Outcome(TrialState.WAITING)
 
 
 def _run_trial(bench: Workbench, claim: Claim) -> Outcome:

@@ -61,6 +61,14 @@ def is_passing(error: BaseException) -> bool:
     return operational and not any(words in text for words in HOPELESS)
 
 
+_last_trouble = float("-inf")
+
+
+def quiet_seconds() -> float:
+    """How long this process has had no passing trouble with the database."""
+    return time.monotonic() - _last_trouble
+
+
 def pauses() -> Iterator[float]:
     """Seconds to wait before each further try, until the patience is at its end."""
     pause, end = FIRST_PAUSE_SECONDS, time.monotonic() + PATIENCE_SECONDS
@@ -75,12 +83,16 @@ def patiently(call: Callable[[], T], say: Callable[[str], None] = lambda text: N
     Args:
         say: told in one sentence when waiting takes more than a moment, and when it is over.
     """
+    global _last_trouble
     waits, began, said = pauses(), time.monotonic(), False
     while True:
         try:
             result = call()
         except Exception as error:
-            pause = next(waits, None) if is_passing(error) else None
+            passing = is_passing(error)
+            if passing:
+                _last_trouble = time.monotonic()
+            pause = next(waits, None) if passing else None
             if pause is None:
                 raise
             if not said and pause >= 1.0:
@@ -106,7 +118,8 @@ class PatientStorage(RDBStorage):
     _inside = threading.local()
 
     def set_trial_state_values(self, trial_id: int, *args: Any, **kwargs: Any) -> bool:
-        """As Optuna's; a trial that a try before has ended is ended."""
+        """As Optuna's; a trial that a try before has ended is ended, and one that a try before has
+        started is started: only one process at a time starts trials."""
         tries = 0
 
         def once() -> bool:
@@ -115,7 +128,7 @@ class PatientStorage(RDBStorage):
             return super(PatientStorage, self).set_trial_state_values(trial_id, *args, **kwargs)
 
         try:
-            return self._call(once)
+            return self._call(once) or tries > 1
         except UpdateFinishedTrialError:
             if tries > 1:
                 return True

@@ -57,6 +57,8 @@ def catch_up_mirror(bench: Workbench) -> bool:
                 continue
             mirror = mirror_of(bench, record)
             if trial.state in FINISHED:
+                if record.state != trial.state.name:  # another machine has ended it
+                    continue
                 finish_mirror(mirror, record)
                 changed = True
             elif status == "RUNNING" and trial.state == TrialState.WAITING:

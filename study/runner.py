@@ -117,7 +117,9 @@ def run_study(
         if note := pruner_note(config):
             hooks.on_warning(note)
         if joining:
+            catch_up_mirror(bench)
             _run_trials(bench, workers, on_progress, joining=True)
+            catch_up_mirror(bench)
         else:
             _lead(bench, workers, on_progress, changed=changed)
         finished = finished_count(bench.study)
@@ -267,6 +269,8 @@ def _workbench(
     else:
         study.set_user_attr(ATTRIBUTE, json.dumps(identity))
     changed = False if joining else _record_launch(config, study, store)
+    if changed or not folder.config.exists():
+        save_config(config, folder.config)
     if claims.leases:
         claims.leases.make_table()
     with claims.alone():
@@ -286,12 +290,9 @@ def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
     """
     if store.tracking and study.user_attrs.get(TRACKING_ATTRIBUTE) != store.tracking:
         study.set_user_attr(TRACKING_ATTRIBUTE, store.tracking)
-    folder = store.study(config.study.name)
     changed = study.user_attrs.get(CONFIG_ATTRIBUTE) != config.model_dump_json()
     if changed:
         study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
-    if changed or not folder.config.exists():
-        save_config(config, folder.config)
     for baseline in config.baselines:
         attributes = {"origin": "baseline", "baseline": baseline.name}
         params = config.baseline_params(baseline)

@@ -13,7 +13,7 @@ from dcgan.console import say
 from dcgan.errors import UsageError
 from study.aims import is_pareto
 from study.errors import StudyError
-from study.export import full_config, header_of, study_config
+from study.export import CONFIG_ATTRIBUTE, full_config, header_of, study_config
 from study.leaderboard import best_rows_of, print_table, rows_of
 from study.pick import in_words, pick_trial, standing
 from study.storage import FINISHED, load_optuna_study, open_storage
@@ -29,6 +29,9 @@ def print_studies(store: Store) -> None:
     for found in sorted(storage.get_all_studies(), key=lambda item: str(item.study_name)):
         study = optuna.load_study(study_name=found.study_name, storage=storage)
         finished = [trial for trial in outcomes_of(study) if trial.state in FINISHED]
+        if CONFIG_ATTRIBUTE not in study.user_attrs:
+            say(f"  {found.study_name}: not begun, or not a study of this program")
+            continue
         total = study_config(study).study.trials
         best = standing(study, finished)
         say(f"  {found.study_name}: {len(finished)} of {total} trials finished, {best}")

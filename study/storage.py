@@ -14,13 +14,13 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from dcgan.errors import first_line
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
-from study.patience import PatientStorage, reason_of
+from study.patience import PatientStorage, patiently, reason_of
 from study.schema import schema_problem
 from study.store import Store, make_database
 
@@ -35,15 +35,18 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """The outcomes that count towards a study's total."""
 
 
-def open_storage(store: Store, *, create: bool = False) -> PatientStorage:
+def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> PatientStorage:
     """Open the store's Optuna database (made if `create`).
+
+    Args:
+        wait: for a server that does not answer.
 
     Raises:
         UnknownStudyError: there is no database yet.
         StudyError: it is not a usable database, or its server cannot be reached.
     """
     if store.storage:
-        return _open_server(store, store.storage)
+        return _open_server(store, store.storage, wait)
     if not create and not store.optuna_database.is_file():
         raise UnknownStudyError(
             f"there are no studies in {store.root}; start one with 'study run', or name another "
@@ -66,19 +69,35 @@ def open_storage(store: Store, *, create: bool = False) -> PatientStorage:
         ) from error
 
 
-def _open_server(store: Store, url: str) -> PatientStorage:
+def _open_server(store: Store, url: str, wait: bool) -> PatientStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # A server allows a hundred connections, and there may be dozens of workers: one each is kept.
     options: dict[str, Any] = {
         "pool_size": 1,
         "pool_pre_ping": True,
-        "connect_args": {"connect_timeout": CONNECT_SECONDS, "application_name": "dcgan-study"},
+        "connect_args": {
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "dcgan-study",
+            # A machine or a server that vanishes is noticed in a minute, not in hours: by us ...
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
+            # ... and by the server, which then lets go of the machine's locks.
+            "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10"
+            " -c tcp_keepalives_count=3",
+        },
     }
-    try:
+
+    def connect() -> PatientStorage:
         engine = create_engine(url, poolclass=NullPool, connect_args=options["connect_args"])
         with engine.connect() as connection:  # tables are made by one process at a time
+            connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
             connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
             return PatientStorage(url, engine_kwargs=options)
+
+    try:
+        return patiently(connect) if wait else connect()
     except ModuleNotFoundError as error:
         raise StudyError(
             f"the database driver '{error.name}' is missing, which {store.optuna_place} needs; "
@@ -114,17 +133,18 @@ def clear_storage_errors(store: Store) -> Iterator[None]:
 
 
 def load_optuna_study(
-    store: Store, name: str, say: Callable[[str], None] = lambda text: None
+    store: Store, name: str, say: Callable[[str], None] = lambda text: None, *, wait: bool = False
 ) -> Study:
     """Load a study by name.
 
     Args:
         say: told when its database is waited for.
+        wait: for a server that does not answer.
 
     Raises:
         UnknownStudyError: there is none; the message lists those there are.
     """
-    storage = open_storage(store)
+    storage = open_storage(store, wait=wait)
     storage.say = say
     try:
         return optuna.load_study(study_name=name, storage=storage)

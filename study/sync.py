@@ -18,11 +18,13 @@ from study.addresses import check_tracking_uri
 from study.aims import score_of
 from study.config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
+from study.launchers import running
+from study.locks import is_held
 from study.mlflow_client import required
 from study.objective import finish_mirror, mirror_into
 from study.publishing import NOTE_ROWS
 from study.storage import FINISHED, load_optuna_study, with_tracking
-from study.store import Store, StudyFolder
+from study.store import Store, StudyFolder, trial_name
 from study.tracking import TERMINAL_STATUSES, Tracker
 from study.trial_record import TrialRecord
 from study.ui import trials_link
@@ -103,6 +105,9 @@ def _deliver_trials(
     for record in track(records, "delivering", console=Console(stderr=True), transient=True):
         if statuses.get(record.number) in (*TERMINAL_STATUSES, "DELETED"):
             continue
+        locks = folder.locks.rglob(f"{trial_name(record.number)}.lock")
+        if any(is_held(lock) for lock in locks):  # whose process delivers it itself
+            continue
         mirror = mirror_into(tracker, parent, folder, config.objective, record)
         if record.state in FINISHED_NAMES:
             finish_mirror(mirror, record)
@@ -142,13 +147,17 @@ def _deliver_study(
     config: StudyConfig,
     records: list[TrialRecord],
 ) -> None:
+    if not folder.leaderboard.exists():  # this machine has only joined the study
+        return
     files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
-    lines = folder.leaderboard.read_text(encoding="utf-8").splitlines() if files[1].exists() else []
+    lines = folder.leaderboard.read_text(encoding="utf-8").splitlines()
     note = "\n".join(lines[: NOTE_ROWS + 4])  # title, blank line, headings and their rule
     tracker.publish_study(parent, note, files)
     finished = sum(record.state in FINISHED_NAMES for record in records)
-    done = finished >= config.study.trials
-    tracker.set_status(parent, "COMPLETE" if done else "WAITING")
+    if finished >= config.study.trials:
+        tracker.set_status(parent, "COMPLETE")
+    elif not running(folder) and tracker.run_status(parent) == "RUNNING":
+        tracker.set_status(parent, "WAITING")
 
 
 def mlflow_store(uri: str) -> Store:

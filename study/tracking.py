@@ -284,8 +284,8 @@ def _trial_statuses(client: Any, experiment_id: str) -> dict[int, str]:
 
 def experiment_ids(store: Store) -> dict[str, str]:
     """Names and ids of the store's experiments that hold a study."""
-    client = open_client(store)
-    experiments = client.search_experiments(order_by=["name ASC"])
+    with required("open", store):
+        experiments = open_client(store).search_experiments(order_by=["name ASC"])
     return {item.name: item.experiment_id for item in experiments if item.name != "Default"}
 
 

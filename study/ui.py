@@ -10,6 +10,7 @@ import sys
 from urllib.parse import quote
 
 from dcgan.errors import UsageError
+from study.addresses import without_user
 from study.errors import UnknownStudyError
 from study.store import Store
 
@@ -27,7 +28,7 @@ def trials_link(experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}
         "orderByAsc": "true",
     }
     parameters = "&".join(f"{key}={quote(value, safe='')}" for key, value in query.items())
-    return f"{server}/#/experiments/{experiment_id}/runs?{parameters}"
+    return f"{without_user(server)}/#/experiments/{experiment_id}/runs?{parameters}"
 
 
 def check_port(port: int) -> None:

@@ -97,8 +97,8 @@ def _run(job: Job, sender: Sender, stop: threading.Event) -> None:
     store = Store(Path(job.root), job.storage, job.tracking)
     config = StudyConfig.model_validate(job.config)
     hooks = _hooks(config, sender, stop)
-    study = load_optuna_study(store, config.study.name, hooks.on_warning)
     with clear_storage_errors(store), numerics(config.base.train):
+        study = load_optuna_study(store, config.study.name, hooks.on_warning, wait=True)
         runs = job.experiment_id, job.parent_run_id
         bank = load_bank(config.base.data)
         bench = open_bench(config, study, store, bank, hooks, runs=runs)

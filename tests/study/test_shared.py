@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import threading
@@ -257,7 +258,7 @@ def leases(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[L
     """Two processes' view of a study's leases, which last a second."""
     monkeypatch.setenv(LEASE_VARIABLE, "1")
     engine = open_storage(Store.at(tmp_path, url)).engine
-    both = tuple(Leases(engine, "tiny", tmp_path / name) for name in "ab")
+    both = tuple(Leases(engine, "tiny", name) for name in "ab")
     both[0].make_table()
     both[1].make_table()
     return both  # type: ignore[return-value]
@@ -292,17 +293,49 @@ def test_a_lease_that_was_taken_is_lost(leases: tuple[Leases, Leases]) -> None:
             check()
 
 
+def test_an_outage_takes_nobodys_trial(
+    database: Postgres, leases: tuple[Leases, Leases], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = leases
+    for one in leases:
+        one.seconds = 4.0
+    mine.write(3)
+    database.stop()
+    time.sleep(4.1)
+    database.start()
+    assert not other.all()[3].lapsed  # nobody could have renewed it
+    assert mine.renew(3)
+    time.sleep(4.2)
+    assert other.all()[3].lapsed
+    monkeypatch.setattr("study.leases.quiet_seconds", lambda: 3.9)  # trouble on the way to it
+    assert not other.all()[3].lapsed
+
+
+def test_containers_of_one_name_are_two_places(
+    tiny_study: Maker, machines: tuple[Store, Store], bank: Any
+) -> None:
+    run_study(tiny_study(study__trials=1), machines[0], bank=bank)
+    study = load_optuna_study(machines[0], "tiny")
+    here = Claims(study, machines[0].study("tiny"))
+    shutil.rmtree(here.locks)  # the same path on a disk of its own
+    there = Claims(study, machines[0].study("tiny"))
+    assert here.leases
+    assert there.leases
+    assert here.leases.place != there.leases.place
+    assert there.leases.place == Claims(study, machines[0].study("tiny")).leases.place  # type: ignore[union-attr]
+
+
 def test_one_process_at_a_time_is_alone(leases: tuple[Leases, Leases]) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with leases[1].alone("claims"):
+        with leases[1].alone("claims", 60):
             order.append("second")
 
-    with leases[0].alone("claims"):
+    with leases[0].alone("claims", 60):
         thread = threading.Thread(target=second)
         thread.start()
-        with leases[0].alone("publishing"):  # another lock
+        with leases[0].alone("publishing", 60):  # another lock
             time.sleep(0.5)
         order.append("first")
     thread.join()
