@@ -423,7 +423,7 @@ def test_a_process_that_ended_after_its_last_score_is_caught_up(
         if where == "while its run is closed":
             patch.setattr(RunMirror, "finish", die)
         else:
-            patch.setattr("study.runner._publish", die)
+            patch.setattr("study.runner.publish", die)
         with pytest.raises(KeyboardInterrupt):
             run_study(tiny_study(study__trials=2), store, bank=bank)
     summary = run_study(tiny_study(study__trials=2), store, bank=bank)
