@@ -78,10 +78,7 @@ def measure(name: str, store: Store, workers: int, trials: int) -> dict[str, Any
     )
     store.create()
     storage = open_storage(store, create=True)
-    study = optuna.create_study(study_name="coordination", storage=storage, direction="minimize")
-    claims = Claims(study, store.study("coordination"))
-    if claims.leases:
-        claims.leases.make_table()
+    optuna.create_study(study_name="coordination", storage=storage, direction="minimize")
     storage.engine.dispose()
     context = multiprocessing.get_context("fork")  # what it has imported need not be imported again
     queue: Any = context.Queue()

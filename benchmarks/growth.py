@@ -128,8 +128,8 @@ def probe(store: Store) -> dict[str, float]:
     bank = load_bank(config.base.data)
     with timed("opening the study, without MLflow"):
         study = load_optuna_study(store, config.study.name)
-    bench = open_bench(config, study, store, bank, Hooks())
-    claims = Claims(study, bench.folder)
+    claims = Claims(study, store.study(config.study.name))
+    bench = open_bench(config, claims, store, bank, Hooks())
     total = config.study.trials
     with timed("first claim and proposal"), claims.next(total) as first:
         assert first

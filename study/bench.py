@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from optuna.study import Study
-
 from dcgan.data import PhotoBank
 from dcgan.devices import resolve_device
 from dcgan.evaluation import configured_extractor
 from dcgan.metrics.features import Extractor
+from study.claims import Claims
 from study.config import StudyConfig
 from study.identity import ATTRIBUTE
 from study.objective import Hooks, Workbench
@@ -23,7 +22,7 @@ FACTS = ("data.fingerprint", "extractor.name", "extractor.fingerprint")
 
 def open_bench(
     config: StudyConfig,
-    study: Study,
+    claims: Claims,
     store: Store,
     bank: PhotoBank,
     hooks: Hooks,
@@ -40,7 +39,7 @@ def open_bench(
     Raises:
         DcganError: the extractor or MLflow's database cannot be used.
     """
-    folder = store.study(config.study.name)
+    study, folder = claims.study, claims.folder
     study.sampler = SeededSampler(config.sampler, config.study.seed)
     study.pruner = make_pruner(config)
     extractor = extractor or configured_extractor(
@@ -49,7 +48,7 @@ def open_bench(
     facts = facts_of(json.loads(study.user_attrs[ATTRIBUTE]))
     tracker = Tracker(store, config.study.name, runs[0] if runs else None)
     parent = runs[1] if runs else tracker.parent_run(folder.config, facts)
-    return Workbench(config, study, folder, bank, extractor, tracker, parent, facts, hooks)
+    return Workbench(config, claims, bank, extractor, tracker, parent, facts, hooks)
 
 
 def facts_of(identity: dict[str, Any]) -> dict[str, Any]:

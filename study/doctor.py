@@ -1,6 +1,7 @@
 """`study doctor`: what a results folder and its studies depend on, line by line.
 
-Nothing is changed: no folder, no database and no cache is made, and no lock is kept.
+Nothing is changed: no folder, no database and no cache is made, and no lock is kept. (On a server a
+missing table is made, and this machine gives its disk a name, as any command does there.)
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from torch import nn
 
 from dcgan.config import TrainConfig
@@ -26,6 +26,7 @@ from dcgan.thread_choice import images_per_second
 from study.config import Choices, StudyConfig
 from study.storage import FINISHED
 from study.store import Store
+from study.summaries import TrialSummary
 
 BYTES_A_TENSOR = 400
 """What torch's file format adds to each tensor (measured)."""
@@ -76,7 +77,7 @@ class Estimate:
 
 
 def estimate(
-    config: StudyConfig, workers: int, trials: Sequence[FrozenTrial], store: Store, photos: int
+    config: StudyConfig, workers: int, trials: Sequence[TrialSummary], store: Store, photos: int
 ) -> Estimate | None:
     """What a launch of a study will take; none where it has nothing left to do.
 
@@ -105,7 +106,7 @@ def estimate(
     )
 
 
-def minutes_by_trials(finished: Sequence[FrozenTrial], count: int) -> float | None:
+def minutes_by_trials(finished: Sequence[TrialSummary], count: int) -> float | None:
     """What trials, one after the other, take if each is like a complete one; none without any."""
     minutes = [
         trial.user_attrs["minutes"]

@@ -28,6 +28,7 @@ from study.schema import check_schemas
 from study.settle import settle_workers
 from study.storage import load_optuna_study, with_tracking
 from study.store import Store
+from study.summaries import summaries_of
 from study.ui import trials_link
 
 
@@ -107,7 +108,7 @@ def prepare(config: StudyConfig, store: Store, bank: PhotoBank) -> StudyConfig:
     check_enough_photos(bank, config.base, largest_batch(config))
     try:
         study = load_optuna_study(store, config.study.name)
-        trials = study.get_trials(deepcopy=False)
+        trials = summaries_of(study)
         earlier = study_config(study) if CONFIG_ATTRIBUTE in study.user_attrs else None
     except UnknownStudyError:
         trials, earlier = [], None

@@ -55,7 +55,8 @@ TABLE = Table(
     Column("place", String(512), nullable=False),
     Column("until", DateTime(timezone=True), nullable=False),
 )
-"""`owner` is a process, `place` where it can see file locks: a host and a disk."""
+"""Made beside Optuna's tables. `owner` is a process, `place` where it can see file locks: a host
+and a disk."""
 
 
 def lease_seconds() -> float:
@@ -105,10 +106,6 @@ class Leases:
         self.place = f"{socket.gethostname()}:{place}"[:512]
         self.owner = uuid4().hex
         self.seconds = lease_seconds()
-
-    def make_table(self) -> None:
-        """Make the table where it is missing; called while holding `alone`."""
-        patiently(lambda: TABLE.create(self.engine, checkfirst=True), self.say)
 
     @contextmanager
     def alone(self, name: str, patience_seconds: float) -> Iterator[None]:

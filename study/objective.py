@@ -29,7 +29,7 @@ from dcgan.run_folder import RunFolder
 from dcgan.step import TrainState
 from dcgan.training import TrainResult, train
 from study.aims import closing_metrics, facts_of, score_of, values_of
-from study.claims import Claim
+from study.claims import Claim, Claims
 from study.config import ObjectiveConfig, StudyConfig
 from study.errors import LeaseLostError
 from study.events import Event
@@ -69,8 +69,7 @@ class Workbench:
     """Everything a trial needs that is made once per study."""
 
     config: StudyConfig
-    study: Study
-    folder: StudyFolder
+    claims: Claims
     bank: PhotoBank
     extractor: Extractor
     tracker: Tracker
@@ -78,6 +77,16 @@ class Workbench:
     identity: dict[str, Any]
     """Recorded with every trial: data, extractor, code, environment."""
     hooks: Hooks = field(default_factory=Hooks)
+
+    @property
+    def study(self) -> Study:
+        """The study in Optuna's database."""
+        return self.claims.study
+
+    @property
+    def folder(self) -> StudyFolder:
+        """The study's files."""
+        return self.claims.folder
 
     def mirroring(self) -> AbstractContextManager[None]:
         """Let no trouble with MLflow end a trial: its folder has everything."""

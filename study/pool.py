@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 from optuna.trial import TrialState
 
-from study.claims import Claims
 from study.errors import StudyError
 from study.events import Event, parse
 from study.objective import Outcome, Workbench, fail_trial
@@ -196,7 +195,7 @@ class Pool:
 
     def _count_death(self, number: int) -> Outcome | None:
         """A trial that keeps killing its worker is failed, or it would do so for ever."""
-        with Claims(self.bench.study, self.bench.folder).take(number) as trial:
+        with self.bench.claims.take(number) as trial:
             if trial is None:
                 return None
             deaths = int(trial.user_attrs.get("deaths", 0)) + 1

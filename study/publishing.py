@@ -10,7 +10,6 @@ from optuna.trial import TrialState
 from dcgan.config_io import save_config
 from study.aims import is_pareto
 from study.checkpoints import remove_checkpoints
-from study.claims import Claims
 from study.contact_sheet import draw_contact_sheet
 from study.export import export_config, header_of
 from study.launchers import running
@@ -43,7 +42,7 @@ def catch_up_mirror(bench: Workbench) -> bool:
     Returns:
         Whether there was anything.
     """
-    changed, claims = False, Claims(bench.study, bench.folder)
+    changed = False
     with bench.mirroring():
         statuses = bench.tracker.trial_statuses()
         for trial in bench.study.get_trials(deepcopy=False):
@@ -53,7 +52,7 @@ def catch_up_mirror(bench: Workbench) -> bool:
             record = TrialRecord.load(bench.folder.trial(trial.number))
             if record is None:
                 continue
-            if claims.is_held(trial.number):  # whose process does that itself
+            if bench.claims.is_held(trial.number):  # whose process does that itself
                 continue
             mirror = mirror_of(bench, record)
             if trial.state in FINISHED:
@@ -84,7 +83,7 @@ def _note(bench: Workbench, rows: list[Row]) -> str:
 
 def publish(bench: Workbench) -> None:
     """Write leaderboard, contact sheet and best config, and show them in MLflow."""
-    with Claims(bench.study, bench.folder).alone("publishing"):
+    with bench.claims.alone("publishing"):
         _publish_alone(bench)
 
 

@@ -194,7 +194,7 @@ def _outcomes(
     if workers > 1 or (in_processes and workers == 1):
         yield from Pool(bench, workers).outcomes()
     else:
-        for _, outcome in work(bench, Claims(bench.study, bench.folder)):
+        for _, outcome in work(bench):
             yield outcome
 
 
@@ -271,15 +271,14 @@ def _workbench(
     changed = False if joining else _record_launch(config, study, store)
     if changed or not folder.config.exists():
         save_config(config, folder.config)
-    if claims.leases:
-        claims.leases.make_table()
     with claims.alone():
         orphans = claims.put_back_orphans()
     for number in orphans:
         kept = RunFolder(folder.trial(number)).checkpoint.exists()
         where = "from its checkpoint" if kept else "from step 0"
         hooks.on_warning(f"trial {number} was cut off earlier and continues {where}")
-    return open_bench(config, study, with_tracking(store, study), bank, hooks, extractor), changed
+    place = with_tracking(store, study)
+    return open_bench(config, claims, place, bank, hooks, extractor), changed
 
 
 def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:

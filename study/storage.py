@@ -20,6 +20,7 @@ from sqlalchemy.pool import NullPool
 
 from dcgan.errors import first_line
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
+from study.leases import TABLE as LEASES
 from study.patience import PatientStorage, patiently, reason_of
 from study.schema import schema_problem
 from study.store import Store, make_database
@@ -94,6 +95,7 @@ def _open_server(store: Store, url: str, wait: bool) -> PatientStorage:
         with engine.connect() as connection:  # tables are made by one process at a time
             connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
             connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
+            LEASES.create(engine, checkfirst=True)
             return PatientStorage(url, engine_kwargs=options)
 
     try:

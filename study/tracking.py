@@ -89,9 +89,9 @@ class Tracker:
 
         Args:
             kind: `trial`, or `full` for the full run of one.
+            score: maps an `eval` record to the study's objective.
             fresh: the folder has not been shown yet, so that a run which is there was shown from
                 another machine's folder, and goes: its points would be there twice.
-            score: maps an `eval` record to the study's objective.
         """
         name = trial_name(number) if kind == "trial" else f"full run of {trial_name(number)}"
         fixed = {"kind": kind, "optuna.trial_number": number, "mlflow.parentRunId": parent_run_id}

@@ -37,7 +37,7 @@ POLL_SECONDS = 0.5
 """Between two looks whether a trial that another worker runs has become free."""
 
 
-def work(bench: Workbench, claims: Claims) -> Iterator[tuple[int, Outcome]]:
+def work(bench: Workbench) -> Iterator[tuple[int, Outcome]]:
     """Run trials one after the other, until the total is finished or a stop is wished for.
 
     Yields:
@@ -45,7 +45,7 @@ def work(bench: Workbench, claims: Claims) -> Iterator[tuple[int, Outcome]]:
     """
     total = bench.config.study.trials
     while finished_count(bench.study) < total and not bench.hooks.should_stop():
-        with claims.next(total) as claim:
+        with bench.claims.next(total) as claim:
             if claim is not None:
                 outcome = run_trial(bench, claim)
         if claim is None:
@@ -101,8 +101,9 @@ def _run(job: Job, sender: Sender, stop: threading.Event) -> None:
         study = load_optuna_study(store, config.study.name, hooks.on_warning, wait=True)
         runs = job.experiment_id, job.parent_run_id
         bank = load_bank(config.base.data)
-        bench = open_bench(config, study, store, bank, hooks, runs=runs)
-        for number, outcome in work(bench, Claims(study, bench.folder)):
+        claims = Claims(study, store.study(config.study.name))
+        bench = open_bench(config, claims, store, bank, hooks, runs=runs)
+        for number, outcome in work(bench):
             sender.send("outcome", trial=number, state=outcome.state.name, reason=outcome.reason)
 
 

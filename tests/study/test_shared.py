@@ -81,8 +81,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def has_score(store: Store, name: str) -> bool:
-    histories = store.study(name).path.glob("trials/*/history.jsonl")
+def has_score(store: Store) -> bool:
+    histories = store.study("tiny").path.glob("trials/*/history.jsonl")
     return any('"kind": "eval"' in path.read_text(encoding="utf-8") for path in histories)
 
 
@@ -137,7 +137,7 @@ def test_a_second_machine_joins(
     first, second = machines
     settings = {**LONG, "study__trials": 6}
     launcher = study_process("run", study_file(**settings), *options(first), output="a")
-    wait_for(lambda: has_score(first, "tiny") or launcher.poll() is not None)
+    wait_for(lambda: has_score(first) or launcher.poll() is not None)
     joined = study_process("worker", "tiny", *options(second, tracking=False), output="b")
     assert [launcher.wait(PATIENCE_SECONDS), joined.wait(PATIENCE_SECONDS)] == [0, 0], (
         (tmp_path / "a.err").read_text(),
@@ -259,8 +259,6 @@ def leases(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[L
     monkeypatch.setenv(LEASE_VARIABLE, "1")
     engine = open_storage(Store.at(tmp_path, url)).engine
     both = tuple(Leases(engine, "tiny", name) for name in "ab")
-    both[0].make_table()
-    both[1].make_table()
     return both  # type: ignore[return-value]
 
 
