@@ -1,6 +1,6 @@
 """What one evaluation inside a trial costs, and how memory grows with the number of images.
 
-    python benchmarks/evaluate.py [--data PHOTOS] [--threads N] [--extractor random] [--json]
+    python benchmarks/evaluate.py [--data PHOTOS] [--threads N] [--extractor layout] [--json]
 
 An evaluation scores both generators of the reference recipe, the moving average (its BatchNorm
 statistics measured anew) and the last weights, from `n_samples` images each. Its parts are timed
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--extractor", default="random")
+    parser.add_argument("--extractor", default="layout")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=17, help="training steps between evaluations")
     parser.add_argument("--json", action="store_true")

@@ -1,6 +1,6 @@
 """What does each metric see? Graded harm done to photos, and how every metric answers.
 
-    python benchmarks/metric_response.py [--data PHOTOS] [--other PHOTOS] [--extractor random]
+    python benchmarks/metric_response.py [--data PHOTOS] [--other PHOTOS] [--extractor layout]
         [--splits 4] [--plot PNG] [--json]
 
 The photos (without --data: toy cats) are split at random into halves; one half plays the photos,
@@ -179,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: 527 toy cats)")
     parser.add_argument("--other", type=Path, help="folder of images of another class")
-    parser.add_argument("--extractor", default="random")
+    parser.add_argument("--extractor", default="layout")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--splits", type=int, default=4)
     parser.add_argument("--plot", type=Path)

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--configs", nargs="+", default=list(CONFIGS), choices=list(CONFIGS))
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--extractor", default="random")
+    parser.add_argument("--extractor", default="layout")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.phase == "train":

@@ -23,7 +23,9 @@ ModelOption = Annotated[
 ExtractorOption = Annotated[
     str | None,
     typer.Option(
-        "--extractor", help="auto, inception, random, FILE.pt2 or module:callable.", metavar="NAME"
+        "--extractor",
+        help="auto, inception, layout, random, FILE.pt2 or module:callable.",
+        metavar="NAME",
     ),
 ]
 WeightsOption = Annotated[

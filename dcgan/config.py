@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
 MAX_SEED = 2**63 - 1
-EXTRACTORS = ("auto", "inception", "random")
+EXTRACTORS = ("auto", "inception", "layout", "random")
 
 
 class Section(BaseModel):
@@ -154,9 +154,10 @@ class EvalConfig(Section):
     """How a run is scored."""
 
     extractor: str = "auto"
-    """What turns images into features. `inception`: the canonical network (`fid`); `random`: the
-    fixed one shipped here (`fd_random`); `FILE.pt2` or `module:callable`: your own; `auto`:
-    Inception where its weights are at hand or can be fetched, else random."""
+    """What turns images into features. `inception`: the canonical network (`fid`); `layout`:
+    the small fixed one shipped here (`fd_layout`); `random`: the same, blind to where in the image
+    something is (`fd_random`); `FILE.pt2` or `module:callable`: your own; `auto`: Inception where
+    its weights are at hand or can be fetched, else layout."""
     weights: Path | None = None
     """File with Inception's weights; none: where `dcgan doctor` says they are."""
     n_samples: int = Field(1024, ge=3, le=1_000_000)

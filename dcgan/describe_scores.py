@@ -35,7 +35,7 @@ def planned_extractor(config: TrainConfig) -> str:
     """As `extractor_notice`, for a run that has not begun: nothing is downloaded for it."""
     name = config.eval.extractor
     if name in ("auto", "inception") and not offline() and not _at_hand(config):
-        otherwise = ", or fd_random where they cannot be" if name == "auto" else ""
+        otherwise = ", or fd_layout where they cannot be" if name == "auto" else ""
         megabytes = CANONICAL.size / 1e6
         return (
             f"scores: fid, after Inception's weights are downloaded ({megabytes:.0f} MB){otherwise}"

@@ -73,7 +73,7 @@ def device() -> Finding:
 
 
 def _offline_extractor() -> Finding:
-    config = override(TrainConfig(), {"eval.extractor": "random"}, "eval.extractor")
+    config = override(TrainConfig(), {"eval.extractor": "layout"}, "eval.extractor")
     return Finding("ok", planned_extractor(config))
 
 
@@ -82,7 +82,7 @@ def _inception() -> Finding:
     if not weights_at_hand(None) and offline():
         return Finding(
             "warning",
-            "Inception's weights are not at hand and DCGAN_OFFLINE is set, so auto means random; "
+            "Inception's weights are not at hand and DCGAN_OFFLINE is set, so auto means layout; "
             f"name a file that holds them with {WEIGHTS_VARIABLE} or --weights for fid",
         )
     state = "ok" if weights_at_hand(None) else "warning"

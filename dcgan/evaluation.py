@@ -62,7 +62,7 @@ class EvalResult:
     extractor: str
     extractor_fingerprint: str
     frechet_name: str
-    """Name of the Fréchet distance of these features, as in `fd_random`."""
+    """Name of the Fréchet distance of these features, as in `fd_layout`."""
     kernel_name: str
     n_samples: int
     n_real: int

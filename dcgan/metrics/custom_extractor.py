@@ -26,7 +26,7 @@ from dcgan.errors import EvaluationError, first_line
 from dcgan.precision import full_float32
 
 TAKEN = re.compile(
-    r"|auto|custom|inception|random|.*_(ema|raw|standard_error|low|high|times_floor|holdout|trained)"
+    r"|auto|custom|inception|layout|random|.*_(ema|raw|standard_error|low|high|times_floor|holdout|trained)"
 )
 """Names of other extractors, and endings that the records of a run give to a metric's name."""
 REPEATS = 1e-4

@@ -38,8 +38,8 @@ def load_extractor(
     """Load an extractor by its name in `eval.extractor`.
 
     Args:
-        name: "random"; "inception"; "auto" for Inception where its weights are at hand or can be
-            downloaded (within about 10 s where there is no network), else random, and the
+        name: "layout"; "random"; "inception"; "auto" for Inception where its weights are at hand
+            or can be downloaded (within about 10 s where there is no network), else layout, and the
             result's `name` and `source` say which; "FILE.pt2" or "module:callable" for one's own.
         device: where it will run.
         weights: file with Inception's weights (`eval.weights`); none: see
@@ -55,18 +55,20 @@ def load_extractor(
     if name in ("auto", "inception"):
         find = find_weights_for_auto if name == "auto" else find_weights
         found = find(weights, on_progress)
-        return _load_random(where) if found is None else _load_inception(found, where)
+        return _load_layout(where) if found is None else _load_inception(found, where)
     if weights is not None:
         raise EvaluationError(
             f"eval.weights names weights of Inception ({weights}) but the extractor is {name!r}; "
             "leave out the one, or set the other to inception"
         )
+    if name == "layout":
+        return _load_layout(where)
     if name == "random":
         return _load_random(where)
     if name.endswith(".pt2") or ":" in name:
         return _load_custom(name, where, image_size)
     raise EvaluationError(
-        f"the extractor {name!r} is not known; use one of: auto, random, inception, "
+        f"the extractor {name!r} is not known; use one of: auto, inception, layout, random, "
         "a file ending in .pt2, or module:callable"
     )
 
@@ -112,6 +114,12 @@ def find_weights_for_auto(
     except EvaluationError:
         _unreachable.add(release.url)
         return None
+
+
+def _load_layout(device: torch.device) -> Extractor:
+    from dcgan.metrics.layout_network import load_layout_network
+
+    return load_layout_network(device)
 
 
 def _load_random(device: torch.device) -> Extractor:

@@ -20,15 +20,15 @@ class Extractor(Protocol):
 
     @property
     def name(self) -> str:
-        """Short name: "random", "inception", or of one's own, as in its metrics' names."""
+        """Short name: "layout", "inception", or of one's own, as in its metrics' names."""
 
     @property
     def frechet_name(self) -> str:
-        """Name of the Fréchet distance of these features: "fd_random"."""
+        """Name of the Fréchet distance of these features: "fd_layout"."""
 
     @property
     def kernel_name(self) -> str:
-        """Name of the kernel distance of these features: "kd_random"."""
+        """Name of the kernel distance of these features: "kd_layout"."""
 
     @property
     def dimension(self) -> int:

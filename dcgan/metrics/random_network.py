@@ -1,4 +1,4 @@
-"""The offline feature extractor: a small fixed random network, no download (`fd_random`).
+"""A small fixed random network, no download (`fd_random`); `layout`, the default, is built on it.
 
 It sees colour, texture and diversity and is nearly blind to what is shown, so it ranks runs of one
 study; it does not say how cat-like a picture is. The weights ship beside this file; the script

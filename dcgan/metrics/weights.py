@@ -33,7 +33,7 @@ CONNECT_SECONDS = 10.0
 WEIGHTS_VARIABLE = "DCGAN_INCEPTION_WEIGHTS"
 OFFLINE_VARIABLE = "DCGAN_OFFLINE"
 ALTERNATIVES = (
-    f"name a file that holds them with --weights or {WEIGHTS_VARIABLE}, or use the extractor random"
+    f"name a file that holds them with --weights or {WEIGHTS_VARIABLE}, or use the extractor layout"
 )
 
 

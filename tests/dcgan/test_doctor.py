@@ -27,7 +27,7 @@ def test_a_healthy_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert len(lines) == len(CHECKS)
     assert all(line.split()[0] in ("ok", "warning") for line in lines)
     text = "\n".join(lines)
-    assert "scores: fd_random (extractor random, shipped with the package" in text
+    assert "scores: fd_layout (extractor layout, shipped with the package" in text
     assert str(tmp_path / "dcgan-cache") in text
     assert "GB free" in text
     assert not (tmp_path / "dcgan-cache").exists()  # looking makes nothing

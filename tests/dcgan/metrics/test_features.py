@@ -29,13 +29,17 @@ class FakeExtractor:
         return self.change(images.float().mean(dim=(2, 3)))
 
 
-@pytest.mark.parametrize("name", ["random", "auto"])
-def test_loads_by_name(name):
-    assert load_extractor(name, torch.device("cpu")).name == "random"
+@pytest.mark.parametrize(
+    ("name", "found"), [("random", "random"), ("layout", "layout"), ("auto", "layout")]
+)
+def test_loads_by_name(name, found):
+    assert load_extractor(name, torch.device("cpu")).name == found
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(EvaluationError, match="'vgg' is not known; use one of: auto, random"):
+    with pytest.raises(
+        EvaluationError, match="'vgg' is not known; use one of: auto, inception, layout, random"
+    ):
         load_extractor("vgg", "cpu")
 
 

@@ -17,7 +17,7 @@ from dcgan.metrics.weights import CANONICAL, Release, download_weights
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-ADVICE = r"--weights or DCGAN_INCEPTION_WEIGHTS, or use the extractor random$"
+ADVICE = r"--weights or DCGAN_INCEPTION_WEIGHTS, or use the extractor layout$"
 
 
 @pytest.fixture(autouse=True)
@@ -235,7 +235,7 @@ def test_extractors_without_weights(monkeypatch):
     monkeypatch.setenv("DCGAN_OFFLINE", "1")
     began = time.monotonic()
     extractor = load_extractor("auto", "cpu")
-    assert (extractor.name, extractor.source) == ("random", "shipped with the package")
+    assert (extractor.name, extractor.source) == ("layout", "shipped with the package")
     assert time.monotonic() - began < 5.0
     with pytest.raises(EvaluationError, match=f"DCGAN_OFFLINE.*{ADVICE}"):
         load_extractor("inception", "cpu")
@@ -247,7 +247,7 @@ def test_extractors_and_a_wrong_file_in_the_cache(monkeypatch):
     CANONICAL.cached.write_bytes(CONTENT)
     with pytest.raises(EvaluationError, match=r"3,000,000 of 95,628,359 bytes.*delete that file"):
         load_extractor("inception", "cpu")
-    assert load_extractor("auto", "cpu").name == "random"
+    assert load_extractor("auto", "cpu").name == "layout"
 
 
 def test_weights_are_for_inception_only(tmp_path):
