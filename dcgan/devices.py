@@ -13,6 +13,7 @@ from dcgan.config import LoopConfig
 from dcgan.errors import OutOfMemoryError, UsageError
 from dcgan.memory import keep_freed_memory
 from dcgan.precision import float32_products
+from dcgan.uncompiled import use_deterministic_algorithms
 
 
 def resolve_device(name: str) -> torch.device:
@@ -52,7 +53,7 @@ def numerics(config: LoopConfig) -> Iterator[None]:
     if config.deterministic:
         # cuBLAS reads this once, when the first CUDA context is made.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(config.deterministic)
+    use_deterministic_algorithms(config.deterministic)
     torch.backends.cudnn.benchmark = not config.deterministic
     # A debugging aid that costs a few percent: nothing here reads memory it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -63,7 +64,7 @@ def numerics(config: LoopConfig) -> Iterator[None]:
         with float32_products("ieee" if config.precision == "fp32" else "tf32"):
             yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.backends.cudnn.benchmark = before[2]
         torch.set_num_threads(before[3])
         torch.utils.deterministic.fill_uninitialized_memory = before[4]  # type: ignore[attr-defined]

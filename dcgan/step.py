@@ -18,6 +18,7 @@ from dcgan.ema import ema_weight, update_ema
 from dcgan.networks import Discriminator, Generator, initialise, sample_noise
 from dcgan.peers import ALONE, Peers
 from dcgan.seeds import make_rng
+from dcgan.uncompiled import Adam
 
 STEP_FIELDS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
 """What a step reports: the published Loss_D (real + fake), Loss_G, and mean D probabilities of
@@ -30,8 +31,8 @@ class TrainState:
 
     generator: Generator
     discriminator: Discriminator
-    optimizer_g: torch.optim.Adam
-    optimizer_d: torch.optim.Adam
+    optimizer_g: Adam
+    optimizer_d: Adam
     ema: Generator
     noise_rng: torch.Generator
     augment_rng: torch.Generator
@@ -155,14 +156,14 @@ def loss_if_fake(logits: Tensor) -> Tensor:
     return -F.logsigmoid(-logits).mean()
 
 
-def _update(state: TrainState, optimizer: torch.optim.Adam, loss: Tensor) -> None:
+def _update(state: TrainState, optimizer: Adam, loss: Tensor) -> None:
     state.failed.copy_(torch.maximum(state.failed, (~torch.isfinite(loss)).float()))
     optimizer.step()
 
 
-def _adam(network: torch.nn.Module, lr: float, config: TrainConfig) -> torch.optim.Adam:
+def _adam(network: torch.nn.Module, lr: float, config: TrainConfig) -> Adam:
     betas = (config.optim.beta1, config.optim.beta2)
     parameters = list(network.parameters())
     # Capturable: its step count lives on the GPU, so that a CUDA graph can hold it.
     on_gpu = parameters[0].is_cuda
-    return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=True, capturable=on_gpu)
+    return Adam(parameters, lr=lr, betas=betas, fused=True, capturable=on_gpu)
