@@ -67,13 +67,13 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
     # Interpolation weights sum to 1 only up to rounding; what they give is clamped to [0, 1].
     if config.rotation_degrees > 0:
         limit = config.rotation_degrees
-        images = rotate(images, _uniform(draws.rotation, -limit, limit)).clamp(0, 1)
+        images = rotate(images, _uniform(draws.rotation, -limit, limit)).clamp_(0, 1)
     if config.flip > 0:
         images = flip_horizontal(images, draws.flip < config.flip)
     images = _jitter_colour(images, config, draws)
     if config.blur_sigma[1] > 0:
         sigma = _uniform(draws.blur, *config.blur_sigma)
-        images = gaussian_blur(images, sigma, config.blur_kernel).clamp(0, 1)
+        images = gaussian_blur(images, sigma, config.blur_kernel).clamp_(0, 1)
     return images
 
 
@@ -107,7 +107,7 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
     Args:
         factor: float `(N,)`, at least 0; 1 leaves an image exactly as it is.
     """
-    return (images * _per_image(factor, images)).clamp(0, 1)
+    return (images * _per_image(factor, images)).clamp_(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """
     red, green, blue = images.chunk(3, dim=1)  # each (N, 1, S, S)
     grey = GREY_WEIGHTS[0] * red + GREY_WEIGHTS[1] * green + GREY_WEIGHTS[2] * blue
-    return torch.lerp(grey, images, _per_image(factor, images)).clamp(0, 1)
+    return torch.lerp(grey, images, _per_image(factor, images)).clamp_(0, 1)
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     turned = sixths + 6 * _per_image(shift, images) - primaries  # (N, 3, S, S)
     turned = turned - 6 * torch.floor(turned / 6)
     distance = 3 - (turned - 3).abs()
-    return value - chroma * (distance - 1).clamp(0, 1)
+    return value - chroma * (distance - 1).clamp_(0, 1)
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: tuple[int, int]) -> Tensor:
