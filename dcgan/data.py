@@ -13,11 +13,13 @@ The bank is in the order of the digests, equal ones by path.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from dcgan.bank_cache import bank_path, read_images, write_images
 from dcgan.config import DataConfig
 from dcgan.errors import ConfigError, DataError
 from dcgan.photo_files import SUFFIXES, BadFile, Scan, scan_photos
@@ -129,14 +131,20 @@ def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> Ph
     from dcgan.toy_cats import draw_toy_cats, toy_cats_fingerprint  # only where they are wanted
 
     count, size, seed = config.toy_count, config.image_size, config.toy_seed
-    images = draw_toy_cats(count, size, seed, lambda done: report(done, count))
+    fingerprint = toy_cats_fingerprint(count, size, seed)
+    kept = bank_path(fingerprint, size)
+    images = found = read_images(kept, count, size)
+    if images is None:
+        images = draw_toy_cats(count, size, seed, lambda done: report(done, count))
+        with suppress(OSError):  # then the next start, or another worker, draws them again
+            write_images(kept, images)
     return PhotoBank(
         images=torch.from_numpy(images),
-        fingerprint=toy_cats_fingerprint(count, size, seed),
+        fingerprint=fingerprint,
         names=tuple(f"toy-cat-{number:06d}" for number in range(count)),
         sizes=((size, size),) * count,
         bad=(),
-        from_cache=False,
+        from_cache=found is not None,
     )
 
 

@@ -1,10 +1,11 @@
-"""How the process treats memory it has freed."""
+"""How the process treats memory it has freed, and how much there is."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt(3)."""
@@ -23,3 +24,46 @@ def keep_freed_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def available_memory(system: Path = Path("/")) -> int | None:
+    """Bytes this process and its children may still take without swapping; None where unknown.
+
+    The least of what Linux says is available and of what each control group (version 2: a
+    container, a batch job) that the process is in leaves.
+
+    Args:
+        system: root of the file system whose `proc` and `sys` are read.
+    """
+    amounts = [_meminfo_available(system / "proc/meminfo")]
+    amounts += [_group_left(folder) for folder in _own_groups(system)]
+    return min((amount for amount in amounts if amount is not None), default=None)
+
+
+def _meminfo_available(meminfo: Path) -> int | None:
+    with suppress(OSError, ValueError):
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _own_groups(system: Path) -> list[Path]:
+    """This process' group and those that hold it, up to the root's."""
+    root = system / "sys/fs/cgroup"
+    with suppress(OSError):
+        for line in (system / "proc/self/cgroup").read_text().splitlines():
+            if line.startswith("0::/"):
+                own = root / line.removeprefix("0::/")
+                return [folder for folder in (own, *own.parents) if folder.is_relative_to(root)]
+    return []
+
+
+def _group_left(group: Path) -> int | None:
+    """Its limit less what it has in use, but for files that can be dropped from memory."""
+    with suppress(OSError, ValueError, KeyError):
+        limit = int((group / "memory.max").read_text())  # the word "max": no limit
+        used = int((group / "memory.current").read_text())
+        figures = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(0, limit - used + int(figures["inactive_file"]))
+    return None

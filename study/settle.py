@@ -10,8 +10,13 @@ from dcgan.config_io import override
 from dcgan.devices import processors, resolve_device
 from dcgan.errors import UsageError
 from dcgan.evaluation import configured_extractor
+from dcgan.memory import available_memory
 from dcgan.thread_choice import fastest_threads
 from study.config import StudyConfig
+
+WORKER_BYTES = 3 * 2**29
+"""Memory `auto` reckons for each worker on a CPU; the reference recipe's peak is about 1 GiB
+(`benchmarks/first_step.py`)."""
 
 
 def settle(
@@ -71,6 +76,7 @@ def _with_threads(
     """The thread count that trains the base recipe fastest, and workers for the processors left."""
     cpus, workers, threads = processors(), config.study.workers, config.base.train.threads
     most = cpus if workers == "auto" else max(1, cpus // workers)
+    room = _workers_memory_holds(cpus)
     if threads is None and earlier is not None:
         threads = earlier.base.train.threads
         if threads is None:  # begun before threads were measured
@@ -81,11 +87,22 @@ def _with_threads(
     if threads is None:
         threads, rates = fastest_threads(config.base, most)
         if workers == "auto":  # what counts is the speed of as many workers as have room
-            threads = max(rates, key=lambda count: rates[count] * (cpus // count))
+            threads = max(rates, key=lambda count: rates[count] * min(cpus // count, room))
         measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
         say(f"train.threads is {threads} in this study, the fastest here ({measured})")
     config = override(config, {"base.train.threads": threads}, "train.threads")
-    return config, max(1, cpus // threads) if workers == "auto" else workers
+    if workers != "auto":
+        return config, workers
+    share = max(1, cpus // threads)
+    if room < share:
+        say(f"--workers auto: {room}, as many as the free memory is enough for")
+    return config, min(share, room)
+
+
+def _workers_memory_holds(workers: int) -> int:
+    """How many of these there is memory for, at least one."""
+    memory = available_memory()
+    return workers if memory is None else max(1, min(workers, memory // WORKER_BYTES))
 
 
 def _workers_on_gpus(config: StudyConfig) -> int:

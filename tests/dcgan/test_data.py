@@ -344,6 +344,23 @@ def test_toy_cats() -> None:
         load_bank(config, minimum=5)
 
 
+def test_toy_cats_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = DataConfig(source="toy_cats", toy_count=4, toy_seed=3, image_size=32)
+    drawn, kept = load_bank(config), load_bank(config)
+    assert (drawn.from_cache, kept.from_cache) == (False, True)
+    assert torch.equal(drawn.images, kept.images)
+    assert (kept.fingerprint, kept.names) == (drawn.fingerprint, drawn.names)
+    assert not load_bank(config.model_copy(update={"toy_seed": 4})).from_cache
+    for file in (tmp_path / "cache").rglob("*.npy"):
+        file.write_bytes(b"damaged")
+    again = load_bank(config)
+    assert not again.from_cache
+    assert torch.equal(again.images, drawn.images)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DCGAN_CACHE", str(tmp_path / "file" / "cache"))  # cannot be written
+    assert torch.equal(load_bank(config).images, drawn.images)
+
+
 def test_every_grey_level_survives_the_round_trip() -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     signed = to_signed(to_unit(levels))

@@ -291,6 +291,31 @@ def test_threads_and_workers_on_four_processors(
     assert settle(again, config, said.append)[0].base.train.threads == 1
 
 
+@pytest.mark.parametrize(
+    ("free_gib", "settled", "of_one_thread"),
+    [(None, (1, 4), 4), (6.0, (1, 4), 4), (4.5, (2, 2), 3), (1.6, (4, 1), 1), (0.5, (4, 1), 1)],
+)
+def test_auto_starts_no_more_workers_than_memory_holds(
+    tiny_study: Maker,
+    monkeypatch: pytest.MonkeyPatch,
+    free_gib: float | None,
+    settled: tuple[int, int],
+    of_one_thread: int,
+) -> None:
+    rates = {1: 50.0, 2: 80.0, 4: 120.0}  # with room for 3: 3 × 50 is less than 2 × 80
+    memory = None if free_gib is None else int(free_gib * 2**30)
+    monkeypatch.setattr("study.settle.processors", lambda: 4)
+    monkeypatch.setattr("study.settle.available_memory", lambda: memory)
+    monkeypatch.setattr("study.settle.fastest_threads", lambda config, most: (4, rates))
+    asked = tiny_study(study__workers="auto", base__train__threads=None)
+    config, workers = settle(asked, None, lambda text: None)
+    assert (config.base.train.threads, workers) == settled
+    said: list[str] = []
+    asked = tiny_study(study__workers="auto", base__train__threads=1)
+    assert settle(asked, None, said.append)[1] == of_one_thread
+    assert bool(said) == (of_one_thread < 4)
+
+
 def test_a_claimed_trial_is_nobody_elses(tiny_study: Maker, finished: Any) -> None:
     study = finished.summary.study
     claims, others = (Claims(study, finished.store.study("tiny")) for _ in range(2))
