@@ -1,12 +1,17 @@
 """A campaign of kills: what does a study lose when its processes die at random moments?
 
-    python benchmarks/faults.py [--kills 200] [--workers 1 2] [--seed 0] [--json]
+    python benchmarks/faults.py [--kills 200] [--workers 1 2] [--launchers 1] [--mode score]
+        [--database sqlite] [--seed 0] [--json]
 
 Small studies on toy cats are launched, disturbed and launched again until each has ended. A moment
-is drawn at random, then a victim (the launcher, one of its workers, or all of them) and a signal
+is drawn at random, then a victim (a launcher, one of the workers, or all processes) and a signal
 (mostly SIGKILL, at times SIGTERM). After at most `--kills-per-study` of them a study may end in
-peace. Then Optuna and MLflow are compared trial by trial, and with one worker every parameter,
-score and intermediate value with those of a study that nothing disturbed.
+peace. Then Optuna and MLflow are compared trial by trial, and where one worker does all trials
+every parameter, score and intermediate value with those of a study that nothing disturbed.
+
+With `--launchers 2` two launches share each study; with `--database postgres` it lies in a real
+PostgreSQL server, which must be installed. Workers are struck at most twice a study: a trial that
+takes three with it is failed, as it should be.
 
 Launches are forks of this process, which has imported everything, so that kills find a study at
 work and not at its imports.
@@ -24,12 +29,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from mlflow.tracking import MlflowClient
-from servers import children
+from servers import children, postgres
 
 import study.launch  # imported for the forks
 import study.show  # noqa: F401
@@ -56,60 +63,98 @@ STUDY: dict[str, Any] = {
 STUCK_SECONDS = 240.0
 
 
+@dataclass
+class Campaign:
+    """What is disturbed, and how much."""
+
+    config: Path
+    folder: Path
+    workers: int
+    launchers: int
+    database: str | None
+    kills: int
+    kills_per_study: int
+    rng: random.Random
+
+    def store(self, name: str) -> Store:
+        """Of one study; in a server's database all lie beside each other."""
+        return Store.at(self.folder / name, self.database)
+
+    def launch(self, name: str) -> Launch:
+        """Start `study run` on a study."""
+        arguments = ["run", str(self.config), "--name", name, "--workers", str(self.workers)]
+        arguments += ["--store", str(self.folder / name)]
+        arguments += ["--storage", self.database] if self.database else []
+        return Launch.of(arguments)
+
+
 def main() -> None:
     """Disturb, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200, help="in all")
     parser.add_argument("--kills-per-study", type=int, default=8)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="of each launcher")
+    parser.add_argument("--launchers", type=int, default=1, help="that share a study")
+    parser.add_argument("--mode", choices=["score", "pareto"], default="score")
+    parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        folder = Path(temporary)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+        url = stack.enter_context(postgres()).url if arguments.database == "postgres" else None
         config = folder / "faults.yaml"
-        config.write_text(yaml.safe_dump(STUDY), encoding="utf-8")
-        peace = Store.at(folder / "peace")
-        wait(launch(config, peace, 1))
-        expected = essence(peace)
-        rows = [
-            campaign(config, folder, workers, arguments, expected) for workers in arguments.workers
-        ]
+        study = STUDY | {"objective": {"mode": arguments.mode}}
+        config.write_text(yaml.safe_dump(study), encoding="utf-8")
+        rows = []
+        for workers in arguments.workers:
+            campaign = Campaign(
+                config,
+                folder,
+                workers,
+                arguments.launchers,
+                url,
+                arguments.kills // len(arguments.workers),
+                arguments.kills_per_study,
+                random.Random(f"{arguments.seed} {workers}"),
+            )
+            rows.append(run(campaign))
+    asked = {key: getattr(arguments, key) for key in ("seed", "mode", "database", "launchers")}
     if arguments.json:
-        print(json.dumps({"seed": arguments.seed, "rows": rows}, indent=2))
+        print(json.dumps(asked | {"rows": rows}, indent=2))
     else:
-        print(f"seed {arguments.seed}")
+        print("  ".join(f"{key} {value}" for key, value in asked.items()))
         for row in rows:
             print("  ".join(f"{key} {value}" for key, value in row.items()))
     sys.exit(any(row["faults"] for row in rows))
 
 
-def campaign(
-    config: Path, folder: Path, workers: int, arguments: argparse.Namespace, expected: Any
-) -> dict[str, Any]:
-    """Studies with this many workers, until their share of the kills is used up."""
-    rng = random.Random(f"{arguments.seed} {workers}")
-    left = arguments.kills // len(arguments.workers)
+def run(campaign: Campaign) -> dict[str, Any]:
+    """Studies, until the kills are used up."""
+    alone = campaign.workers == campaign.launchers == 1
+    if alone:
+        campaign.launch("peace").wait()
+        expected = essence(campaign.store("peace"), "peace")
     counts: Counter[str] = Counter()
     faults: list[str] = []
     number = 0
-    while left > 0:
-        store = Store.at(folder / f"{workers}-{number}")
-        kills = disturb(config, store, workers, min(left, arguments.kills_per_study), rng)
-        counts.update(kills)
-        left -= sum(kills.values()) or 1
-        found = inspect(store)
-        if workers == 1 and essence(store) != expected:
+    while sum(counts.values()) < campaign.kills:
+        name = f"faults-{campaign.workers}-{number}"
+        store = campaign.store(name)
+        most = min(campaign.kills - sum(counts.values()), campaign.kills_per_study)
+        counts.update(disturb(campaign, name, most))
+        found = inspect(store, name)
+        if alone and essence(store, name) != expected:
             found.append("numbers differ from the undisturbed study's")
         faults += [f"study {number}: {fault}" for fault in found]
         for fault in found:
             print(f"study {number}: {fault}", file=sys.stderr)
         shutil.rmtree(store.root)
         number += 1
-        done = f"{workers} workers: {sum(counts.values())} kills, {len(faults)} faults"
+        done = f"{campaign.workers} workers: {sum(counts.values())} kills, {len(faults)} faults"
         print(done, file=sys.stderr)
     return {
-        "workers": workers,
+        "workers": campaign.workers,
         "studies": number,
         "kills": sum(counts.values()),
         **dict(sorted(counts.items())),
@@ -117,88 +162,114 @@ def campaign(
     }
 
 
-def disturb(
-    config: Path, store: Store, workers: int, most: int, rng: random.Random
-) -> Counter[str]:
+def disturb(campaign: Campaign, name: str, most: int) -> Counter[str]:
     """Run one study to its end, with kills on the way."""
     kills: Counter[str] = Counter()
-    while True:
-        process = launch(config, store, workers)
-        if sum(kills.values()) < most:
-            time.sleep(rng.uniform(0.0, 4.0 if workers == 1 else 14.0))
-            victims = {"launcher": [process], "all": [*children(process), process]}
-            if workers > 1 and victims["all"][:-1]:
-                victims["worker"] = [rng.choice(victims["all"][:-1])]
-            name = rng.choice(sorted(victims))
-            number = signal.SIGKILL if rng.random() < 0.8 else signal.SIGTERM
-            if os.waitpid(process, os.WNOHANG) != (0, 0):
-                return kills  # it ended before
-            for pid in victims[name]:
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    continue
-            kills[f"{name} {signal.Signals(number).name}"] += 1
-            if wait(process) == 0:
-                return kills
-            continue
-        code = wait(process)
-        if code == 0:
-            return kills
-        raise SystemExit(f"a study that nothing disturbed any more ended with {code}: {store.root}")
+    launches = [campaign.launch(name) for _ in range(campaign.launchers)]
+    while sum(kills.values()) < most:
+        time.sleep(campaign.rng.uniform(0.0, 4.0 if campaign.workers == 1 else 14.0))
+        if any(launch.poll() == 0 for launch in launches):  # the study has ended
+            break
+        for launch in strike(launches, campaign.rng, kills):
+            launch.wait()
+        launches = [
+            campaign.launch(name) if launch.poll() not in (None, 0) else launch
+            for launch in launches
+        ]
+    for launch in launches:
+        if code := launch.wait():
+            raise SystemExit(
+                f"{name}, which nothing disturbed any more, ended with {code}: {campaign.folder}"
+            )
+    return kills
 
 
-def launch(config: Path, store: Store, workers: int) -> int:
-    """Start `study run` in a fork; returns its process number."""
-    pid = os.fork()
-    if pid:
-        return pid
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.dup2(quiet, 2)
-    sys.argv = ["study", "run", str(config), "--store", str(store.root), "--workers", str(workers)]
-    code: Any = 1
-    try:
-        study_command()
-        code = 0
-    except SystemExit as end:
-        code = end.code
-    finally:
-        os._exit(code if isinstance(code, int) else bool(code))
+def strike(launches: list[Launch], rng: random.Random, kills: Counter[str]) -> list[Launch]:
+    """Send a signal to some of a study's processes.
 
-
-def wait(process: int) -> int:
-    """Its exit code, below 0 for a signal.
-
-    Raises:
-        SystemExit: it hangs.
+    Returns:
+        The launches that it was sent to.
     """
-    deadline = time.monotonic() + STUCK_SECONDS
-    while time.monotonic() < deadline:
-        pid, status = os.waitpid(process, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    raise SystemExit(f"process {process} has not ended for {STUCK_SECONDS:.0f} s")
+    alive = [launch for launch in launches if launch.poll() is None]
+    workers = [pid for launch in alive for pid in children(launch.pid)]
+    struck = sum(count for victim, count in kills.items() if victim.startswith("worker"))
+    victims = ["all", "launcher", *(["worker"] if workers and struck < 2 else [])]
+    victim = rng.choice(victims)
+    number = signal.SIGKILL if rng.random() < 0.8 else signal.SIGTERM
+    chosen = {"all": alive, "launcher": alive and [rng.choice(alive)], "worker": []}[victim]
+    pids = [launch.pid for launch in chosen]
+    if victim != "launcher":
+        pids = [*workers, *pids] if victim == "all" else [rng.choice(workers)]
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+    kills[f"{victim} {signal.Signals(number).name}"] += bool(pids)
+    return chosen
 
 
-def essence(store: Store) -> list[Any]:
+@dataclass
+class Launch:
+    """A forked command."""
+
+    pid: int
+    code: int | None = None
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> Launch:
+        """Start `study` with these arguments."""
+        if pid := os.fork():
+            return cls(pid)
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        sys.argv = ["study", *arguments]
+        code: Any = 1
+        try:
+            study_command()
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        finally:
+            os._exit(code if isinstance(code, int) else bool(code))
+
+    def poll(self) -> int | None:
+        """Its exit code, below 0 for a signal; None while it runs."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code
+
+    def wait(self) -> int:
+        """Its exit code.
+
+        Raises:
+            SystemExit: it hangs.
+        """
+        deadline = time.monotonic() + STUCK_SECONDS
+        while time.monotonic() < deadline:
+            if (code := self.poll()) is not None:
+                return code
+            time.sleep(0.02)
+        raise SystemExit(f"process {self.pid} has not ended for {STUCK_SECONDS:.0f} s")
+
+
+def essence(store: Store, name: str) -> list[Any]:
     """What of every trial must not depend on what happened meanwhile."""
     return [
         (trial.number, trial.state.name, trial.params, trial.values, trial.intermediate_values)
-        for trial in load_optuna_study(store, "faults").get_trials()
+        for trial in load_optuna_study(store, name).get_trials()
     ]
 
 
-def inspect(store: Store) -> list[str]:
+def inspect(store: Store, name: str) -> list[str]:
     """What is wrong with an ended study: lost, double, unfinished, or shown otherwise in MLflow."""
     total = STUDY["study"]["trials"]
-    trials = load_optuna_study(store, "faults").get_trials()
+    trials = load_optuna_study(store, name).get_trials()
     faults = [] if len(trials) == total else [f"{len(trials)} trials instead of {total}"]
     faults += [f"trial {t.number} is {t.state.name}" for t in trials if not t.state.is_finished()]
     faults += [f"trial {t.number} failed" for t in trials if t.state.name == "FAIL"]
     client = MlflowClient(tracking_uri=store.mlflow_uri)
-    experiment = client.get_experiment_by_name("faults")
+    experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], "tags.kind = 'trial'")
     by_number = {int(run.data.tags["optuna.trial_number"]): run for run in runs}
@@ -210,7 +281,10 @@ def inspect(store: Store) -> list[str]:
             continue
         if run.info.status != STATUS[trial.state.name]:
             faults.append(f"trial {trial.number} is {run.info.status} in MLflow")
-        expected = trial.value if trial.state.name == "COMPLETE" else None  # pruned: none is shown
+        expected = None  # pruned: no objective is shown
+        if trial.state.name == "COMPLETE":
+            both = len(trial.values) == 2
+            expected = trial.user_attrs["score"] if both else trial.value
         if run.data.metrics.get("objective") != expected:
             faults.append(f"trial {trial.number} has another objective in MLflow")
         for key in run.data.metrics:
