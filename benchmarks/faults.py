@@ -142,8 +142,9 @@ def run(campaign: Campaign) -> dict[str, Any]:
         name = f"faults-{campaign.workers}-{number}"
         store = campaign.store(name)
         most = min(campaign.kills - sum(counts.values()), campaign.kills_per_study)
-        counts.update(disturb(campaign, name, most))
-        found = inspect(store, name)
+        kills, found = disturb(campaign, name, most)
+        counts.update(kills)
+        found += inspect(store, name)
         if alone and essence(store, name) != expected:
             found.append("numbers differ from the undisturbed study's")
         faults += [f"study {number}: {fault}" for fault in found]
@@ -162,16 +163,27 @@ def run(campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def disturb(campaign: Campaign, name: str, most: int) -> Counter[str]:
-    """Run one study to its end, with kills on the way."""
+def disturb(campaign: Campaign, name: str, most: int) -> tuple[Counter[str], list[str]]:
+    """Run one study to its end, with kills on the way.
+
+    Returns:
+        The kills, and launches that ended in an error though nothing had struck them.
+    """
     kills: Counter[str] = Counter()
+    crashes = []
     launches = [campaign.launch(name) for _ in range(campaign.launchers)]
     while sum(kills.values()) < most:
         time.sleep(campaign.rng.uniform(0.0, 4.0 if campaign.workers == 1 else 14.0))
         if any(launch.poll() == 0 for launch in launches):  # the study has ended
             break
-        for launch in strike(launches, campaign.rng, kills):
+        struck = strike(launches, campaign.rng, kills)
+        for launch in struck:
             launch.wait()
+        crashes += [
+            f"a launch that nothing struck ended with {launch.code}"
+            for launch in launches
+            if launch.poll() not in (None, 0) and launch not in struck
+        ]
         launches = [
             campaign.launch(name) if launch.poll() not in (None, 0) else launch
             for launch in launches
@@ -181,7 +193,7 @@ def disturb(campaign: Campaign, name: str, most: int) -> Counter[str]:
             raise SystemExit(
                 f"{name}, which nothing disturbed any more, ended with {code}: {campaign.folder}"
             )
-    return kills
+    return kills, crashes
 
 
 def strike(launches: list[Launch], rng: random.Random, kills: Counter[str]) -> list[Launch]:
@@ -203,7 +215,8 @@ def strike(launches: list[Launch], rng: random.Random, kills: Counter[str]) -> l
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
-    kills[f"{victim} {signal.Signals(number).name}"] += bool(pids)
+    if pids:
+        kills[f"{victim} {signal.Signals(number).name}"] += 1
     return chosen
 
 

@@ -24,7 +24,7 @@ def pooled(images: Tensor) -> Tensor:
     for kernel in kernels:
         stage = F.conv2d(stage, kernel, stride=2, padding=kernel.shape[-1] // 2).relu()
         parts += mean_and_std(stage)
-    parts[-1] = F.adaptive_avg_pool2d(stage, 2).flatten(1)
+    parts[-2] = F.adaptive_avg_pool2d(stage, 2).flatten(1)  # in place of the last stage's means
     return torch.cat(parts, dim=1)
 
 

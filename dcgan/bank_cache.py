@@ -6,7 +6,8 @@ damaged, missing or foreign ones count as absent:
 - the stat index `index-KEY.json`, one per (root, classes): path → size, time of change, digest;
   and digest → width, height, reason why the content is bad. An unchanged file is never opened.
 - banks `KEY.npy` + `KEY.json`: uint8 (N, 3, S, S) in the order of the digests, and its checksum.
-  The key covers the digests, S and how pixels are made, so folders of equal content share one.
+  The key covers the digests (of toy cats: their definition), S and how pixels are made, so folders
+  of equal content share one.
 """
 
 from __future__ import annotations

@@ -134,7 +134,9 @@ def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> Ph
     fingerprint = toy_cats_fingerprint(count, size, seed)
     kept = bank_path(fingerprint, size)
     images = found = read_images(kept, count, size)
-    if images is None:
+    if images is not None:
+        report(count, count)
+    else:
         images = draw_toy_cats(count, size, seed, lambda done: report(done, count))
         with suppress(OSError):  # then the next start, or another worker, draws them again
             write_images(kept, images)

@@ -60,7 +60,7 @@ def _own_groups(system: Path) -> list[Path]:
 
 
 def _group_left(group: Path) -> int | None:
-    """Its limit less what it has in use, but for files that can be dropped from memory."""
+    """Its limit less what it has in use, but for files that were not read lately."""
     with suppress(OSError, ValueError, KeyError):
         limit = int((group / "memory.max").read_text())  # the word "max": no limit
         used = int((group / "memory.current").read_text())

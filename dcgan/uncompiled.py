@@ -15,7 +15,11 @@ import torch
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """As torch's function of this name, which also tells the compiler, and so imports it."""
+    """As torch's function of this name, which also tells the compiler, and so imports it.
+
+    Whoever imports the compiler later, as an extractor of one's own may, tells it so himself
+    (`TORCHINDUCTOR_DETERMINISTIC=1`).
+    """
     # Where torch has this function no more, its public one does, only later.
     set_mode = getattr(torch._C, "_set_deterministic_algorithms", None)
     if set_mode is None or "torch._inductor" in sys.modules:

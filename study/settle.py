@@ -15,8 +15,8 @@ from dcgan.thread_choice import fastest_threads
 from study.config import StudyConfig
 
 WORKER_BYTES = 3 * 2**29
-"""Memory `auto` reckons for each worker on a CPU; the reference recipe's peak is about 1 GiB
-(`benchmarks/first_step.py`)."""
+"""Memory `auto` reckons for each worker on a CPU, whatever its config: nearly twice the peak of the
+reference recipe (`benchmarks/first_step.py`)."""
 
 
 def settle(
@@ -89,7 +89,9 @@ def _with_threads(
         if workers == "auto":  # what counts is the speed of as many workers as have room
             threads = max(rates, key=lambda count: rates[count] * min(cpus // count, room))
         measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
-        say(f"train.threads is {threads} in this study, the fastest here ({measured})")
+        short = workers == "auto" and room < cpus
+        limit = f", with memory for {room} workers" if short else ""
+        say(f"train.threads is {threads} in this study, the fastest here{limit} ({measured})")
     config = override(config, {"base.train.threads": threads}, "train.threads")
     if workers != "auto":
         return config, workers

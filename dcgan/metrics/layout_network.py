@@ -17,13 +17,13 @@ from torch import Tensor
 from dcgan.metrics.random_network import WEIGHTS, RandomNetwork, load_random_network
 
 FIELDS = 4
-"""Along each side. With 4 the dimension (499) stays below the few hundred photos people have, so
-that the covariance of the photos is not rank-deficient; pooling the last convolution's 128
-channels by quarters instead would make it 838."""
+"""Along each side. With 4 the dimension (499) stays below the reference case's 527 photos, so that
+their covariance is not rank-deficient; pooling the last convolution's 128 channels by quarters
+instead would make it 838."""
 FIELD_WEIGHT = 0.7
 """Of the fields' colours, whose variance is large beside that of the convolutions and drowns what
 changes texture only. On 527 photos of cats blur and noise are seen a quarter less clearly than by
-`random` with 1, a seventh less with 0.7; with 0.5, cats upside down are hardly seen
+`random` with 1, a seventh less with 0.7; with 0.5, those upside down are hardly seen
 (`benchmarks/metric_response.py` with `benchmarks/layout_candidates.py`)."""
 DEFINITION = "dcgan layout network 1"
 """Changes with anything in this module that changes the features, and so the fingerprint."""

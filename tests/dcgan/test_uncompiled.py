@@ -60,20 +60,24 @@ def test_deterministic_algorithms() -> None:
 TRAIN = """
 import sys
 from pathlib import Path
+import torch
 from dcgan import TrainConfig, train
 from dcgan.config_io import override
 config = override(TrainConfig(), {
     "data.source": "toy_cats", "data.toy_count": 8, "data.image_size": 32, "model.ngf": 8,
     "model.ndf": 8, "train.epochs": 1, "train.batch_size": 8, "train.device": "cpu",
-    "eval.extractor": "layout", "eval.n_samples": 16,
+    "eval.extractor": "layout", "eval.n_samples": 16, "train.log_every_steps": 1,
 }, "a test")
-train(config, Path(sys.argv[1]))
+seen = set()
+def look(record):
+    seen.add(torch.are_deterministic_algorithms_enabled())
+train(config, Path(sys.argv[1]), on_log=look)
 slow = ("torch._dynamo", "torch._inductor", "torchvision", "torchmetrics", "scipy.optimize")
-print([name for name in slow if name in sys.modules])
+print([name for name in slow if name in sys.modules], seen)
 """
 
 
-def test_training_imports_no_compiler(tmp_path: Path) -> None:
+def test_training_is_deterministic_and_imports_no_compiler(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TRAIN, str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "[] {True}"

@@ -308,9 +308,11 @@ def test_auto_starts_no_more_workers_than_memory_holds(
     monkeypatch.setattr("study.settle.available_memory", lambda: memory)
     monkeypatch.setattr("study.settle.fastest_threads", lambda config, most: (4, rates))
     asked = tiny_study(study__workers="auto", base__train__threads=None)
-    config, workers = settle(asked, None, lambda text: None)
-    assert (config.base.train.threads, workers) == settled
     said: list[str] = []
+    config, workers = settle(asked, None, said.append)
+    assert (config.base.train.threads, workers) == settled
+    assert any("with memory for" in text for text in said) == (of_one_thread < 4)
+    said.clear()
     asked = tiny_study(study__workers="auto", base__train__threads=1)
     assert settle(asked, None, said.append)[1] == of_one_thread
     assert bool(said) == (of_one_thread < 4)
