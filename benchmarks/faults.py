@@ -179,15 +179,13 @@ def disturb(campaign: Campaign, name: str, most: int) -> tuple[Counter[str], lis
         struck = strike(launches, campaign.rng, kills)
         for launch in struck:
             launch.wait()
+        failed = [launch for launch in launches if launch.poll() not in (None, 0)]
         crashes += [
             f"a launch that nothing struck ended with {launch.code}"
-            for launch in launches
-            if launch.poll() not in (None, 0) and launch not in struck
+            for launch in failed
+            if launch not in struck
         ]
-        launches = [
-            campaign.launch(name) if launch.poll() not in (None, 0) else launch
-            for launch in launches
-        ]
+        launches = [campaign.launch(name) if launch in failed else launch for launch in launches]
     for launch in launches:
         if code := launch.wait():
             raise SystemExit(

@@ -28,7 +28,9 @@ from dcgan.graphed import Stepper
 from dcgan.schedule import Schedule
 from dcgan.step import STEP_FIELDS, TrainState
 from dcgan.training import train
-config = load_train_config("reference", {"data.root": sys.argv[1], "train.device": "cpu"})
+config = load_train_config("reference", {
+    "data.root": sys.argv[1], "train.device": "cpu", "eval.extractor": "layout",
+})
 device = torch.device("cpu")
 bank = load_bank(config.data)
 with numerics(config.train):
@@ -38,10 +40,7 @@ with numerics(config.train):
     seconds = time.perf_counter() - start
     from dcgan.ema import with_fresh_batchnorm
     from dcgan.evaluation import Evaluator, configured_extractor
-    config_random = config.model_copy(
-        update={"eval": config.eval.model_copy(update={"extractor": "random"})}
-    )
-    evaluator = Evaluator(bank, configured_extractor(config_random, device), config_random.eval)
+    evaluator = Evaluator(bank, configured_extractor(config, device), config.eval)
     state, losses = stepper.state, torch.full((8, len(STEP_FIELDS)), 0.7)
     average = with_fresh_batchnorm(state.ema)
     evaluator.evaluate(average, state.generator, losses, step=1, epoch=1, other_in_full=False)

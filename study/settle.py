@@ -76,7 +76,7 @@ def _with_threads(
     """The thread count that trains the base recipe fastest, and workers for the processors left."""
     cpus, workers, threads = processors(), config.study.workers, config.base.train.threads
     most = cpus if workers == "auto" else max(1, cpus // workers)
-    room = _workers_memory_holds(cpus)
+    room = _workers_memory_holds(cpus) if workers == "auto" else cpus
     if threads is None and earlier is not None:
         threads = earlier.base.train.threads
         if threads is None:  # begun before threads were measured
@@ -89,8 +89,7 @@ def _with_threads(
         if workers == "auto":  # what counts is the speed of as many workers as have room
             threads = max(rates, key=lambda count: rates[count] * min(cpus // count, room))
         measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
-        short = workers == "auto" and room < cpus
-        limit = f", with memory for {room} workers" if short else ""
+        limit = f", with memory for {room} workers" if room < cpus else ""
         say(f"train.threads is {threads} in this study, the fastest here{limit} ({measured})")
     config = override(config, {"base.train.threads": threads}, "train.threads")
     if workers != "auto":

@@ -22,11 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dcgan.config import EXTRACTORS
 from dcgan.errors import EvaluationError, first_line
 from dcgan.precision import full_float32
 
 TAKEN = re.compile(
-    r"|auto|custom|inception|layout|random|.*_(ema|raw|standard_error|low|high|times_floor|holdout|trained)"
+    rf"|custom|{'|'.join(EXTRACTORS)}"
+    r"|.*_(ema|raw|standard_error|low|high|times_floor|holdout|trained)"
 )
 """Names of other extractors, and endings that the records of a run give to a metric's name."""
 REPEATS = 1e-4

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dcgan.config import EXTRACTORS
 from dcgan.errors import EvaluationError
 from dcgan.metrics.weights import (
     CANONICAL,
@@ -68,7 +69,7 @@ def load_extractor(
     if name.endswith(".pt2") or ":" in name:
         return _load_custom(name, where, image_size)
     raise EvaluationError(
-        f"the extractor {name!r} is not known; use one of: auto, inception, layout, random, "
+        f"the extractor {name!r} is not known; use one of: {', '.join(EXTRACTORS)}, "
         "a file ending in .pt2, or module:callable"
     )
 
