@@ -4,6 +4,7 @@ Same weights, same mathematics, same state dict as `nn.Conv2d` and `nn.ConvTrans
 kept channels-last in memory, `(N, H, W, C)`, where a convolution over the whole image is one matrix
 product without any copy, and one that doubles the side is a product with all 16 taps at once whose
 results are then added up where they overlap (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
+The weights' gradient is a product of the smaller images' pixels and the larger ones' 4×4 windows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 KERNEL = 4
+MANY_CHANNELS = 384
+"""From so many channels of the smaller image on, copying windows pays for the weights' gradient on
+a CPU, in a whole step too (`benchmarks/weight_gradients.py`)."""
+WINDOWS_AT_ONCE = 1 << 22
+"""At most about so many numbers (16 MiB) of them are held at a time."""
 
 
 class _ShownAsTheLibrarys(nn.Module):
@@ -50,17 +56,26 @@ class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
         self.by_product = by_product
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Choose the quicker way of computing the same."""
+        """Choose the quickest way of computing the same."""
         if self.by_product and input.device.type == "cpu":
             return _plus(_DoubleByProduct.apply(input, self.weight), self.bias)
+        if _weights_by_product(input, self.in_channels):
+            return _plus(_WeightsByProduct.apply(input, self.weight, True), self.bias)
         return super().forward(input)
 
 
 class Halve(_ShownAsTheLibrarys, nn.Conv2d):
-    """`(N, C, s, s)` → `(N, C', s/2, s/2)`: 4×4, stride 2, padding 1."""
+    """`(N, C, s, s)` → `(N, C', s/2, s/2)` with even s: 4×4, stride 2, padding 1."""
 
     def __init__(self, narrow: int, wide: int) -> None:
         super().__init__(narrow, wide, KERNEL, stride=2, padding=1, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Choose the quicker way of computing the same."""
+        if _weights_by_product(input, self.out_channels):
+            halved: Tensor = _WeightsByProduct.apply(input, self.weight, False)
+            return halved
+        return super().forward(input)
 
 
 class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
@@ -73,6 +88,35 @@ class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
         """One product with `(4·4·C, 1)`."""
         pixels = input.permute(0, 2, 3, 1).flatten(1)
         return (pixels @ _taps(self.weight).T).view(-1, 1, 1, 1)
+
+
+class _WeightsByProduct(torch.autograd.Function):
+    """A convolution that halves or doubles the side, by the library but for its weights' gradient.
+
+    Halving and doubling with the same weights are each other's gradient with respect to the images.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, doubles: bool) -> Tensor:
+        """(N, C, s, s) → (N, C', 2s, 2s) or (N, C', s/2, s/2)"""
+        ctx.save_for_backward(images, weight)
+        ctx.doubles = doubles
+        convolve = F.conv_transpose2d if doubles else F.conv2d
+        return convolve(images, weight, None, stride=2, padding=1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """Gradients of images and weight, each where it is needed."""
+        images, weight = ctx.saved_tensors
+        for_images = for_weight = None
+        if ctx.needs_input_grad[0]:
+            reverse = F.conv2d if ctx.doubles else F.conv_transpose2d
+            for_images = reverse(gradient, weight, None, stride=2, padding=1)
+        if ctx.needs_input_grad[1]:
+            small, large = (images, gradient) if ctx.doubles else (gradient, images)
+            for_weight = _weight_gradient(small, large)
+        return for_images, for_weight, None
 
 
 class _DoubleByProduct(torch.autograd.Function):
@@ -102,17 +146,34 @@ class _DoubleByProduct(torch.autograd.Function):
         """(N, C', 2s, 2s) → gradients of images and weight, each where it is needed."""
         images, weight = ctx.saved_tensors
         count, channels, side, _ = images.shape
-        padded = F.pad(gradient, (1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
-        windows = padded.unfold(2, KERNEL, 2).unfold(3, KERNEL, 2)  # N, C', s, s, 4, 4
-        parts = windows.permute(0, 2, 3, 4, 5, 1).reshape(count * side * side, -1)
+        windows = _windows(gradient)
         for_images = for_weight = None
         if ctx.needs_input_grad[0]:
-            pixels = parts @ _taps(weight).T
+            pixels = windows @ _taps(weight).T
             for_images = pixels.view(count, side, side, channels).permute(0, 3, 1, 2)
         if ctx.needs_input_grad[1]:
-            taps = _pixels(images).T @ parts
-            for_weight = taps.view(channels, KERNEL, KERNEL, -1).permute(0, 3, 1, 2)
+            for_weight = _from_taps(_pixels(images).T @ windows)
         return for_images, for_weight
+
+
+def _weights_by_product(images: Tensor, channels: int) -> bool:
+    return images.device.type == "cpu" and channels >= MANY_CHANNELS
+
+
+def _weight_gradient(small: Tensor, large: Tensor) -> Tensor:
+    """(N, C, s, s), (N, C', 2s, 2s) → (C, C', 4, 4)"""
+    taps = small.new_zeros(small.shape[1], KERNEL * KERNEL * large.shape[1])
+    at_once = max(1, WINDOWS_AT_ONCE // (small[0, 0].numel() * taps.shape[1]))
+    for some, same in zip(small.split(at_once), large.split(at_once), strict=True):
+        taps.addmm_(_pixels(some).T, _windows(same))
+    return _from_taps(taps)
+
+
+def _windows(images: Tensor) -> Tensor:
+    """(N, C, 2s, 2s) → (N·s·s, 4·4·C): the 4×4 window that each pixel of the smaller image sees."""
+    padded = F.pad(images, (1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+    windows = padded.unfold(2, KERNEL, 2).unfold(3, KERNEL, 2)  # N, C, s, s, 4, 4
+    return windows.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(0, 2)
 
 
 def _plus(images: Tensor, bias: Tensor | None) -> Tensor:
@@ -128,3 +189,8 @@ def _pixels(images: Tensor) -> Tensor:
 def _taps(weight: Tensor) -> Tensor:
     """(A, B, 4, 4) → (A, 4·4·B); a view of channels-last memory."""
     return weight.permute(0, 2, 3, 1).flatten(1)
+
+
+def _from_taps(taps: Tensor) -> Tensor:
+    """(A, 4·4·B) → (A, B, 4, 4); a view in channels-last memory."""
+    return taps.view(len(taps), KERNEL, KERNEL, -1).permute(0, 3, 1, 2)

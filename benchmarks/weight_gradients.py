@@ -1,0 +1,106 @@
+"""Gradients of a strided convolution's weights: the library's against a product of its windows.
+
+    python benchmarks/weight_gradients.py [--threads N] [--repeats 15] [--json]
+
+Batches of 32 pairs of images, `channels` × side × side and `channels / 2` × 2·side × 2·side, as the
+two networks have them. Both ways and a plain matrix product alternate; medians count. From
+`dcgan.convolutions.MANY_CHANNELS` channels on, networks are trained by product.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from machine import describe
+from torch import Tensor
+
+from dcgan.convolutions import _weight_gradient
+from dcgan.memory import keep_freed_memory
+
+BATCH, KERNEL = 32, 4
+CASES = [(channels, side) for side in (4, 8, 16) for channels in (64, 128, 192, 256, 384, 768)]
+LARGEST = 768 * 8 * 8
+"""Cases of more numbers an image are left out: no network of the search space has them."""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    cases = [case for case in CASES if case[0] * case[1] ** 2 <= LARGEST]
+    results = [measure(*case, arguments.repeats) for case in cases]
+    machine = describe(torch.device("cpu"))
+    if arguments.json:
+        print(json.dumps({"machine": machine, "results": results}, indent=2))
+        return
+    print("  ".join(f"{key} {value}" for key, value in machine.items()))
+    print("channels  side  library, ms  by product, ms  ratio  limit, ms")
+    for row in results:
+        print(
+            f"{row['channels']:8}  {row['side']:4}  {row['library, ms']:11.2f}  "
+            f"{row['by product, ms']:14.2f}  {row['ratio']:5.2f}  {row['limit, ms']:9.2f}"
+        )
+
+
+def measure(channels: int, side: int, repeats: int) -> dict[str, Any]:
+    """Medians of both ways and of what their products would take at a plain product's rate."""
+    small, large = images(channels, side), images(channels // 2, 2 * side)
+    weight = torch.empty(channels, channels // 2, KERNEL, KERNEL).contiguous(
+        memory_format=torch.channels_last
+    )
+    left, right = torch.randn(2, 1024, 1024)
+    ways: dict[str, Callable[[], Tensor]] = {
+        "library": lambda: by_library(large, small, weight),
+        "by product": lambda: _weight_gradient(small, large),
+        "plain product": lambda: left @ right,
+    }
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for repeat in range(repeats + 2):
+        for way, run in ways.items():
+            start = time.perf_counter()
+            run()
+            if repeat >= 2:  # the first ones warm up
+                times[way].append((time.perf_counter() - start) * 1e3)
+    library, product, plain = (statistics.median(each) for each in times.values())
+    share = BATCH * side**2 * channels * (channels // 2) * KERNEL**2 / 1024**3
+    return {
+        "channels": channels,
+        "side": side,
+        "library, ms": library,
+        "by product, ms": product,
+        "ratio": library / product,
+        "limit, ms": plain * share,
+    }
+
+
+def by_library(large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
+    """What autograd calls, for the weights alone."""
+    backward = torch.ops.aten.convolution_backward
+    pair, zero = [2, 2], [0, 0]
+    gradients = backward(
+        small, large, weight, None, pair, [1, 1], [1, 1], False, zero, 1, [False, True, False]
+    )
+    result: Tensor = gradients[1]
+    return result
+
+
+def images(channels: int, side: int) -> Tensor:
+    """A random batch, channels-last in memory as the networks keep them."""
+    batch = torch.randn(BATCH, channels, side, side)
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+if __name__ == "__main__":
+    main()
