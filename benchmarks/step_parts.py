@@ -1,12 +1,13 @@
 """Where the time of a training step goes.
 
-    python benchmarks/step_parts.py [--data PHOTOS] [--threads N] [--steps 20] [--json]
+    python benchmarks/step_parts.py [--data PHOTOS] [--threads N] [--steps 34] [--json]
 
 Times are those of the tensor operations themselves on the CPU, each timed as it is called, summed
-over the steps; what is left to Python and autograd is the difference to the step's own duration,
-measured without timing them. (Torch's profiler would be in the way: what it notes lies in the
-memory that the step frees and takes again, so that large arrays no longer find room there and new
-pages are faulted in, up to 15 ms for each of 8 MiB.)
+over the steps; what is left to Python and autograd is the difference to the duration of other
+steps, whose operations are not timed. Both take turns with a plain matrix product, whose mean rate
+gives the limit. (Torch's profiler would be in the way: what it notes lies in the memory that the
+step frees and takes again, so that large arrays no longer find room there and new pages are faulted
+in, up to 15 ms for each of 8 MiB.)
 Without --data the photos are toy cats, written to a temporary folder as JPEGs.
 """
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe, matrix_rate
+from machine import describe
 from torch.utils._python_dispatch import TorchDispatchMode
 from train_step import gflop_per_image, our_loop, write_toy_cats
 
@@ -38,6 +39,8 @@ PARTS = {
     "copies and sums": r"copy_|clone|\badd_|fill_|zeros|index|\bcat\b|pad",
 }
 """Part → names of operations, the first that fits counts."""
+SIDE = 2048
+"""Of the plain product's matrices."""
 CPU = torch.device("cpu")
 
 
@@ -46,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=34)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -71,17 +74,22 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
     loop = our_loop(config, CPU)
     for _ in range(steps):  # warms up
         next(loop)
-    start = time.perf_counter()
-    photos = sum(next(loop) for _ in range(steps))
-    whole = (time.perf_counter() - start) * 1e3 / steps
-    with Timed() as timed:
-        for _ in range(steps):
-            next(loop)
+    left, right = torch.randn(2, SIDE, SIDE)
+    timed, whole, product, photos = Timed(), 0.0, 0.0, 0
+    for _ in range(steps):  # in turns, so that a slow spell of the machine meets all
+        start = time.perf_counter()
+        next(loop)
+        between = time.perf_counter()
+        left @ right
+        whole += (between - start) * 1e3 / steps
+        product += (time.perf_counter() - between) * 1e3 / steps
+        with timed:
+            photos += next(loop)
     parts = dict.fromkeys([*PARTS, "other operations"], 0.0)
     for operation, seconds in timed.seconds.items():
         name = next((part for part, words in PARTS.items() if re.search(words, operation)), None)
         parts[name or "other operations"] += seconds * 1e3 / steps
-    limit = gflop_per_image(config) * photos / steps / matrix_rate(CPU) * 1e3
+    limit = gflop_per_image(config) * photos / steps / (2 * SIDE**3 / 1e9) * product
     return {
         "a step, ms": round(whole, 1),
         **{f"{part}, ms": round(value, 1) for part, value in parts.items()},
