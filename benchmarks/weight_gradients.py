@@ -1,10 +1,12 @@
 """Gradients of a strided convolution's weights: the library's against a product of its windows.
 
     python benchmarks/weight_gradients.py [--threads N] [--repeats 15] [--json]
+    python benchmarks/weight_gradients.py --whole-steps 96 [--data PHOTOS] [--threads N]
 
 Batches of 32 pairs of images, `channels` × side × side and `channels / 2` × 2·side × 2·side, as the
 two networks have them. Both ways and a plain matrix product alternate; medians count. From
-`dcgan.convolutions.MANY_CHANNELS` channels on, networks are trained by product.
+`dcgan.convolutions.MANY_CHANNELS` channels on, networks are trained by product. --whole-steps
+alternates training steps of the reference recipe with so large ngf and ndf instead.
 """
 
 from __future__ import annotations
@@ -12,15 +14,22 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from machine import describe
 from torch import Tensor
+from train_step import our_loop, write_toy_cats
 
+from dcgan import convolutions
+from dcgan.config_io import load_train_config
 from dcgan.convolutions import _weight_gradient
+from dcgan.devices import numerics
 from dcgan.memory import keep_freed_memory
 
 BATCH, KERNEL = 32, 4
@@ -35,9 +44,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--whole-steps", type=int, metavar="NGF", help="of networks so large")
+    parser.add_argument("--data", type=Path, help="folder of photos for them (default: toy cats)")
     arguments = parser.parse_args()
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
+    if arguments.whole_steps is not None:
+        print(json.dumps(whole_steps(arguments), indent=2))
+        return
     keep_freed_memory()
     cases = [case for case in CASES if case[0] * case[1] ** 2 <= LARGEST]
     results = [measure(*case, arguments.repeats) for case in cases]
@@ -83,6 +97,28 @@ def measure(channels: int, side: int, repeats: int) -> dict[str, Any]:
         "ratio": library / product,
         "limit, ms": plain * share,
     }
+
+
+def whole_steps(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Medians of whole training steps, product and library in turns."""
+    cpu, size = torch.device("cpu"), arguments.whole_steps
+    with tempfile.TemporaryDirectory() as temporary:
+        root = arguments.data or write_toy_cats(Path(temporary) / "toy" / "cat")
+        settings = {"data.root": str(root.resolve()), "train.device": "cpu"}
+        settings |= {"model.ngf": size, "model.ndf": size, "train.threads": arguments.threads}
+        config = load_train_config("reference", settings)
+        with numerics(config.train):
+            loop = our_loop(config, cpu)
+            ways = {"by product, ms": convolutions.MANY_CHANNELS, "library, ms": sys.maxsize}
+            times: dict[str, list[float]] = {way: [] for way in ways}
+            for repeat in range(arguments.repeats + 2):
+                for way, convolutions.MANY_CHANNELS in ways.items():
+                    start = time.perf_counter()
+                    photos = next(loop)
+                    if repeat >= 2 and photos == config.train.batch_size:  # no last, partial batch
+                        times[way].append((time.perf_counter() - start) * 1e3)
+    product, library = (statistics.median(each) for each in times.values())
+    return {**dict(zip(ways, (product, library), strict=True)), "ratio": library / product}
 
 
 def by_library(large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
