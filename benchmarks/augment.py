@@ -31,8 +31,8 @@ from torchvision.transforms import (
 )
 
 from dcgan.augment import augment
-from dcgan.config import AugmentConfig
-from dcgan.memory import keep_freed_memory
+from dcgan.config.train_config import AugmentConfig
+from dcgan.runtime.memory import keep_freed_memory
 
 CASES = {
     "reference": AugmentConfig(),

@@ -27,13 +27,13 @@ from typing import Any
 import torch
 from machine import describe, matrix_rate
 
-from dcgan.config import DataConfig, TrainConfig
+from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data import load_bank
-from dcgan.devices import numerics
 from dcgan.ema import with_fresh_batchnorm
 from dcgan.evaluation import Evaluator, generate_images
 from dcgan.metrics.features import extract, load_extractor
 from dcgan.metrics.moments import StreamingMoments
+from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule
 from dcgan.step import STEP_FIELDS, TrainState, training_step
 

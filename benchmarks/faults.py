@@ -38,8 +38,6 @@ import yaml
 from mlflow.tracking import MlflowClient
 from servers import children, postgres
 
-import study.launch  # imported for the forks
-import study.show  # noqa: F401
 from study.cli import main as study_command
 from study.storage import load_optuna_study
 from study.store import Store

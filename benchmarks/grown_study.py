@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from PIL import Image
 from sqlalchemy import insert
 
-from dcgan.config_io import save_config
+from dcgan.config.settings import save_config
 from dcgan.run_folder import RunFolder
 from study.config import Choices, FloatRange, StudyConfig, encode_choice
 from study.export import CONFIG_ATTRIBUTE

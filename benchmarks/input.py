@@ -101,7 +101,7 @@ def make_photos(root: Path, count: int) -> int:
 
 def load_once(root: Path, image_size: int) -> dict[str, Any]:
     """Load the bank in this process and measure it."""
-    from dcgan.config import DataConfig
+    from dcgan.config.train_config import DataConfig
     from dcgan.data import load_bank
 
     before = peak_mib()

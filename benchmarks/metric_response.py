@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
-from dcgan.config import DataConfig
+from dcgan.config.train_config import DataConfig
 from dcgan.data import load_bank
 from dcgan.metrics import (
     Extractor,

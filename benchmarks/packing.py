@@ -22,9 +22,10 @@ import torch
 from machine import describe, synchronise
 from train_step import our_loop, write_toy_cats
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import load_train_config
-from dcgan.devices import numerics, processors
+from dcgan.config.settings import load_train_config
+from dcgan.config.train_config import TrainConfig
+from dcgan.runtime.devices import processors
+from dcgan.runtime.numerics import numerics
 
 
 def main() -> None:

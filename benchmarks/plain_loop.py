@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision import transforms as T
 
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.networks import WEIGHT_STD, hidden_stages
 
 

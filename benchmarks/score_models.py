@@ -31,18 +31,18 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from dcgan.config import DataConfig, TrainConfig
-from dcgan.config_io import load_train_config
+from dcgan.config.settings import load_train_config
+from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data import PhotoBank, load_bank
-from dcgan.devices import numerics
 from dcgan.ema import ema_weight, update_ema, with_fresh_batchnorm
 from dcgan.evaluation import generate_images
-from dcgan.files import write_atomic, write_text_atomic
 from dcgan.metrics.features import Extractor, extract, load_extractor
 from dcgan.metrics.frechet import distance_between, fit_gaussian
 from dcgan.metrics.interval import frechet_interval
 from dcgan.metrics.kernel import kernel_distance
 from dcgan.networks import Generator
+from dcgan.runtime.files import write_atomic, write_text_atomic
+from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState, training_step
 

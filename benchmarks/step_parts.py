@@ -27,9 +27,9 @@ from machine import describe
 from torch.utils._python_dispatch import TorchDispatchMode
 from train_step import gflop_per_image, our_loop, write_toy_cats
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import load_train_config
-from dcgan.devices import numerics
+from dcgan.config.settings import load_train_config
+from dcgan.config.train_config import TrainConfig
+from dcgan.runtime.numerics import numerics
 
 PARTS = {
     "convolutions and products": r"conv|\bmm\b|addmm",

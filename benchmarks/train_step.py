@@ -30,11 +30,11 @@ from PIL import Image
 from plain_loop import plain_loop
 from torch.utils.flop_counter import FlopCounterMode
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import load_train_config
+from dcgan.config.settings import load_train_config
+from dcgan.config.train_config import TrainConfig
 from dcgan.data import load_bank
-from dcgan.devices import numerics
 from dcgan.graphed import Stepper
+from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState, training_step
 from dcgan.toy_cats import draw_toy_cats

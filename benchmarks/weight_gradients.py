@@ -27,10 +27,10 @@ from torch import Tensor
 from train_step import our_loop, write_toy_cats
 
 from dcgan import convolutions
-from dcgan.config_io import load_train_config
+from dcgan.config.settings import load_train_config
 from dcgan.convolutions import _weight_gradient
-from dcgan.devices import numerics
-from dcgan.memory import keep_freed_memory
+from dcgan.runtime.memory import keep_freed_memory
+from dcgan.runtime.numerics import numerics
 
 BATCH, KERNEL = 32, 4
 CASES = [(channels, side) for side in (4, 8, 16) for channels in (64, 128, 192, 256, 384, 768)]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dcgan.api import evaluate as evaluate
     from dcgan.api import generate as generate
-    from dcgan.config import TrainConfig as TrainConfig
-    from dcgan.config_io import load_train_config as load_train_config
+    from dcgan.config.settings import load_train_config as load_train_config
+    from dcgan.config.train_config import TrainConfig as TrainConfig
     from dcgan.data import load_bank as load_bank
     from dcgan.training import TrainResult as TrainResult
     from dcgan.training import train as train

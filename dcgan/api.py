@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from dcgan.checkpoint import Checkpoint, load_checkpoint, load_generator
-from dcgan.config import TrainConfig
-from dcgan.config_io import override
+from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
 from dcgan.data import PhotoBank, load_bank
-from dcgan.devices import clear_memory_errors, resolve_device
 from dcgan.errors import EvaluationError, UsageError
 from dcgan.evaluation import EvalResult, Evaluator, configured_extractor, generate_images
 from dcgan.networks import Generator
+from dcgan.runtime.devices import clear_memory_errors, resolve_device
 from dcgan.sampling import fixed_noise, render
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.config import AugmentConfig
+from dcgan.config.train_config import AugmentConfig
 
 GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 """Share of red, green and blue in an image's grey version (ITU-R 601-2 luma, torchvision's)."""

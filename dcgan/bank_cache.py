@@ -24,10 +24,10 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from dcgan.cache import cache_folder, read_checked_json, write_checked_json
 from dcgan.decode import PREPROCESSING, PhotoFacts, Pixels
-from dcgan.files import write_atomic
 from dcgan.photo_files import PhotoFile
+from dcgan.runtime.cache import cache_folder, read_checked_json, write_checked_json
+from dcgan.runtime.files import write_atomic
 
 
 class _Seen(NamedTuple):

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import dotted_keys, get_dotted, validate
+from dcgan.config.settings import dotted_keys, get_dotted, validate
+from dcgan.config.train_config import TrainConfig
 from dcgan.ema import with_fresh_batchnorm
 from dcgan.errors import CheckpointError, ConfigError, first_line
-from dcgan.files import write_atomic
 from dcgan.networks import Generator
+from dcgan.runtime.files import write_atomic
 from dcgan.step import TrainState
 
 FORMAT = 1

@@ -69,7 +69,8 @@ def generate(
     from dcgan.api import generate as generate_images
     from dcgan.api import load_for_sampling
     from dcgan.console import say
-    from dcgan.sampling import grid_scale, image_grid, latent_walk, save_animation, save_picture
+    from dcgan.runtime.pictures import grid_scale, image_grid, save_animation, save_picture
+    from dcgan.sampling import latent_walk
 
     target = checked_output(output or Path("walk.gif" if walk else "grid.png"), walk)
     if walk:
@@ -97,7 +98,7 @@ def inspect(
     from dcgan.describe import describe_duplicates, describe_photos
     from dcgan.duplicates import find_duplicates
     from dcgan.run_folder import training_images
-    from dcgan.sampling import save_picture
+    from dcgan.runtime.pictures import save_picture
 
     target = checked_output(output, False)
     resolved = load_config(config, folder, settings)

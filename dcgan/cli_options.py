@@ -41,7 +41,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def load_config(name: str, data: Path | None, settings: list[str] | None) -> Any:
     """A train config with `--set` and `--data` applied (paths become absolute)."""
-    from dcgan.config_io import load_train_config, parse_assignments
+    from dcgan.config.settings import load_train_config, parse_assignments
 
     overrides = parse_assignments(settings or [])
     if data is not None:

@@ -44,7 +44,7 @@ def evaluate(
     from dcgan.console import load_bank_with_progress, say
     from dcgan.describe_scores import print_evaluation
     from dcgan.errors import EvaluationError
-    from dcgan.sampling import save_picture
+    from dcgan.runtime.pictures import save_picture
 
     target = None if panel is None else checked_output(panel, False)
     loaded = load_checkpoint(checkpoint)
@@ -85,8 +85,8 @@ def fid(
     """Compare two folders of images: FID (or another extractor's distance), KID and more."""
     from dcgan.console import say
     from dcgan.describe_scores import print_comparison
-    from dcgan.devices import clear_memory_errors
     from dcgan.folders import compare_folders, first_side
+    from dcgan.runtime.devices import clear_memory_errors
 
     sides = [first_side(folder) for folder in (real, fake)]  # both exist, before anything slow
     with clear_memory_errors():
@@ -117,13 +117,13 @@ def floor(
     as_json: JsonOption = False,
 ) -> None:
     """What a perfect generator would score, by number of photos, and what differences are real."""
-    from dcgan.config import DataConfig
-    from dcgan.config_io import override
+    from dcgan.config.settings import override
+    from dcgan.config.train_config import DataConfig
     from dcgan.console import load_bank_with_progress, say, waiting
     from dcgan.describe_scores import print_floor
-    from dcgan.devices import clear_memory_errors
     from dcgan.evaluation import real_features
     from dcgan.floor_report import report_floor
+    from dcgan.runtime.devices import clear_memory_errors
 
     target = checked_output(output, False)
     data = override(DataConfig(root=folder), {"image_size": size}, "--size")
@@ -149,11 +149,11 @@ def doctor() -> None:
 
 def _extractor(name: str | None, weights: Path | None, image_size: int | None) -> Extractor:
     """The extractor that was asked for, on the best device; tried with images of this size."""
-    from dcgan.config import EvalConfig
-    from dcgan.config_io import override
+    from dcgan.config.settings import override
+    from dcgan.config.train_config import EvalConfig
     from dcgan.console import progress_bar
-    from dcgan.devices import resolve_device
     from dcgan.metrics.extractors import load_extractor
+    from dcgan.runtime.devices import resolve_device
 
     # Checked as the settings of the same names are, for the same messages.
     config = override(

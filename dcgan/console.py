@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dcgan.errors import DcganError, TrainingInterrupted
-from dcgan.memory import keep_freed_memory
+from dcgan.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     import torch
     from rich.console import Console
 
-    from dcgan.config import DataConfig, TrainConfig
+    from dcgan.config.train_config import DataConfig, TrainConfig
     from dcgan.data import BadFile, PhotoBank
     from dcgan.metrics.features import Extractor
     from dcgan.schedule import Schedule

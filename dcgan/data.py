@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from dcgan.bank_cache import bank_path, read_images, write_images
-from dcgan.config import DataConfig
+from dcgan.config.train_config import DataConfig
 from dcgan.errors import ConfigError, DataError
 from dcgan.photo_files import SUFFIXES, BadFile, Scan, scan_photos
 from dcgan.photo_folder import fingerprint, load_folder, read_fingerprint
@@ -128,7 +128,7 @@ def fingerprint_of(config: DataConfig) -> str:
 
 
 def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
-    from dcgan.toy_cats import draw_toy_cats, toy_cats_fingerprint  # only where they are wanted
+    from dcgan.toy_cats import draw_toy_cats, toy_cats_fingerprint
 
     count, size, seed = config.toy_count, config.image_size, config.toy_seed
     fingerprint = toy_cats_fingerprint(count, size, seed)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import dump_yaml
+from dcgan.config.train_config import TrainConfig
+from dcgan.config.yaml_files import dump_yaml
 from dcgan.data import PhotoBank
 from dcgan.describe_scores import planned_extractor
-from dcgan.devices import clear_memory_errors, numerics, resolve_device
 from dcgan.duplicates import DuplicateGroup
 from dcgan.networks import Discriminator, Generator, parameter_count
+from dcgan.runtime.devices import clear_memory_errors, resolve_device
+from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState, training_step
 

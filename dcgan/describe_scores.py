@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.console import stdout
 from dcgan.errors import EvaluationError
 from dcgan.evaluation import EvalResult, configured_extractor

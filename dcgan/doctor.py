@@ -11,15 +11,15 @@ from typing import NamedTuple
 
 import torch
 
-from dcgan.cache import cache_folder
-from dcgan.config import TrainConfig
-from dcgan.config_io import override
+from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
 from dcgan.console import say
 from dcgan.describe_scores import planned_extractor, weights_at_hand
-from dcgan.devices import resolve_device
 from dcgan.errors import DcganError
-from dcgan.files import why_unwritable
 from dcgan.metrics.weights import WEIGHTS_VARIABLE, offline
+from dcgan.runtime.cache import cache_folder
+from dcgan.runtime.devices import resolve_device
+from dcgan.runtime.files import why_unwritable
 
 FREE_GB_NEEDED = 2.0
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dcgan.networks import Generator, sample_noise
-from dcgan.precision import full_float32
-from dcgan.seeds import make_rng
+from dcgan.runtime.numerics import full_float32
+from dcgan.runtime.seeds import make_rng
 
 BATCHNORM_SAMPLES = 256
 BATCHNORM_BATCH = 64

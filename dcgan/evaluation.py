@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcgan.cache import cache_folder
-from dcgan.config import EvalConfig, TrainConfig
+from dcgan.config.train_config import EvalConfig, TrainConfig
 from dcgan.data import PhotoBank, to_uint8
-from dcgan.files import write_atomic
 from dcgan.metrics.balance import log_loss_ratio
 from dcgan.metrics.extractors import load_extractor
 from dcgan.metrics.features import Extractor, extract
 from dcgan.metrics.set_score import RealSet, SetScore
 from dcgan.metrics.weights import OnProgress
 from dcgan.networks import Generator, sample_noise, without_batchnorm
-from dcgan.precision import full_float32
-from dcgan.seeds import make_rng
+from dcgan.runtime.cache import cache_folder
+from dcgan.runtime.files import write_atomic
+from dcgan.runtime.numerics import full_float32
+from dcgan.runtime.seeds import make_rng
 from dcgan.step import STEP_FIELDS
 
 SCORING_BATCH = 32

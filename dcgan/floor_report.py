@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from dcgan.config import EvalConfig
+from dcgan.config.train_config import EvalConfig
 from dcgan.errors import EvaluationError
-from dcgan.files import write_atomic
 from dcgan.metrics.floor import NoiseFloor, noise_floor
 from dcgan.metrics.resolution import Resolution, resolvable_difference
+from dcgan.runtime.files import write_atomic
 
 
 @dataclass(frozen=True)

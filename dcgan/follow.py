@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dcgan.checkpoint import load_checkpoint, restore
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.data import PhotoBank
-from dcgan.devices import clear_memory_errors, numerics, resolve_device
 from dcgan.errors import TrainingDivergedError, UsageError
 from dcgan.graphed import Stepper
 from dcgan.peers import Peers
 from dcgan.run_folder import RunFolder
+from dcgan.runtime.devices import clear_memory_errors, resolve_device
+from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState
 

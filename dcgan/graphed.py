@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.errors import first_line
 from dcgan.step import TrainState, update
 

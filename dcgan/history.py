@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dcgan.files import write_text_atomic
+from dcgan.runtime.files import write_text_atomic
 
 Record = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.console import (
     TrainingDisplay,
     load_bank_with_progress,
@@ -14,10 +14,10 @@ from dcgan.console import (
 )
 from dcgan.describe import describe, print_networks
 from dcgan.describe_scores import extractor_notice
-from dcgan.devices import resolve_device
 from dcgan.follow import follow
 from dcgan.peers import Peers, torchrun_peers
 from dcgan.run_folder import RunFolder
+from dcgan.runtime.devices import resolve_device
 from dcgan.training import as_begun, check_enough_photos, train
 
 

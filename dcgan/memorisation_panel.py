@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dcgan.metrics.memorisation import Memorisation
-from dcgan.sampling import BACKGROUND, grid_scale, image_grid
+from dcgan.runtime.pictures import BACKGROUND, grid_scale, image_grid
 
 PAIRS_PER_ROW = 8
 MARGIN, LINE_HEIGHT = 8, 22

@@ -24,10 +24,10 @@ from dcgan.bank_cache import (
     write_images,
     write_index,
 )
-from dcgan.cache import cache_folder
 from dcgan.decode import PhotoFacts, Pixels, quiet_pillow, read_photo, too_small
-from dcgan.devices import processors
 from dcgan.photo_files import BadFile, PhotoFile
+from dcgan.runtime.cache import cache_folder
+from dcgan.runtime.devices import processors
 
 OnProgress = Callable[[int, int], None]
 ItemT = TypeVar("ItemT")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from dcgan.files import write_atomic
+from dcgan.runtime.files import write_atomic
 from dcgan.step import STEP_FIELDS
 
 

@@ -9,22 +9,21 @@ from PIL import Image
 from torch import Tensor
 
 from dcgan.augment import augment
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.data import PhotoBank, to_signed, to_uint8, to_unit
 from dcgan.errors import UsageError
-from dcgan.files import make_folder
 from dcgan.networks import Generator
 from dcgan.plots import save_loss_plot
-from dcgan.sampling import (
-    fixed_noise,
+from dcgan.runtime.files import make_folder
+from dcgan.runtime.pictures import (
     grid_scale,
     image_grid,
-    render,
     save_animation,
     save_picture,
     side_by_side,
 )
-from dcgan.seeds import make_rng
+from dcgan.runtime.seeds import make_rng
+from dcgan.sampling import fixed_noise, render
 
 MAX_FRAMES = 120
 MAX_FRAME_PIXELS = 640

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dcgan.config import TrainConfig
-from dcgan.seeds import make_rng
+from dcgan.config.train_config import TrainConfig
+from dcgan.runtime.seeds import make_rng
 
 
 class Schedule:

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcgan.augment import augment
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.data import to_signed, to_unit
 from dcgan.ema import ema_weight, update_ema
 from dcgan.networks import Discriminator, Generator, initialise, sample_noise
 from dcgan.peers import ALONE, Peers
-from dcgan.seeds import make_rng
-from dcgan.uncompiled import Adam
+from dcgan.runtime.lean_torch import Adam
+from dcgan.runtime.seeds import make_rng
 
 STEP_FIELDS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
 """What a step reports: the published Loss_D (real + fake), Loss_G, and mean D probabilities of

@@ -10,9 +10,10 @@ import time
 
 import torch
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import override
-from dcgan.devices import numerics, processors
+from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
+from dcgan.runtime.devices import processors
+from dcgan.runtime.numerics import numerics
 from dcgan.step import TrainState, training_step
 
 MEASURED_STEPS = 3

@@ -12,17 +12,10 @@ from pathlib import Path
 
 import torch
 
-from dcgan.checkpoint import (
-    Checkpoint,
-    check_continues,
-    load_checkpoint,
-    restore,
-    save_checkpoint,
-)
-from dcgan.config import TrainConfig
-from dcgan.config_io import override, save_config
+from dcgan.checkpoint import Checkpoint, check_continues, load_checkpoint, restore, save_checkpoint
+from dcgan.config.settings import override, save_config
+from dcgan.config.train_config import TrainConfig
 from dcgan.data import PhotoBank, load_bank
-from dcgan.devices import clear_memory_errors, describe_environment, numerics, resolve_device
 from dcgan.ema import with_fresh_batchnorm
 from dcgan.errors import (
     CheckpointError,
@@ -33,23 +26,20 @@ from dcgan.errors import (
     first_line,
 )
 from dcgan.evaluation import EvalResult, Evaluator, configured_extractor
-from dcgan.files import write_text_atomic
 from dcgan.graphed import Stepper
 from dcgan.history import History, Record, read_history
 from dcgan.metrics.features import Extractor
 from dcgan.networks import Generator
 from dcgan.peers import ALONE, Peers
 from dcgan.recorder import Recorder
-from dcgan.run_folder import (
-    RunFolder,
-    draw_final,
-    draw_fixed_noise,
-    training_images,
-)
-from dcgan.sampling import save_picture
+from dcgan.run_folder import RunFolder, draw_final, draw_fixed_noise, training_images
+from dcgan.runtime.devices import clear_memory_errors, describe_environment, resolve_device
+from dcgan.runtime.files import write_text_atomic
+from dcgan.runtime.numerics import numerics
+from dcgan.runtime.pictures import save_picture
+from dcgan.runtime.version import code_version
 from dcgan.schedule import Schedule
 from dcgan.step import STEP_FIELDS, TrainState
-from dcgan.version import code_version
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from dcgan.data import PhotoBank
-from dcgan.devices import resolve_device
 from dcgan.evaluation import configured_extractor
 from dcgan.metrics.features import Extractor
+from dcgan.runtime.devices import resolve_device
 from study.claims import Claims
 from study.config import StudyConfig
 from study.identity import ATTRIBUTE

@@ -20,7 +20,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 from optuna.trial import Trial, TrialState
 
-from dcgan.files import write_text_atomic
+from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyError
 from study.leases import Lease, Leases
 from study.storage import FINISHED, backend_of, put_back

@@ -87,7 +87,7 @@ def run(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Run a study; the same command again continues it."""
-    from dcgan.config_io import parse_assignments
+    from dcgan.config.settings import parse_assignments
     from study.config import load_study_config
     from study.store import Store
 
@@ -100,7 +100,7 @@ def run(
     overrides |= _worker_settings(workers, trials_per_gpu)
     overrides |= {key: value for key, value in given.items() if value is not None}
     checked = load_study_config(config, overrides)
-    from study.launch import launch  # after the check: a typo is answered before torch loads
+    from study.launch import launch
 
     launch(checked, Store.at(store, storage, tracking_uri))
 
@@ -120,7 +120,7 @@ def worker(
 
     settings = _data_settings(data) | _worker_settings(workers, trials_per_gpu)
     chosen = Store.at(store, storage, tracking_uri)
-    from study.launch import join  # after the check: a typo is answered before torch loads
+    from study.launch import join
 
     join(chosen, name, settings)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.history import Record
 from study.config import CollapseConfig
 

@@ -15,16 +15,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dcgan.config import MAX_SEED, Section, TrainConfig
-from dcgan.config_io import (
-    dotted_keys,
-    find_config,
-    get_dotted,
-    nearest,
-    override,
-    read_yaml,
-    validate,
-)
+from dcgan.config.settings import dotted_keys, get_dotted, nearest, override, validate
+from dcgan.config.train_config import MAX_SEED, Section, TrainConfig
+from dcgan.config.yaml_files import find_config, read_yaml
 from dcgan.errors import ConfigError
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

@@ -7,7 +7,7 @@ from itertools import islice
 from PIL import Image, ImageDraw
 
 from dcgan.run_folder import RunFolder
-from dcgan.sampling import save_picture
+from dcgan.runtime.pictures import save_picture
 from study.leaderboard import Row, number
 from study.store import StudyFolder, trial_name
 

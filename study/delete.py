@@ -12,12 +12,7 @@ from dcgan.console import say
 from study.claims import Claims
 from study.errors import StudyBusyError, StudyError
 from study.launchers import check_idle
-from study.storage import (
-    clear_storage_errors,
-    finished_count,
-    load_optuna_study,
-    with_tracking,
-)
+from study.storage import clear_storage_errors, finished_count, load_optuna_study, with_tracking
 from study.store import Store
 from study.tracking import forget_experiment
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dcgan.config_io import get_dotted
+from dcgan.config.settings import get_dotted
 from dcgan.console import TrainingDisplay, describe_scores
 from study.config import StudyConfig
 from study.events import Event
@@ -14,7 +14,7 @@ from study.store import trial_name
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-    from dcgan.config import TrainConfig
+    from dcgan.config.train_config import TrainConfig
 
 
 class StudyDisplay(TrainingDisplay):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import optuna
 
 from dcgan.doctor import Check, Finding, cache, device, disk, print_health, versions
-from dcgan.files import why_unwritable
+from dcgan.runtime.files import why_unwritable
 from study.doctor_study import study_checks
 from study.errors import StudyError
 from study.relocate import describe_misplaced

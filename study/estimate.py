@@ -15,11 +15,11 @@ import torch
 from optuna.trial import TrialState
 from torch import nn
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import override
-from dcgan.devices import resolve_device
+from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
 from dcgan.networks import Discriminator, Generator, parameter_count
 from dcgan.run_folder import MAX_FRAMES
+from dcgan.runtime.devices import resolve_device
 from dcgan.sampling import GRID_IMAGES
 from dcgan.schedule import Schedule
 from dcgan.thread_choice import images_per_second

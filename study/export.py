@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import override
+from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
 from study.aims import trial_score
 from study.config import StudyConfig
 from study.errors import StudyError

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import override
+from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
 from dcgan.console import (
     TrainingDisplay,
     describe_scores,

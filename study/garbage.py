@@ -18,7 +18,7 @@ import optuna
 from optuna.trial import TrialState
 
 from dcgan.console import say
-from dcgan.files import is_temporary
+from dcgan.runtime.files import is_temporary
 from study.checkpoints import expendable_checkpoints
 from study.claims import Claims
 from study.errors import StudyError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import dotted_keys, get_dotted
+from dcgan.config.settings import dotted_keys, get_dotted
+from dcgan.config.train_config import TrainConfig
 from study.config import StudyConfig
 from study.errors import StudyMismatchError
 

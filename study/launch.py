@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dcgan.config_io import override
+from dcgan.config.settings import override
 from dcgan.console import load_bank_with_progress, say, stop_signals
 from dcgan.data import PhotoBank
 from dcgan.errors import DcganError, UsageError

@@ -14,9 +14,8 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from dcgan.checkpoint import check_continues, load_checkpoint, restore
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.data import PhotoBank
-from dcgan.devices import resolve_device
 from dcgan.errors import (
     CheckpointError,
     OutOfMemoryError,
@@ -26,6 +25,7 @@ from dcgan.errors import (
 from dcgan.history import Record, read_history
 from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
+from dcgan.runtime.devices import resolve_device
 from dcgan.step import TrainState
 from dcgan.training import TrainResult, train
 from study.aims import closing_metrics, facts_of, score_of, values_of

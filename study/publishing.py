@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from optuna.trial import TrialState
 
-from dcgan.config_io import save_config
+from dcgan.config.settings import save_config
 from study.aims import is_pareto
 from study.checkpoints import remove_checkpoints
 from study.contact_sheet import draw_contact_sheet

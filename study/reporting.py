@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcgan.checkpoint import load_checkpoint
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.history import Record, read_history
 from dcgan.run_folder import RunFolder
 from study.aims import score_of

@@ -15,14 +15,15 @@ import optuna
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from dcgan.config_io import save_config
+from dcgan.config.settings import save_config
 from dcgan.data import PhotoBank, load_bank
-from dcgan.devices import describe_environment, numerics, resolve_device
 from dcgan.evaluation import configured_extractor
 from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
+from dcgan.runtime.devices import describe_environment, resolve_device
+from dcgan.runtime.numerics import numerics
+from dcgan.runtime.version import code_version
 from dcgan.training import check_enough_photos
-from dcgan.version import code_version
 from study.aims import check_mode, directions
 from study.bench import open_bench
 from study.claims import Claims
@@ -31,11 +32,7 @@ from study.errors import StudyError
 from study.export import CONFIG_ATTRIBUTE
 from study.identity import ATTRIBUTE, check_relaunch, identity_of
 from study.launchers import announced
-from study.objective import (
-    Hooks,
-    Outcome,
-    Workbench,
-)
+from study.objective import Hooks, Outcome, Workbench
 from study.pick import standing
 from study.pool import Pool
 from study.publishing import catch_up_mirror, is_stale, parent_status, publish

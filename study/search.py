@@ -20,7 +20,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, TrialState
 
-from dcgan.seeds import derive_seed
+from dcgan.runtime.seeds import derive_seed
 from study.config import SamplerConfig, StudyConfig
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 
-from dcgan.config_io import override
-from dcgan.devices import processors, resolve_device
+from dcgan.config.settings import override
 from dcgan.errors import UsageError
 from dcgan.evaluation import configured_extractor
-from dcgan.memory import available_memory
+from dcgan.runtime.devices import processors, resolve_device
+from dcgan.runtime.memory import available_memory
 from dcgan.thread_choice import fastest_threads
 from study.config import StudyConfig
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import optuna
 
-from dcgan.config_io import save_config
+from dcgan.config.settings import save_config
 from dcgan.console import say
 from dcgan.errors import UsageError
 from study.aims import is_pareto

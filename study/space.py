@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import override
-from dcgan.seeds import derive_seed
+from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
+from dcgan.runtime.seeds import derive_seed
 from study.config import Choices, FloatRange, StudyConfig, encode_choice
 
 if TYPE_CHECKING:

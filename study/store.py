@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dcgan.errors import UsageError
-from dcgan.files import make_folder
+from dcgan.runtime.files import make_folder
 from study.addresses import check_storage_url, check_tracking_uri, hide_password
 
 STORE_VARIABLE = "DCGAN_STUDY_STORE"

@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from dcgan.config_io import read_yaml, validate
+from dcgan.config.settings import validate
+from dcgan.config.yaml_files import read_yaml
 from dcgan.console import say
 from dcgan.run_folder import RunFolder
 from study.addresses import check_tracking_uri

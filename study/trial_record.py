@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dcgan.files import write_text_atomic
+from dcgan.runtime.files import write_text_atomic
 
 FILE_NAME = "trial.json"
 

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 
 from dcgan.console import run_app
 from dcgan.data import load_bank
-from dcgan.devices import numerics
+from dcgan.runtime.numerics import numerics
 from study.bench import open_bench
 from study.claims import Claims
 from study.config import StudyConfig

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import override
+from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
 
 # Networks this small are several times slower on two busy cores than on one thread. Read by torch
 # when it is first imported, here and in the processes that tests start.

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dcgan.config import EXTRACTORS
+from dcgan.config.train_config import EXTRACTORS
 from dcgan.errors import EvaluationError, first_line
-from dcgan.precision import full_float32
+from dcgan.runtime.numerics import full_float32
 
 TAKEN = re.compile(
     rf"|custom|{'|'.join(EXTRACTORS)}"

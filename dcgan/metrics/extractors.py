@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dcgan.config import EXTRACTORS
+from dcgan.config.train_config import EXTRACTORS
 from dcgan.errors import EvaluationError
 from dcgan.metrics.weights import (
     CANONICAL,

@@ -10,7 +10,7 @@ from torch import Tensor
 from dcgan.errors import EvaluationError
 from dcgan.metrics.extractors import load_extractor
 from dcgan.metrics.matrix import as_float64
-from dcgan.precision import full_float32
+from dcgan.runtime.numerics import full_float32
 
 __all__ = ["Extractor", "extract", "load_extractor"]
 

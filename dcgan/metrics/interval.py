@@ -26,12 +26,7 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics.frechet import (
-    Gaussian,
-    distance_between,
-    fit_gaussian,
-    sum_of_roots,
-)
+from dcgan.metrics.frechet import Gaussian, distance_between, fit_gaussian, sum_of_roots
 from dcgan.metrics.matrix import ArrayLike, feature_matrix
 
 LOST_SHARE = 1e-5

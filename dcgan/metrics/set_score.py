@@ -14,11 +14,7 @@ from dcgan.metrics.floor import Halves, MatchedFloor, NoFloorError, photo_halves
 from dcgan.metrics.frechet import fit_gaussian, frechet_distance
 from dcgan.metrics.interval import FrechetInterval, frechet_interval
 from dcgan.metrics.kernel import KernelDistance, kernel_distance
-from dcgan.metrics.manifold import (
-    ManifoldScores,
-    ball_radii,
-    precision_recall_density_coverage,
-)
+from dcgan.metrics.manifold import ManifoldScores, ball_radii, precision_recall_density_coverage
 from dcgan.metrics.matrix import ArrayLike, feature_matrix
 
 NEIGHBOURS = 5

@@ -23,7 +23,7 @@ from urllib.request import urlopen
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.files import write_atomic
+from dcgan.runtime.files import write_atomic
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Called with the bytes that arrived so far, and how many there will be."""

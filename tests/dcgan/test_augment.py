@@ -26,7 +26,7 @@ from dcgan.augment import (
     gaussian_blur,
     rotate,
 )
-from dcgan.config import AugmentConfig
+from dcgan.config.train_config import AugmentConfig
 
 OFF = AugmentConfig(brightness=0, saturation=0, blur_sigma=(0, 0))
 EVERYTHING = AugmentConfig(

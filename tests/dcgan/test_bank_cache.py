@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from dcgan import bank_cache, photo_folder
-from dcgan.cache import cache_folder, read_checked_json, write_checked_json
-from dcgan.config import DataConfig
+from dcgan.config.train_config import DataConfig
 from dcgan.data import PhotoBank, load_bank
-from dcgan.files import write_atomic
+from dcgan.runtime.cache import cache_folder, read_checked_json, write_checked_json
+from dcgan.runtime.files import write_atomic
 
 
 @pytest.fixture(autouse=True)

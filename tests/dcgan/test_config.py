@@ -8,19 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import (
+from dcgan.config.settings import (
     dotted_keys,
-    find_config,
     get_dotted,
     load_train_config,
     override,
     parse_assignments,
-    parse_yaml,
-    read_yaml,
     save_config,
     validate,
 )
+from dcgan.config.train_config import TrainConfig
+from dcgan.config.yaml_files import find_config, parse_yaml, read_yaml
 from dcgan.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

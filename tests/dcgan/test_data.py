@@ -11,16 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgan.config import DataConfig
-from dcgan.data import (
-    BadFile,
-    PhotoBank,
-    fingerprint_of,
-    load_bank,
-    to_signed,
-    to_uint8,
-    to_unit,
-)
+from dcgan.config.train_config import DataConfig
+from dcgan.data import BadFile, PhotoBank, fingerprint_of, load_bank, to_signed, to_uint8, to_unit
 from dcgan.errors import ConfigError, DataError
 
 

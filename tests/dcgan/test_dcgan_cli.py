@@ -20,7 +20,7 @@ from PIL import Image
 
 from dcgan.checkpoint import load_checkpoint
 from dcgan.cli import app
-from dcgan.config_io import load_train_config, save_config
+from dcgan.config.settings import load_train_config, save_config
 from dcgan.console import run_app, stop_signals
 from dcgan.history import read_history
 from dcgan.metrics.weights import CANONICAL

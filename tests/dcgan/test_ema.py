@@ -16,7 +16,7 @@ from dcgan.ema import (
     with_fresh_batchnorm,
 )
 from dcgan.networks import Generator, initialise, sample_noise
-from dcgan.seeds import make_rng
+from dcgan.runtime.seeds import make_rng
 
 
 @pytest.mark.parametrize(

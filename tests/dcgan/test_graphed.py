@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dcgan.config_io import override
+from dcgan.config.settings import override
 from dcgan.data import load_bank
-from dcgan.devices import numerics
 from dcgan.graphed import EAGER_STEPS, Stepper, record_graph
+from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState, training_step, update
 

@@ -42,7 +42,9 @@ def test_training_needs_neither_torchvision_nor_torchmetrics() -> None:
 
 
 def test_the_package_alone_is_light() -> None:
-    loaded = loaded_after("import dcgan, dcgan.config, dcgan.config_io, dcgan.cli")
+    loaded = loaded_after(
+        "import dcgan, dcgan.config.train_config, dcgan.config.settings, dcgan.cli"
+    )
     assert not loaded & {"torch", "numpy", "optuna", "mlflow", "PIL", "matplotlib"}
 
 

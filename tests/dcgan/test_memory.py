@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dcgan.memory import available_memory
+from dcgan.runtime.memory import available_memory
 
 COUNT_FAULTS = """
 import resource, sys, numpy as np

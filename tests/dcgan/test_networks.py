@@ -15,7 +15,7 @@ from dcgan.networks import (
     sample_noise,
     without_batchnorm,
 )
-from dcgan.seeds import make_rng
+from dcgan.runtime.seeds import make_rng
 from dcgan.step import TrainState
 
 SIZES = [32, 64, 128]

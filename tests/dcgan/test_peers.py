@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dcgan.augment import augment
 from dcgan.checkpoint import load_checkpoint
-from dcgan.config_io import save_config
+from dcgan.config.settings import save_config
 from dcgan.data import load_bank, to_signed, to_unit
 from dcgan.ema import update_ema
 from dcgan.errors import UsageError

@@ -11,19 +11,15 @@ from PIL import Image
 
 from dcgan.data import to_uint8
 from dcgan.networks import Generator, initialise
-from dcgan.sampling import (
-    GRID_IMAGES,
-    fixed_noise,
+from dcgan.runtime.pictures import (
     grid_scale,
     image_grid,
-    latent_walk,
-    render,
     save_animation,
     save_picture,
     side_by_side,
-    slerp,
 )
-from dcgan.seeds import make_rng
+from dcgan.runtime.seeds import make_rng
+from dcgan.sampling import GRID_IMAGES, fixed_noise, latent_walk, render, slerp
 
 PAD = 2
 

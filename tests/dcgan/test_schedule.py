@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import override
+from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
 from dcgan.schedule import Schedule
 
 CPU = torch.device("cpu")

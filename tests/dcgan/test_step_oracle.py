@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 import dcgan.step
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.data import load_bank
 from dcgan.ema import update_ema
 from dcgan.networks import Discriminator, Generator

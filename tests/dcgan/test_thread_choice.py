@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from dcgan import thread_choice
-from dcgan.config import DataConfig, ModelConfig, TrainConfig
-from dcgan.devices import processors
+from dcgan.config.train_config import DataConfig, ModelConfig, TrainConfig
+from dcgan.runtime.devices import processors
 from dcgan.thread_choice import fastest_threads
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from dcgan.api import evaluate
 from dcgan.checkpoint import check_continues, load_checkpoint
-from dcgan.config import TrainConfig
-from dcgan.config_io import load_train_config, override, save_config
+from dcgan.config.settings import load_train_config, override, save_config
+from dcgan.config.train_config import TrainConfig
 from dcgan.data import PhotoBank, load_bank
 from dcgan.errors import (
     CheckpointError,

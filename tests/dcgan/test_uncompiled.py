@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dcgan.uncompiled import Adam, use_deterministic_algorithms
+from dcgan.runtime.lean_torch import Adam, use_deterministic_algorithms
 
 
 def losses(network: nn.Module, optimizer: torch.optim.Adam, steps: int) -> list[float]:

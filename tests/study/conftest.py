@@ -20,7 +20,7 @@ from mlflow.tracking import MlflowClient
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from dcgan.config_io import set_dotted
+from dcgan.config.settings import set_dotted
 from dcgan.data import PhotoBank, load_bank
 from study.config import StudyConfig
 from study.relocate import relocate

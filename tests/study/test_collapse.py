@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from dcgan.config_io import override
+from dcgan.config.settings import override
 from study.collapse import collapse_reason
 from study.config import CollapseConfig, StudyConfig
 from study.runner import run_study

@@ -12,7 +12,7 @@ import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dcgan.checkpoint import load_checkpoint, save_checkpoint
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
 from dcgan.run_folder import RunFolder
 from dcgan.step import TrainState, training_step
 from study.config import StudyConfig

@@ -15,7 +15,7 @@ from optuna.distributions import IntDistribution
 from optuna.trial import TrialState, create_trial
 from PIL import Image
 
-from dcgan.config_io import get_dotted, load_train_config, save_config
+from dcgan.config.settings import get_dotted, load_train_config, save_config
 from dcgan.errors import DcganError, UsageError
 from dcgan.run_folder import RunFolder
 from study.config import StudyConfig

@@ -22,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 from PIL import Image
 
-from dcgan.config_io import load_train_config
+from dcgan.config.settings import load_train_config
 from dcgan.data import PhotoBank
 from dcgan.history import read_history
 from dcgan.run_folder import RunFolder

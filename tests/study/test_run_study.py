@@ -21,11 +21,11 @@ import pytest
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from dcgan.config_io import load_train_config
+from dcgan.config.settings import load_train_config
 from dcgan.data import PhotoBank
-from dcgan.devices import processors
 from dcgan.history import read_history
 from dcgan.run_folder import RunFolder
+from dcgan.runtime.devices import processors
 from study.config import StudyConfig
 from study.errors import StudyMismatchError
 from study.objective import Hooks

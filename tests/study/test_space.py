@@ -14,8 +14,8 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial
 
-from dcgan.config import TrainConfig
-from dcgan.config_io import dotted_keys, get_dotted
+from dcgan.config.settings import dotted_keys, get_dotted
+from dcgan.config.train_config import TrainConfig
 from study.config import StudyConfig
 from study.space import suggest, trial_config, trial_seed
 

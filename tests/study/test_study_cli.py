@@ -19,7 +19,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from dcgan.config_io import load_train_config
+from dcgan.config.settings import load_train_config
 from dcgan.history import read_history
 from dcgan.run_folder import RunFolder
 from study.config import StudyConfig

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dcgan.config_io import load_train_config
+from dcgan.config.settings import load_train_config
 from dcgan.errors import ConfigError
 from study.config import NAME_PATTERN, StudyConfig, is_searchable, load_study_config
 
@@ -276,8 +276,8 @@ def test_short_names_stay_distinct(tiny_study: Maker) -> None:
 
 
 def test_every_searchable_key_can_be_told_by_its_short_name(tiny_study: Maker) -> None:
-    from dcgan.config import TrainConfig
-    from dcgan.config_io import dotted_keys
+    from dcgan.config.settings import dotted_keys
+    from dcgan.config.train_config import TrainConfig
 
     keys = [key for key in dotted_keys(TrainConfig) if is_searchable(key)]
     assert {"model.nz", "train.batch_size", "augment.blur_sigma", "optim.beta1"} <= set(keys)
@@ -323,7 +323,7 @@ def test_numbers_keep_the_form_of_the_choice(tiny_study: Maker) -> None:
 
 
 def test_a_saved_config_loads_as_itself(tiny_study: Maker, tmp_path: Path) -> None:
-    from dcgan.config_io import save_config
+    from dcgan.config.settings import save_config
 
     config = tiny_study(study__timeout_minutes=2.5)
     save_config(config, tmp_path / "study.yaml")

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 import study.store
-from dcgan.config_io import override
+from dcgan.config.settings import override
 from study.doctor import print_store_health
 from study.export import CONFIG_ATTRIBUTE, study_config
 from study.identity import ATTRIBUTE

@@ -8,12 +8,7 @@ import scipy.stats
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import (
-    distance_between,
-    fit_gaussian,
-    frechet_distance,
-    frechet_interval,
-)
+from dcgan.metrics import distance_between, fit_gaussian, frechet_distance, frechet_interval
 from dcgan.metrics.frechet import gaussian_from_moments
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dcgan.augment import augment
-from dcgan.config import AugmentConfig
+from dcgan.config.train_config import AugmentConfig
 from dcgan.errors import EvaluationError
 from dcgan.memorisation_panel import REPEATED, closest_pairs_panel
 from dcgan.metrics import memorisation as module

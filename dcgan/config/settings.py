@@ -1,113 +1,25 @@
-"""Config files and dotted overrides: read, check, change, write.
+"""Configs by dotted keys: load, check, override, read, save.
 
-Errors name the file, the key and the nearest valid name. Numbers such as `2e-4` are numbers
-(YAML 1.1, which PyYAML implements, would read them as text), and a key written twice is refused.
+Errors name the file, the key and the nearest valid name.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from dcgan.config import TrainConfig
+from dcgan.config.train_config import TrainConfig
+from dcgan.config.yaml_files import dump_yaml, find_config, parse_yaml, read_yaml
 from dcgan.errors import ConfigError
-from dcgan.files import write_text_atomic
+from dcgan.runtime.files import write_text_atomic
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that reads 2e-4 as a number and refuses duplicate keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"the key '{key}' is written twice (line {line})")
-            if isinstance(key, str):
-                seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """Parse YAML text; `source` names it in the error.
-
-    Raises:
-        ConfigError: the text is not valid YAML.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
-    # PyYAML lets out more than its own errors: bad dates and numbers, endless nesting.
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
-        problem = re.sub(r"\s+", " ", str(error))
-        raise ConfigError(f"{source} is not valid YAML: {problem}") from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises:
-        ConfigError: the file is missing, unreadable, not YAML, or not a mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not a text file"
-        raise ConfigError(f"cannot read the config {path}: {reason}") from None
-    data = parse_yaml(text, str(path))
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path} must hold 'section: {{key: value}}' lines, not a {_kind(data)}")
-    return data
-
-
-def find_config(name: str | os.PathLike[str]) -> Path:
-    """Find a config by path, or by name in ./configs and then among the shipped ones.
-
-    Raises:
-        ConfigError: there is no such file; the message lists the shipped names.
-    """
-    given = Path(name)
-    if given.suffix in {".yaml", ".yml"} or len(given.parts) > 1:
-        if given.is_file():
-            return given
-        raise ConfigError(f"there is no config file {given}; give a path or {_names_hint()}")
-    for folder in config_folders():
-        candidate = folder / f"{given}.yaml"
-        if candidate.is_file():
-            return candidate
-    if given.is_file():
-        return given
-    raise ConfigError(f"there is no config named '{given}'; give a path or {_names_hint()}")
-
-
-def config_folders() -> list[Path]:
-    """Folders searched for named configs: the working one, the shipped one, the checkout's."""
-    package = Path(__file__).resolve().parent
-    return [Path("configs"), package / "configs", package.parent / "configs"]
-
-
-def _names_hint() -> str:
-    names = {path.stem for folder in config_folders() for path in folder.glob("*.yaml")}
-    return f"one of the named configs: {', '.join(sorted(names))}"
 
 
 def load_train_config(
@@ -277,15 +189,6 @@ def _section_class(annotation: Any) -> type[BaseModel] | None:
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate
     return None
-
-
-def _kind(data: Any) -> str:
-    return {"str": "text"}.get(type(data).__name__, type(data).__name__)
-
-
-def dump_yaml(data: Any) -> str:
-    """YAML text in the given key order; `load_train_config` reads it back to equal values."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
 
 
 def save_config(config: BaseModel, path: Path, header: str = "") -> None:

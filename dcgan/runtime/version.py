@@ -15,7 +15,7 @@ def code_version() -> str:
         release = version("dcgan-study")
     except PackageNotFoundError:
         release = "unknown"
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists():
         return release
     try:

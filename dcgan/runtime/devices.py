@@ -9,11 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from dcgan.config import LoopConfig
 from dcgan.errors import OutOfMemoryError, UsageError
-from dcgan.memory import keep_freed_memory
-from dcgan.precision import float32_products
-from dcgan.uncompiled import use_deterministic_algorithms
 
 
 def resolve_device(name: str) -> torch.device:
@@ -38,36 +34,6 @@ def processors() -> int:
     if hasattr(os, "sched_getaffinity"):  # fewer than the machine's in a container or under Slurm
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def numerics(config: LoopConfig) -> Iterator[None]:
-    """Set deterministic algorithms and the thread count for a run, and restore both after it."""
-    before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
-        torch.backends.cudnn.benchmark,
-        torch.get_num_threads(),
-        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
-    )
-    if config.deterministic:
-        # cuBLAS reads this once, when the first CUDA context is made.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    use_deterministic_algorithms(config.deterministic)
-    torch.backends.cudnn.benchmark = not config.deterministic
-    # A debugging aid that costs a few percent: nothing here reads memory it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    keep_freed_memory()
-    try:
-        with float32_products("ieee" if config.precision == "fp32" else "tf32"):
-            yield
-    finally:
-        use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.backends.cudnn.benchmark = before[2]
-        torch.set_num_threads(before[3])
-        torch.utils.deterministic.fill_uninitialized_memory = before[4]  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from dcgan.files import write_atomic
+from dcgan.runtime.files import write_atomic
 
 _CHECKED_JSON = re.compile(rb'\{"crc32":(\d{1,10}),"body":\n(.+)\n\}\n')
 

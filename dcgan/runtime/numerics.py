@@ -1,0 +1,84 @@
+"""How many digits of float32 a CUDA GPU multiplies with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+import torch
+
+from dcgan.runtime.lean_torch import use_deterministic_algorithms
+from dcgan.runtime.memory import keep_freed_memory
+
+
+class NumericSettings(Protocol):
+    """What `numerics` reads of a run's settings; `config.train` has it."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Use deterministic algorithms."""
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads; none: what torch chooses."""
+
+    @property
+    def precision(self) -> Literal["fp32", "tf32", "bf16"]:
+        """Of products on a GPU."""
+
+
+@contextmanager
+def float32_products(kind: Literal["ieee", "tf32"]) -> Iterator[None]:
+    """All 24 bits of each factor (`ieee`) or 11 of them, many times faster (`tf32`).
+
+    By default torch multiplies so in convolutions but not in matrix products.
+    """
+    # set at import time, so unknown to type checkers
+    backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = kind
+        yield
+    finally:
+        for backend, kept in zip(backends, before, strict=True):
+            backend.fp32_precision = kept
+
+
+@contextmanager
+def full_float32(device: torch.device) -> Iterator[None]:
+    """No autocast and no TF32: for whatever a score depends on."""
+    with float32_products("ieee"), torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def numerics(settings: NumericSettings) -> Iterator[None]:
+    """Set deterministic algorithms and the thread count for a run, and restore both after it."""
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+        torch.get_num_threads(),
+        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+    )
+    if settings.deterministic:
+        # cuBLAS reads this once, when the first CUDA context is made.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    use_deterministic_algorithms(settings.deterministic)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    # A debugging aid that costs a few percent: nothing here reads memory it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    keep_freed_memory()
+    try:
+        with float32_products("ieee" if settings.precision == "fp32" else "tf32"):
+            yield
+    finally:
+        use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.backends.cudnn.benchmark = before[2]
+        torch.set_num_threads(before[3])
+        torch.utils.deterministic.fill_uninitialized_memory = before[4]  # type: ignore[attr-defined]
