@@ -30,8 +30,8 @@ from torchvision.transforms import (
     RandomRotation,
 )
 
-from dcgan.augment import augment
 from dcgan.config.train_config import AugmentConfig
+from dcgan.data.augment import augment
 from dcgan.runtime.memory import keep_freed_memory
 
 CASES = {

@@ -28,7 +28,7 @@ import torch
 from machine import describe, matrix_rate
 
 from dcgan.config.train_config import DataConfig, TrainConfig
-from dcgan.data import load_bank
+from dcgan.data.bank import load_bank
 from dcgan.ema import with_fresh_batchnorm
 from dcgan.evaluation import Evaluator, generate_images
 from dcgan.metrics.features import extract, load_extractor

@@ -27,7 +27,7 @@ import sqlalchemy
 import torch
 from grown_study import build
 
-from dcgan.data import load_bank
+from dcgan.data.bank import load_bank
 from study.bench import open_bench
 from study.claims import Claims
 from study.config import StudyConfig, load_study_config

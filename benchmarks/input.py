@@ -1,7 +1,7 @@
 """How long, and how much memory, it takes to load a folder of photos: cold, then from the cache.
 
 Makes synthetic 500×375 JPEGs in a temporary folder (a handful of pictures, each file with a
-comment of its own so that all digests differ) and loads them with `dcgan.data.load_bank`, each
+comment of its own so that all digests differ) and loads them with `dcgan.data.bank.load_bank`, each
 start in a fresh process with an empty cache of its own. The files were just written, so they come
 from memory rather than from the disk.
 
@@ -102,7 +102,7 @@ def make_photos(root: Path, count: int) -> int:
 def load_once(root: Path, image_size: int) -> dict[str, Any]:
     """Load the bank in this process and measure it."""
     from dcgan.config.train_config import DataConfig
-    from dcgan.data import load_bank
+    from dcgan.data.bank import load_bank
 
     before = peak_mib()
     started = time.perf_counter()

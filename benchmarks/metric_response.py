@@ -26,7 +26,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from dcgan.config.train_config import DataConfig
-from dcgan.data import load_bank
+from dcgan.data.bank import load_bank
 from dcgan.metrics import (
     Extractor,
     extract,

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from dcgan.config.settings import load_train_config
 from dcgan.config.train_config import DataConfig, TrainConfig
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.ema import ema_weight, update_ema, with_fresh_batchnorm
 from dcgan.evaluation import generate_images
 from dcgan.metrics.features import Extractor, extract, load_extractor

@@ -32,12 +32,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dcgan.config.settings import load_train_config
 from dcgan.config.train_config import TrainConfig
-from dcgan.data import load_bank
+from dcgan.data.bank import load_bank
+from dcgan.data.toy_cats import draw_toy_cats
 from dcgan.graphed import Stepper
 from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule
 from dcgan.step import TrainState, training_step
-from dcgan.toy_cats import draw_toy_cats
 
 CASES: dict[str, dict[str, Any]] = {
     "reference": {},

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dcgan.api import generate as generate
     from dcgan.config.settings import load_train_config as load_train_config
     from dcgan.config.train_config import TrainConfig as TrainConfig
-    from dcgan.data import load_bank as load_bank
+    from dcgan.data.bank import load_bank as load_bank
     from dcgan.training import TrainResult as TrainResult
     from dcgan.training import train as train
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from dcgan.checkpoint import Checkpoint, load_checkpoint, load_generator
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.errors import EvaluationError, UsageError
 from dcgan.evaluation import EvalResult, Evaluator, configured_extractor, generate_images
 from dcgan.networks import Generator

@@ -95,8 +95,8 @@ def inspect(
 ) -> None:
     """Look at a folder of photos as training would see it: counts, bad files, sizes, a sheet."""
     from dcgan.console import load_bank_with_progress, say
+    from dcgan.data.duplicates import find_duplicates
     from dcgan.describe import describe_duplicates, describe_photos
-    from dcgan.duplicates import find_duplicates
     from dcgan.run_folder import training_images
     from dcgan.runtime.pictures import save_picture
 

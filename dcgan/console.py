@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dcgan.config.train_config import DataConfig, TrainConfig
-    from dcgan.data import BadFile, PhotoBank
+    from dcgan.data.bank import BadFile, PhotoBank
     from dcgan.metrics.features import Extractor
     from dcgan.schedule import Schedule
 
@@ -122,7 +122,7 @@ def load_bank_with_progress(
     config: DataConfig, minimum: int = 2, *, list_bad_files: bool = True
 ) -> PhotoBank:
     """Load the photos with a progress bar, and list what could not be read."""
-    from dcgan.data import load_bank
+    from dcgan.data.bank import load_bank
 
     with progress_bar("reading photos") as on_progress:
         bank = load_bank(config, minimum=minimum, on_progress=on_progress)

@@ -11,9 +11,9 @@ import torch
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.config.yaml_files import dump_yaml
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank
+from dcgan.data.duplicates import DuplicateGroup
 from dcgan.describe_scores import planned_extractor
-from dcgan.duplicates import DuplicateGroup
 from dcgan.networks import Discriminator, Generator, parameter_count
 from dcgan.runtime.devices import clear_memory_errors, resolve_device
 from dcgan.runtime.numerics import numerics

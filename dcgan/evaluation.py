@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from dcgan.config.train_config import EvalConfig, TrainConfig
-from dcgan.data import PhotoBank, to_uint8
+from dcgan.data.bank import PhotoBank
+from dcgan.data.pixels import to_uint8
 from dcgan.metrics.balance import log_loss_ratio
 from dcgan.metrics.extractors import load_extractor
 from dcgan.metrics.features import Extractor, extract

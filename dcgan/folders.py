@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcgan.decode import Pixels, quiet_pillow, read_photo
+from dcgan.data.decode import Pixels, quiet_pillow, read_photo
+from dcgan.data.folder import in_threads
+from dcgan.data.scan import BadFile, scan_photos
 from dcgan.errors import DataError
 from dcgan.metrics.features import Extractor, extract
 from dcgan.metrics.frechet import distance_between
@@ -20,8 +22,6 @@ from dcgan.metrics.kernel import kernel_distance
 from dcgan.metrics.manifold import precision_recall_density_coverage
 from dcgan.metrics.moments import StreamingMoments
 from dcgan.metrics.set_score import NEIGHBOURS, RealSet
-from dcgan.photo_files import BadFile, scan_photos
-from dcgan.photo_folder import in_threads
 
 BATCH = 64
 BATCH_PIXELS = 64 * 512 * 512

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dcgan.checkpoint import load_checkpoint, restore
 from dcgan.config.train_config import TrainConfig
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank
 from dcgan.errors import TrainingDivergedError, UsageError
 from dcgan.graphed import Stepper
 from dcgan.peers import Peers

@@ -12,13 +12,14 @@ from dcgan.console import (
     say,
     stop_signals,
 )
+from dcgan.data.bank import check_enough_photos
 from dcgan.describe import describe, print_networks
 from dcgan.describe_scores import extractor_notice
 from dcgan.follow import follow
 from dcgan.peers import Peers, torchrun_peers
 from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import resolve_device
-from dcgan.training import as_begun, check_enough_photos, train
+from dcgan.training import as_begun, train
 
 
 def describe_run(config: TrainConfig, folder: Path, resume: bool) -> None:

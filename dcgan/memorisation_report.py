@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dcgan.data import PhotoBank
-from dcgan.duplicates import find_duplicates
+from dcgan.data.bank import PhotoBank
+from dcgan.data.duplicates import find_duplicates
 from dcgan.evaluation import real_features
 from dcgan.memorisation_panel import closest_pairs_panel
 from dcgan.metrics.features import Extractor, extract

@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from dcgan.augment import augment
 from dcgan.config.train_config import TrainConfig
-from dcgan.data import PhotoBank, to_signed, to_uint8, to_unit
+from dcgan.data.augment import augment
+from dcgan.data.bank import PhotoBank
+from dcgan.data.pixels import to_signed, to_uint8, to_unit
 from dcgan.errors import UsageError
 from dcgan.networks import Generator
 from dcgan.plots import save_loss_plot

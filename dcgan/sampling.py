@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dcgan.data import to_uint8
+from dcgan.data.pixels import to_uint8
 from dcgan.networks import Generator, sample_noise
 from dcgan.runtime.pictures import grid_scale, image_grid
 from dcgan.runtime.seeds import make_rng

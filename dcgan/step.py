@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.augment import augment
 from dcgan.config.train_config import TrainConfig
-from dcgan.data import to_signed, to_unit
+from dcgan.data.augment import augment
+from dcgan.data.pixels import to_signed, to_unit
 from dcgan.ema import ema_weight, update_ema
 from dcgan.networks import Discriminator, Generator, initialise, sample_noise
 from dcgan.peers import ALONE, Peers

@@ -15,11 +15,10 @@ import torch
 from dcgan.checkpoint import Checkpoint, check_continues, load_checkpoint, restore, save_checkpoint
 from dcgan.config.settings import override, save_config
 from dcgan.config.train_config import TrainConfig
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
 from dcgan.ema import with_fresh_batchnorm
 from dcgan.errors import (
     CheckpointError,
-    DataError,
     TrainingDivergedError,
     TrainingInterrupted,
     UsageError,
@@ -340,25 +339,6 @@ def _check_same_extractor(folder: RunFolder, extractor: Extractor) -> None:
                 f"fingerprint {before[:12]}; now {extractor.name}, {extractor.fingerprint[:12]}); "
                 "restore it, or train into another folder"
             )
-
-
-def check_enough_photos(bank: PhotoBank, config: TrainConfig, batch_size: int = 0) -> None:
-    """Refuse fewer training photos than a batch.
-
-    Args:
-        batch_size: the largest that will be asked for; 0: the config's.
-
-    Raises:
-        DataError: says how many there are and what to change.
-    """
-    photos, holdout = bank.split(config.data.holdout_fraction)
-    count, batch_size = len(photos.images), batch_size or config.train.batch_size
-    if count < batch_size:
-        held_out = f" ({len(holdout.images)} more are held out)" if holdout else ""
-        raise DataError(
-            f"{count} photos{held_out} are fewer than one batch of {batch_size}; add photos or set "
-            f"train.batch_size to at most {count}"
-        )
 
 
 def _open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:

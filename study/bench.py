@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank
 from dcgan.evaluation import configured_extractor
 from dcgan.metrics.features import Extractor
 from dcgan.runtime.devices import resolve_device

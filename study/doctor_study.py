@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from optuna.trial import TrialState
 
-from dcgan.data import fingerprint_of
+from dcgan.data.bank import fingerprint_of
 from dcgan.describe_scores import weights_at_hand
 from dcgan.doctor import Check, Finding
 from dcgan.errors import DcganError

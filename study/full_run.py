@@ -16,7 +16,7 @@ from dcgan.console import (
     say,
     stop_signals,
 )
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.history import Record
 from dcgan.training import TrainResult, train

@@ -11,9 +11,8 @@ from typing import Any
 
 from dcgan.config.settings import override
 from dcgan.console import load_bank_with_progress, say, stop_signals
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank, check_enough_photos
 from dcgan.errors import DcganError, UsageError
-from dcgan.training import check_enough_photos
 from study.aims import is_pareto
 from study.config import StudyConfig, largest_batch
 from study.display import StudyDisplay

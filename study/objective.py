@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from dcgan.checkpoint import check_continues, load_checkpoint, restore
 from dcgan.config.train_config import TrainConfig
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank
 from dcgan.errors import (
     CheckpointError,
     OutOfMemoryError,

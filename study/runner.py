@@ -16,14 +16,13 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.config.settings import save_config
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
 from dcgan.evaluation import configured_extractor
 from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import describe_environment, resolve_device
 from dcgan.runtime.numerics import numerics
 from dcgan.runtime.version import code_version
-from dcgan.training import check_enough_photos
 from study.aims import check_mode, directions
 from study.bench import open_bench
 from study.claims import Claims

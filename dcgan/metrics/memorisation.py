@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.data import to_unit
-from dcgan.duplicates import DuplicateGroup, find_duplicates
+from dcgan.data.duplicates import DuplicateGroup, find_duplicates
+from dcgan.data.pixels import to_unit
 from dcgan.errors import EvaluationError
 from dcgan.metrics.matrix import ArrayLike, feature_matrix
 from dcgan.metrics.neighbours import nearest_neighbours

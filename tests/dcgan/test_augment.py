@@ -1,4 +1,4 @@
-"""dcgan.augment against torchvision, and the statistics of its draws.
+"""dcgan.data.augment against torchvision, and the statistics of its draws.
 
 Most statistics are read off the pictures: `augment` on an image chosen so that the parameter
 shows (brightness on mid-grey, the angle from where a bright dot goes, ...).
@@ -17,7 +17,8 @@ from scipy import stats  # type: ignore[import-untyped]
 from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from dcgan.augment import (
+from dcgan.config.train_config import AugmentConfig
+from dcgan.data.augment import (
     adjust_brightness,
     adjust_hue,
     adjust_saturation,
@@ -26,7 +27,6 @@ from dcgan.augment import (
     gaussian_blur,
     rotate,
 )
-from dcgan.config.train_config import AugmentConfig
 
 OFF = AugmentConfig(brightness=0, saturation=0, blur_sigma=(0, 0))
 EVERYTHING = AugmentConfig(

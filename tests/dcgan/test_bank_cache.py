@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgan import bank_cache, photo_folder
 from dcgan.config.train_config import DataConfig
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data import cache as bank_cache
+from dcgan.data import folder as photo_folder
+from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.runtime.cache import cache_folder, read_checked_json, write_checked_json
 from dcgan.runtime.files import write_atomic
 

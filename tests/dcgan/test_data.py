@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from dcgan.config.train_config import DataConfig
-from dcgan.data import BadFile, PhotoBank, fingerprint_of, load_bank, to_signed, to_uint8, to_unit
+from dcgan.data.bank import BadFile, PhotoBank, fingerprint_of, load_bank
+from dcgan.data.pixels import to_signed, to_uint8, to_unit
 from dcgan.errors import ConfigError, DataError
 
 
@@ -323,7 +324,7 @@ def test_interrupted_by_the_caller(root: Path) -> None:
 
 
 def test_toy_cats() -> None:
-    from dcgan.toy_cats import draw_toy_cats, toy_cats_fingerprint
+    from dcgan.data.toy_cats import draw_toy_cats, toy_cats_fingerprint
 
     calls: list[tuple[int, int]] = []
     config = DataConfig(source="toy_cats", toy_count=4, toy_seed=3, image_size=32)

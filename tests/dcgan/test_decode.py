@@ -13,8 +13,8 @@ import pytest
 import torchvision.transforms.functional as tvf
 from PIL import Image, ImageOps
 
-from dcgan import decode
-from dcgan.decode import PhotoFacts, quiet_pillow, read_photo, too_small
+from dcgan.data import decode
+from dcgan.data.decode import PhotoFacts, quiet_pillow, read_photo, too_small
 
 RED, GREEN, BLUE, GREY = (200, 30, 40), (20, 180, 60), (30, 60, 210), (128, 128, 128)
 

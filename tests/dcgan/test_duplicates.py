@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageFilter
 
-from dcgan import duplicates
-from dcgan.duplicates import DuplicateGroup, find_duplicates
-from dcgan.toy_cats import draw_toy_cats
+from dcgan.data import duplicates
+from dcgan.data.duplicates import DuplicateGroup, find_duplicates
+from dcgan.data.toy_cats import draw_toy_cats
 
 SIZE = 64
 COUNT = 40

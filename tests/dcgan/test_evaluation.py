@@ -15,7 +15,7 @@ from torch import Tensor
 
 import dcgan.evaluation as evaluation
 from dcgan.config.train_config import EvalConfig
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.ema import with_fresh_batchnorm
 from dcgan.evaluation import SCORING_BATCH, Evaluator, balance_of, generate_images, real_features
 from dcgan.metrics.features import Extractor, extract, load_extractor

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dcgan.config.settings import override
-from dcgan.data import load_bank
+from dcgan.data.bank import load_bank
 from dcgan.graphed import EAGER_STEPS, Stepper, record_graph
 from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dcgan.config.train_config import DataConfig
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.memorisation_report import report_memorisation
 from dcgan.metrics.features import load_extractor
 

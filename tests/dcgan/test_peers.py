@@ -14,10 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dcgan.augment import augment
 from dcgan.checkpoint import load_checkpoint
 from dcgan.config.settings import save_config
-from dcgan.data import load_bank, to_signed, to_unit
+from dcgan.data.augment import augment
+from dcgan.data.bank import load_bank
+from dcgan.data.pixels import to_signed, to_unit
 from dcgan.ema import update_ema
 from dcgan.errors import UsageError
 from dcgan.history import read_history

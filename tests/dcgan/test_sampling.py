@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgan.data import to_uint8
+from dcgan.data.pixels import to_uint8
 from dcgan.networks import Generator, initialise
 from dcgan.runtime.pictures import (
     grid_scale,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.step import STEP_FIELDS, TrainState, loss_if_fake, loss_if_real, training_step
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dcgan.toy_cats import draw_toy_cats, toy_cats_fingerprint
+from dcgan.data.toy_cats import draw_toy_cats, toy_cats_fingerprint
 
 
 @pytest.fixture(scope="module")
@@ -109,5 +109,5 @@ def test_another_drawing_needs_another_version() -> None:
 
 def test_fingerprint_changes_with_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = toy_cats_fingerprint(8, 32, 0)
-    monkeypatch.setattr("dcgan.toy_cats.TOY_CATS_VERSION", 2)
+    monkeypatch.setattr("dcgan.data.toy_cats.TOY_CATS_VERSION", 2)
     assert toy_cats_fingerprint(8, 32, 0) != before

@@ -22,7 +22,7 @@ from dcgan.api import evaluate
 from dcgan.checkpoint import check_continues, load_checkpoint
 from dcgan.config.settings import load_train_config, override, save_config
 from dcgan.config.train_config import TrainConfig
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.errors import (
     CheckpointError,
     DataError,

@@ -21,7 +21,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from dcgan.config.settings import set_dotted
-from dcgan.data import PhotoBank, load_bank
+from dcgan.data.bank import PhotoBank, load_bank
 from study.config import StudyConfig
 from study.relocate import relocate
 from study.runner import StudySummary, run_study

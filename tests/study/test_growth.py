@@ -18,7 +18,7 @@ from sqlalchemy import Engine, event
 
 import study.objective
 import study.runner
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank
 from study.config import StudyConfig
 from study.contact_sheet import MAX_TILES, draw_contact_sheet
 from study.errors import StudyError

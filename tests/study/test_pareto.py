@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from PIL import Image
 
 from dcgan.config.settings import load_train_config
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank
 from dcgan.history import read_history
 from dcgan.run_folder import RunFolder
 from study.aims import score_of

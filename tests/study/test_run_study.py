@@ -22,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.config.settings import load_train_config
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank
 from dcgan.history import read_history
 from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import processors

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 import dcgan.graphed
 import dcgan.training
 import study.objective
-from dcgan.data import PhotoBank
+from dcgan.data.bank import PhotoBank
 from dcgan.errors import DataError, DcganError
 from dcgan.run_folder import RunFolder
 from study.aims import score_of

@@ -7,10 +7,10 @@ import pytest
 import torch
 from layout_candidates import pooled
 
+from dcgan.data.toy_cats import draw_toy_cats
 from dcgan.errors import EvaluationError
 from dcgan.metrics import extract, frechet_distance, load_extractor
 from dcgan.metrics.layout_network import load_layout_network
-from dcgan.toy_cats import draw_toy_cats
 
 CPU = torch.device("cpu")
 

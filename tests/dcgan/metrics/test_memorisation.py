@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dcgan.augment import augment
 from dcgan.config.train_config import AugmentConfig
+from dcgan.data.augment import augment
+from dcgan.data.toy_cats import draw_toy_cats
 from dcgan.errors import EvaluationError
 from dcgan.memorisation_panel import REPEATED, closest_pairs_panel
 from dcgan.metrics import memorisation as module
@@ -17,7 +18,6 @@ from dcgan.metrics.memorisation import (
     memorisation,
     picture_vectors,
 )
-from dcgan.toy_cats import draw_toy_cats
 
 SIZE = 32
 COUNT = 150

@@ -1,7 +1,4 @@
-"""Photos on disk → one bank of uint8 images; the only owner of the uint8 ↔ [-1, 1] contract.
-
-Images at rest are uint8 RGB `(N, 3, S, S)`. Augmentations work on floats in [0, 1], networks on
-floats in [-1, 1]; the three functions at the end convert between them.
+"""Photos on disk → one bank of uint8 RGB images `(N, 3, S, S)`.
 
 The **fingerprint** of a set of photos is the sha256 of the sorted sha256 digests of its usable
 files, in hex, each on a line. Names, folders and times don't count, nor do the decoded pixels,
@@ -19,11 +16,15 @@ from pathlib import Path
 
 import torch
 
-from dcgan.bank_cache import bank_path, read_images, write_images
-from dcgan.config.train_config import DataConfig
-from dcgan.errors import ConfigError, DataError
-from dcgan.photo_files import SUFFIXES, BadFile, Scan, scan_photos
-from dcgan.photo_folder import fingerprint, load_folder, read_fingerprint
+from dcgan.config.train_config import DataConfig, TrainConfig
+from dcgan.data.cache import bank_path, read_images, write_images
+from dcgan.data.folder import fingerprint, load_folder, read_fingerprint
+from dcgan.data.pixels import to_signed, to_uint8, to_unit
+from dcgan.data.scan import SUFFIXES, BadFile, Scan, scan_photos
+from dcgan.errors import (
+    ConfigError,
+    DataError,
+)
 
 __all__ = [
     "BadFile",
@@ -34,7 +35,6 @@ __all__ = [
     "to_uint8",
     "to_unit",
 ]
-
 _REASONS_SHOWN = 3
 
 
@@ -120,7 +120,7 @@ def fingerprint_of(config: DataConfig) -> str:
         DataError: the folder or a class folder is missing or unreadable, or holds no images.
     """
     if config.source == "toy_cats":
-        from dcgan.toy_cats import toy_cats_fingerprint
+        from dcgan.data.toy_cats import toy_cats_fingerprint
 
         return toy_cats_fingerprint(config.toy_count, config.image_size, config.toy_seed)
     root, scan = _scan(config)
@@ -128,7 +128,7 @@ def fingerprint_of(config: DataConfig) -> str:
 
 
 def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
-    from dcgan.toy_cats import draw_toy_cats, toy_cats_fingerprint
+    from dcgan.data.toy_cats import draw_toy_cats, toy_cats_fingerprint
 
     count, size, seed = config.toy_count, config.image_size, config.toy_seed
     fingerprint = toy_cats_fingerprint(count, size, seed)
@@ -213,30 +213,20 @@ def _too_few(config: DataConfig, bank: PhotoBank, minimum: int) -> str:
     )
 
 
-def to_unit(images: torch.Tensor) -> torch.Tensor:
-    """uint8 images of any shape → float32 in [0, 1].
+def check_enough_photos(bank: PhotoBank, config: TrainConfig, batch_size: int = 0) -> None:
+    """Refuse fewer training photos than a batch.
+
+    Args:
+        batch_size: the largest that will be asked for; 0: the config's.
 
     Raises:
-        TypeError: the images are not uint8.
+        DataError: says how many there are and what to change.
     """
-    if images.dtype != torch.uint8:
-        raise TypeError(f"images must be uint8 but are {images.dtype}")
-    return images.to(torch.float32) / 255
-
-
-def to_signed(images: torch.Tensor) -> torch.Tensor:
-    """Float images in [0, 1] → the same in [-1, 1], as the networks see them."""
-    return images * 2 - 1
-
-
-def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Float images in [-1, 1] → uint8, rounded to the nearest grey level, clamped beyond.
-
-    Exactly undoes `to_signed(to_unit(…))`.
-
-    Raises:
-        TypeError: the images are not floating-point.
-    """
-    if not images.is_floating_point():
-        raise TypeError(f"images must be floats in [-1, 1] but are {images.dtype}")
-    return ((images.to(torch.float32) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    photos, holdout = bank.split(config.data.holdout_fraction)
+    count, batch_size = len(photos.images), batch_size or config.train.batch_size
+    if count < batch_size:
+        held_out = f" ({len(holdout.images)} more are held out)" if holdout else ""
+        raise DataError(
+            f"{count} photos{held_out} are fewer than one batch of {batch_size}; add photos or set "
+            f"train.batch_size to at most {count}"
+        )

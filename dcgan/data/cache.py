@@ -24,8 +24,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from dcgan.decode import PREPROCESSING, PhotoFacts, Pixels
-from dcgan.photo_files import PhotoFile
+from dcgan.data.decode import PREPROCESSING, PhotoFacts, Pixels
+from dcgan.data.scan import PhotoFile
 from dcgan.runtime.cache import cache_folder, read_checked_json, write_checked_json
 from dcgan.runtime.files import write_atomic
 

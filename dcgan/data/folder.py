@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from dcgan.bank_cache import (
+from dcgan.data.cache import (
     StatIndex,
     bank_path,
     index_path,
@@ -24,8 +24,8 @@ from dcgan.bank_cache import (
     write_images,
     write_index,
 )
-from dcgan.decode import PhotoFacts, Pixels, quiet_pillow, read_photo, too_small
-from dcgan.photo_files import BadFile, PhotoFile
+from dcgan.data.decode import PhotoFacts, Pixels, quiet_pillow, read_photo, too_small
+from dcgan.data.scan import BadFile, PhotoFile
 from dcgan.runtime.cache import cache_folder
 from dcgan.runtime.devices import processors
 

@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.data import to_unit
+from dcgan.data.pixels import to_unit
 
 COARSE_SIDE, DETAIL_SIDE = 12, 32
 ALIGNMENT = ((16, 3), (32, 2))
