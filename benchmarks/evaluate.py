@@ -29,10 +29,11 @@ from machine import describe, matrix_rate
 
 from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data.bank import load_bank
-from dcgan.ema import with_fresh_batchnorm
-from dcgan.evaluation import Evaluator, generate_images
+from dcgan.evaluation import Evaluator
 from dcgan.metrics.features import extract, load_extractor
 from dcgan.metrics.moments import StreamingMoments
+from dcgan.models.ema import with_fresh_batchnorm
+from dcgan.models.sampling import generate_images
 from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule
 from dcgan.step import STEP_FIELDS, TrainState, training_step

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision import transforms as T
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.networks import WEIGHT_STD, hidden_stages
+from dcgan.models.networks import WEIGHT_STD, hidden_stages
 
 
 def plain_loop(

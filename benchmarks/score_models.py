@@ -34,13 +34,13 @@ from torch import Tensor
 from dcgan.config.settings import load_train_config
 from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.ema import ema_weight, update_ema, with_fresh_batchnorm
-from dcgan.evaluation import generate_images
 from dcgan.metrics.features import Extractor, extract, load_extractor
 from dcgan.metrics.frechet import distance_between, fit_gaussian
 from dcgan.metrics.interval import frechet_interval
 from dcgan.metrics.kernel import kernel_distance
-from dcgan.networks import Generator
+from dcgan.models.ema import ema_weight, update_ema, with_fresh_batchnorm
+from dcgan.models.networks import Generator
+from dcgan.models.sampling import generate_images
 from dcgan.runtime.files import write_atomic, write_text_atomic
 from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule

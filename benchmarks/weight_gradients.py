@@ -5,8 +5,8 @@
 
 Batches of 32 pairs of images, `channels` × side × side and `channels / 2` × 2·side × 2·side, as the
 two networks have them. Both ways and a plain matrix product alternate; medians count. From
-`dcgan.convolutions.MANY_CHANNELS` channels on, networks are trained by product. --whole-steps
-alternates training steps of the reference recipe with so large ngf and ndf instead.
+`dcgan.models.convolutions.MANY_CHANNELS` channels on, networks are trained by product.
+--whole-steps alternates training steps of the reference recipe with so large ngf and ndf instead.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from machine import describe
 from torch import Tensor
 from train_step import our_loop, write_toy_cats
 
-from dcgan import convolutions
 from dcgan.config.settings import load_train_config
-from dcgan.convolutions import _weight_gradient
+from dcgan.models import convolutions
+from dcgan.models.convolutions import _weight_gradient
 from dcgan.runtime.memory import keep_freed_memory
 from dcgan.runtime.numerics import numerics
 

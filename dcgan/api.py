@@ -15,10 +15,10 @@ from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.errors import EvaluationError, UsageError
-from dcgan.evaluation import EvalResult, Evaluator, configured_extractor, generate_images
-from dcgan.networks import Generator
+from dcgan.evaluation import EvalResult, Evaluator, configured_extractor
+from dcgan.models.networks import Generator
+from dcgan.models.sampling import fixed_noise, generate_images, render
 from dcgan.runtime.devices import clear_memory_errors, resolve_device
-from dcgan.sampling import fixed_noise, render
 
 if TYPE_CHECKING:
     from dcgan.memorisation_report import MemorisationReport

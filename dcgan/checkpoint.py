@@ -17,9 +17,9 @@ from torch import Tensor
 
 from dcgan.config.settings import dotted_keys, get_dotted, validate
 from dcgan.config.train_config import TrainConfig
-from dcgan.ema import with_fresh_batchnorm
 from dcgan.errors import CheckpointError, ConfigError, first_line
-from dcgan.networks import Generator
+from dcgan.models.ema import with_fresh_batchnorm
+from dcgan.models.networks import Generator
 from dcgan.runtime.files import write_atomic
 from dcgan.step import TrainState
 

@@ -69,8 +69,8 @@ def generate(
     from dcgan.api import generate as generate_images
     from dcgan.api import load_for_sampling
     from dcgan.console import say
+    from dcgan.models.sampling import latent_walk
     from dcgan.runtime.pictures import grid_scale, image_grid, save_animation, save_picture
-    from dcgan.sampling import latent_walk
 
     target = checked_output(output or Path("walk.gif" if walk else "grid.png"), walk)
     if walk:

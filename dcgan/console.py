@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dcgan.config.train_config import DataConfig, TrainConfig
-    from dcgan.data.bank import BadFile, PhotoBank
+    from dcgan.data.bank import PhotoBank
+    from dcgan.data.scan import BadFile
     from dcgan.metrics.features import Extractor
     from dcgan.schedule import Schedule
 

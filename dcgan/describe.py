@@ -14,7 +14,7 @@ from dcgan.config.yaml_files import dump_yaml
 from dcgan.data.bank import PhotoBank
 from dcgan.data.duplicates import DuplicateGroup
 from dcgan.describe_scores import planned_extractor
-from dcgan.networks import Discriminator, Generator, parameter_count
+from dcgan.models.networks import Discriminator, Generator, parameter_count
 from dcgan.runtime.devices import clear_memory_errors, resolve_device
 from dcgan.runtime.numerics import numerics
 from dcgan.schedule import Schedule

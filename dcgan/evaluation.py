@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,21 +19,16 @@ from torch import Tensor
 
 from dcgan.config.train_config import EvalConfig, TrainConfig
 from dcgan.data.bank import PhotoBank
-from dcgan.data.pixels import to_uint8
 from dcgan.metrics.balance import log_loss_ratio
 from dcgan.metrics.extractors import load_extractor
 from dcgan.metrics.features import Extractor, extract
 from dcgan.metrics.set_score import RealSet, SetScore
 from dcgan.metrics.weights import OnProgress
-from dcgan.networks import Generator, sample_noise, without_batchnorm
+from dcgan.models.networks import Generator
+from dcgan.models.sampling import generate_images
 from dcgan.runtime.cache import cache_folder
 from dcgan.runtime.files import write_atomic
-from dcgan.runtime.numerics import full_float32
-from dcgan.runtime.seeds import make_rng
 from dcgan.step import STEP_FIELDS
-
-SCORING_BATCH = 32
-"""Images generated at once. Not a setting: it would change the last digits of every score."""
 
 
 def configured_extractor(
@@ -195,25 +189,6 @@ def balance_of(losses: Tensor) -> float | None:
     loss_d = losses[:, STEP_FIELDS.index("loss_d")].double().numpy() / 2  # published sum → mean
     loss_g = losses[:, STEP_FIELDS.index("loss_g")].double().numpy()
     return log_loss_ratio(loss_g, loss_d)
-
-
-@torch.no_grad()
-def generate_images(generator: Generator, count: int, seed: int | None = None) -> Iterator[Tensor]:
-    """Yield uint8 batches `(≤ SCORING_BATCH, 3, S, S)` from the fixed noise, or from a seed's.
-
-    The generator is in eval mode.
-
-    Image i is the same to the last bit whatever the count: a network rounds differently for
-    batches of another size, so all have one size, and what the last one has too many is cut off.
-    """
-    device = next(generator.parameters()).device
-    network = without_batchnorm(generator)
-    rng = make_rng("cpu", "evaluation" if seed is None else f"seed {seed}")
-    for start in range(0, count, SCORING_BATCH):
-        noise = sample_noise(SCORING_BATCH, generator.nz, rng).to(device)
-        with full_float32(device):
-            images = network(noise)
-        yield to_uint8(images)[: count - start]
 
 
 def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:

@@ -13,7 +13,8 @@ from dcgan.data.augment import augment
 from dcgan.data.bank import PhotoBank
 from dcgan.data.pixels import to_signed, to_uint8, to_unit
 from dcgan.errors import UsageError
-from dcgan.networks import Generator
+from dcgan.models.networks import Generator
+from dcgan.models.sampling import fixed_noise, render
 from dcgan.plots import save_loss_plot
 from dcgan.runtime.files import make_folder
 from dcgan.runtime.pictures import (
@@ -24,7 +25,6 @@ from dcgan.runtime.pictures import (
     side_by_side,
 )
 from dcgan.runtime.seeds import make_rng
-from dcgan.sampling import fixed_noise, render
 
 MAX_FRAMES = 120
 MAX_FRAME_PIXELS = 640

@@ -14,8 +14,8 @@ from torch import Tensor
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.augment import augment
 from dcgan.data.pixels import to_signed, to_unit
-from dcgan.ema import ema_weight, update_ema
-from dcgan.networks import Discriminator, Generator, initialise, sample_noise
+from dcgan.models.ema import ema_weight, update_ema
+from dcgan.models.networks import Discriminator, Generator, initialise, sample_noise
 from dcgan.peers import ALONE, Peers
 from dcgan.runtime.lean_torch import Adam
 from dcgan.runtime.seeds import make_rng

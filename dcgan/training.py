@@ -16,7 +16,6 @@ from dcgan.checkpoint import Checkpoint, check_continues, load_checkpoint, resto
 from dcgan.config.settings import override, save_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
-from dcgan.ema import with_fresh_batchnorm
 from dcgan.errors import (
     CheckpointError,
     TrainingDivergedError,
@@ -28,7 +27,8 @@ from dcgan.evaluation import EvalResult, Evaluator, configured_extractor
 from dcgan.graphed import Stepper
 from dcgan.history import History, Record, read_history
 from dcgan.metrics.features import Extractor
-from dcgan.networks import Generator
+from dcgan.models.ema import with_fresh_batchnorm
+from dcgan.models.networks import Generator
 from dcgan.peers import ALONE, Peers
 from dcgan.recorder import Recorder
 from dcgan.run_folder import RunFolder, draw_final, draw_fixed_noise, training_images

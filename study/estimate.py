@@ -17,10 +17,10 @@ from torch import nn
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from dcgan.networks import Discriminator, Generator, parameter_count
+from dcgan.models.networks import Discriminator, Generator, parameter_count
+from dcgan.models.sampling import GRID_IMAGES
 from dcgan.run_folder import MAX_FRAMES
 from dcgan.runtime.devices import resolve_device
-from dcgan.sampling import GRID_IMAGES
 from dcgan.schedule import Schedule
 from dcgan.thread_choice import images_per_second
 from study.config import Choices, StudyConfig

@@ -19,22 +19,9 @@ import torch
 from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data.cache import bank_path, read_images, write_images
 from dcgan.data.folder import fingerprint, load_folder, read_fingerprint
-from dcgan.data.pixels import to_signed, to_uint8, to_unit
 from dcgan.data.scan import SUFFIXES, BadFile, Scan, scan_photos
-from dcgan.errors import (
-    ConfigError,
-    DataError,
-)
+from dcgan.errors import ConfigError, DataError
 
-__all__ = [
-    "BadFile",
-    "PhotoBank",
-    "fingerprint_of",
-    "load_bank",
-    "to_signed",
-    "to_uint8",
-    "to_unit",
-]
 _REASONS_SHOWN = 3
 
 

@@ -1,4 +1,6 @@
-"""DOCSTRING NEEDED."""
+"""Pictures as files: grids of images, panels with titles, animations.
+
+Images are uint8; a reader never sees half a picture."""
 
 from __future__ import annotations
 

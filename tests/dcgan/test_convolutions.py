@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcgan import convolutions
-from dcgan.convolutions import Double, Halve, Project, Verdict
+from dcgan.models import convolutions
+from dcgan.models.convolutions import Double, Halve, Project, Verdict
 
 Case = tuple[nn.Conv2d | nn.ConvTranspose2d, tuple[int, ...]]
 

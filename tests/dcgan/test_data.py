@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from dcgan.config.train_config import DataConfig
-from dcgan.data.bank import BadFile, PhotoBank, fingerprint_of, load_bank
+from dcgan.data.bank import PhotoBank, fingerprint_of, load_bank
 from dcgan.data.pixels import to_signed, to_uint8, to_unit
+from dcgan.data.scan import BadFile
 from dcgan.errors import ConfigError, DataError
 
 

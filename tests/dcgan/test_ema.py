@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from dcgan.ema import (
+from dcgan.models.ema import (
     BATCHNORM_BATCH,
     BATCHNORM_SAMPLES,
     ema_weight,
     update_ema,
     with_fresh_batchnorm,
 )
-from dcgan.networks import Generator, initialise, sample_noise
+from dcgan.models.networks import Generator, initialise, sample_noise
 from dcgan.runtime.seeds import make_rng
 
 

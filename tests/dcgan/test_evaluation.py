@@ -16,11 +16,12 @@ from torch import Tensor
 import dcgan.evaluation as evaluation
 from dcgan.config.train_config import EvalConfig
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.ema import with_fresh_batchnorm
-from dcgan.evaluation import SCORING_BATCH, Evaluator, balance_of, generate_images, real_features
+from dcgan.evaluation import Evaluator, balance_of, real_features
 from dcgan.metrics.features import Extractor, extract, load_extractor
 from dcgan.metrics.frechet import frechet_distance
 from dcgan.metrics.kernel import kernel_distance
+from dcgan.models.ema import with_fresh_batchnorm
+from dcgan.models.sampling import SCORING_BATCH, generate_images
 from dcgan.runtime.cache import cache_folder
 from dcgan.step import STEP_FIELDS, TrainState, training_step
 

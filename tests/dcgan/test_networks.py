@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcgan.networks import (
+from dcgan.models.networks import (
     Discriminator,
     Generator,
     hidden_stages,

@@ -19,10 +19,10 @@ from dcgan.config.settings import save_config
 from dcgan.data.augment import augment
 from dcgan.data.bank import load_bank
 from dcgan.data.pixels import to_signed, to_unit
-from dcgan.ema import update_ema
 from dcgan.errors import UsageError
 from dcgan.history import read_history
-from dcgan.networks import sample_noise
+from dcgan.models.ema import update_ema
+from dcgan.models.networks import sample_noise
 from dcgan.peers import ALONE, Peers
 from dcgan.schedule import Schedule
 from dcgan.step import STEP_FIELDS, TrainState, loss_if_fake, loss_if_real

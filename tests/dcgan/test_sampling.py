@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from dcgan.data.pixels import to_uint8
-from dcgan.networks import Generator, initialise
+from dcgan.models.networks import Generator, initialise
+from dcgan.models.sampling import GRID_IMAGES, fixed_noise, latent_walk, render, slerp
 from dcgan.runtime.pictures import (
     grid_scale,
     image_grid,
@@ -19,7 +20,6 @@ from dcgan.runtime.pictures import (
     side_by_side,
 )
 from dcgan.runtime.seeds import make_rng
-from dcgan.sampling import GRID_IMAGES, fixed_noise, latent_walk, render, slerp
 
 PAD = 2
 

@@ -23,8 +23,8 @@ from torch import Tensor
 import dcgan.step
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import load_bank
-from dcgan.ema import update_ema
-from dcgan.networks import Discriminator, Generator
+from dcgan.models.ema import update_ema
+from dcgan.models.networks import Discriminator, Generator
 from dcgan.step import STEP_FIELDS, TrainState, training_step
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from dcgan.networks import Generator, sample_noise
+from dcgan.models.networks import Generator, sample_noise
 from dcgan.runtime.numerics import full_float32
 from dcgan.runtime.seeds import make_rng
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dcgan.convolutions import Double, Halve, Project, Verdict
+from dcgan.models.convolutions import Double, Halve, Project, Verdict
 
 WEIGHT_STD = 0.02
 

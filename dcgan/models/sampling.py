@@ -1,20 +1,22 @@
-"""Pictures of a run: grids, the real-beside-generated panel, a latent walk, an animation.
-
-Everything here is uint8 and PIL; files are written so that a reader never sees half a picture.
-"""
+"""Images from a generator in eval mode: of fixed noise, of a seed, along a walk through the noise."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from dcgan.data.pixels import to_uint8
-from dcgan.networks import Generator, sample_noise
+from dcgan.models.networks import Generator, sample_noise, without_batchnorm
+from dcgan.runtime.numerics import full_float32
 from dcgan.runtime.pictures import grid_scale, image_grid
 from dcgan.runtime.seeds import make_rng
 
 GRID_IMAGES = 64
+SCORING_BATCH = 32
+"""Images generated at once. Not a setting: it would change the last digits of every score."""
 
 
 def fixed_noise(nz: int, count: int = GRID_IMAGES, seed: int | None = None) -> Tensor:
@@ -57,3 +59,22 @@ def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
     from_start = torch.sin((1 - fraction) * angle) / torch.sin(angle)
     from_end = torch.sin(fraction * angle) / torch.sin(angle)
     return from_start * start + from_end * end
+
+
+@torch.no_grad()
+def generate_images(generator: Generator, count: int, seed: int | None = None) -> Iterator[Tensor]:
+    """Yield uint8 batches `(≤ SCORING_BATCH, 3, S, S)` from the fixed noise, or from a seed's.
+
+    The generator is in eval mode.
+
+    Image i is the same to the last bit whatever the count: a network rounds differently for
+    batches of another size, so all have one size, and what the last one has too many is cut off.
+    """
+    device = next(generator.parameters()).device
+    network = without_batchnorm(generator)
+    rng = make_rng("cpu", "evaluation" if seed is None else f"seed {seed}")
+    for start in range(0, count, SCORING_BATCH):
+        noise = sample_noise(SCORING_BATCH, generator.nz, rng).to(device)
+        with full_float32(device):
+            images = network(noise)
+        yield to_uint8(images)[: count - start]
