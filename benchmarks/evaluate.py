@@ -29,9 +29,10 @@ from machine import describe, matrix_rate
 
 from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data.bank import load_bank
-from dcgan.evaluation import Evaluator
-from dcgan.metrics.features import extract, load_extractor
-from dcgan.metrics.moments import StreamingMoments
+from dcgan.evaluation.evaluator import Evaluator
+from dcgan.evaluation.extractors.base import extract
+from dcgan.evaluation.extractors.registry import load_extractor
+from dcgan.evaluation.metrics.frechet import StreamingMoments
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.sampling import generate_images
 from dcgan.runtime.numerics import numerics

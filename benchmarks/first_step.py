@@ -21,9 +21,9 @@ CHILD = """
 import json, resource, sys, time
 import torch
 start = time.perf_counter()
-from dcgan.config_io import load_train_config
+from dcgan.config.settings import load_train_config
 from dcgan.data import load_bank
-from dcgan.devices import numerics
+from dcgan.runtime.devices import numerics
 from dcgan.graphed import Stepper
 from dcgan.schedule import Schedule
 from dcgan.step import STEP_FIELDS, TrainState
@@ -38,7 +38,7 @@ with numerics(config.train):
     stepper = Stepper(TrainState.fresh(config, device), bank.images, config)
     float(stepper.step(schedule.batch(0))[0])
     seconds = time.perf_counter() - start
-    from dcgan.ema import with_fresh_batchnorm
+    from dcgan.models.ema import with_fresh_batchnorm
     from dcgan.evaluation import Evaluator, configured_extractor
     evaluator = Evaluator(bank, configured_extractor(config, device), config.eval)
     state, losses = stepper.state, torch.full((8, len(STEP_FIELDS)), 0.7)

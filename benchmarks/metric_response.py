@@ -27,14 +27,10 @@ from torchvision.transforms.v2 import functional as TF
 
 from dcgan.config.train_config import DataConfig
 from dcgan.data.bank import load_bank
-from dcgan.metrics import (
-    Extractor,
-    extract,
-    frechet_distance,
-    kernel_distance,
-    load_extractor,
-    precision_recall_density_coverage,
-)
+from dcgan.evaluation.extractors.base import Extractor, extract, load_extractor
+from dcgan.evaluation.metrics.frechet import frechet_distance
+from dcgan.evaluation.metrics.kernel import kernel_distance
+from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage
 
 Harm = Callable[[Tensor, torch.Generator], Tensor]
 SHARES = ("precision", "recall", "density", "coverage")

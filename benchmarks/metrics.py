@@ -34,7 +34,9 @@ from torch import Tensor
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
-from dcgan.metrics import frechet_distance, frechet_interval, kernel_distance
+from dcgan.evaluation.metrics.frechet import frechet_distance
+from dcgan.evaluation.metrics.interval import frechet_interval
+from dcgan.evaluation.metrics.kernel import kernel_distance
 
 SIZES = [  # real, fake, dimensions
     (527, 1024, 64),

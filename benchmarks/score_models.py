@@ -34,10 +34,11 @@ from torch import Tensor
 from dcgan.config.settings import load_train_config
 from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.metrics.features import Extractor, extract, load_extractor
-from dcgan.metrics.frechet import distance_between, fit_gaussian
-from dcgan.metrics.interval import frechet_interval
-from dcgan.metrics.kernel import kernel_distance
+from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.extractors.registry import load_extractor
+from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian
+from dcgan.evaluation.metrics.interval import frechet_interval
+from dcgan.evaluation.metrics.kernel import kernel_distance
 from dcgan.models.ema import ema_weight, update_ema, with_fresh_batchnorm
 from dcgan.models.networks import Generator
 from dcgan.models.sampling import generate_images

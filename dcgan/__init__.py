@@ -24,7 +24,7 @@ _HOMES = {
     "evaluate": "dcgan.api",
     "generate": "dcgan.api",
     "load_bank": "dcgan.data",
-    "load_train_config": "dcgan.config_io",
+    "load_train_config": "dcgan.config.settings",
     "train": "dcgan.training",
 }
 __all__ = [*_HOMES]

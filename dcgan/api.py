@@ -15,13 +15,13 @@ from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.errors import EvaluationError, UsageError
-from dcgan.evaluation import EvalResult, Evaluator, configured_extractor
+from dcgan.evaluation.evaluator import EvalResult, Evaluator, configured_extractor
 from dcgan.models.networks import Generator
 from dcgan.models.sampling import fixed_noise, generate_images, render
 from dcgan.runtime.devices import clear_memory_errors, resolve_device
 
 if TYPE_CHECKING:
-    from dcgan.memorisation_report import MemorisationReport
+    from dcgan.evaluation.memorisation_report import MemorisationReport
 
 CheckpointLike = Checkpoint | str | os.PathLike[str]
 
@@ -116,7 +116,7 @@ class Scoring:
         Raises:
             EvaluationError: fewer than 3 different photos.
         """
-        from dcgan.memorisation_report import report_memorisation
+        from dcgan.evaluation.memorisation_report import report_memorisation
 
         settings, extractor = self.config.eval, self.evaluator.extractor
         with clear_memory_errors(), torch.no_grad():

@@ -20,8 +20,8 @@ from dcgan.cli_options import (
 )
 
 if TYPE_CHECKING:
-    from dcgan.folders import FolderFeatures
-    from dcgan.metrics.features import Extractor
+    from dcgan.evaluation.extractors.base import Extractor
+    from dcgan.evaluation.folders import FolderFeatures
 
 
 def evaluate(
@@ -85,7 +85,7 @@ def fid(
     """Compare two folders of images: FID (or another extractor's distance), KID and more."""
     from dcgan.console import say
     from dcgan.describe_scores import print_comparison
-    from dcgan.folders import compare_folders, first_side
+    from dcgan.evaluation.folders import compare_folders, first_side
     from dcgan.runtime.devices import clear_memory_errors
 
     sides = [first_side(folder) for folder in (real, fake)]  # both exist, before anything slow
@@ -121,8 +121,8 @@ def floor(
     from dcgan.config.train_config import DataConfig
     from dcgan.console import load_bank_with_progress, say, waiting
     from dcgan.describe_scores import print_floor
-    from dcgan.evaluation import real_features
-    from dcgan.floor_report import report_floor
+    from dcgan.evaluation.evaluator import real_features
+    from dcgan.evaluation.floor_report import report_floor
     from dcgan.runtime.devices import clear_memory_errors
 
     target = checked_output(output, False)
@@ -152,7 +152,7 @@ def _extractor(name: str | None, weights: Path | None, image_size: int | None) -
     from dcgan.config.settings import override
     from dcgan.config.train_config import EvalConfig
     from dcgan.console import progress_bar
-    from dcgan.metrics.extractors import load_extractor
+    from dcgan.evaluation.extractors.registry import load_extractor
     from dcgan.runtime.devices import resolve_device
 
     # Checked as the settings of the same names are, for the same messages.
@@ -171,7 +171,7 @@ def _extractor(name: str | None, weights: Path | None, image_size: int | None) -
 
 def _features(folder: Path, extractor: Extractor, size: int | None) -> FolderFeatures:
     from dcgan.console import progress_bar, report_bad_files
-    from dcgan.folders import folder_features
+    from dcgan.evaluation.folders import folder_features
 
     with progress_bar(f"reading {folder}") as on_progress:
         features = folder_features(folder, extractor, size, on_progress)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dcgan.config.train_config import DataConfig, TrainConfig
     from dcgan.data.bank import PhotoBank
     from dcgan.data.scan import BadFile
-    from dcgan.metrics.features import Extractor
+    from dcgan.evaluation.extractors.base import Extractor
     from dcgan.schedule import Schedule
 
 
@@ -147,7 +147,7 @@ def report_bad_files(files: Sequence[BadFile], most: int = 10) -> None:
 
 def load_extractor_with_progress(config: TrainConfig, device: torch.device) -> Extractor:
     """The extractor that a config names, with a bar if its weights have to be downloaded."""
-    from dcgan.evaluation import configured_extractor
+    from dcgan.evaluation.evaluator import configured_extractor
 
     with progress_bar("loading the extractor") as on_progress:
         return configured_extractor(config, device, on_progress)

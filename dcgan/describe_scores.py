@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +10,16 @@ from rich.table import Table
 from dcgan.config.train_config import TrainConfig
 from dcgan.console import stdout
 from dcgan.errors import EvaluationError
-from dcgan.evaluation import EvalResult, configured_extractor
-from dcgan.floor_report import FloorReport
-from dcgan.memorisation_report import MemorisationReport
-from dcgan.metrics.features import Extractor
-from dcgan.metrics.weights import CANONICAL, cached_weights, named_weights, offline
+from dcgan.evaluation.evaluator import EvalResult, configured_extractor
+from dcgan.evaluation.extractors.base import Extractor
+from dcgan.evaluation.extractors.weights import (
+    CANONICAL,
+    named_weights,
+    offline,
+    weights_at_hand,
+)
+from dcgan.evaluation.floor_report import FloorReport
+from dcgan.evaluation.memorisation_report import MemorisationReport
 
 FEWEST_TO_JUDGE = 50
 """Photos from which on chance repeats less than one image in a hundred (measured)."""
@@ -41,15 +45,6 @@ def planned_extractor(config: TrainConfig) -> str:
             f"scores: fid, after Inception's weights are downloaded ({megabytes:.0f} MB){otherwise}"
         )
     return extractor_notice(configured_extractor(config, torch.device("cpu")), name)
-
-
-def weights_at_hand(given: Path | None) -> bool:
-    """Whether Inception's weights are on this machine.
-
-    Raises:
-        EvaluationError: they are, but damaged or unreadable.
-    """
-    return named_weights(given) is not None or cached_weights() is not None
 
 
 def _at_hand(config: TrainConfig) -> bool:

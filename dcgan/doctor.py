@@ -14,9 +14,9 @@ import torch
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.console import say
-from dcgan.describe_scores import planned_extractor, weights_at_hand
+from dcgan.describe_scores import planned_extractor
 from dcgan.errors import DcganError
-from dcgan.metrics.weights import WEIGHTS_VARIABLE, offline
+from dcgan.evaluation.extractors.weights import WEIGHTS_VARIABLE, offline, weights_at_hand
 from dcgan.runtime.cache import cache_folder
 from dcgan.runtime.devices import resolve_device
 from dcgan.runtime.files import why_unwritable

@@ -23,10 +23,10 @@ from dcgan.errors import (
     UsageError,
     first_line,
 )
-from dcgan.evaluation import EvalResult, Evaluator, configured_extractor
+from dcgan.evaluation.evaluator import EvalResult, Evaluator, configured_extractor
+from dcgan.evaluation.extractors.base import Extractor
 from dcgan.graphed import Stepper
 from dcgan.history import History, Record, read_history
-from dcgan.metrics.features import Extractor
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.networks import Generator
 from dcgan.peers import ALONE, Peers

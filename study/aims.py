@@ -46,7 +46,7 @@ def check_mode(study: Study, config: StudyConfig) -> None:
 
 def score_of(record: Record, objective: ObjectiveConfig) -> float:
     """The distance of one `eval` record, raised by G/D imbalance: one number to rank by."""
-    from dcgan.metrics.balance import penalised_score
+    from dcgan.evaluation.metrics.balance import penalised_score
 
     return penalised_score(
         _distance(record, objective),

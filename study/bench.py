@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from dcgan.data.bank import PhotoBank
-from dcgan.evaluation import configured_extractor
-from dcgan.metrics.features import Extractor
+from dcgan.evaluation.evaluator import configured_extractor
+from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import resolve_device
 from study.claims import Claims
 from study.config import StudyConfig

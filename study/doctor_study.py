@@ -11,10 +11,10 @@ import torch
 from optuna.trial import TrialState
 
 from dcgan.data.bank import fingerprint_of
-from dcgan.describe_scores import weights_at_hand
 from dcgan.doctor import Check, Finding
 from dcgan.errors import DcganError
-from dcgan.evaluation import configured_extractor
+from dcgan.evaluation.evaluator import configured_extractor
+from dcgan.evaluation.extractors.weights import weights_at_hand
 from study.claims import Claims
 from study.config import StudyConfig
 from study.export import CONFIG_ATTRIBUTE, study_config

@@ -22,8 +22,8 @@ from dcgan.errors import (
     TrainingDivergedError,
     TrainingInterrupted,
 )
+from dcgan.evaluation.extractors.base import Extractor
 from dcgan.history import Record, read_history
-from dcgan.metrics.features import Extractor
 from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import resolve_device
 from dcgan.step import TrainState

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 
 from dcgan.config.settings import save_config
 from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
-from dcgan.evaluation import configured_extractor
-from dcgan.metrics.features import Extractor
+from dcgan.evaluation.evaluator import configured_extractor
+from dcgan.evaluation.extractors.base import Extractor
 from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import describe_environment, resolve_device
 from dcgan.runtime.numerics import numerics

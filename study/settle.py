@@ -8,7 +8,7 @@ import torch
 
 from dcgan.config.settings import override
 from dcgan.errors import UsageError
-from dcgan.evaluation import configured_extractor
+from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.runtime.devices import processors, resolve_device
 from dcgan.runtime.memory import available_memory
 from dcgan.thread_choice import fastest_threads

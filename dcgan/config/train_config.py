@@ -2,7 +2,7 @@
 
 The defaults are the published hand-tuned cat recipe, so what a config file leaves out is the
 reference recipe (`configs/reference.yaml` spells it out). This is the only place a default is
-written. Files are read and written by `dcgan.config_io`.
+written. Files are read and written by `dcgan.config.settings`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images from a generator in eval mode: of fixed noise, of a seed, along a walk through the noise."""
+"""Images from a generator in eval mode: of fixed noise, of a seed, along a walk through noise."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ from dcgan.checkpoint import load_checkpoint
 from dcgan.cli import app
 from dcgan.config.settings import load_train_config, save_config
 from dcgan.console import run_app, stop_signals
+from dcgan.evaluation.extractors.weights import CANONICAL
 from dcgan.history import read_history
-from dcgan.metrics.weights import CANONICAL
 
 
 @dataclass

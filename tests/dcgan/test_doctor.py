@@ -10,7 +10,7 @@ import pytest
 
 from dcgan.doctor import CHECKS, Finding, print_health
 from dcgan.errors import DataError
-from dcgan.metrics.weights import CANONICAL
+from dcgan.evaluation.extractors.weights import CANONICAL
 from dcgan.runtime.files import is_temporary, why_unwritable, write_atomic
 
 Unprivileged = Callable[[Path], AbstractContextManager[None]]

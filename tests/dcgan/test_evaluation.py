@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-import dcgan.evaluation as evaluation
+import dcgan.evaluation.evaluator as evaluation
 from dcgan.config.train_config import EvalConfig
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.evaluation import Evaluator, balance_of, real_features
-from dcgan.metrics.features import Extractor, extract, load_extractor
-from dcgan.metrics.frechet import frechet_distance
-from dcgan.metrics.kernel import kernel_distance
+from dcgan.evaluation.evaluator import Evaluator, balance_of, real_features
+from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.extractors.registry import load_extractor
+from dcgan.evaluation.metrics.frechet import frechet_distance
+from dcgan.evaluation.metrics.kernel import kernel_distance
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.sampling import SCORING_BATCH, generate_images
 from dcgan.runtime.cache import cache_folder

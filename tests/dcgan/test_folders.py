@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgan import folders
 from dcgan.errors import DataError
-from dcgan.folders import compare_folders, folder_features
-from dcgan.metrics import extract, frechet_distance, kernel_distance, load_extractor
-from dcgan.metrics.features import Extractor
+from dcgan.evaluation import folders
+from dcgan.evaluation.extractors.base import Extractor, extract, load_extractor
+from dcgan.evaluation.folders import compare_folders, folder_features
+from dcgan.evaluation.metrics.frechet import frechet_distance
+from dcgan.evaluation.metrics.kernel import kernel_distance
 
 
 def write_images(folder: Path, count: int, seed: int, size: tuple[int, int] = (24, 16)) -> Path:

@@ -9,8 +9,8 @@ import torch
 
 from dcgan.config.train_config import DataConfig
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.memorisation_report import report_memorisation
-from dcgan.metrics.features import load_extractor
+from dcgan.evaluation.extractors.registry import load_extractor
+from dcgan.evaluation.memorisation_report import report_memorisation
 
 
 @pytest.fixture

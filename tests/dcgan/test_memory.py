@@ -12,7 +12,7 @@ from dcgan.runtime.memory import available_memory
 
 COUNT_FAULTS = """
 import resource, sys, numpy as np
-from dcgan.memory import keep_freed_memory
+from dcgan.runtime.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def take():

@@ -62,7 +62,7 @@ import sys
 from pathlib import Path
 import torch
 from dcgan import TrainConfig, train
-from dcgan.config_io import override
+from dcgan.config.settings import override
 config = override(TrainConfig(), {
     "data.source": "toy_cats", "data.toy_count": 8, "data.image_size": 32, "model.ngf": 8,
     "model.ndf": 8, "train.epochs": 1, "train.batch_size": 8, "train.device": "cpu",

@@ -14,7 +14,7 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from dcgan.errors import UsageError
-from dcgan.metrics.balance import penalised_score
+from dcgan.evaluation.metrics.balance import penalised_score
 from study.aims import NO_BALANCE, facts_of, score_of, values_of
 from study.config import ObjectiveConfig
 from study.front import front_of, on_front

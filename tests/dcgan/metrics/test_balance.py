@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import log_loss_ratio, loss_imbalance, penalised_score
+from dcgan.evaluation.metrics.balance import log_loss_ratio, loss_imbalance, penalised_score
 
 
 def test_equal_losses_are_in_balance():

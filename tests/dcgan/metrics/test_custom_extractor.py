@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import extract, load_extractor
-from dcgan.metrics.custom_extractor import CustomExtractor
+from dcgan.evaluation.extractors.base import extract, load_extractor
+from dcgan.evaluation.extractors.custom import CustomExtractor
 
 CPU = torch.device("cpu")
 BATCH = torch.export.Dim("batch")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import extract, load_extractor
+from dcgan.evaluation.extractors.base import extract, load_extractor
 
 IMAGES = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).view(2, 3, 4, 4)
 
@@ -99,7 +99,7 @@ def test_refuses_empty_batches():
 def test_import_is_light():
     heavy = ["scipy", "torchvision", "torchmetrics", "torch_fidelity", "optuna", "mlflow"]
     code = (
-        "import sys, dcgan.metrics, dcgan.metrics.random_network\n"
+        "import sys, dcgan.evaluation.metrics, dcgan.evaluation.extractors.random\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     result = subprocess.run(

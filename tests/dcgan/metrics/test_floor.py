@@ -7,15 +7,10 @@ import pytest
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import (
-    distance_between,
-    fit_gaussian,
-    floor,
-    frechet_distance,
-    noise_floor,
-    precision_recall_density_coverage,
-    times_floor,
-)
+from dcgan.evaluation.metrics import floor
+from dcgan.evaluation.metrics.floor import noise_floor, times_floor
+from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian, frechet_distance
+from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage
 
 SIZES = (30, 21, 15, 11, 8)
 

@@ -9,7 +9,12 @@ import torch
 from torchmetrics.image.fid import _compute_fid
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import distance_between, fit_gaussian, frechet_distance, frechet_from_moments
+from dcgan.evaluation.metrics.frechet import (
+    distance_between,
+    fit_gaussian,
+    frechet_distance,
+    frechet_from_moments,
+)
 
 SIZES = [
     pytest.param(d, n, id=f"d{d}-n{n}") for d in (3, 64, 454) for n in (max(2, d // 2), d, 2 * d)

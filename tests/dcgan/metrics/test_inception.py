@@ -16,16 +16,12 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import (
-    extract,
-    fit_gaussian,
-    frechet_distance,
-    inception,
-    kernel_distance,
-    load_extractor,
-)
-from dcgan.metrics.inception import InceptionNetwork
-from dcgan.metrics.weights import CANONICAL
+from dcgan.evaluation.extractors import inception
+from dcgan.evaluation.extractors.base import extract, load_extractor
+from dcgan.evaluation.extractors.inception import InceptionNetwork
+from dcgan.evaluation.extractors.weights import CANONICAL
+from dcgan.evaluation.metrics.frechet import fit_gaussian, frechet_distance
+from dcgan.evaluation.metrics.kernel import kernel_distance
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,13 @@ import scipy.stats
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import distance_between, fit_gaussian, frechet_distance, frechet_interval
-from dcgan.metrics.frechet import gaussian_from_moments
+from dcgan.evaluation.metrics.frechet import (
+    distance_between,
+    fit_gaussian,
+    frechet_distance,
+    gaussian_from_moments,
+)
+from dcgan.evaluation.metrics.interval import frechet_interval
 
 
 def two_sets(d=6, n=40, fakes=64, seed=0):

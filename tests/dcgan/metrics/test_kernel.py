@@ -6,7 +6,8 @@ import torch
 from torchmetrics.image.kid import poly_mmd
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import kernel, kernel_distance
+from dcgan.evaluation.metrics import kernel
+from dcgan.evaluation.metrics.kernel import kernel_distance
 
 
 def double_loop(real, fake):

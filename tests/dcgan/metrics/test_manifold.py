@@ -8,7 +8,8 @@ import torch
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import ManifoldScores, distances, precision_recall_density_coverage
+from dcgan.evaluation.metrics import neighbours as distances
+from dcgan.evaluation.metrics.manifold import ManifoldScores, precision_recall_density_coverage
 
 
 def distance(x, y):

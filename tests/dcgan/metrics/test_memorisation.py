@@ -8,9 +8,8 @@ from dcgan.config.train_config import AugmentConfig
 from dcgan.data.augment import augment
 from dcgan.data.toy_cats import draw_toy_cats
 from dcgan.errors import EvaluationError
-from dcgan.memorisation_panel import REPEATED, closest_pairs_panel
-from dcgan.metrics import memorisation as module
-from dcgan.metrics.memorisation import (
+from dcgan.evaluation import memorisation as module
+from dcgan.evaluation.memorisation import (
     MARGIN,
     QUANTILE,
     calibrate,
@@ -18,6 +17,7 @@ from dcgan.metrics.memorisation import (
     memorisation,
     picture_vectors,
 )
+from dcgan.evaluation.memorisation_report import REPEATED, closest_pairs_panel
 
 SIZE = 32
 COUNT = 150

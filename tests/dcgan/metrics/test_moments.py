@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import StreamingMoments, distance_between, fit_gaussian
+from dcgan.evaluation.metrics.frechet import StreamingMoments, distance_between, fit_gaussian
 
 
 def correlated(n, d, seed=0):

@@ -9,9 +9,8 @@ from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import distances as distances_module
-from dcgan.metrics import nearest_neighbours
-from dcgan.metrics.neighbours import within_radius
+from dcgan.evaluation.metrics import neighbours as distances_module
+from dcgan.evaluation.metrics.neighbours import nearest_neighbours, within_radius
 
 
 def points(n, d, seed=0):

@@ -5,14 +5,16 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from make_random_network import main, random_kernels
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.numpy import load_file
 from scipy.signal import correlate2d
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import extract, frechet_distance, kernel_distance, load_extractor
-from dcgan.metrics.make_random_network import main, random_kernels
-from dcgan.metrics.random_network import WEIGHTS, WEIGHTS_SHA256, load_random_network
+from dcgan.evaluation.extractors.base import extract, load_extractor
+from dcgan.evaluation.extractors.random import WEIGHTS, WEIGHTS_SHA256, load_random_network
+from dcgan.evaluation.metrics.frechet import frechet_distance
+from dcgan.evaluation.metrics.kernel import kernel_distance
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import distance_between, fit_gaussian, resolution, resolvable_difference
+from dcgan.evaluation.metrics import resolution
+from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian
+from dcgan.evaluation.metrics.resolution import resolvable_difference
 
 
 def photos(n, d, seed=0):

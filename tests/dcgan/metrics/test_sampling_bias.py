@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from dcgan.metrics import distance_between, fit_gaussian, sampling_bias
-from dcgan.metrics.sampling_bias import Spectrum, expected_distance, fitted_spectrum
+from dcgan.evaluation.metrics import sampling_bias
+from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian
+from dcgan.evaluation.metrics.sampling_bias import Spectrum, expected_distance, fitted_spectrum
 
 
 def eigenvalues(spectrum):

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import (
-    frechet_distance,
-    kernel_distance,
-    precision_recall_density_coverage,
-    times_floor,
-)
-from dcgan.metrics.set_score import NEIGHBOURS, REPEATS, RealSet
+from dcgan.evaluation.metrics.floor import times_floor
+from dcgan.evaluation.metrics.frechet import frechet_distance
+from dcgan.evaluation.metrics.kernel import kernel_distance
+from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage
+from dcgan.evaluation.set_score import NEIGHBOURS, REPEATS, RealSet
 
 
 def normal(count: int, seed: int, shift: float = 0.0) -> Tensor:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics import load_extractor, weights
-from dcgan.metrics.extractors import find_weights, find_weights_for_auto
-from dcgan.metrics.weights import CANONICAL, Release, download_weights
+from dcgan.evaluation.extractors import weights
+from dcgan.evaluation.extractors.base import load_extractor
+from dcgan.evaluation.extractors.registry import find_weights, find_weights_for_auto
+from dcgan.evaluation.extractors.weights import CANONICAL, Release, download_weights
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

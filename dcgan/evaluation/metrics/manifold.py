@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics.matrix import ArrayLike, feature_pair
-from dcgan.metrics.neighbours import nearest_neighbours, within_radius
+from dcgan.evaluation.metrics.matrix import ArrayLike, feature_pair
+from dcgan.evaluation.metrics.neighbours import nearest_neighbours, within_radius
 
 
 class ManifoldScores(NamedTuple):

@@ -2,7 +2,7 @@
 
 Two halves of the photos come from one distribution, so their distance is what sampling alone makes.
 Photos suffice for halves only; what a perfect generator scores against all of them is extrapolated
-with the law of `dcgan.metrics.sampling_bias`, whose spectrum is fitted to the distances measured at
+with the law of `dcgan.evaluation.metrics.sampling_bias`, whose spectrum is fitted to the distances measured at
 several sizes. Its limit for large samples is 0 by construction: both sets share one mean and one
 covariance.
 
@@ -21,18 +21,18 @@ directions hold most of the variance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics.frechet import Gaussian, distance_between, fit_gaussian
-from dcgan.metrics.matrix import ArrayLike, feature_matrix, feature_pair, same_dimension
-from dcgan.metrics.sampling_bias import Spectrum, expected_distance, fitted_spectrum
-from dcgan.metrics.subsets import enough_photos, enough_repeats, random_orders, subset_sizes
+from dcgan.evaluation.metrics.frechet import Gaussian, distance_between, fit_gaussian
+from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix, feature_pair, same_dimension
+from dcgan.evaluation.metrics.sampling_bias import Spectrum, expected_distance, fitted_spectrum
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def times_floor(
     prefers a set that is less varied than the photos: with S₂ = c² S₁ it is smallest at c = the
     overlap of the halves, not at 1. Measured with eigenvalues k^-1 and 30 images of 120 dimensions:
     0.82 times the floor at c = 0.7 (and 527 photos, 1024 fakes of 2048 dimensions: 0.9 times the
-    plain distance at c = 0.8). Recall (`dcgan.metrics.manifold`) sees such a generator for what it
+    plain distance at c = 0.8). Recall (`dcgan.evaluation.metrics.manifold`) sees such a generator for what it
     is (0.07 instead of 0.93 in the first case); density, coverage and the kernel distance do not.
 
     Args:
@@ -192,3 +192,50 @@ def times_floor(
 
 def _split_distance(rows: Tensor, size: int) -> float:
     return distance_between(fit_gaussian(rows[:size]), fit_gaussian(rows[size : 2 * size]))
+
+
+def random_orders(matrix: Tensor, repeats: int, seed: int) -> Iterator[Tensor]:
+    """The rows of `matrix` in a random order, `repeats` times."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(repeats):
+        yield matrix[torch.randperm(len(matrix), generator=generator)]
+
+
+def subset_sizes(sizes: Sequence[int] | None, most: int) -> tuple[int, ...]:
+    """Sizes of subsets, largest first.
+
+    Args:
+        sizes: as asked for; none: `most` and four smaller ones, down to a quarter of it.
+        most: the largest size there are photos for, at least 2.
+
+    Raises:
+        EvaluationError: none given, or one is not from 2 to `most`.
+    """
+    if sizes is None:
+        sizes = [max(2, round(most / 2 ** (step / 2))) for step in range(5)]
+    chosen = tuple(sorted(set(sizes), reverse=True))
+    if not chosen or chosen[-1] < 2 or chosen[0] > most:
+        raise EvaluationError(
+            f"sizes of subsets must be from 2 to {most} with so many photos but got {chosen}"
+        )
+    return chosen
+
+
+def enough_photos(features: ArrayLike, least: int) -> Tensor:
+    """The features of the photos, checked.
+
+    Raises:
+        EvaluationError: see `feature_matrix`, or fewer than `least` rows.
+    """
+    matrix = feature_matrix(features, "real")
+    if len(matrix) < least:
+        raise EvaluationError(
+            f"disjoint subsets of the photos need at least {least} of them but got {len(matrix)}"
+        )
+    return matrix
+
+
+def enough_repeats(repeats: int, least: int) -> None:
+    """Raise EvaluationError unless there are at least so many repeats."""
+    if repeats < least:
+        raise EvaluationError(f"repeats must be at least {least} but got {repeats}")

@@ -10,7 +10,7 @@ import torch
 
 from dcgan.config.train_config import EXTRACTORS
 from dcgan.errors import EvaluationError
-from dcgan.metrics.weights import (
+from dcgan.evaluation.extractors.weights import (
     CANONICAL,
     OnProgress,
     Release,
@@ -22,7 +22,7 @@ from dcgan.metrics.weights import (
 )
 
 if TYPE_CHECKING:
-    from dcgan.metrics.features import Extractor
+    from dcgan.evaluation.extractors.base import Extractor
 
 _unreachable: set[str] = set()
 """URLs that could not be downloaded for `auto` in this process: it does not wait for them twice."""
@@ -44,7 +44,7 @@ def load_extractor(
             result's `name` and `source` say which; "FILE.pt2" or "module:callable" for one's own.
         device: where it will run.
         weights: file with Inception's weights (`eval.weights`); none: see
-            `dcgan.metrics.weights`.
+            `dcgan.evaluation.extractors.weights`.
         image_size: side of the square images an extractor of one's own is tried with.
         on_progress: called with (bytes done, bytes in all) while weights are downloaded.
 
@@ -79,7 +79,7 @@ def find_weights(
     on_progress: OnProgress | None = None,
     release: Release = CANONICAL,
 ) -> WeightsFile:
-    """Inception's weights, from the first place that has them (see `dcgan.metrics.weights`).
+    """Inception's weights, from the first place that has them (see `dcgan.evaluation.extractors.weights`).
 
     Raises:
         EvaluationError: a named file cannot be read, the one in the torch hub cache is damaged, or
@@ -118,24 +118,24 @@ def find_weights_for_auto(
 
 
 def _load_layout(device: torch.device) -> Extractor:
-    from dcgan.metrics.layout_network import load_layout_network
+    from dcgan.evaluation.extractors.layout import load_layout_network
 
     return load_layout_network(device)
 
 
 def _load_random(device: torch.device) -> Extractor:
-    from dcgan.metrics.random_network import load_random_network
+    from dcgan.evaluation.extractors.random import load_random_network
 
     return load_random_network(device)
 
 
 def _load_inception(weights: WeightsFile, device: torch.device) -> Extractor:
-    from dcgan.metrics.inception import load_inception
+    from dcgan.evaluation.extractors.inception import load_inception
 
     return load_inception(weights, device)
 
 
 def _load_custom(name: str, device: torch.device, image_size: int) -> Extractor:
-    from dcgan.metrics.custom_extractor import load_custom_extractor
+    from dcgan.evaluation.extractors.custom import load_custom_extractor
 
     return load_custom_extractor(name, device, image_size)

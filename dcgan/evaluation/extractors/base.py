@@ -1,4 +1,4 @@
-"""Images to features: what an extractor is, and how one is run (`extractors` loads it by name)."""
+"""Images to features: what an extractor is, and how one is run (`registry` loads it by name)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics.extractors import load_extractor
-from dcgan.metrics.matrix import as_float64
+from dcgan.evaluation.metrics.matrix import as_float64
 from dcgan.runtime.numerics import full_float32
-
-__all__ = ["Extractor", "extract", "load_extractor"]
 
 
 class Extractor(Protocol):

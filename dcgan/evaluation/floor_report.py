@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dcgan.config.train_config import EvalConfig
 from dcgan.errors import EvaluationError
-from dcgan.metrics.floor import NoiseFloor, noise_floor
-from dcgan.metrics.resolution import Resolution, resolvable_difference
+from dcgan.evaluation.metrics.floor import NoiseFloor, noise_floor
+from dcgan.evaluation.metrics.resolution import Resolution, resolvable_difference
 from dcgan.runtime.files import write_atomic
 
 

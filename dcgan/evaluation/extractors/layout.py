@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.metrics.random_network import WEIGHTS, RandomNetwork, load_random_network
+from dcgan.evaluation.extractors.random import WEIGHTS, RandomNetwork, load_random_network
 
 FIELDS = 4
 """Along each side. With 4 the dimension (499) stays below the reference case's 527 photos, so that

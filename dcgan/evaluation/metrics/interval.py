@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics.frechet import Gaussian, distance_between, fit_gaussian, sum_of_roots
-from dcgan.metrics.matrix import ArrayLike, feature_matrix
+from dcgan.evaluation.metrics.frechet import Gaussian, distance_between, fit_gaussian, sum_of_roots
+from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
 
 LOST_SHARE = 1e-5
 """Of a distance with one group left out: half of what rounding may change it by, at the very worst.

@@ -1,4 +1,4 @@
-"""Make the weights of the random extractor: `python -m dcgan.metrics.make_random_network OUT`.
+"""Make the weights of the random extractor: `python benchmarks/make_random_network.py OUT`.
 
 Run once; the file it wrote ships with the package and is never made anew, because LAPACK's last
 digits, and so the hash, differ between machines.
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from dcgan.metrics.random_network import STAGES
+from dcgan.evaluation.extractors.random import STAGES
 
 SEED = 20240501
 
@@ -39,7 +39,7 @@ def random_kernels(seed: int = SEED) -> dict[str, npt.NDArray[np.float32]]:
 
 def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
-        raise SystemExit("usage: python -m dcgan.metrics.make_random_network OUT")
+        raise SystemExit("usage: python benchmarks/make_random_network.py OUT")
     content = save(random_kernels())
     Path(arguments[0]).write_bytes(content)
     print(hashlib.sha256(content).hexdigest(), arguments[0])

@@ -16,12 +16,11 @@ from dcgan.data.decode import Pixels, quiet_pillow, read_photo
 from dcgan.data.folder import in_threads
 from dcgan.data.scan import BadFile, scan_photos
 from dcgan.errors import DataError
-from dcgan.metrics.features import Extractor, extract
-from dcgan.metrics.frechet import distance_between
-from dcgan.metrics.kernel import kernel_distance
-from dcgan.metrics.manifold import precision_recall_density_coverage
-from dcgan.metrics.moments import StreamingMoments
-from dcgan.metrics.set_score import NEIGHBOURS, RealSet
+from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.metrics.frechet import StreamingMoments, distance_between
+from dcgan.evaluation.metrics.kernel import kernel_distance
+from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage
+from dcgan.evaluation.set_score import NEIGHBOURS, RealSet
 
 BATCH = 64
 BATCH_PIXELS = 64 * 512 * 512

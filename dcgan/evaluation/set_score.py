@@ -10,12 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgan.metrics.floor import Halves, MatchedFloor, NoFloorError, photo_halves, times_floor
-from dcgan.metrics.frechet import fit_gaussian, frechet_distance
-from dcgan.metrics.interval import FrechetInterval, frechet_interval
-from dcgan.metrics.kernel import KernelDistance, kernel_distance
-from dcgan.metrics.manifold import ManifoldScores, ball_radii, precision_recall_density_coverage
-from dcgan.metrics.matrix import ArrayLike, feature_matrix
+from dcgan.evaluation.metrics.floor import (
+    Halves,
+    MatchedFloor,
+    NoFloorError,
+    photo_halves,
+    times_floor,
+)
+from dcgan.evaluation.metrics.frechet import fit_gaussian, frechet_distance
+from dcgan.evaluation.metrics.interval import FrechetInterval, frechet_interval
+from dcgan.evaluation.metrics.kernel import KernelDistance, kernel_distance
+from dcgan.evaluation.metrics.manifold import (
+    ManifoldScores,
+    ball_radii,
+    precision_recall_density_coverage,
+)
+from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
 
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage, as Naeem et al. 2020 use it."""

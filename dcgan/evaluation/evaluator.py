@@ -19,11 +19,11 @@ from torch import Tensor
 
 from dcgan.config.train_config import EvalConfig, TrainConfig
 from dcgan.data.bank import PhotoBank
-from dcgan.metrics.balance import log_loss_ratio
-from dcgan.metrics.extractors import load_extractor
-from dcgan.metrics.features import Extractor, extract
-from dcgan.metrics.set_score import RealSet, SetScore
-from dcgan.metrics.weights import OnProgress
+from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.extractors.registry import load_extractor
+from dcgan.evaluation.extractors.weights import OnProgress
+from dcgan.evaluation.metrics.balance import log_loss_ratio
+from dcgan.evaluation.set_score import RealSet, SetScore
 from dcgan.models.networks import Generator
 from dcgan.models.sampling import generate_images
 from dcgan.runtime.cache import cache_folder
@@ -37,7 +37,7 @@ def configured_extractor(
     """The extractor that a config names.
 
     Raises:
-        EvaluationError: see `dcgan.metrics.extractors.load_extractor`.
+        EvaluationError: see `dcgan.evaluation.extractors.registry.load_extractor`.
     """
     return load_extractor(
         config.eval.extractor,

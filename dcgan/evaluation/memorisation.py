@@ -22,8 +22,8 @@ from torch import Tensor
 from dcgan.data.duplicates import DuplicateGroup, find_duplicates
 from dcgan.data.pixels import to_unit
 from dcgan.errors import EvaluationError
-from dcgan.metrics.matrix import ArrayLike, feature_matrix
-from dcgan.metrics.neighbours import nearest_neighbours
+from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
+from dcgan.evaluation.metrics.neighbours import nearest_neighbours
 
 NEXT_NEIGHBOURS = 20
 """How many photos after the nearest one its distance is compared with; 10 or 50 do as well."""

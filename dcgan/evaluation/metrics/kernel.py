@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics.matrix import ArrayLike, feature_pair
+from dcgan.evaluation.metrics.matrix import ArrayLike, feature_pair
 
 BLOCK_ROWS = 1024
 """Rows of a kernel matrix held at once: memory grows with n, only time with n²."""

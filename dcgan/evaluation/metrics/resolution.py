@@ -20,9 +20,14 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics.frechet import distance_between, fit_gaussian
-from dcgan.metrics.matrix import ArrayLike
-from dcgan.metrics.subsets import enough_photos, enough_repeats, random_orders, subset_sizes
+from dcgan.evaluation.metrics.floor import (
+    enough_photos,
+    enough_repeats,
+    random_orders,
+    subset_sizes,
+)
+from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian
+from dcgan.evaluation.metrics.matrix import ArrayLike
 
 TWO_SIDED_95 = 1.96 * math.sqrt(2.0)
 """Standard deviations between two independent measurements that chance exceeds 1 time in 20."""

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.metrics.matrix import ArrayLike, as_float64
+from dcgan.evaluation.metrics.matrix import ArrayLike, as_float64
 
 MIN_WINDOW = 51
 """Iterations averaged at least: over fewer, two seeds of one recipe differ by a factor 2."""

@@ -27,7 +27,6 @@ from dcgan.runtime.files import write_atomic
 
 OnProgress: TypeAlias = Callable[[int, int], None]
 """Called with the bytes that arrived so far, and how many there will be."""
-
 CONNECT_SECONDS = 10.0
 """A server that has not begun to answer by then is given up."""
 WEIGHTS_VARIABLE = "DCGAN_INCEPTION_WEIGHTS"
@@ -210,3 +209,12 @@ def _reason(error: Exception) -> str:
         return f"no answer within {CONNECT_SECONDS:g} s"
     strerror = getattr(cause, "strerror", None)
     return strerror or str(cause).strip() or type(error).__name__
+
+
+def weights_at_hand(given: Path | None) -> bool:
+    """Whether Inception's weights are on this machine.
+
+    Raises:
+        EvaluationError: they are, but damaged or unreadable.
+    """
+    return named_weights(given) is not None or cached_weights() is not None

@@ -15,7 +15,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from dcgan.errors import EvaluationError, first_line
-from dcgan.metrics.weights import CANONICAL, WeightsFile
+from dcgan.evaluation.extractors.weights import CANONICAL, WeightsFile
 
 DEFINITION = "torch-fidelity inception-v3-compat 2048 1"
 """Changes with anything but the weights that changes the features, and so the fingerprint."""
