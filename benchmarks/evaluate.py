@@ -36,8 +36,10 @@ from dcgan.evaluation.metrics.frechet import StreamingMoments
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.sampling import generate_images
 from dcgan.runtime.numerics import numerics
-from dcgan.schedule import Schedule
-from dcgan.step import STEP_FIELDS, TrainState, training_step
+from dcgan.training.recorder import balance_of
+from dcgan.training.run.history import STEP_FIELDS
+from dcgan.training.schedule import Schedule
+from dcgan.training.step import TrainState, training_step
 
 STREAMED = (5_000, 20_000, 50_000)
 DIMENSION, BATCH = 2048, 500
@@ -96,7 +98,12 @@ def measure(config: TrainConfig, repeats: int, steps: int) -> dict[str, Any]:
     def whole() -> None:
         average = with_fresh_batchnorm(state.ema)
         evaluator.evaluate(
-            average, state.generator, losses, step=state.step, epoch=1, other_in_full=False
+            average,
+            state.generator,
+            balance_of(losses),
+            step=state.step,
+            epoch=1,
+            other_in_full=False,
         )
 
     train()  # allocations

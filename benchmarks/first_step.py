@@ -22,12 +22,14 @@ import json, resource, sys, time
 import torch
 start = time.perf_counter()
 from dcgan.config.settings import load_train_config
-from dcgan.data import load_bank
-from dcgan.runtime.devices import numerics
-from dcgan.graphed import Stepper
-from dcgan.schedule import Schedule
-from dcgan.step import STEP_FIELDS, TrainState
-from dcgan.training import train
+from dcgan.data.bank import load_bank
+from dcgan.runtime.numerics import numerics
+from dcgan.training.cuda_graphs import Stepper
+from dcgan.training.loop import train
+from dcgan.training.recorder import balance_of
+from dcgan.training.run.history import STEP_FIELDS
+from dcgan.training.schedule import Schedule
+from dcgan.training.step import TrainState
 config = load_train_config("reference", {
     "data.root": sys.argv[1], "train.device": "cpu", "eval.extractor": "layout",
 })
@@ -39,11 +41,11 @@ with numerics(config.train):
     float(stepper.step(schedule.batch(0))[0])
     seconds = time.perf_counter() - start
     from dcgan.models.ema import with_fresh_batchnorm
-    from dcgan.evaluation import Evaluator, configured_extractor
+    from dcgan.evaluation.evaluator import Evaluator, configured_extractor
     evaluator = Evaluator(bank, configured_extractor(config, device), config.eval)
     state, losses = stepper.state, torch.full((8, len(STEP_FIELDS)), 0.7)
     average = with_fresh_batchnorm(state.ema)
-    evaluator.evaluate(average, state.generator, losses, step=1, epoch=1, other_in_full=False)
+    evaluator.evaluate(average, state.generator, balance_of(losses), step=1, epoch=1, other_in_full=False)
     for step in range(1, 8):
         stepper.step(schedule.batch(step))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -23,7 +23,7 @@ from PIL import Image
 from sqlalchemy import insert
 
 from dcgan.config.settings import save_config
-from dcgan.run_folder import RunFolder
+from dcgan.training.run.folder import RunFolder
 from study.config import Choices, FloatRange, StudyConfig, encode_choice
 from study.export import CONFIG_ATTRIBUTE
 from study.identity import ATTRIBUTE

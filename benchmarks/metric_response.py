@@ -27,7 +27,8 @@ from torchvision.transforms.v2 import functional as TF
 
 from dcgan.config.train_config import DataConfig
 from dcgan.data.bank import load_bank
-from dcgan.evaluation.extractors.base import Extractor, extract, load_extractor
+from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance
 from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage

@@ -44,8 +44,8 @@ from dcgan.models.networks import Generator
 from dcgan.models.sampling import generate_images
 from dcgan.runtime.files import write_atomic, write_text_atomic
 from dcgan.runtime.numerics import numerics
-from dcgan.schedule import Schedule
-from dcgan.step import TrainState, training_step
+from dcgan.training.schedule import Schedule
+from dcgan.training.step import TrainState, training_step
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "reference": {},

@@ -34,10 +34,10 @@ from dcgan.config.settings import load_train_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import load_bank
 from dcgan.data.toy_cats import draw_toy_cats
-from dcgan.graphed import Stepper
 from dcgan.runtime.numerics import numerics
-from dcgan.schedule import Schedule
-from dcgan.step import TrainState, training_step
+from dcgan.training.cuda_graphs import Stepper
+from dcgan.training.schedule import Schedule
+from dcgan.training.step import TrainState, training_step
 
 CASES: dict[str, dict[str, Any]] = {
     "reference": {},

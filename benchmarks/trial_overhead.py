@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dcgan.history import read_history
+from dcgan.training.run.history import read_history
 from study.config import StudyConfig, load_study_config
 from study.runner import run_study
 from study.store import Store

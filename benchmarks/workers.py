@@ -23,9 +23,9 @@ import machine
 import torch
 import yaml
 
-from dcgan.history import read_history
-from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import processors
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_history
 from study.store import Store
 from study.trial_record import TrialRecord
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from dcgan.config.settings import load_train_config as load_train_config
     from dcgan.config.train_config import TrainConfig as TrainConfig
     from dcgan.data.bank import load_bank as load_bank
-    from dcgan.training import TrainResult as TrainResult
-    from dcgan.training import train as train
+    from dcgan.training.loop import TrainResult as TrainResult
+    from dcgan.training.loop import train as train
 
 _HOMES = {
     "TrainConfig": "dcgan.config",

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dcgan.checkpoint import Checkpoint, load_checkpoint, load_generator
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, load_bank
@@ -19,6 +18,8 @@ from dcgan.evaluation.evaluator import EvalResult, Evaluator, configured_extract
 from dcgan.models.networks import Generator
 from dcgan.models.sampling import fixed_noise, generate_images, render
 from dcgan.runtime.devices import clear_memory_errors, resolve_device
+from dcgan.training.recorder import balance_of
+from dcgan.training.run.checkpoint import Checkpoint, load_checkpoint, load_generator
 
 if TYPE_CHECKING:
     from dcgan.evaluation.memorisation_report import MemorisationReport
@@ -105,7 +106,7 @@ class Scoring:
             return self.evaluator.evaluate(
                 load_generator(loaded, "ema", device),
                 load_generator(loaded, "raw", device),
-                loaded.losses,
+                balance_of(loaded.losses),
                 step=loaded.step,
                 epoch=loaded.epoch,
             )

@@ -97,8 +97,8 @@ def inspect(
     from dcgan.console import load_bank_with_progress, say
     from dcgan.data.duplicates import find_duplicates
     from dcgan.describe import describe_duplicates, describe_photos
-    from dcgan.run_folder import training_images
     from dcgan.runtime.pictures import save_picture
+    from dcgan.training.run.pictures import training_images
 
     target = checked_output(output, False)
     resolved = load_config(config, folder, settings)

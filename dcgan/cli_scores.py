@@ -40,11 +40,11 @@ def evaluate(
 ) -> None:
     """Score a checkpoint against the photos, with uncertainty, noise floor and memorisation."""
     from dcgan.api import prepare_scoring
-    from dcgan.checkpoint import load_checkpoint
     from dcgan.console import load_bank_with_progress, say
     from dcgan.describe_scores import print_evaluation
     from dcgan.errors import EvaluationError
     from dcgan.runtime.pictures import save_picture
+    from dcgan.training.run.checkpoint import load_checkpoint
 
     target = None if panel is None else checked_output(panel, False)
     loaded = load_checkpoint(checkpoint)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dcgan.data.bank import PhotoBank
     from dcgan.data.scan import BadFile
     from dcgan.evaluation.extractors.base import Extractor
-    from dcgan.schedule import Schedule
+    from dcgan.training.schedule import Schedule
 
 
 def run_app(app: Callable[[], Any]) -> None:

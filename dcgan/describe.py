@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import statistics
-import time
 from pathlib import Path
 
 import torch
@@ -15,13 +14,11 @@ from dcgan.data.bank import PhotoBank
 from dcgan.data.duplicates import DuplicateGroup
 from dcgan.describe_scores import planned_extractor
 from dcgan.models.networks import Discriminator, Generator, parameter_count
-from dcgan.runtime.devices import clear_memory_errors, resolve_device
-from dcgan.runtime.numerics import numerics
-from dcgan.schedule import Schedule
-from dcgan.step import TrainState, training_step
+from dcgan.runtime.devices import resolve_device
+from dcgan.training.schedule import Schedule
+from dcgan.training.speed import MEASURED_STEPS, seconds_per_step
 
 FLOAT_BYTES = 4
-MEASURED_STEPS = 3
 GRID_BYTES_PER_PIXEL = 1  # measured on grids of noise and of samples: 0.5 to 1
 
 
@@ -55,20 +52,6 @@ def describe(config: TrainConfig, bank: PhotoBank, folder: Path) -> str:
         f"disk: about {disk_megabytes(config, schedule):.0f} MB in {folder} "
         f"({free_mb:,.0f} MB free)"
     )
-
-
-def seconds_per_step(config: TrainConfig, bank: PhotoBank) -> float:
-    """Measure a few real steps on throw-away networks."""
-    device = resolve_device(config.train.device)
-    with numerics(config.train), clear_memory_errors():
-        state = TrainState.fresh(config, device)
-        photos = bank.images[: config.train.batch_size].to(device)
-        float(training_step(state, photos, config)[0])  # the first step allocates
-        start = time.monotonic()
-        for _ in range(MEASURED_STEPS):
-            losses = training_step(state, photos, config)
-        float(losses[0])  # waits for the device
-        return (time.monotonic() - start) / MEASURED_STEPS
 
 
 def disk_megabytes(config: TrainConfig, schedule: Schedule) -> float:

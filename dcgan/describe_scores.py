@@ -12,12 +12,7 @@ from dcgan.console import stdout
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.evaluator import EvalResult, configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
-from dcgan.evaluation.extractors.weights import (
-    CANONICAL,
-    named_weights,
-    offline,
-    weights_at_hand,
-)
+from dcgan.evaluation.extractors.weights import CANONICAL, named_weights, offline, weights_at_hand
 from dcgan.evaluation.floor_report import FloorReport
 from dcgan.evaluation.memorisation_report import MemorisationReport
 

@@ -15,11 +15,12 @@ from dcgan.console import (
 from dcgan.data.bank import check_enough_photos
 from dcgan.describe import describe, print_networks
 from dcgan.describe_scores import extractor_notice
-from dcgan.follow import follow
-from dcgan.peers import Peers, torchrun_peers
-from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import resolve_device
-from dcgan.training import as_begun, train
+from dcgan.training.distributed import Peers, torchrun_peers
+from dcgan.training.follower import follow
+from dcgan.training.loop import train
+from dcgan.training.resume import as_begun
+from dcgan.training.run.folder import RunFolder
 
 
 def describe_run(config: TrainConfig, folder: Path, resume: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from dcgan.history import Record
+from dcgan.training.run.history import Record
 from study.config import ObjectiveConfig, StudyConfig
 from study.identity import ATTRIBUTE, check_relaunch
 

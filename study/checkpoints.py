@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial, TrialState
 
-from dcgan.run_folder import RunFolder
+from dcgan.training.run.folder import RunFolder
 from study.front import front_of
 from study.storage import FINISHED
 from study.store import StudyFolder

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.history import Record
+from dcgan.training.run.history import Record
 from study.config import CollapseConfig
 
 

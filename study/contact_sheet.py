@@ -6,8 +6,8 @@ from itertools import islice
 
 from PIL import Image, ImageDraw
 
-from dcgan.run_folder import RunFolder
 from dcgan.runtime.pictures import save_picture
+from dcgan.training.run.folder import RunFolder
 from study.leaderboard import Row, number
 from study.store import StudyFolder, trial_name
 

@@ -19,10 +19,10 @@ from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.models.networks import Discriminator, Generator, parameter_count
 from dcgan.models.sampling import GRID_IMAGES
-from dcgan.run_folder import MAX_FRAMES
 from dcgan.runtime.devices import resolve_device
-from dcgan.schedule import Schedule
-from dcgan.thread_choice import images_per_second
+from dcgan.training.run.pictures import MAX_FRAMES
+from dcgan.training.schedule import Schedule
+from dcgan.training.speed import images_per_second
 from study.config import Choices, StudyConfig
 from study.storage import FINISHED
 from study.store import Store

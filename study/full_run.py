@@ -18,8 +18,8 @@ from dcgan.console import (
 )
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
-from dcgan.history import Record
-from dcgan.training import TrainResult, train
+from dcgan.training.loop import TrainResult, train
+from dcgan.training.run.history import Record
 from study.aims import score_of
 from study.export import full_config, study_config
 from study.mlflow_client import tolerate_mlflow_errors

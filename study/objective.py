@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from dcgan.checkpoint import check_continues, load_checkpoint, restore
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import (
@@ -23,11 +22,12 @@ from dcgan.errors import (
     TrainingInterrupted,
 )
 from dcgan.evaluation.extractors.base import Extractor
-from dcgan.history import Record, read_history
-from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import resolve_device
-from dcgan.step import TrainState
-from dcgan.training import TrainResult, train
+from dcgan.training.loop import TrainResult, train
+from dcgan.training.run.checkpoint import check_continues, load_checkpoint, restore
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import Record, read_history
+from dcgan.training.step import TrainState
 from study.aims import closing_metrics, facts_of, score_of, values_of
 from study.claims import Claim, Claims
 from study.config import ObjectiveConfig, StudyConfig

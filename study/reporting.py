@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcgan.checkpoint import load_checkpoint
 from dcgan.config.train_config import TrainConfig
-from dcgan.history import Record, read_history
-from dcgan.run_folder import RunFolder
+from dcgan.training.run.checkpoint import load_checkpoint
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import Record, read_history
 from study.aims import score_of
 from study.collapse import collapse_reason
 from study.config import StudyConfig

@@ -19,10 +19,10 @@ from dcgan.config.settings import save_config
 from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
-from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import describe_environment, resolve_device
 from dcgan.runtime.numerics import numerics
 from dcgan.runtime.version import code_version
+from dcgan.training.run.folder import RunFolder
 from study.aims import check_mode, directions
 from study.bench import open_bench
 from study.claims import Claims

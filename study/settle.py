@@ -11,7 +11,7 @@ from dcgan.errors import UsageError
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.runtime.devices import processors, resolve_device
 from dcgan.runtime.memory import available_memory
-from dcgan.thread_choice import fastest_threads
+from dcgan.training.speed import fastest_threads
 from study.config import StudyConfig
 
 WORKER_BYTES = 3 * 2**29

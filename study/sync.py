@@ -14,7 +14,7 @@ from rich.progress import track
 from dcgan.config.settings import validate
 from dcgan.config.yaml_files import read_yaml
 from dcgan.console import say
-from dcgan.run_folder import RunFolder
+from dcgan.training.run.folder import RunFolder
 from study.addresses import check_tracking_uri
 from study.aims import score_of
 from study.config import StudyConfig

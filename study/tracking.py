@@ -17,9 +17,9 @@ from uuid import uuid4
 
 from PIL import Image
 
-from dcgan.history import Record, read_history
-from dcgan.run_folder import RunFolder
 from dcgan.runtime.files import write_text_atomic
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import Record, read_history
 from study.mlflow_client import Metric, Param, RunTag, ViewType, open_client, required
 from study.store import Store, trial_name
 from study.trial_record import TrialRecord

@@ -22,13 +22,11 @@ from dcgan.data.bank import PhotoBank
 from dcgan.evaluation.extractors.base import Extractor, extract
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.extractors.weights import OnProgress
-from dcgan.evaluation.metrics.balance import log_loss_ratio
 from dcgan.evaluation.set_score import RealSet, SetScore
 from dcgan.models.networks import Generator
 from dcgan.models.sampling import generate_images
 from dcgan.runtime.cache import cache_folder
 from dcgan.runtime.files import write_atomic
-from dcgan.step import STEP_FIELDS
 
 
 def configured_extractor(
@@ -37,7 +35,7 @@ def configured_extractor(
     """The extractor that a config names.
 
     Raises:
-        EvaluationError: see `dcgan.evaluation.extractors.registry.load_extractor`.
+        EvaluationError: see `registry.load_extractor`.
     """
     return load_extractor(
         config.eval.extractor,
@@ -142,18 +140,18 @@ class Evaluator:
         self,
         ema: Generator,
         raw: Generator,
-        losses: Tensor,
+        log_loss_ratio: float | None,
         *,
         step: int,
         epoch: int,
         other_in_full: bool = True,
     ) -> EvalResult:
-        """Score both generators and the balance of the losses so far.
+        """Score both generators, and put the balance of the losses beside them.
 
         Args:
             ema: the moving average as it is scored: see `with_fresh_batchnorm`.
             raw: the generator in training; left in the mode it came in.
-            losses: `(steps, 5)` in the order of `STEP_FIELDS`.
+            log_loss_ratio: of the run so far (see `balance.log_loss_ratio`); none before any training.
             other_in_full: also compute what `EvalResult.as_record` leaves out, the precision and
                 so on of the generator that does not count.
         """
@@ -178,17 +176,8 @@ class Evaluator:
             score_model=self.config.score_model,
             ema=self.score(ema, in_full=other_in_full or counts == "ema"),
             raw=raw_score,
-            log_loss_ratio=balance_of(losses),
+            log_loss_ratio=log_loss_ratio,
         )
-
-
-def balance_of(losses: Tensor) -> float | None:
-    """`log_loss_ratio` of a run's step losses `(steps, 5)`, D's being the mean of its two parts."""
-    if len(losses) == 0:
-        return None
-    loss_d = losses[:, STEP_FIELDS.index("loss_d")].double().numpy() / 2  # published sum → mean
-    loss_g = losses[:, STEP_FIELDS.index("loss_g")].double().numpy()
-    return log_loss_ratio(loss_g, loss_d)
 
 
 def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:

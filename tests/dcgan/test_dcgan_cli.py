@@ -18,12 +18,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgan.checkpoint import load_checkpoint
 from dcgan.cli import app
 from dcgan.config.settings import load_train_config, save_config
 from dcgan.console import run_app, stop_signals
 from dcgan.evaluation.extractors.weights import CANONICAL
-from dcgan.history import read_history
+from dcgan.training.run.checkpoint import load_checkpoint
+from dcgan.training.run.history import read_history
 
 
 @dataclass

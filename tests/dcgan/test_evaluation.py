@@ -16,7 +16,7 @@ from torch import Tensor
 import dcgan.evaluation.evaluator as evaluation
 from dcgan.config.train_config import EvalConfig
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.evaluation.evaluator import Evaluator, balance_of, real_features
+from dcgan.evaluation.evaluator import Evaluator, real_features
 from dcgan.evaluation.extractors.base import Extractor, extract
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
@@ -24,7 +24,9 @@ from dcgan.evaluation.metrics.kernel import kernel_distance
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.sampling import SCORING_BATCH, generate_images
 from dcgan.runtime.cache import cache_folder
-from dcgan.step import STEP_FIELDS, TrainState, training_step
+from dcgan.training.recorder import balance_of
+from dcgan.training.run.history import STEP_FIELDS
+from dcgan.training.step import TrainState, training_step
 
 CPU = torch.device("cpu")
 N = 64
@@ -69,7 +71,11 @@ def test_scores_by_hand(
 ) -> None:
     config = EvalConfig(n_samples=N, score_model=model)
     result = Evaluator(bank, extractor, config).evaluate(
-        with_fresh_batchnorm(state.ema), state.generator, some_losses(8, 1.0, 1.0), step=8, epoch=3
+        with_fresh_batchnorm(state.ema),
+        state.generator,
+        balance_of(some_losses(8, 1.0, 1.0)),
+        step=8,
+        epoch=3,
     )
     state.generator.eval()
     networks = {"ema": with_fresh_batchnorm(state.ema), "raw": state.generator}
@@ -97,7 +103,7 @@ def test_in_training_only_what_a_record_holds_is_computed(
     state: TrainState, bank: PhotoBank, extractor: Extractor, model: str
 ) -> None:
     evaluator = Evaluator(bank, extractor, EvalConfig(n_samples=N, score_model=model), bank)
-    args = (with_fresh_batchnorm(state.ema), state.generator, some_losses(8, 1.0, 1.0))
+    args = (with_fresh_batchnorm(state.ema), state.generator, balance_of(some_losses(8, 1.0, 1.0)))
     full = evaluator.evaluate(*args, step=8, epoch=3)
     brief = evaluator.evaluate(*args, step=8, epoch=3, other_in_full=False)
     assert brief.as_record() == full.as_record()
@@ -113,7 +119,7 @@ def test_evaluating_leaves_no_trace(
     state.generator.train(training)
     before = snapshot(state)
     evaluator = Evaluator(bank, extractor, EvalConfig(n_samples=N))
-    args = (with_fresh_batchnorm(state.ema), state.generator, some_losses(8, 1.0, 1.0))
+    args = (with_fresh_batchnorm(state.ema), state.generator, balance_of(some_losses(8, 1.0, 1.0)))
     first = evaluator.evaluate(*args, step=8, epoch=3)
     assert state.generator.training is training
     after = snapshot(state)
@@ -134,7 +140,11 @@ def test_mode_is_restored_after_an_error(
     state.generator.train()
     with pytest.raises(ZeroDivisionError):
         evaluator.evaluate(
-            with_fresh_batchnorm(state.ema), state.generator, some_losses(8, 1, 1), step=8, epoch=3
+            with_fresh_batchnorm(state.ema),
+            state.generator,
+            balance_of(some_losses(8, 1, 1)),
+            step=8,
+            epoch=3,
         )
     assert state.generator.training
 
@@ -166,7 +176,11 @@ def test_record_names_carry_the_extractor(
 ) -> None:
     config = EvalConfig(n_samples=N, score_model="raw")
     result = Evaluator(bank, extractor, config).evaluate(
-        with_fresh_batchnorm(state.ema), state.generator, torch.empty(0, 5), step=0, epoch=0
+        with_fresh_batchnorm(state.ema),
+        state.generator,
+        balance_of(torch.empty(0, 5)),
+        step=0,
+        epoch=0,
     )
     record = result.as_record()
     assert record["fd_random"] == record["fd_random_raw"] == result.raw.frechet.value

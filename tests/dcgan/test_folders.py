@@ -11,7 +11,8 @@ from PIL import Image
 
 from dcgan.errors import DataError
 from dcgan.evaluation import folders
-from dcgan.evaluation.extractors.base import Extractor, extract, load_extractor
+from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.folders import compare_folders, folder_features
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance

@@ -12,10 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dcgan.config.settings import override
 from dcgan.data.bank import load_bank
-from dcgan.graphed import EAGER_STEPS, Stepper, record_graph
 from dcgan.runtime.numerics import numerics
-from dcgan.schedule import Schedule
-from dcgan.step import TrainState, training_step, update
+from dcgan.training.cuda_graphs import EAGER_STEPS, Stepper, record_graph
+from dcgan.training.schedule import Schedule
+from dcgan.training.step import TrainState, training_step, update
 
 CPU = torch.device("cpu")
 STEPS = 14  # of 40 photos in batches of 16: two whole ones and a tail of 8, again and again

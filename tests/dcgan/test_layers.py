@@ -28,7 +28,7 @@ def modules() -> list[str]:
 def test_the_core_knows_nothing_of_the_study() -> None:
     names = modules()
     assert len(names) > 25
-    assert {"dcgan.training", "dcgan.cli", "dcgan.evaluation.metrics.frechet"} <= set(names)
+    assert {"dcgan.training.loop", "dcgan.cli", "dcgan.evaluation.metrics.frechet"} <= set(names)
     code = "import importlib\n" + "\n".join(f"importlib.import_module({n!r})" for n in names)
     loaded = loaded_after(code)
     assert set(names) <= loaded
@@ -36,7 +36,7 @@ def test_the_core_knows_nothing_of_the_study() -> None:
 
 
 def test_training_needs_neither_torchvision_nor_torchmetrics() -> None:
-    loaded = loaded_after("import dcgan.training")
+    loaded = loaded_after("import dcgan.training.loop")
     assert "torch" in loaded
     assert not loaded & {"torchvision", "torchmetrics", "scipy", "matplotlib", "sklearn"}
 
@@ -52,6 +52,6 @@ def test_the_public_names() -> None:
     for name in dcgan.__all__:
         assert getattr(dcgan, name).__module__.startswith("dcgan.")
     assert {"TrainConfig", "train", "evaluate", "generate"} <= set(dcgan.__all__)
-    from dcgan.training import train
+    from dcgan.training.loop import train
 
     assert dcgan.train is train

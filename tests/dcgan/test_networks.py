@@ -16,7 +16,7 @@ from dcgan.models.networks import (
     without_batchnorm,
 )
 from dcgan.runtime.seeds import make_rng
-from dcgan.step import TrainState
+from dcgan.training.step import TrainState
 
 SIZES = [32, 64, 128]
 

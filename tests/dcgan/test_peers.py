@@ -14,18 +14,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from dcgan.checkpoint import load_checkpoint
 from dcgan.config.settings import save_config
 from dcgan.data.augment import augment
 from dcgan.data.bank import load_bank
 from dcgan.data.pixels import to_signed, to_unit
 from dcgan.errors import UsageError
-from dcgan.history import read_history
 from dcgan.models.ema import update_ema
 from dcgan.models.networks import sample_noise
-from dcgan.peers import ALONE, Peers
-from dcgan.schedule import Schedule
-from dcgan.step import STEP_FIELDS, TrainState, loss_if_fake, loss_if_real
+from dcgan.training.distributed import ALONE, Peers
+from dcgan.training.run.checkpoint import load_checkpoint
+from dcgan.training.run.history import STEP_FIELDS, read_history
+from dcgan.training.schedule import Schedule
+from dcgan.training.step import TrainState, loss_if_fake, loss_if_real
 
 CPU = torch.device("cpu")
 PROCESSES = 2

@@ -7,7 +7,7 @@ import torch
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from dcgan.schedule import Schedule
+from dcgan.training.schedule import Schedule
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.step import STEP_FIELDS, TrainState, loss_if_fake, loss_if_real, training_step
+from dcgan.training.run.history import STEP_FIELDS
+from dcgan.training.step import TrainState, loss_if_fake, loss_if_real, training_step
 
 CPU = torch.device("cpu")
 

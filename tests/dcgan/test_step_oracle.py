@@ -20,12 +20,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import dcgan.step
+import dcgan.training.step
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import load_bank
 from dcgan.models.ema import update_ema
 from dcgan.models.networks import Discriminator, Generator
-from dcgan.step import STEP_FIELDS, TrainState, training_step
+from dcgan.training.run.history import STEP_FIELDS
+from dcgan.training.step import TrainState, training_step
 
 CPU = torch.device("cpu")
 OFF = {
@@ -208,9 +209,11 @@ def _generator_at(rng_state: Tensor) -> torch.Generator:
 @pytest.fixture
 def in_float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let `training_step` compute in float64: photos, noise and average follow the weights."""
-    monkeypatch.setattr(dcgan.step, "to_unit", lambda images: images.double() / 255)
+    monkeypatch.setattr(dcgan.training.step, "to_unit", lambda images: images.double() / 255)
     monkeypatch.setattr(
-        dcgan.step, "update_ema", lambda mean, now, weight: update_ema(mean, now, float(weight))
+        dcgan.training.step,
+        "update_ema",
+        lambda mean, now, weight: update_ema(mean, now, float(weight)),
     )
     torch.set_default_dtype(torch.float64)
     yield

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from dcgan import thread_choice
 from dcgan.config.train_config import DataConfig, ModelConfig, TrainConfig
 from dcgan.runtime.devices import processors
-from dcgan.thread_choice import fastest_threads
+from dcgan.training import speed as thread_choice
+from dcgan.training.speed import fastest_threads
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor
 
 from dcgan.api import evaluate
-from dcgan.checkpoint import check_continues, load_checkpoint
 from dcgan.config.settings import load_train_config, override, save_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, load_bank
@@ -30,9 +29,9 @@ from dcgan.errors import (
     TrainingInterrupted,
     UsageError,
 )
-from dcgan.history import read_history
-from dcgan.step import STEP_FIELDS
-from dcgan.training import TrainResult, train
+from dcgan.training.loop import TrainResult, train
+from dcgan.training.run.checkpoint import check_continues, load_checkpoint
+from dcgan.training.run.history import STEP_FIELDS, read_history
 
 EPOCHS, STEPS = 6, 18  # three steps an epoch
 
@@ -79,7 +78,7 @@ def straight(config: TrainConfig, bank: PhotoBank, tmp_path_factory: pytest.Temp
 @pytest.fixture
 def no_final_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that look at numbers only: half the time of a tiny run is its last pictures."""
-    monkeypatch.setattr("dcgan.training.draw_final", lambda *_: None)
+    monkeypatch.setattr("dcgan.training.loop.draw_final", lambda *_: None)
 
 
 quick = pytest.mark.usefixtures("no_final_pictures")
@@ -318,7 +317,7 @@ def test_divergence_names_its_step_and_keeps_the_rest(
     straight: Run, bank: PhotoBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The eleventh step finds a discriminator that gives infinite logits."""
-    import dcgan.graphed as module
+    import dcgan.training.cuda_graphs as module
 
     real_update = module.update
 
@@ -355,7 +354,7 @@ def test_divergence_names_its_step_and_keeps_the_rest(
 def test_divergence_at_the_first_step(
     straight: Run, bank: PhotoBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import dcgan.graphed as module
+    import dcgan.training.cuda_graphs as module
 
     monkeypatch.setattr(module, "update", lambda *_: torch.full((5,), torch.nan))
     with pytest.raises(TrainingDivergedError) as caught:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from dcgan.checkpoint import load_checkpoint
 from dcgan.errors import CheckpointError
-from dcgan.run_folder import RunFolder
+from dcgan.training.run.checkpoint import load_checkpoint
+from dcgan.training.run.folder import RunFolder
 from study.checkpoints import expendable
 from study.config import StudyConfig
 from study.export import export_config

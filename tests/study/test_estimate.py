@@ -11,10 +11,10 @@ import pytest
 import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from dcgan.checkpoint import load_checkpoint, save_checkpoint
 from dcgan.config.train_config import TrainConfig
-from dcgan.run_folder import RunFolder
-from dcgan.step import TrainState, training_step
+from dcgan.training.run.checkpoint import load_checkpoint, save_checkpoint
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.step import TrainState, training_step
 from study.config import StudyConfig
 from study.estimate import (
     Estimate,
@@ -49,7 +49,13 @@ def test_the_checkpoint_of_other_networks(
     training_step(state, torch.full((2, 3, side, side), 127, dtype=torch.uint8), config)
     path, losses = tmp_path / "checkpoint.pt", torch.zeros(5000, 5)
     save_checkpoint(
-        path, state, config, epoch=1, losses=losses, data_fingerprint="photos", seconds=1.0
+        path,
+        state.state_dict(),
+        config,
+        epoch=1,
+        losses=losses,
+        data_fingerprint="photos",
+        seconds=1.0,
     )
     size = path.stat().st_size
     assert 0.9 * size < checkpoint_bytes(config, 5000) < 1.1 * size

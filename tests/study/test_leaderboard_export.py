@@ -17,7 +17,7 @@ from PIL import Image
 
 from dcgan.config.settings import get_dotted, load_train_config, save_config
 from dcgan.errors import DcganError, UsageError
-from dcgan.run_folder import RunFolder
+from dcgan.training.run.folder import RunFolder
 from study.config import StudyConfig
 from study.contact_sheet import draw_contact_sheet
 from study.errors import StudyError

@@ -24,8 +24,8 @@ from PIL import Image
 
 from dcgan.config.settings import load_train_config
 from dcgan.data.bank import PhotoBank
-from dcgan.history import read_history
-from dcgan.run_folder import RunFolder
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_history
 from study.aims import score_of
 from study.config import StudyConfig
 from study.errors import StudyError, StudyMismatchError

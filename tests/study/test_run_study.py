@@ -23,9 +23,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.config.settings import load_train_config
 from dcgan.data.bank import PhotoBank
-from dcgan.history import read_history
-from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import processors
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_history
 from study.config import StudyConfig
 from study.errors import StudyMismatchError
 from study.objective import Hooks

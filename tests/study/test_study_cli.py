@@ -20,8 +20,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from dcgan.config.settings import load_train_config
-from dcgan.history import read_history
-from dcgan.run_folder import RunFolder
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_history
 from study.config import StudyConfig
 from study.storage import load_optuna_study, open_storage
 from study.store import Store

@@ -13,12 +13,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
-import dcgan.graphed
-import dcgan.training
+import dcgan.training.cuda_graphs
+import dcgan.training.loop
 import study.objective
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import DataError, DcganError
-from dcgan.run_folder import RunFolder
+from dcgan.training.run.folder import RunFolder
 from study.aims import score_of
 from study.config import ObjectiveConfig, StudyConfig
 from study.errors import StudyError
@@ -73,7 +73,7 @@ def test_a_diverged_trial_is_pruned_with_its_step(
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    update = dcgan.graphed.update
+    update = dcgan.training.cuda_graphs.update
     calls = [0]
 
     def diverging(*arguments: Any) -> Any:
@@ -81,7 +81,7 @@ def test_a_diverged_trial_is_pruned_with_its_step(
         calls[0] += 1
         return losses * float("nan") if calls[0] == 3 else losses
 
-    monkeypatch.setattr(dcgan.graphed, "update", diverging)
+    monkeypatch.setattr(dcgan.training.cuda_graphs, "update", diverging)
     summary = run_study(single(study__trials=1), store, bank=bank)
     (trial,) = summary.study.get_trials()
     assert trial.state == TrialState.PRUNED
@@ -104,7 +104,7 @@ def test_a_trial_that_diverged_before_any_score_has_no_value(
         return torch.full((5,), float("nan"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(dcgan.graphed, "update", diverging)
+        patch.setattr(dcgan.training.cuda_graphs, "update", diverging)
         summary = run_study(single(study__trials=1), store, bank=bank)
     (trial,) = summary.study.get_trials()
     assert (trial.state, trial.values) == (TrialState.PRUNED, None)
@@ -127,7 +127,7 @@ def test_out_of_memory_is_pruned_and_says_what_to_lower(
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
-    monkeypatch.setattr(dcgan.graphed, "update", Failing(error, times=99))
+    monkeypatch.setattr(dcgan.training.cuda_graphs, "update", Failing(error, times=99))
     (trial,) = run_study(single(study__trials=1), store, bank=bank).study.get_trials()
     assert trial.state == TrialState.PRUNED
     assert "out of memory" in trial.user_attrs["reason"]
@@ -400,8 +400,8 @@ def test_a_picture_that_cannot_be_drawn_ends_nothing(
     def broken(*_: Any) -> None:
         raise RuntimeError("no such font")
 
-    monkeypatch.setattr("dcgan.training.draw_final", broken)
-    monkeypatch.setattr("dcgan.training.draw_fixed_noise", broken)
+    monkeypatch.setattr("dcgan.training.loop.draw_final", broken)
+    monkeypatch.setattr("dcgan.training.loop.draw_fixed_noise", broken)
     said: list[str] = []
     hooks = Hooks(on_warning=said.append)
     summary = run_study(tiny_study(study__trials=1), store, bank=bank, hooks=hooks)

@@ -44,7 +44,7 @@ def load_extractor(
             result's `name` and `source` say which; "FILE.pt2" or "module:callable" for one's own.
         device: where it will run.
         weights: file with Inception's weights (`eval.weights`); none: see
-            `dcgan.evaluation.extractors.weights`.
+            `weights`.
         image_size: side of the square images an extractor of one's own is tried with.
         on_progress: called with (bytes done, bytes in all) while weights are downloaded.
 
@@ -79,7 +79,7 @@ def find_weights(
     on_progress: OnProgress | None = None,
     release: Release = CANONICAL,
 ) -> WeightsFile:
-    """Inception's weights, from the first place that has them (see `dcgan.evaluation.extractors.weights`).
+    """Inception's weights, from the first place that has them (see `weights`).
 
     Raises:
         EvaluationError: a named file cannot be read, the one in the torch hub cache is damaged, or

@@ -2,7 +2,7 @@
 
 Two halves of the photos come from one distribution, so their distance is what sampling alone makes.
 Photos suffice for halves only; what a perfect generator scores against all of them is extrapolated
-with the law of `dcgan.evaluation.metrics.sampling_bias`, whose spectrum is fitted to the distances measured at
+with the law of `sampling_bias`, whose spectrum is fitted to the distances measured at
 several sizes. Its limit for large samples is 0 by construction: both sets share one mean and one
 covariance.
 
@@ -154,7 +154,7 @@ def times_floor(
     prefers a set that is less varied than the photos: with S₂ = c² S₁ it is smallest at c = the
     overlap of the halves, not at 1. Measured with eigenvalues k^-1 and 30 images of 120 dimensions:
     0.82 times the floor at c = 0.7 (and 527 photos, 1024 fakes of 2048 dimensions: 0.9 times the
-    plain distance at c = 0.8). Recall (`dcgan.evaluation.metrics.manifold`) sees such a generator for what it
+    plain distance at c = 0.8). Recall (`manifold`) sees such a generator for what it
     is (0.07 instead of 0.93 in the first case); density, coverage and the kernel distance do not.
 
     Args:

@@ -48,7 +48,7 @@ def fit_gaussian(features: ArrayLike, name: str = "real") -> Gaussian:
         float64 mean (d,) and covariance factor (min(n - 1, d), d), on the CPU.
 
     Raises:
-        EvaluationError: see `dcgan.evaluation.metrics.matrix.feature_matrix`.
+        EvaluationError: see `matrix.feature_matrix`.
     """
     matrix = feature_matrix(features, name)
     count, dimension = matrix.shape

@@ -33,7 +33,7 @@ def nearest_neighbours(
 
     Time grows with n · m · d (the more for each reference that is equally near as the k-th);
     memory is that of the sets in float64, the references twice, and a few blocks
-    (`dcgan.evaluation.metrics.neighbours.BLOCK_NUMBERS`).
+    (`neighbours.BLOCK_NUMBERS`).
 
     Args:
         queries: (n, d), numpy or torch, any float dtype, finite; n >= 1.

@@ -12,7 +12,7 @@ sizes depends on the eigenvalues λ of the covariance. For samples of n₁ and n
   with 1/n; F then is that of a flat spectrum (all λ equal, γ = d/n), see `_overlap`.
 
 The saturation is an approximation made here, for want of a published one; the tests and
-`dcgan.evaluation.metrics.floor` say how good it is.
+`floor` say how good it is.
 """
 
 from __future__ import annotations

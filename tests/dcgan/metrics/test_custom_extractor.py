@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.extractors.base import extract, load_extractor
+from dcgan.evaluation.extractors.base import extract
 from dcgan.evaluation.extractors.custom import CustomExtractor
+from dcgan.evaluation.extractors.registry import load_extractor
 
 CPU = torch.device("cpu")
 BATCH = torch.export.Dim("batch")

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.extractors.base import extract, load_extractor
+from dcgan.evaluation.extractors.base import extract
+from dcgan.evaluation.extractors.registry import load_extractor
 
 IMAGES = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).view(2, 3, 4, 4)
 

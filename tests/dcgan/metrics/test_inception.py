@@ -17,8 +17,9 @@ from torchmetrics.image.kid import poly_mmd
 
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.extractors import inception
-from dcgan.evaluation.extractors.base import extract, load_extractor
+from dcgan.evaluation.extractors.base import extract
 from dcgan.evaluation.extractors.inception import InceptionNetwork
+from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.extractors.weights import CANONICAL
 from dcgan.evaluation.metrics.frechet import fit_gaussian, frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance

@@ -9,8 +9,9 @@ from layout_candidates import pooled
 
 from dcgan.data.toy_cats import draw_toy_cats
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.extractors.base import extract, load_extractor
+from dcgan.evaluation.extractors.base import extract
 from dcgan.evaluation.extractors.layout import load_layout_network
+from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 
 CPU = torch.device("cpu")

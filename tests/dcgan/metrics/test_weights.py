@@ -12,8 +12,7 @@ import pytest
 
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.extractors import weights
-from dcgan.evaluation.extractors.base import load_extractor
-from dcgan.evaluation.extractors.registry import find_weights, find_weights_for_auto
+from dcgan.evaluation.extractors.registry import find_weights, find_weights_for_auto, load_extractor
 from dcgan.evaluation.extractors.weights import CANONICAL, Release, download_weights
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)

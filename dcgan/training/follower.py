@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dcgan.checkpoint import load_checkpoint, restore
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import TrainingDivergedError, UsageError
-from dcgan.graphed import Stepper
-from dcgan.peers import Peers
-from dcgan.run_folder import RunFolder
 from dcgan.runtime.devices import clear_memory_errors, resolve_device
 from dcgan.runtime.numerics import numerics
-from dcgan.schedule import Schedule
-from dcgan.step import TrainState
+from dcgan.training.cuda_graphs import Stepper
+from dcgan.training.distributed import Peers
+from dcgan.training.run.checkpoint import load_checkpoint, restore
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.schedule import Schedule
+from dcgan.training.step import TrainState
 
 
 @contextmanager

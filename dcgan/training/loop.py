@@ -12,33 +12,38 @@ from pathlib import Path
 
 import torch
 
-from dcgan.checkpoint import Checkpoint, check_continues, load_checkpoint, restore, save_checkpoint
-from dcgan.config.settings import override, save_config
+from dcgan.config.settings import save_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
 from dcgan.errors import (
-    CheckpointError,
     TrainingDivergedError,
     TrainingInterrupted,
-    UsageError,
     first_line,
 )
-from dcgan.evaluation.evaluator import EvalResult, Evaluator, configured_extractor
+from dcgan.evaluation.evaluator import EvalResult, Evaluator
 from dcgan.evaluation.extractors.base import Extractor
-from dcgan.graphed import Stepper
-from dcgan.history import History, Record, read_history
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.networks import Generator
-from dcgan.peers import ALONE, Peers
-from dcgan.recorder import Recorder
-from dcgan.run_folder import RunFolder, draw_final, draw_fixed_noise, training_images
 from dcgan.runtime.devices import clear_memory_errors, describe_environment, resolve_device
 from dcgan.runtime.files import write_text_atomic
 from dcgan.runtime.numerics import numerics
 from dcgan.runtime.pictures import save_picture
 from dcgan.runtime.version import code_version
-from dcgan.schedule import Schedule
-from dcgan.step import STEP_FIELDS, TrainState
+from dcgan.training.cuda_graphs import Stepper
+from dcgan.training.distributed import ALONE, Peers
+from dcgan.training.recorder import Recorder, balance_of
+from dcgan.training.resume import check_same_extractor, open_folder, with_resolved_extractor
+from dcgan.training.run.checkpoint import (
+    Checkpoint,
+    check_continues,
+    restore,
+    save_checkpoint,
+)
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import STEP_FIELDS, History, Record, read_history
+from dcgan.training.run.pictures import draw_final, draw_fixed_noise, training_images
+from dcgan.training.schedule import Schedule
+from dcgan.training.step import TrainState
 
 
 @dataclass(frozen=True)
@@ -99,10 +104,10 @@ def train(
     folder = RunFolder(out)
     device = resolve_device(config.train.device)
     with numerics(config.train), clear_memory_errors():
-        checkpoint = _open_folder(folder, resume)
+        checkpoint = open_folder(folder, resume)
         bank = bank or load_bank(config.data)
         check_enough_photos(bank, config)
-        config, extractor = _with_resolved_extractor(config, device, checkpoint, extractor)
+        config, extractor = with_resolved_extractor(config, device, checkpoint, extractor)
         run = _Run(config, folder, bank, extractor, device, checkpoint, peers)
         if on_start:
             on_start(run.schedule, run.state.step)
@@ -140,7 +145,7 @@ class _Run:
             check_continues(checkpoint, config, bank.fingerprint)
             restore(checkpoint, self.state)
             self.history.keep_up_to(checkpoint.step)
-            _check_same_extractor(folder, extractor)
+            check_same_extractor(folder, extractor)
             losses, seconds = checkpoint.losses, checkpoint.seconds
         self.stepper = Stepper(self.state, self.photos, config)
         peers.check_same_start(self.state.step, bank.fingerprint, device)
@@ -231,7 +236,7 @@ class _Run:
         result: EvalResult = self.evaluator.evaluate(
             self._measured_ema(),
             state.generator,
-            self.recorder.losses,
+            balance_of(self.recorder.losses),
             step=state.step,
             epoch=self.schedule.epoch_of(state.step),
             other_in_full=False,
@@ -251,7 +256,7 @@ class _Run:
         """Write a checkpoint of everything."""
         save_checkpoint(
             self.folder.checkpoint,
-            self.state,
+            self.state.state_dict(),
             self.config,
             epoch=self.schedule.epoch_of(self.state.step),
             losses=self.recorder.losses,
@@ -294,64 +299,3 @@ class _Run:
         }
         write_text_atomic(self.folder.result, json.dumps(summary, indent=2) + "\n")
         return result
-
-
-def as_begun(config: TrainConfig, out: Path) -> TrainConfig:
-    """The config with the extractor that the run in `out` began with, if `auto` is to continue it.
-
-    What a run is scored by is announced, and its weights fetched, before it goes on.
-
-    Raises:
-        CheckpointError: the checkpoint in `out` cannot be read.
-    """
-    checkpoint = RunFolder(out).checkpoint
-    return _begun(config, load_checkpoint(checkpoint)) if checkpoint.exists() else config
-
-
-def _begun(config: TrainConfig, checkpoint: Checkpoint) -> TrainConfig:
-    if config.eval.extractor != "auto":
-        return config
-    began_with = checkpoint.config.eval.extractor
-    return override(config, {"eval.extractor": began_with}, "eval.extractor")
-
-
-def _with_resolved_extractor(
-    config: TrainConfig,
-    device: torch.device,
-    checkpoint: Checkpoint | None,
-    extractor: Extractor | None,
-) -> tuple[TrainConfig, Extractor]:
-    """Replace `auto` by what it means here and now; a continued run keeps what it began with."""
-    config = _begun(config, checkpoint) if checkpoint else config
-    extractor = extractor or configured_extractor(config, device)
-    if config.eval.extractor == "auto":
-        config = override(config, {"eval.extractor": extractor.name}, "eval.extractor")
-    return config, extractor
-
-
-def _check_same_extractor(folder: RunFolder, extractor: Extractor) -> None:
-    """Refuse to continue a history of scores with numbers that cannot be compared with them."""
-    for record in read_history(folder.history, "eval")[-1:]:
-        before = record.get("extractor_fingerprint", extractor.fingerprint)
-        if before != extractor.fingerprint:
-            raise CheckpointError(
-                f"{folder.path} was scored with another extractor ({record['extractor']}, "
-                f"fingerprint {before[:12]}; now {extractor.name}, {extractor.fingerprint[:12]}); "
-                "restore it, or train into another folder"
-            )
-
-
-def _open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:
-    folder.create()
-    if resume and folder.checkpoint.exists():
-        return load_checkpoint(folder.checkpoint)
-    if folder.history.exists() or folder.checkpoint.exists():
-        if not resume:
-            raise UsageError(
-                f"{folder.path} already holds a run; continue it with --resume or choose another "
-                "folder with --out"
-            )
-        folder.history.unlink(missing_ok=True)  # it never reached its first checkpoint
-    for picture in folder.grids().values():
-        picture.unlink()
-    return None

@@ -16,6 +16,9 @@ from typing import Any
 from dcgan.runtime.files import write_text_atomic
 
 Record = dict[str, Any]
+STEP_FIELDS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
+"""What a step reports: the published Loss_D (real + fake), Loss_G, and mean D probabilities of
+real photos, of fakes before D's update, and of the same fakes after it."""
 
 
 class History:

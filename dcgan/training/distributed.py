@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dcgan.errors import UsageError
-from dcgan.schedule import Schedule
+from dcgan.training.schedule import Schedule
 
 
 class Peers:

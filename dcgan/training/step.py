@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,13 +17,12 @@ from dcgan.data.augment import augment
 from dcgan.data.pixels import to_signed, to_unit
 from dcgan.models.ema import ema_weight, update_ema
 from dcgan.models.networks import Discriminator, Generator, initialise, sample_noise
-from dcgan.peers import ALONE, Peers
 from dcgan.runtime.lean_torch import Adam
 from dcgan.runtime.seeds import make_rng
+from dcgan.training.distributed import ALONE, Peers
 
-STEP_FIELDS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
-"""What a step reports: the published Loss_D (real + fake), Loss_G, and mean D probabilities of
-real photos, of fakes before D's update, and of the same fakes after it."""
+STATEFUL = ("generator", "discriminator", "ema", "optimizer_g", "optimizer_d")
+STREAMS = ("noise_rng", "augment_rng")
 
 
 @dataclass
@@ -68,6 +68,27 @@ class TrainState:
             # The fused Adam skips its update where this flag is 1 (as GradScaler makes it do).
             optimizer.found_inf = state.failed  # type: ignore[attr-defined]
         return state
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a checkpoint keeps of it: plain data, tensors and dicts of them."""
+        parts = {name: getattr(self, name).state_dict() for name in STATEFUL}
+        streams = {name: getattr(self, name).get_state() for name in STREAMS}
+        return {"step": self.step, "images_seen": self.images_seen, **parts, **streams}
+
+    def load_state_dict(self, content: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave, in a state of the same architecture and device.
+
+        Raises:
+            RuntimeError, ValueError, KeyError, TypeError: as torch does where it does not fit.
+        """
+        for name in STATEFUL:
+            getattr(self, name).load_state_dict(content[name])
+        for name in STREAMS:
+            getattr(self, name).set_state(content[name])
+        for optimizer in (self.optimizer_g, self.optimizer_d):
+            for group in optimizer.param_groups:  # of this device, not of the one it was saved on
+                group["capturable"] = group["params"][0].is_cuda
+        self.step, self.images_seen = content["step"], content["images_seen"]
 
     def count(self, photos: int, config: TrainConfig) -> float:
         """Count a step of so many photos; returns how far it moves the average."""

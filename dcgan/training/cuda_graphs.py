@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import first_line
-from dcgan.step import TrainState, update
+from dcgan.training.step import TrainState, update
 
 EAGER_STEPS = 2
 """Of each batch size, before it is recorded: they choose algorithms and allocate what stays."""

@@ -1,7 +1,8 @@
-"""Where a run keeps its files, and the pictures it draws on the way."""
+"""The pictures of one run: photos as training sees them, grids, loss curves, animation."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,9 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.data.augment import augment
 from dcgan.data.bank import PhotoBank
 from dcgan.data.pixels import to_signed, to_uint8, to_unit
-from dcgan.errors import UsageError
 from dcgan.models.networks import Generator
 from dcgan.models.sampling import fixed_noise, render
-from dcgan.plots import save_loss_plot
-from dcgan.runtime.files import make_folder
+from dcgan.runtime.files import write_atomic
 from dcgan.runtime.pictures import (
     grid_scale,
     image_grid,
@@ -25,47 +24,43 @@ from dcgan.runtime.pictures import (
     side_by_side,
 )
 from dcgan.runtime.seeds import make_rng
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import STEP_FIELDS
 
 MAX_FRAMES = 120
 MAX_FRAME_PIXELS = 640
 
 
-class RunFolder:
-    """The files of one training run."""
+def save_loss_plot(losses: Tensor, path: Path, steps_per_epoch: int) -> None:
+    """Plot every step's losses and probabilities, with the values of the game's equilibrium.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.config = path / "config.yaml"
-        self.history = path / "history.jsonl"
-        self.checkpoint = path / "checkpoint.pt"
-        self.result = path / "result.json"
-        self.networks = path / "networks.txt"
-        self.training_images = path / "training_images.png"
-        self.final_grid = path / "samples_final.png"
-        self.losses = path / "losses.png"
-        self.real_vs_generated = path / "real_vs_generated.png"
-        self.animation = path / "training.gif"
-        self.samples = path / "samples"
+    Args:
+        losses: `(steps, 5)` in the order of `STEP_FIELDS`.
+    """
+    import matplotlib  # here: importing it takes half a second
 
-    def create(self) -> None:
-        """Make the folder.
+    with matplotlib.rc_context({"backend": "Agg", "font.size": 9}):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
-        Raises:
-            UsageError: it cannot be made or written to.
-        """
-        if problem := make_folder(self.samples):
-            raise UsageError(
-                f"cannot write results to {self.path}: {problem}; choose another folder"
-            )
-
-    def grid_path(self, step: int) -> Path:
-        """Where the fixed-noise grid after `step` steps is."""
-        return self.samples / f"step_{step:06d}.png"
-
-    def grids(self) -> dict[int, Path]:
-        """Step → picture of every fixed-noise grid drawn so far, in order."""
-        found = {int(path.stem[5:]): path for path in self.samples.glob("step_*.png")}
-        return dict(sorted(found.items()))
+        figure = Figure(figsize=(9, 6), layout="constrained")
+        FigureCanvasAgg(figure)
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        epochs = np.arange(1, len(losses) + 1) / steps_per_epoch
+        curves = dict(zip(STEP_FIELDS, losses.double().numpy().T, strict=True))
+        top.plot(epochs, curves["loss_d"] / 2, label="D: mean of real and fake", linewidth=0.8)
+        top.plot(epochs, curves["loss_g"], label="G", linewidth=0.8)
+        top.axhline(math.log(2), color="grey", linestyle=":", label="equilibrium: ln 2")
+        top.set(ylabel="loss (binary cross-entropy)", title="Losses")
+        bottom.plot(epochs, curves["d_real"], label="D(x): photos", linewidth=0.8)
+        bottom.plot(epochs, curves["d_fake_before"], label="D(G(z)) before", linewidth=0.8)
+        bottom.plot(epochs, curves["d_fake_after"], label="D(G(z)) after D's update", linewidth=0.8)
+        bottom.axhline(0.5, color="grey", linestyle=":")
+        bottom.set(ylabel="probability of “real”", xlabel="epoch", ylim=(0, 1))
+        for axes in (top, bottom):
+            axes.legend(loc="upper right", ncols=3, frameon=False)
+            axes.grid(alpha=0.2)
+        write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110))
 
 
 def training_images(bank: PhotoBank, config: TrainConfig, count: int = 64) -> Image.Image:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import TrainingDivergedError
-from dcgan.history import History, Record
-from dcgan.schedule import Schedule
-from dcgan.step import STEP_FIELDS
+from dcgan.evaluation.metrics.balance import log_loss_ratio
+from dcgan.training.run.history import STEP_FIELDS, History, Record
+from dcgan.training.schedule import Schedule
 
 
 @dataclass
@@ -72,3 +72,12 @@ class Recorder:
             "images_per_second": photos / max(elapsed, 1e-9),
             "every_step": dict(zip(STEP_FIELDS, rows.T.tolist(), strict=True)),
         }
+
+
+def balance_of(losses: Tensor) -> float | None:
+    """`log_loss_ratio` of a run's step losses `(steps, 5)`, D's being the mean of its two parts."""
+    if len(losses) == 0:
+        return None
+    loss_d = losses[:, STEP_FIELDS.index("loss_d")].double().numpy() / 2  # published sum → mean
+    loss_g = losses[:, STEP_FIELDS.index("loss_g")].double().numpy()
+    return log_loss_ratio(loss_g, loss_d)

@@ -1,4 +1,4 @@
-"""How many CPU threads train fastest here, found by training for a moment.
+"""How fast a config trains here, and with how many CPU threads: found by training for a moment.
 
 The number of processors is no good guide: some are halves of a core, other programs keep some of
 them busy, and small networks keep few threads at work.
@@ -12,13 +12,14 @@ import torch
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from dcgan.runtime.devices import processors
+from dcgan.data.bank import PhotoBank
+from dcgan.runtime.devices import clear_memory_errors, processors, resolve_device
 from dcgan.runtime.numerics import numerics
-from dcgan.step import TrainState, training_step
+from dcgan.training.step import TrainState, training_step
 
-MEASURED_STEPS = 3
 WORTH_IT = 1.05
 """Twice as many threads must be at least so many times as fast, or they are left to others."""
+MEASURED_STEPS = 3
 
 
 def fastest_threads(config: TrainConfig, limit: int | None = None) -> tuple[int, dict[int, float]]:
@@ -60,3 +61,17 @@ def images_per_second(config: TrainConfig, threads: int | None) -> float:
             training_step(state, photos, config)
             seconds.append(time.perf_counter() - start)
     return count / min(seconds)
+
+
+def seconds_per_step(config: TrainConfig, bank: PhotoBank) -> float:
+    """Measure a few real steps on throw-away networks."""
+    device = resolve_device(config.train.device)
+    with numerics(config.train), clear_memory_errors():
+        state = TrainState.fresh(config, device)
+        photos = bank.images[: config.train.batch_size].to(device)
+        float(training_step(state, photos, config)[0])  # the first step allocates
+        start = time.monotonic()
+        for _ in range(MEASURED_STEPS):
+            losses = training_step(state, photos, config)
+        float(losses[0])  # waits for the device
+        return (time.monotonic() - start) / MEASURED_STEPS

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +21,6 @@ from dcgan.errors import CheckpointError, ConfigError, first_line
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.networks import Generator
 from dcgan.runtime.files import write_atomic
-from dcgan.step import TrainState
 
 FORMAT = 1
 FREE_KEYS = frozenset(
@@ -58,13 +57,20 @@ class Checkpoint:
     seconds: float
     """Time spent training so far, over all sittings."""
     losses: Tensor
-    """float32 `(step, 5)`, in the order of `dcgan.step.STEP_FIELDS`."""
+    """float32 `(step, 5)`, in the order of `STEP_FIELDS`."""
     tensors: dict[str, Any]
+
+
+class Resumable(Protocol):
+    """What can take over a checkpoint's tensors: a `TrainState`."""
+
+    def load_state_dict(self, content: dict[str, Any], /) -> None:
+        """Take over what its `state_dict` gave."""
 
 
 def save_checkpoint(
     path: Path,
-    state: TrainState,
+    state: dict[str, Any],
     config: TrainConfig,
     *,
     epoch: int,
@@ -72,23 +78,22 @@ def save_checkpoint(
     data_fingerprint: str,
     seconds: float,
 ) -> None:
-    """Write the state so that the file is always the old one or the new one, never a part."""
+    """Write the state so that the file is always the old one or the new one, never a part.
+
+    Args:
+        state: `TrainState.state_dict()`.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
     content = {
         "format": FORMAT,
         "config": config.model_dump(mode="json"),
-        "step": state.step,
         "epoch": epoch,
-        "images_seen": state.images_seen,
         "data_fingerprint": data_fingerprint,
         "seconds": seconds,
         "losses": losses,
-        "generator": state.generator.state_dict(),
-        "discriminator": state.discriminator.state_dict(),
-        "ema": state.ema.state_dict(),
-        "optimizer_g": state.optimizer_g.state_dict(),
-        "optimizer_d": state.optimizer_d.state_dict(),
-        "noise_rng": state.noise_rng.get_state(),
-        "augment_rng": state.augment_rng.get_state(),
+        **state,
     }
     try:
         write_atomic(path, lambda file: torch.save(content, file), durable=True)
@@ -147,30 +152,19 @@ def _if_removed(path: Path) -> str:
     )
 
 
-def restore(checkpoint: Checkpoint, state: TrainState) -> None:
+def restore(checkpoint: Checkpoint, state: Resumable) -> None:
     """Put a checkpoint's tensors and random streams into a fresh state of the same architecture.
 
     Raises:
         CheckpointError: the tensors do not fit.
     """
-    tensors = checkpoint.tensors
     try:
-        state.generator.load_state_dict(tensors["generator"])
-        state.discriminator.load_state_dict(tensors["discriminator"])
-        state.ema.load_state_dict(tensors["ema"])
-        state.optimizer_g.load_state_dict(tensors["optimizer_g"])
-        state.optimizer_d.load_state_dict(tensors["optimizer_d"])
-        state.noise_rng.set_state(tensors["noise_rng"])
-        state.augment_rng.set_state(tensors["augment_rng"])
+        state.load_state_dict(checkpoint.tensors)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = first_line(error)
         raise CheckpointError(
             f"{checkpoint.path} does not fit this config or device: {reason}"
         ) from None
-    for optimizer in (state.optimizer_g, state.optimizer_d):
-        for group in optimizer.param_groups:  # of this device, not of the one it was saved on
-            group["capturable"] = group["params"][0].is_cuda
-    state.step, state.images_seen = checkpoint.step, checkpoint.images_seen
 
 
 def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprint: str) -> None:

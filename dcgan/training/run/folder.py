@@ -1,0 +1,46 @@
+"""Where a run keeps its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dcgan.errors import UsageError
+from dcgan.runtime.files import make_folder
+
+
+class RunFolder:
+    """The files of one training run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.history = path / "history.jsonl"
+        self.checkpoint = path / "checkpoint.pt"
+        self.result = path / "result.json"
+        self.networks = path / "networks.txt"
+        self.training_images = path / "training_images.png"
+        self.final_grid = path / "samples_final.png"
+        self.losses = path / "losses.png"
+        self.real_vs_generated = path / "real_vs_generated.png"
+        self.animation = path / "training.gif"
+        self.samples = path / "samples"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UsageError: it cannot be made or written to.
+        """
+        if problem := make_folder(self.samples):
+            raise UsageError(
+                f"cannot write results to {self.path}: {problem}; choose another folder"
+            )
+
+    def grid_path(self, step: int) -> Path:
+        """Where the fixed-noise grid after `step` steps is."""
+        return self.samples / f"step_{step:06d}.png"
+
+    def grids(self) -> dict[int, Path]:
+        """Step → picture of every fixed-noise grid drawn so far, in order."""
+        found = {int(path.stem[5:]): path for path in self.samples.glob("step_*.png")}
+        return dict(sorted(found.items()))
