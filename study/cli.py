@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcgan.console import run_app
+from dcgan.cli.console import run_app
 from dcgan.errors import UsageError
 
 app = typer.Typer(

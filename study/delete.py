@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import typer
 
-from dcgan.console import say
+from dcgan.cli.console import say
 from study.claims import Claims
 from study.errors import StudyBusyError, StudyError
 from study.launchers import check_idle

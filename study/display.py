@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dcgan.cli.display import TrainingDisplay, describe_scores
 from dcgan.config.settings import get_dotted
-from dcgan.console import TrainingDisplay, describe_scores
 from study.config import StudyConfig
 from study.events import Event
 from study.leaderboard import plain

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from dcgan.doctor import Check, Finding, cache, device, disk, print_health, versions
+from dcgan.cli.doctor import Check, Finding, cache, device, disk, print_health, versions
 from dcgan.runtime.files import why_unwritable
 from study.doctor_study import study_checks
 from study.errors import StudyError

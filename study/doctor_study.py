@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from optuna.trial import TrialState
 
+from dcgan.cli.doctor import Check, Finding
 from dcgan.data.bank import fingerprint_of
-from dcgan.doctor import Check, Finding
 from dcgan.errors import DcganError
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.weights import weights_at_hand

@@ -7,15 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcgan.cli.console import load_bank_with_progress, say, stop_signals
+from dcgan.cli.display import TrainingDisplay, describe_scores
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from dcgan.console import (
-    TrainingDisplay,
-    describe_scores,
-    load_bank_with_progress,
-    say,
-    stop_signals,
-)
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.training.loop import TrainResult, train

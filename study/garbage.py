@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.trial import TrialState
 
-from dcgan.console import say
+from dcgan.cli.console import say
 from dcgan.runtime.files import is_temporary
 from study.checkpoints import expendable_checkpoints
 from study.claims import Claims

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dcgan.cli.console import load_bank_with_progress, say, stop_signals
 from dcgan.config.settings import override
-from dcgan.console import load_bank_with_progress, say, stop_signals
 from dcgan.data.bank import PhotoBank, check_enough_photos
 from dcgan.errors import DcganError, UsageError
 from study.aims import is_pareto

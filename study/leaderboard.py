@@ -170,7 +170,7 @@ def print_table(rows: list[Row], title: str, others: Counter[str] | None = None)
     """
     from rich.text import Text
 
-    from dcgan.console import say, stdout
+    from dcgan.cli.console import say, stdout
 
     headings, body = cells_of(rows)
     heading, *lines = _aligned([headings, *body])

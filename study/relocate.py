@@ -12,7 +12,7 @@ import shlex
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from dcgan.console import say
+from dcgan.cli.console import say
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
 from study.locks import is_held
 from study.mlflow_rows import Location, locations, opened, set_location

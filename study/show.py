@@ -8,8 +8,8 @@ from pathlib import Path
 
 import optuna
 
+from dcgan.cli.console import say
 from dcgan.config.settings import save_config
-from dcgan.console import say
 from dcgan.errors import UsageError
 from study.aims import is_pareto
 from study.errors import StudyError

@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from dcgan.cli.console import say
 from dcgan.config.settings import validate
 from dcgan.config.yaml_files import read_yaml
-from dcgan.console import say
 from dcgan.training.run.folder import RunFolder
 from study.addresses import check_tracking_uri
 from study.aims import score_of

@@ -21,7 +21,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from dcgan.console import run_app
+from dcgan.cli.console import run_app
 from dcgan.data.bank import load_bank
 from dcgan.runtime.numerics import numerics
 from study.bench import open_bench

@@ -151,7 +151,7 @@ class Evaluator:
         Args:
             ema: the moving average as it is scored: see `with_fresh_batchnorm`.
             raw: the generator in training; left in the mode it came in.
-            log_loss_ratio: of the run so far (see `balance.log_loss_ratio`); none before any training.
+            log_loss_ratio: of the run so far, see `balance`; none before any training.
             other_in_full: also compute what `EvalResult.as_record` leaves out, the precision and
                 so on of the generator that does not count.
         """

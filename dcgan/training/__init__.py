@@ -1,4 +1,4 @@
-"""How a run trains: the step, the loop around it, and what stops, resumes, records and speeds it up.
+"""How a run trains: the step, the loop around it, resuming, recording, and speed.
 
 What one run leaves on disk is in `run/`.
 """

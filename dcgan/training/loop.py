@@ -15,11 +15,7 @@ import torch
 from dcgan.config.settings import save_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
-from dcgan.errors import (
-    TrainingDivergedError,
-    TrainingInterrupted,
-    first_line,
-)
+from dcgan.errors import TrainingDivergedError, TrainingInterrupted, first_line
 from dcgan.evaluation.evaluator import EvalResult, Evaluator
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.models.ema import with_fresh_batchnorm
@@ -33,12 +29,7 @@ from dcgan.training.cuda_graphs import Stepper
 from dcgan.training.distributed import ALONE, Peers
 from dcgan.training.recorder import Recorder, balance_of
 from dcgan.training.resume import check_same_extractor, open_folder, with_resolved_extractor
-from dcgan.training.run.checkpoint import (
-    Checkpoint,
-    check_continues,
-    restore,
-    save_checkpoint,
-)
+from dcgan.training.run.checkpoint import Checkpoint, check_continues, restore, save_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import STEP_FIELDS, History, Record, read_history
 from dcgan.training.run.pictures import draw_final, draw_fixed_noise, training_images

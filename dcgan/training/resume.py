@@ -1,4 +1,4 @@
-"""Continue a run from its folder, with the extractor it began with; refuse what cannot be continued."""
+"""Continue a run from its folder with the extractor it began with, or say why that cannot be."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ import torch
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from dcgan.errors import (
-    CheckpointError,
-    UsageError,
-)
+from dcgan.errors import CheckpointError, UsageError
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
-from dcgan.training.run.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-)
+from dcgan.training.run.checkpoint import Checkpoint, load_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_history
 

@@ -18,9 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dcgan.cli import app
+from dcgan.cli.app import app
+from dcgan.cli.console import run_app, stop_signals
 from dcgan.config.settings import load_train_config, save_config
-from dcgan.console import run_app, stop_signals
 from dcgan.evaluation.extractors.weights import CANONICAL
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.history import read_history
@@ -464,7 +464,7 @@ def test_help_is_light(arguments: list[str]) -> None:
     code = (
         "import sys\n"
         f"sys.argv = ['dcgan', *{arguments!r}]\n"
-        "from dcgan.cli import main\n"
+        "from dcgan.cli.app import main\n"
         "try:\n    main()\n"
         "finally:\n"
         "    heavy = {'torch', 'mlflow', 'optuna', 'numpy', 'PIL', 'matplotlib', 'scipy'}\n"
@@ -501,7 +501,7 @@ def test_a_stopped_process_saves_and_continues(tiny_config, dcgan: Shell, tmp_pa
     )
     save_config(config, tmp_path / "long.yaml")
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "dcgan.cli", "train", "long.yaml", "--out", str(folder)]
+    command = [sys.executable, "-m", "dcgan.cli.app", "train", "long.yaml", "--out", str(folder)]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dcgan.doctor import CHECKS, Finding, print_health
+from dcgan.cli.doctor import CHECKS, Finding, print_health
 from dcgan.errors import DataError
 from dcgan.evaluation.extractors.weights import CANONICAL
 from dcgan.runtime.files import is_temporary, why_unwritable, write_atomic

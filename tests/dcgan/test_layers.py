@@ -28,7 +28,9 @@ def modules() -> list[str]:
 def test_the_core_knows_nothing_of_the_study() -> None:
     names = modules()
     assert len(names) > 25
-    assert {"dcgan.training.loop", "dcgan.cli", "dcgan.evaluation.metrics.frechet"} <= set(names)
+    assert {"dcgan.training.loop", "dcgan.cli.app", "dcgan.evaluation.metrics.frechet"} <= set(
+        names
+    )
     code = "import importlib\n" + "\n".join(f"importlib.import_module({n!r})" for n in names)
     loaded = loaded_after(code)
     assert set(names) <= loaded
@@ -43,7 +45,7 @@ def test_training_needs_neither_torchvision_nor_torchmetrics() -> None:
 
 def test_the_package_alone_is_light() -> None:
     loaded = loaded_after(
-        "import dcgan, dcgan.config.train_config, dcgan.config.settings, dcgan.cli"
+        "import dcgan, dcgan.config.train_config, dcgan.config.settings, dcgan.cli.app"
     )
     assert not loaded & {"torch", "numpy", "optuna", "mlflow", "PIL", "matplotlib"}
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from dcgan.cli.console import stdout
 from dcgan.config.train_config import TrainConfig
-from dcgan.console import stdout
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.evaluator import EvalResult, configured_extractor
 from dcgan.evaluation.extractors.base import Extractor

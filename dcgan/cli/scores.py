@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcgan.cli_options import (
+from dcgan.cli.options import (
     CheckpointArgument,
     DataOption,
     ExtractorOption,
@@ -40,8 +40,8 @@ def evaluate(
 ) -> None:
     """Score a checkpoint against the photos, with uncertainty, noise floor and memorisation."""
     from dcgan.api import prepare_scoring
-    from dcgan.console import load_bank_with_progress, say
-    from dcgan.describe_scores import print_evaluation
+    from dcgan.cli.console import load_bank_with_progress, say
+    from dcgan.cli.tables import print_evaluation
     from dcgan.errors import EvaluationError
     from dcgan.runtime.pictures import save_picture
     from dcgan.training.run.checkpoint import load_checkpoint
@@ -83,8 +83,8 @@ def fid(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two folders of images: FID (or another extractor's distance), KID and more."""
-    from dcgan.console import say
-    from dcgan.describe_scores import print_comparison
+    from dcgan.cli.console import say
+    from dcgan.cli.tables import print_comparison
     from dcgan.evaluation.folders import compare_folders, first_side
     from dcgan.runtime.devices import clear_memory_errors
 
@@ -117,10 +117,10 @@ def floor(
     as_json: JsonOption = False,
 ) -> None:
     """What a perfect generator would score, by number of photos, and what differences are real."""
+    from dcgan.cli.console import load_bank_with_progress, say, waiting
+    from dcgan.cli.tables import print_floor
     from dcgan.config.settings import override
     from dcgan.config.train_config import DataConfig
-    from dcgan.console import load_bank_with_progress, say, waiting
-    from dcgan.describe_scores import print_floor
     from dcgan.evaluation.evaluator import real_features
     from dcgan.evaluation.floor_report import report_floor
     from dcgan.runtime.devices import clear_memory_errors
@@ -142,16 +142,16 @@ def floor(
 
 def doctor() -> None:
     """Check what runs depend on: versions, device, extractor and its weights, cache, disk."""
-    from dcgan.doctor import print_health
+    from dcgan.cli.doctor import print_health
 
     raise typer.Exit(print_health())
 
 
 def _extractor(name: str | None, weights: Path | None, image_size: int | None) -> Extractor:
     """The extractor that was asked for, on the best device; tried with images of this size."""
+    from dcgan.cli.console import progress_bar
     from dcgan.config.settings import override
     from dcgan.config.train_config import EvalConfig
-    from dcgan.console import progress_bar
     from dcgan.evaluation.extractors.registry import load_extractor
     from dcgan.runtime.devices import resolve_device
 
@@ -170,7 +170,7 @@ def _extractor(name: str | None, weights: Path | None, image_size: int | None) -
 
 
 def _features(folder: Path, extractor: Extractor, size: int | None) -> FolderFeatures:
-    from dcgan.console import progress_bar, report_bad_files
+    from dcgan.cli.console import progress_bar, report_bad_files
     from dcgan.evaluation.folders import folder_features
 
     with progress_bar(f"reading {folder}") as on_progress:

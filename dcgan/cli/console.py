@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dcgan.data.bank import PhotoBank
     from dcgan.data.scan import BadFile
     from dcgan.evaluation.extractors.base import Extractor
-    from dcgan.training.schedule import Schedule
 
 
 def run_app(app: Callable[[], Any]) -> None:
@@ -151,82 +150,3 @@ def load_extractor_with_progress(config: TrainConfig, device: torch.device) -> E
 
     with progress_bar("loading the extractor") as on_progress:
         return configured_extractor(config, device, on_progress)
-
-
-class TrainingDisplay:
-    """The status of a run: a live bar on a terminal, a line an epoch elsewhere."""
-
-    def __init__(self, label: str = "training") -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self.console = Console(stderr=True, highlight=False)
-        self.label = label
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.schedule: Schedule | None = None
-        self.task: Any = None
-
-    def __enter__(self) -> TrainingDisplay:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def on_start(self, schedule: Schedule, done: int) -> None:
-        """Begin a bar over the run's steps."""
-        self.schedule = schedule
-        if self.task is not None:
-            self.progress.remove_task(self.task)
-        self.task = self.progress.add_task(
-            self.label, total=schedule.total_steps, completed=done, status=""
-        )
-
-    def on_log(self, record: dict[str, Any]) -> None:
-        """Show the published status line: Loss_D, Loss_G, D(x), D(G(z)) before / after."""
-        status = (
-            f"Loss_D {record['loss_d']:.3f}  Loss_G {record['loss_g']:.3f}  "
-            f"D(x) {record['d_real']:.2f}  "
-            f"D(G(z)) {record['d_fake_before']:.2f}/{record['d_fake_after']:.2f}  "
-            f"{record['images_per_second']:.0f} images/s"
-        )
-        if self.console.is_terminal:
-            self.progress.update(self.task, completed=record["step"], status=status)
-        elif self.schedule and record["step"] % self.schedule.steps_per_epoch == 0:
-            epochs = self.schedule.config.train.epochs
-            print(f"{self.label}: epoch {record['epoch']}/{epochs}  {status}", file=sys.stderr)
-
-    def on_eval(self, record: dict[str, Any]) -> bool:
-        """Show a score on a line of its own; never ends the run."""
-        self.line(f"{self.label}: {describe_scores(record)}")
-        return False
-
-    def line(self, text: str) -> None:
-        """Print above the bars."""
-        self.console.print(text, markup=False, soft_wrap=True)
-
-
-def describe_scores(record: dict[str, Any]) -> str:
-    """One line for an `eval` record: distance, its alternative, and the balance."""
-    metric = record["frechet_metric"]
-    imbalance = record["imbalance"]
-    balance = "" if imbalance is None else f"  imbalance {imbalance:.2f}"
-    return (
-        f"epoch {record['epoch']}: {metric} {record[metric]:.3f} "
-        f"(ema {record[f'{metric}_ema']:.3f}, raw {record[f'{metric}_raw']:.3f}; "
-        f"n = {record['n_samples']}){balance}"
-    )

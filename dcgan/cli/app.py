@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from dcgan import cli_scores
-from dcgan.cli_options import (
+from dcgan.cli import scores as cli_scores
+from dcgan.cli.console import run_app
+from dcgan.cli.options import (
     CheckpointArgument,
     DataOption,
     ModelOption,
@@ -20,7 +21,6 @@ from dcgan.cli_options import (
     checked_output,
     load_config,
 )
-from dcgan.console import run_app
 
 app = typer.Typer(
     help="Train a DCGAN on a folder of photos.",
@@ -44,7 +44,7 @@ def train(
     settings: SetOption = None,
 ) -> None:
     """Train in full: checkpoints, pictures, scores and history go to --out."""
-    from dcgan.launch import describe_run, launch
+    from dcgan.cli.train import describe_run, launch
 
     resolved = load_config(config, data, settings)
     folder = (out or Path("runs") / Path(config).stem).resolve()
@@ -68,7 +68,7 @@ def generate(
     """Draw images from a trained generator: a grid, or a latent walk as an animation."""
     from dcgan.api import generate as generate_images
     from dcgan.api import load_for_sampling
-    from dcgan.console import say
+    from dcgan.cli.console import say
     from dcgan.models.sampling import latent_walk
     from dcgan.runtime.pictures import grid_scale, image_grid, save_animation, save_picture
 
@@ -94,9 +94,9 @@ def inspect(
     settings: SetOption = None,
 ) -> None:
     """Look at a folder of photos as training would see it: counts, bad files, sizes, a sheet."""
-    from dcgan.console import load_bank_with_progress, say
+    from dcgan.cli.console import load_bank_with_progress, say
+    from dcgan.cli.describe import describe_duplicates, describe_photos
     from dcgan.data.duplicates import find_duplicates
-    from dcgan.describe import describe_duplicates, describe_photos
     from dcgan.runtime.pictures import save_picture
     from dcgan.training.run.pictures import training_images
 
@@ -116,7 +116,3 @@ for command in (cli_scores.evaluate, cli_scores.fid, cli_scores.floor, cli_score
 def main() -> None:
     """Entry point of the `dcgan` command."""
     run_app(app)
-
-
-if __name__ == "__main__":
-    main()

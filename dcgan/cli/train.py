@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dcgan.config.train_config import TrainConfig
-from dcgan.console import (
-    TrainingDisplay,
+from dcgan.cli.console import (
     load_bank_with_progress,
     load_extractor_with_progress,
     say,
     stop_signals,
 )
+from dcgan.cli.describe import describe, print_networks
+from dcgan.cli.display import TrainingDisplay
+from dcgan.cli.tables import extractor_notice
+from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import check_enough_photos
-from dcgan.describe import describe, print_networks
-from dcgan.describe_scores import extractor_notice
 from dcgan.runtime.devices import resolve_device
 from dcgan.training.distributed import Peers, torchrun_peers
 from dcgan.training.follower import follow

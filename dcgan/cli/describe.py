@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from dcgan.cli.tables import planned_extractor
 from dcgan.config.train_config import TrainConfig
 from dcgan.config.yaml_files import dump_yaml
 from dcgan.data.bank import PhotoBank
 from dcgan.data.duplicates import DuplicateGroup
-from dcgan.describe_scores import planned_extractor
 from dcgan.models.networks import Discriminator, Generator, parameter_count
 from dcgan.runtime.devices import resolve_device
 from dcgan.training.schedule import Schedule

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import torch
 
+from dcgan.cli.console import say
+from dcgan.cli.tables import planned_extractor
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from dcgan.console import say
-from dcgan.describe_scores import planned_extractor
 from dcgan.errors import DcganError
 from dcgan.evaluation.extractors.weights import WEIGHTS_VARIABLE, offline, weights_at_hand
 from dcgan.runtime.cache import cache_folder

@@ -1,0 +1,1 @@
+"""The `dcgan` command: what is typed, what is printed. Nothing is computed here."""

@@ -1,0 +1,5 @@
+"""`python -m dcgan.cli`."""
+
+from dcgan.cli.app import main
+
+main()
