@@ -30,8 +30,9 @@ from study.claims import Claims
 from study.config import StudyConfig
 from study.search import SeededSampler, make_pruner
 from study.space import suggest
-from study.storage import finished_count, load_optuna_study, open_storage, set_attributes
-from study.store import Store
+from study.storage.attributes import set_attributes
+from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
+from study.storage.store import Store
 
 SPACE: dict[str, Any] = {
     "model.nz": {"type": "int", "low": 16, "high": 160, "log": True},

@@ -39,8 +39,8 @@ from mlflow.tracking import MlflowClient
 from servers import children, postgres
 
 from study.cli import main as study_command
-from study.storage import load_optuna_study
-from study.store import Store
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store
 from study.tracking import STATUS
 
 STUDY: dict[str, Any] = {

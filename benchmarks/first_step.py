@@ -45,7 +45,8 @@ with numerics(config.train):
     evaluator = Evaluator(bank, configured_extractor(config, device), config.eval)
     state, losses = stepper.state, torch.full((8, len(STEP_FIELDS)), 0.7)
     average = with_fresh_batchnorm(state.ema)
-    evaluator.evaluate(average, state.generator, balance_of(losses), step=1, epoch=1, other_in_full=False)
+    ratio = balance_of(losses)
+    evaluator.evaluate(average, state.generator, ratio, step=1, epoch=1, other_in_full=False)
     for step in range(1, 8):
         stepper.step(schedule.batch(step))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -25,10 +25,10 @@ from sqlalchemy import insert
 from dcgan.config.settings import save_config
 from dcgan.training.run.folder import RunFolder
 from study.config import Choices, FloatRange, StudyConfig, encode_choice
-from study.export import CONFIG_ATTRIBUTE
 from study.identity import ATTRIBUTE
-from study.storage import open_storage
-from study.store import Store, StudyFolder
+from study.storage.attributes import CONFIG_ATTRIBUTE
+from study.storage.optuna_db import open_storage
+from study.storage.store import Store, StudyFolder
 
 SCORED_EPOCHS = (5, 10, 15, 20)
 IDENTITY = {

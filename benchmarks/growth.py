@@ -34,8 +34,9 @@ from study.config import StudyConfig, load_study_config
 from study.objective import Hooks
 from study.publishing import publish
 from study.space import suggest
-from study.storage import finished_count, load_optuna_study, set_attributes
-from study.store import Store
+from study.storage.attributes import set_attributes
+from study.storage.optuna_db import finished_count, load_optuna_study
+from study.storage.store import Store
 
 SETTINGS = {
     "study.name": "grown",

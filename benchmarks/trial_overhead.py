@@ -19,7 +19,7 @@ from pathlib import Path
 from dcgan.training.run.history import read_history
 from study.config import StudyConfig, load_study_config
 from study.runner import run_study
-from study.store import Store
+from study.storage.store import Store
 
 
 def main() -> None:

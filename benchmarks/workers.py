@@ -26,8 +26,8 @@ import yaml
 from dcgan.runtime.devices import processors
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_history
-from study.store import Store
-from study.trial_record import TrialRecord
+from study.storage.store import Store
+from study.storage.trial_record import TrialRecord
 
 STUDY: dict[str, Any] = {
     "space": {"optim.lr_g": {"type": "float", "low": 2.9e-4, "high": 3.1e-4}},

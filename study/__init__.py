@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from study.config import StudyConfig as StudyConfig
     from study.config import load_study_config as load_study_config
     from study.runner import run_study as run_study
-    from study.storage import load_study as load_study
-    from study.store import Store as Store
+    from study.storage.optuna_db import load_study as load_study
+    from study.storage.store import Store as Store
 
 _HOMES = {
     "Store": "study.store",

@@ -14,7 +14,7 @@ from study.identity import ATTRIBUTE, check_relaunch
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from study.summaries import TrialSummary
+    from study.storage.trial_summaries import TrialSummary
 
 NO_BALANCE = 100.0
 """Imbalance of a run that has not trained yet. Real ones are far below: e^100 is no ratio of

@@ -14,7 +14,7 @@ from study.config import StudyConfig
 from study.identity import ATTRIBUTE
 from study.objective import Hooks, Workbench
 from study.search import SeededSampler, make_pruner
-from study.store import Store
+from study.storage.store import Store
 from study.tracking import Tracker
 
 FACTS = ("data.fingerprint", "extractor.name", "extractor.fingerprint")

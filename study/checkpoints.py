@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.training.run.folder import RunFolder
 from study.front import front_of
-from study.storage import FINISHED
-from study.store import StudyFolder
+from study.storage.optuna_db import FINISHED
+from study.storage.store import StudyFolder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,9 +22,9 @@ from optuna.trial import Trial, TrialState
 
 from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyError
-from study.leases import Lease, Leases
-from study.storage import FINISHED, backend_of, put_back
-from study.store import StudyFolder, trial_name
+from study.storage.leases import Lease, Leases
+from study.storage.optuna_db import FINISHED, backend_of, put_back
+from study.storage.store import StudyFolder, trial_name
 
 if TYPE_CHECKING:
     from optuna.study import Study

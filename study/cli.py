@@ -89,7 +89,7 @@ def run(
     """Run a study; the same command again continues it."""
     from dcgan.config.settings import parse_assignments
     from study.config import load_study_config
-    from study.store import Store
+    from study.storage.store import Store
 
     overrides: dict[str, Any] = parse_assignments(settings or []) | _data_settings(data)
     given = {
@@ -116,7 +116,7 @@ def worker(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Run trials of a study that another machine has begun."""
-    from study.store import Store
+    from study.storage.store import Store
 
     settings = _data_settings(data) | _worker_settings(workers, trials_per_gpu)
     chosen = Store.at(store, storage, tracking_uri)
@@ -140,7 +140,7 @@ def sync(
     storage: StorageOption = None,
 ) -> None:
     """Deliver to MLflow what it does not show of a study, or all of it to another MLflow."""
-    from study.store import Store
+    from study.storage.store import Store
     from study.sync import sync_study
 
     sync_study(Store.at(store, storage), name, tracking_uri)
@@ -150,7 +150,7 @@ def sync(
 def list_studies(store: StoreOption = None, storage: StorageOption = None) -> None:
     """List the studies of a results folder."""
     from study.show import print_studies
-    from study.store import Store
+    from study.storage.store import Store
 
     print_studies(Store.at(store, storage))
 
@@ -167,7 +167,7 @@ def show(
 ) -> None:
     """Show a study's leaderboard."""
     from study.show import print_study
-    from study.store import Store
+    from study.storage.store import Store
 
     print_study(Store.at(store, storage), name, as_json=as_json, everything=everything)
 
@@ -181,7 +181,7 @@ def delete(
 ) -> None:
     """Delete a study: its trials, its MLflow experiment and its files."""
     from study.delete import delete_study
-    from study.store import Store
+    from study.storage.store import Store
 
     delete_study(Store.at(store, storage), name, sure=sure)
 
@@ -195,7 +195,7 @@ def gc(
 ) -> None:
     """Remove what crashes and finished trials leave on the disk."""
     from study.garbage import collect_garbage
-    from study.store import Store
+    from study.storage.store import Store
 
     collect_garbage(Store.at(store, storage), name, dry_run=dry_run)
 
@@ -204,7 +204,7 @@ def gc(
 def relocate(store: StoreOption = None) -> None:
     """Make MLflow find its artifacts after a results folder was moved or renamed."""
     from study.relocate import relocate as relocate_store
-    from study.store import Store
+    from study.storage.store import Store
 
     relocate_store(Store.at(store))
 
@@ -218,7 +218,7 @@ def doctor(
 ) -> None:
     """Check a results folder and its studies; exit code 1 if something is at fault."""
     from study.doctor import print_store_health
-    from study.store import Store
+    from study.storage.store import Store
 
     raise typer.Exit(print_store_health(Store.at(store, storage, tracking_uri), name))
 
@@ -236,7 +236,7 @@ def export(
 ) -> None:
     """Write the config that trains the best (or a given) trial in full."""
     from study.show import write_export
-    from study.store import Store
+    from study.storage.store import Store
 
     write_export(Store.at(store, storage), name, trial, output, pick)
 
@@ -252,7 +252,7 @@ def train(
 ) -> None:
     """Train the best (or a given) trial in full, beside its study in MLflow."""
     from study.full_run import train_in_full
-    from study.store import Store
+    from study.storage.store import Store
 
     train_in_full(Store.at(store, storage), name, trial, data, pick)
 
@@ -264,7 +264,7 @@ def ui(
 ) -> None:
     """Serve the MLflow UI of a results folder on this machine (Ctrl-C ends it)."""
     from study.show import print_links
-    from study.store import Store
+    from study.storage.store import Store
     from study.ui import check_port, serve
 
     chosen = Store.at(store)

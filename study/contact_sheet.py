@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from dcgan.runtime.pictures import save_picture
 from dcgan.training.run.folder import RunFolder
 from study.leaderboard import Row, number
-from study.store import StudyFolder, trial_name
+from study.storage.store import StudyFolder, trial_name
 
 MAX_TILES = 60
 """A picture of thousands could not be opened, and nobody would look at its end."""

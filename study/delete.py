@@ -11,9 +11,10 @@ import typer
 from dcgan.cli.console import say
 from study.claims import Claims
 from study.errors import StudyBusyError, StudyError
-from study.launchers import check_idle
-from study.storage import clear_storage_errors, finished_count, load_optuna_study, with_tracking
-from study.store import Store
+from study.storage.attributes import with_tracking
+from study.storage.locks import check_idle
+from study.storage.optuna_db import clear_storage_errors, finished_count, load_optuna_study
+from study.storage.store import Store
 from study.tracking import forget_experiment
 
 

@@ -9,7 +9,7 @@ from dcgan.config.settings import get_dotted
 from study.config import StudyConfig
 from study.events import Event
 from study.leaderboard import plain
-from study.store import trial_name
+from study.storage.store import trial_name
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

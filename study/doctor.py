@@ -19,9 +19,10 @@ from dcgan.runtime.files import why_unwritable
 from study.doctor_study import study_checks
 from study.errors import StudyError
 from study.relocate import describe_misplaced
-from study.schema import TITLES, databases, schema_problem
-from study.storage import load_optuna_study, open_storage, with_tracking
-from study.store import NETWORK_FILE_SYSTEMS, Store, file_system
+from study.storage.attributes import with_tracking
+from study.storage.optuna_db import load_optuna_study, open_storage
+from study.storage.schema_versions import TITLES, databases, schema_problem
+from study.storage.store import NETWORK_FILE_SYSTEMS, Store, file_system
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -17,15 +17,15 @@ from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.weights import weights_at_hand
 from study.claims import Claims
 from study.config import StudyConfig
-from study.export import CONFIG_ATTRIBUTE, study_config
 from study.identity import ATTRIBUTE
-from study.locks import is_held
 from study.mlflow_rows import opened, trial_statuses
-from study.schema import schema_problem
-from study.storage import FINISHED
-from study.store import Store, trial_name
+from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
+from study.storage.locks import is_held
+from study.storage.optuna_db import FINISHED
+from study.storage.schema_versions import schema_problem
+from study.storage.store import Store, trial_name
+from study.storage.trial_record import TrialRecord
 from study.tracking import STATUS, statuses_on_server
-from study.trial_record import TrialRecord
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -24,9 +24,9 @@ from dcgan.training.run.pictures import MAX_FRAMES
 from dcgan.training.schedule import Schedule
 from dcgan.training.speed import images_per_second
 from study.config import Choices, StudyConfig
-from study.storage import FINISHED
-from study.store import Store
-from study.summaries import TrialSummary
+from study.storage.optuna_db import FINISHED
+from study.storage.store import Store
+from study.storage.trial_summaries import TrialSummary
 
 BYTES_A_TENSOR = 400
 """What torch's file format adds to each tensor (measured)."""

@@ -10,31 +10,14 @@ from optuna.trial import FrozenTrial
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from study.aims import trial_score
-from study.config import StudyConfig
-from study.errors import StudyError
 from study.leaderboard import distances_of
 from study.pick import pick_trial
 from study.space import trial_config
-from study.store import trial_name
+from study.storage.attributes import study_config
+from study.storage.store import trial_name
 
 if TYPE_CHECKING:
     from optuna.study import Study
-
-CONFIG_ATTRIBUTE = "config"
-
-
-def study_config(study: Study) -> StudyConfig:
-    """The config a study was created with.
-
-    Raises:
-        StudyError: its first launch has not got so far, or it is not one of this program's.
-    """
-    if CONFIG_ATTRIBUTE not in study.user_attrs:
-        raise StudyError(
-            f"the study '{study.study_name}' has not begun yet; wait for its first launch, or "
-            "start it with 'study run'"
-        )
-    return StudyConfig.model_validate(json.loads(study.user_attrs[CONFIG_ATTRIBUTE]))
 
 
 def export_config(study: Study, number: int | None = None, rule: str | None = None) -> TrainConfig:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from study.summaries import TrialSummary
+    from study.storage.trial_summaries import TrialSummary
 
 T = TypeVar("T", "FrozenTrial", "TrialSummary")
 

@@ -16,11 +16,13 @@ from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.history import Record
 from study.aims import score_of
-from study.export import full_config, study_config
+from study.export import full_config
 from study.mlflow_client import tolerate_mlflow_errors
 from study.pick import pick_trial
-from study.storage import hold, load_optuna_study, with_tracking
-from study.store import Store
+from study.storage.attributes import study_config, with_tracking
+from study.storage.locks import hold
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store
 from study.tracking import RunMirror, Tracker
 
 if TYPE_CHECKING:

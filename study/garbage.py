@@ -22,10 +22,10 @@ from dcgan.runtime.files import is_temporary
 from study.checkpoints import expendable_checkpoints
 from study.claims import Claims
 from study.errors import StudyError
-from study.export import CONFIG_ATTRIBUTE, study_config
-from study.locks import is_held
-from study.storage import FINISHED, clear_storage_errors, load_optuna_study, open_storage
-from study.store import Store, StudyFolder, trial_name
+from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
+from study.storage.locks import is_held
+from study.storage.optuna_db import FINISHED, clear_storage_errors, load_optuna_study, open_storage
+from study.storage.store import Store, StudyFolder, trial_name
 
 if TYPE_CHECKING:
     from optuna.study import Study

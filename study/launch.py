@@ -18,16 +18,16 @@ from study.config import StudyConfig, largest_batch
 from study.display import StudyDisplay
 from study.errors import UnknownStudyError
 from study.estimate import estimate
-from study.export import CONFIG_ATTRIBUTE, study_config
 from study.leaderboard import best_rows_of, print_table
 from study.objective import Hooks
 from study.relocate import describe_misplaced
 from study.runner import StudySummary, run_study
-from study.schema import check_schemas
 from study.settle import settle_workers
-from study.storage import load_optuna_study, with_tracking
-from study.store import Store
-from study.summaries import summaries_of
+from study.storage.attributes import CONFIG_ATTRIBUTE, study_config, with_tracking
+from study.storage.optuna_db import load_optuna_study
+from study.storage.schema_versions import check_schemas
+from study.storage.store import Store
+from study.storage.trial_summaries import summaries_of
 from study.ui import trials_link
 
 

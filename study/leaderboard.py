@@ -12,8 +12,8 @@ from optuna.trial import TrialState
 
 from study.aims import is_pareto, trial_score
 from study.front import front_of
-from study.store import trial_name
-from study.summaries import TrialSummary, outcomes_of, summaries_of
+from study.storage.store import trial_name
+from study.storage.trial_summaries import TrialSummary, outcomes_of, summaries_of
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -32,8 +32,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.errors import first_line
 from study.errors import StudyError
-from study.schema import schema_problem
-from study.store import Store, make_database
+from study.storage.schema_versions import schema_problem
+from study.storage.store import Store, make_database
 
 REST_SECONDS = 30.0
 """Between two tries to reach a server that did not answer."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dcgan.errors import first_line
 from study.errors import StudyBusyError, StudyError
-from study.store import Store
+from study.storage.store import Store
 
 WAIT_SECONDS = 5.0
 """For another process that writes: it takes it milliseconds, unless it is stuck."""

@@ -36,10 +36,11 @@ from study.events import Event
 from study.mlflow_client import tolerate_mlflow_errors
 from study.reporting import Reporter, continue_from
 from study.space import suggest
-from study.storage import put_back, set_attributes
-from study.store import StudyFolder
+from study.storage.attributes import set_attributes
+from study.storage.optuna_db import put_back
+from study.storage.store import StudyFolder
+from study.storage.trial_record import TrialRecord
 from study.tracking import RunMirror, Tracker, log10_metrics
-from study.trial_record import TrialRecord
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -12,13 +12,13 @@ from dcgan.errors import UsageError
 from study.aims import is_pareto, trial_score
 from study.errors import StudyError
 from study.front import front_of
-from study.store import trial_name
-from study.summaries import outcomes_of
+from study.storage.store import trial_name
+from study.storage.trial_summaries import outcomes_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from study.summaries import TrialSummary
+    from study.storage.trial_summaries import TrialSummary
 
 RULES: dict[str, Callable[[FrozenTrial], float]] = {
     "distance": lambda trial: trial.values[0],

@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 from study.errors import StudyError
 from study.events import Event, parse
 from study.objective import Outcome, Workbench, fail_trial
-from study.storage import finished_count
+from study.storage.optuna_db import finished_count
 from study.worker import Job
 
 MAX_RESTARTS = 3

@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from dcgan.cli.console import say
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
-from study.locks import is_held
 from study.mlflow_rows import Location, locations, opened, set_location
-from study.store import Store
+from study.storage.locks import is_held
+from study.storage.store import Store
 
 TABLES = {"experiments": "experiment", "runs": "run", "logged_models": "logged model"}
 

@@ -28,25 +28,18 @@ from study.bench import open_bench
 from study.claims import Claims
 from study.config import StudyConfig, largest_batch
 from study.errors import StudyError
-from study.export import CONFIG_ATTRIBUTE
 from study.identity import ATTRIBUTE, check_relaunch, identity_of
-from study.launchers import announced
 from study.objective import Hooks, Outcome, Workbench
 from study.pick import standing
 from study.pool import Pool
 from study.publishing import catch_up_mirror, is_stale, parent_status, publish
 from study.search import pruner_note
 from study.settle import settle
-from study.storage import (
-    FINISHED,
-    TRACKING_ATTRIBUTE,
-    clear_storage_errors,
-    finished_count,
-    open_storage,
-    with_tracking,
-)
-from study.store import Store
-from study.summaries import outcomes_of
+from study.storage.attributes import CONFIG_ATTRIBUTE, TRACKING_ATTRIBUTE, with_tracking
+from study.storage.locks import announced
+from study.storage.optuna_db import FINISHED, clear_storage_errors, finished_count, open_storage
+from study.storage.store import Store
+from study.storage.trial_summaries import outcomes_of
 from study.throttle import Throttle
 from study.worker import work
 

@@ -15,19 +15,19 @@ from dcgan.cli.console import say
 from dcgan.config.settings import validate
 from dcgan.config.yaml_files import read_yaml
 from dcgan.training.run.folder import RunFolder
-from study.addresses import check_tracking_uri
 from study.aims import score_of
 from study.config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
-from study.launchers import running
-from study.locks import is_held
 from study.mlflow_client import required
 from study.objective import finish_mirror, mirror_into
 from study.publishing import NOTE_ROWS
-from study.storage import FINISHED, load_optuna_study, with_tracking
-from study.store import Store, StudyFolder, trial_name
+from study.storage.addresses import check_tracking_uri
+from study.storage.attributes import with_tracking
+from study.storage.locks import is_held, running
+from study.storage.optuna_db import FINISHED, load_optuna_study
+from study.storage.store import Store, StudyFolder, trial_name
+from study.storage.trial_record import TrialRecord
 from study.tracking import TERMINAL_STATUSES, Tracker
-from study.trial_record import TrialRecord
 from study.ui import trials_link
 
 FINISHED_NAMES = {state.name for state in FINISHED}

@@ -21,8 +21,8 @@ from dcgan.runtime.files import write_text_atomic
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import Record, read_history
 from study.mlflow_client import Metric, Param, RunTag, ViewType, open_client, required
-from study.store import Store, trial_name
-from study.trial_record import TrialRecord
+from study.storage.store import Store, trial_name
+from study.storage.trial_record import TrialRecord
 
 BATCH = 1000
 STATUS = {

@@ -10,9 +10,9 @@ import sys
 from urllib.parse import quote
 
 from dcgan.errors import UsageError
-from study.addresses import without_user
 from study.errors import UnknownStudyError
-from study.store import Store
+from study.storage.addresses import without_user
+from study.storage.store import Store
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 5000

@@ -30,8 +30,8 @@ from study.config import StudyConfig
 from study.display import describe_trial
 from study.events import Sender
 from study.objective import Hooks, Outcome, Workbench, run_trial
-from study.storage import clear_storage_errors, finished_count, load_optuna_study
-from study.store import Store
+from study.storage.optuna_db import clear_storage_errors, finished_count, load_optuna_study
+from study.storage.store import Store
 
 POLL_SECONDS = 0.5
 """Between two looks whether a trial that another worker runs has become free."""

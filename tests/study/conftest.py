@@ -25,8 +25,8 @@ from dcgan.data.bank import PhotoBank, load_bank
 from study.config import StudyConfig
 from study.relocate import relocate
 from study.runner import StudySummary, run_study
-from study.storage import open_storage
-from study.store import Store
+from study.storage.optuna_db import open_storage
+from study.storage.store import Store
 
 THIRD_PARTY_WARNINGS = (
     # mlflow's SQL store, with SQLAlchemy 2.1

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from dcgan.errors import UsageError
-from study.addresses import check_storage_url, check_tracking_uri, hide_password
 from study.errors import StudyBusyError
-from study.launchers import announced, check_idle, running
-from study.store import STORAGE_VARIABLE, Store, StudyFolder
+from study.storage.addresses import check_storage_url, check_tracking_uri, hide_password
+from study.storage.locks import announced, check_idle, running
+from study.storage.store import STORAGE_VARIABLE, Store, StudyFolder
 from study.ui import trials_link
 
 
@@ -78,7 +78,7 @@ def test_launchers_of_one_process_number_know_of_each_other(tmp_path: Path) -> N
     code = (
         "import os, sys; from pathlib import Path\n"
         "os.getpid = lambda: 1\n"
-        "from study.launchers import announced; from study.store import StudyFolder\n"
+        "from study.storage.locks import announced; from study.storage.store import StudyFolder\n"
         "with announced(StudyFolder(Path(sys.argv[1]))) as others:\n"
         "    print(others, flush=True); sys.stdin.read()"
     )

@@ -19,7 +19,7 @@ from study.identity import identity_of
 from study.objective import Hooks
 from study.pick import best_trial
 from study.runner import run_study
-from study.store import Store
+from study.storage.store import Store
 
 Maker = Callable[..., StudyConfig]
 C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL

@@ -12,7 +12,7 @@ from dcgan.config.settings import override
 from study.collapse import collapse_reason
 from study.config import CollapseConfig, StudyConfig
 from study.runner import run_study
-from study.store import Store
+from study.storage.store import Store
 
 HEALTHY = {"loss_d": 1.2, "loss_g": 1.0, "d_real": 0.6, "d_fake_before": 0.4}
 SATURATED = {"loss_d": 0.01, "loss_g": 6.0, "d_real": 0.998, "d_fake_before": 0.002}

@@ -25,7 +25,7 @@ from study.estimate import (
     minutes_by_trials,
     trial_bytes,
 )
-from study.store import Store
+from study.storage.store import Store
 
 Maker = Callable[..., StudyConfig]
 Shell = Callable[..., subprocess.CompletedProcess[str]]

@@ -15,8 +15,8 @@ from filelock import FileLock
 from optuna.trial import TrialState
 
 from study.garbage import OLD_SECONDS, collect_garbage
-from study.storage import load_optuna_study
-from study.store import Store, StudyFolder
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store, StudyFolder
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 HEX = "0123456789abcdef0123456789abcdef"

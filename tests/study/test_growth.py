@@ -25,8 +25,8 @@ from study.errors import StudyError
 from study.leaderboard import rows_of
 from study.runner import run_study
 from study.show import print_studies, print_study
-from study.storage import open_storage
-from study.store import Store, StudyFolder
+from study.storage.optuna_db import open_storage
+from study.storage.store import Store, StudyFolder
 from study.throttle import Throttle
 
 Maker = Callable[..., StudyConfig]

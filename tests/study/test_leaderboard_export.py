@@ -25,7 +25,7 @@ from study.export import export_config, header_of
 from study.leaderboard import as_markdown, rows_of
 from study.pick import best_trial
 from study.space import trial_config
-from study.store import StudyFolder
+from study.storage.store import StudyFolder
 
 Maker = Callable[..., StudyConfig]
 

@@ -36,8 +36,8 @@ from study.pick import pick_trial
 from study.runner import run_study
 from study.search import SeededSampler, make_pruner
 from study.space import suggest
-from study.storage import load_optuna_study, open_storage
-from study.store import Store, trial_name
+from study.storage.optuna_db import load_optuna_study, open_storage
+from study.storage.store import Store, trial_name
 
 Maker = Callable[..., StudyConfig]
 Shell = Callable[..., subprocess.CompletedProcess[str]]

@@ -13,13 +13,13 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 
-import study.patience
-import study.storage
+import study.storage.optuna_db
+import study.storage.retries
 from study.objective import Hooks
-from study.patience import PatientStorage, is_passing, patiently, pauses
 from study.runner import run_study
-from study.storage import open_storage
-from study.store import Store
+from study.storage.optuna_db import open_storage
+from study.storage.retries import PatientStorage, is_passing, patiently, pauses
+from study.storage.store import Store
 
 
 def operational(text: str) -> OperationalError:
@@ -56,7 +56,7 @@ def test_what_may_pass_by_itself(error: Exception, passing: bool) -> None:
 
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.patience, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(study.storage.retries, "PATIENCE_SECONDS", 0.5)
     calls: list[int] = []
 
     def locked() -> None:
@@ -71,7 +71,7 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pauses_grow_to_a_limit() -> None:
     first = [pause for pause, _ in zip(pauses(), range(9), strict=False)]
     assert first[:3] == pytest.approx([0.1, 0.2, 0.4])
-    assert first[-1] == study.patience.LONGEST_PAUSE_SECONDS
+    assert first[-1] == study.storage.retries.LONGEST_PAUSE_SECONDS
 
 
 def test_a_hopeless_error_is_raised_at_once() -> None:
@@ -130,7 +130,7 @@ def test_ending_a_trial_whose_first_answer_was_lost(store: Store) -> None:
 def test_a_locked_database_only_delays_a_study(
     tiny_study: Callable[..., Any], store: Store, bank: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study.storage, "LOCK_WAIT_SECONDS", 0.2)  # instead of a minute
+    monkeypatch.setattr(study.storage.optuna_db, "LOCK_WAIT_SECONDS", 0.2)  # instead of a minute
     said: list[str] = []
     locks: list[sqlite3.Connection] = []
 

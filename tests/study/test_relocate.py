@@ -18,7 +18,7 @@ from study.errors import StudyBusyError, StudyError
 from study.mlflow_rows import Location, locations, opened, set_location
 from study.relocate import describe_misplaced, misplaced, relocate
 from study.runner import run_study
-from study.store import Store
+from study.storage.store import Store
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 

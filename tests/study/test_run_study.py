@@ -31,8 +31,8 @@ from study.errors import StudyMismatchError
 from study.objective import Hooks
 from study.runner import run_study
 from study.space import trial_config
-from study.storage import load_optuna_study
-from study.store import Store, trial_name
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store, trial_name
 from study.tracking import STATUS, RunMirror
 
 Maker = Callable[..., StudyConfig]

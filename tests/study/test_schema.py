@@ -13,8 +13,8 @@ import pytest
 from optuna.storages import RDBStorage
 
 from study.errors import StudyError
-from study.schema import check_schemas, revisions, schema_problem
-from study.store import Store
+from study.storage.schema_versions import check_schemas, revisions, schema_problem
+from study.storage.store import Store
 from study.tracking import Tracker
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -42,7 +42,8 @@ def test_the_newest_version_is_the_one_a_new_database_has(store: Store) -> None:
 
 def test_nothing_heavy_is_imported_for_it() -> None:
     code = (
-        "import sys; from study.schema import revisions; revisions('mlflow'); revisions('optuna')\n"
+        "import sys; from study.storage.schema_versions import revisions\n"
+        "revisions('mlflow'); revisions('optuna')\n"
         "print(sorted({'mlflow', 'optuna', 'alembic', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,8 +16,8 @@ from optuna.trial import TrialState
 from study.config import SamplerConfig, StudyConfig
 from study.search import SeededSampler, make_pruner
 from study.space import suggest
-from study.storage import open_storage
-from study.store import Store
+from study.storage.optuna_db import open_storage
+from study.storage.store import Store
 
 Maker = Callable[..., StudyConfig]
 STARTUP = 4

@@ -17,11 +17,11 @@ from sqlalchemy import create_engine
 
 from study.claims import Claims
 from study.errors import LeaseLostError, StudyMismatchError
-from study.leases import LEASE_VARIABLE, Leases
 from study.objective import Hooks
 from study.runner import run_study
-from study.storage import finished_count, load_optuna_study, open_storage
-from study.store import Store
+from study.storage.leases import LEASE_VARIABLE, Leases
+from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
+from study.storage.store import Store
 from study.tracking import forget_experiment
 
 Maker = Callable[..., Any]
@@ -305,7 +305,9 @@ def test_an_outage_takes_nobodys_trial(
     assert mine.renew(3)
     time.sleep(4.2)
     assert other.all()[3].lapsed
-    monkeypatch.setattr("study.leases.quiet_seconds", lambda: 3.9)  # trouble on the way to it
+    monkeypatch.setattr(
+        "study.storage.leases.quiet_seconds", lambda: 3.9
+    )  # trouble on the way to it
     assert not other.all()[3].lapsed
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-import study.store
+import study.storage.store
 from dcgan.errors import UsageError
 from study.errors import UnknownStudyError
 from study.runner import run_study
-from study.storage import load_optuna_study
-from study.store import Store, file_system, make_database
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store, file_system, make_database
 
 MOUNTS = """\
 /dev/vda1 / ext4 rw 0 0
@@ -53,7 +53,7 @@ def test_a_store_on_a_network_is_refused(
 ) -> None:
     store = Store.at(tmp_path / "mlruns")
     mounts.write_text(f"server:/export {tmp_path} nfs4 rw 0 0\n")
-    monkeypatch.setattr(study.store, "MOUNTS", mounts)
+    monkeypatch.setattr(study.storage.store, "MOUNTS", mounts)
     with pytest.raises(UsageError, match=r"network file system \(nfs4\).*local disk with --store"):
         store.create()
     assert not store.root.exists()

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-import study.store
+import study.storage.store
 from dcgan.config.settings import override
 from study.doctor import print_store_health
-from study.export import CONFIG_ATTRIBUTE, study_config
 from study.identity import ATTRIBUTE
-from study.storage import load_optuna_study
-from study.store import Store
+from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Report = Callable[..., tuple[int, list[str]]]
@@ -81,7 +81,7 @@ def test_a_place_that_cannot_be_one(
     assert "is not a folder" in lines[0]
     mounts = tmp_path / "mounts"
     mounts.write_text(f"server:/export {tmp_path} nfs4 rw 0 0\n")
-    monkeypatch.setattr(study.store, "MOUNTS", mounts)
+    monkeypatch.setattr(study.storage.store, "MOUNTS", mounts)
     code, lines = report(Store.at(tmp_path / "none"))
     assert code == 1
     assert "network file system (nfs4)" in lines[0]

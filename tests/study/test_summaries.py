@@ -22,9 +22,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
 from study.leaderboard import Row, best_rows_of, rows_of
-from study.storage import open_storage
-from study.store import Store
-from study.summaries import TrialSummary, outcomes_of, summaries_of
+from study.storage.optuna_db import open_storage
+from study.storage.store import Store
+from study.storage.trial_summaries import TrialSummary, outcomes_of, summaries_of
 
 Database = Callable[..., optuna.Study]
 

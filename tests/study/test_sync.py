@@ -11,7 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from servers import MlflowServer, mlflow_server
 
-from study.store import Store
+from study.storage.store import Store
 
 Shell = Callable[..., Any]
 

@@ -24,8 +24,8 @@ from study.config import ObjectiveConfig, StudyConfig
 from study.errors import StudyError
 from study.objective import Hooks
 from study.runner import run_study
-from study.store import Store
-from study.trial_record import TrialRecord
+from study.storage.store import Store
+from study.storage.trial_record import TrialRecord
 
 Maker = Callable[..., StudyConfig]
 TRAIN = study.objective.train

@@ -26,8 +26,8 @@ from study.errors import StudyError
 from study.objective import Hooks
 from study.runner import run_study
 from study.settle import settle
-from study.storage import load_optuna_study
-from study.store import Store
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store
 from study.tracking import STATUS
 
 Maker = Callable[..., Any]

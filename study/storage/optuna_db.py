@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
@@ -19,15 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from dcgan.errors import first_line
-from study.errors import StudyBusyError, StudyError, UnknownStudyError
-from study.leases import TABLE as LEASES
-from study.patience import PatientStorage, patiently, reason_of
-from study.schema import schema_problem
-from study.store import Store, make_database
+from study.errors import StudyError, UnknownStudyError
+from study.storage.leases import TABLE as LEASES
+from study.storage.retries import PatientStorage, patiently, reason_of
+from study.storage.schema_versions import schema_problem
+from study.storage.store import Store, make_database
 
 if TYPE_CHECKING:
     from optuna.study import Study
-
 LOCK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 10
 TABLES_LOCK = 0x6463_6761
@@ -166,15 +161,6 @@ def load_study(name: str, store: Store | None = None) -> Study:
     return load_optuna_study(store or Store.at(), name)
 
 
-TRACKING_ATTRIBUTE = "tracking"
-
-
-def with_tracking(store: Store, study: Study) -> Store:
-    """The store with the MLflow server that the study's launches use, unless it names another."""
-    recorded = study.user_attrs.get(TRACKING_ATTRIBUTE)
-    return store if store.tracking else replace(store, tracking=recorded)
-
-
 def finished_count(study: Study) -> int:
     """How many trials count towards the total."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))
@@ -183,34 +169,3 @@ def finished_count(study: Study) -> int:
 def put_back(study: Study, trial_id: int) -> None:
     """Return a RUNNING trial to WAITING: the next `ask` gets the same number and parameters."""
     study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
-
-
-@contextmanager
-def hold(path: Path, what: str) -> Iterator[None]:
-    """Hold a folder's lock, which the system releases when this process ends in any way.
-
-    Raises:
-        StudyBusyError: another process holds it.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / ".lock")
-    owner = path / ".owner"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        pid = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
-        raise StudyBusyError(
-            f"{what} is being run by another process (pid {pid}); wait for it or stop it with "
-            "Ctrl-C first"
-        ) from None
-    try:
-        owner.write_text(f"{os.getpid()}\n", encoding="utf-8")
-        yield
-    finally:
-        lock.release()
-
-
-def set_attributes(study: Study, trial_id: int, values: dict[str, Any]) -> None:
-    """Store several user attributes of a trial."""
-    for key, value in values.items():
-        study._storage.set_trial_user_attr(trial_id, key, value)

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from dcgan.errors import UsageError
 from dcgan.runtime.files import make_folder
-from study.addresses import check_storage_url, check_tracking_uri, hide_password
+from study.storage.addresses import check_storage_url, check_tracking_uri, hide_password
 
 STORE_VARIABLE = "DCGAN_STUDY_STORE"
 STORAGE_VARIABLE = "DCGAN_STUDY_STORAGE"

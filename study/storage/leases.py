@@ -41,7 +41,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.errors import UsageError
 from study.errors import LeaseLostError
-from study.patience import patiently, quiet_seconds
+from study.storage.retries import patiently, quiet_seconds
 
 LEASE_VARIABLE = "DCGAN_STUDY_LEASE_SECONDS"
 RENEWALS_PER_LEASE = 4

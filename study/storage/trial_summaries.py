@@ -18,8 +18,8 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
-from study.patience import patiently
-from study.storage import backend_of
+from study.storage.optuna_db import backend_of
+from study.storage.retries import patiently
 
 if TYPE_CHECKING:
     from optuna.study import Study

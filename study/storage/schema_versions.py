@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from study.errors import StudyError
-from study.store import Store
+from study.storage.store import Store
 
 MIGRATIONS = {
     "optuna": "storages/_rdb/alembic/versions",

@@ -1,4 +1,4 @@
-"""Who else runs a study from the same results folder: a lock file for each launcher."""
+"""File locks: who runs a study from this results folder, and whether a lock is held."""
 
 from __future__ import annotations
 
@@ -11,7 +11,47 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from study.errors import StudyBusyError
-from study.store import StudyFolder
+from study.storage.store import StudyFolder
+
+_own: set[Path] = set()
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds a lock file; one that cannot be asked about counts as held."""
+    if not path.is_file():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
+@contextmanager
+def hold(path: Path, what: str) -> Iterator[None]:
+    """Hold a folder's lock, which the system releases when this process ends in any way.
+
+    Raises:
+        StudyBusyError: another process holds it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / ".lock")
+    owner = path / ".owner"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        pid = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
+        raise StudyBusyError(
+            f"{what} is being run by another process (pid {pid}); wait for it or stop it with "
+            "Ctrl-C first"
+        ) from None
+    try:
+        owner.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -32,9 +72,6 @@ def announced(folder: StudyFolder) -> Iterator[list[int]]:
         finally:
             _own.discard(path)
             path.unlink(missing_ok=True)
-
-
-_own: set[Path] = set()
 
 
 def running(folder: StudyFolder) -> list[int]:
