@@ -27,9 +27,10 @@ from optuna.trial import TrialState
 from servers import postgres, postgres_programs
 
 from study.claims import Claims
-from study.config import StudyConfig
-from study.search import SeededSampler, make_pruner
-from study.space import suggest
+from study.config.space import suggest
+from study.config.study_config import StudyConfig
+from study.search.pruners import make_pruner
+from study.search.samplers import SeededSampler
 from study.storage.attributes import set_attributes
 from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
 from study.storage.store import Store

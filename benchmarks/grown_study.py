@@ -24,8 +24,9 @@ from sqlalchemy import insert
 
 from dcgan.config.settings import save_config
 from dcgan.training.run.folder import RunFolder
-from study.config import Choices, FloatRange, StudyConfig, encode_choice
-from study.identity import ATTRIBUTE
+from study.config.dimensions import Choices, FloatRange, encode_choice
+from study.config.identity import ATTRIBUTE
+from study.config.study_config import StudyConfig
 from study.storage.attributes import CONFIG_ATTRIBUTE
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store, StudyFolder
@@ -67,7 +68,7 @@ def build(store: Store, config: StudyConfig, count: int) -> None:
 
 
 def distribution(dimension: Any) -> BaseDistribution:
-    """A dimension as `study.space.suggest` gives it to Optuna."""
+    """A dimension as `study.config.space.suggest` gives it to Optuna."""
     if isinstance(dimension, Choices):
         return CategoricalDistribution([encode_choice(choice) for choice in dimension.choices])
     kind = FloatDistribution if isinstance(dimension, FloatRange) else IntDistribution

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from dcgan.training.run.history import read_history
-from study.config import StudyConfig, load_study_config
+from study.config.study_config import StudyConfig, load_study_config
 from study.runner import run_study
 from study.storage.store import Store
 

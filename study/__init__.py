@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from study.config import StudyConfig as StudyConfig
-    from study.config import load_study_config as load_study_config
+    from study.config.study_config import StudyConfig as StudyConfig
+    from study.config.study_config import load_study_config as load_study_config
     from study.runner import run_study as run_study
     from study.storage.optuna_db import load_study as load_study
     from study.storage.store import Store as Store

@@ -10,10 +10,11 @@ from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import resolve_device
 from study.claims import Claims
-from study.config import StudyConfig
-from study.identity import ATTRIBUTE
+from study.config.identity import ATTRIBUTE
+from study.config.study_config import StudyConfig
 from study.objective import Hooks, Workbench
-from study.search import SeededSampler, make_pruner
+from study.search.pruners import make_pruner
+from study.search.samplers import SeededSampler
 from study.storage.store import Store
 from study.tracking import Tracker
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.training.run.folder import RunFolder
-from study.front import front_of
+from study.search.pareto import front_of
 from study.storage.optuna_db import FINISHED
 from study.storage.store import StudyFolder
 

@@ -88,7 +88,7 @@ def run(
 ) -> None:
     """Run a study; the same command again continues it."""
     from dcgan.config.settings import parse_assignments
-    from study.config import load_study_config
+    from study.config.study_config import load_study_config
     from study.storage.store import Store
 
     overrides: dict[str, Any] = parse_assignments(settings or []) | _data_settings(data)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dcgan.cli.display import TrainingDisplay, describe_scores
 from dcgan.config.settings import get_dotted
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 from study.events import Event
 from study.leaderboard import plain
 from study.storage.store import trial_name

@@ -16,8 +16,8 @@ from dcgan.errors import DcganError
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.weights import weights_at_hand
 from study.claims import Claims
-from study.config import StudyConfig
-from study.identity import ATTRIBUTE
+from study.config.identity import ATTRIBUTE
+from study.config.study_config import StudyConfig
 from study.mlflow_rows import opened, trial_statuses
 from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.locks import is_held

@@ -23,7 +23,8 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.run.pictures import MAX_FRAMES
 from dcgan.training.schedule import Schedule
 from dcgan.training.speed import images_per_second
-from study.config import Choices, StudyConfig
+from study.config.dimensions import Choices
+from study.config.study_config import StudyConfig
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
 from study.storage.trial_summaries import TrialSummary

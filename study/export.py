@@ -9,10 +9,10 @@ from optuna.trial import FrozenTrial
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from study.aims import trial_score
+from study.config.space import trial_config
 from study.leaderboard import distances_of
 from study.pick import pick_trial
-from study.space import trial_config
+from study.search.objective import trial_score
 from study.storage.attributes import study_config
 from study.storage.store import trial_name
 

@@ -15,10 +15,10 @@ from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.history import Record
-from study.aims import score_of
 from study.export import full_config
 from study.mlflow_client import tolerate_mlflow_errors
 from study.pick import pick_trial
+from study.search.objective import score_of
 from study.storage.attributes import study_config, with_tracking
 from study.storage.locks import hold
 from study.storage.optuna_db import load_optuna_study

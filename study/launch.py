@@ -13,8 +13,7 @@ from dcgan.cli.console import load_bank_with_progress, say, stop_signals
 from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank, check_enough_photos
 from dcgan.errors import DcganError, UsageError
-from study.aims import is_pareto
-from study.config import StudyConfig, largest_batch
+from study.config.study_config import StudyConfig, largest_batch
 from study.display import StudyDisplay
 from study.errors import UnknownStudyError
 from study.estimate import estimate
@@ -22,6 +21,7 @@ from study.leaderboard import best_rows_of, print_table
 from study.objective import Hooks
 from study.relocate import describe_misplaced
 from study.runner import StudySummary, run_study
+from study.search.objective import is_pareto
 from study.settle import settle_workers
 from study.storage.attributes import CONFIG_ATTRIBUTE, study_config, with_tracking
 from study.storage.optuna_db import load_optuna_study

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
-from study.aims import is_pareto, trial_score
-from study.front import front_of
+from study.search.objective import is_pareto, trial_score
+from study.search.pareto import front_of
 from study.storage.store import trial_name
 from study.storage.trial_summaries import TrialSummary, outcomes_of, summaries_of
 

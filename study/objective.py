@@ -28,14 +28,14 @@ from dcgan.training.run.checkpoint import check_continues, load_checkpoint, rest
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import Record, read_history
 from dcgan.training.step import TrainState
-from study.aims import closing_metrics, facts_of, score_of, values_of
 from study.claims import Claim, Claims
-from study.config import ObjectiveConfig, StudyConfig
+from study.config.space import suggest
+from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.errors import LeaseLostError
 from study.events import Event
 from study.mlflow_client import tolerate_mlflow_errors
 from study.reporting import Reporter, continue_from
-from study.space import suggest
+from study.search.objective import closing_metrics, facts_of, score_of, values_of
 from study.storage.attributes import set_attributes
 from study.storage.optuna_db import put_back
 from study.storage.store import StudyFolder

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.errors import UsageError
-from study.aims import is_pareto, trial_score
 from study.errors import StudyError
-from study.front import front_of
+from study.search.objective import is_pareto, trial_score
+from study.search.pareto import front_of
 from study.storage.store import trial_name
 from study.storage.trial_summaries import outcomes_of
 

@@ -9,9 +9,9 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import Record, read_history
-from study.aims import score_of
-from study.collapse import collapse_reason
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
+from study.search.collapse import collapse_reason
+from study.search.objective import score_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

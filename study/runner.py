@@ -23,17 +23,17 @@ from dcgan.runtime.devices import describe_environment, resolve_device
 from dcgan.runtime.numerics import numerics
 from dcgan.runtime.version import code_version
 from dcgan.training.run.folder import RunFolder
-from study.aims import check_mode, directions
 from study.bench import open_bench
 from study.claims import Claims
-from study.config import StudyConfig, largest_batch
+from study.config.identity import ATTRIBUTE, check_relaunch, identity_of
+from study.config.study_config import StudyConfig, largest_batch
 from study.errors import StudyError
-from study.identity import ATTRIBUTE, check_relaunch, identity_of
 from study.objective import Hooks, Outcome, Workbench
 from study.pick import standing
 from study.pool import Pool
 from study.publishing import catch_up_mirror, is_stale, parent_status, publish
-from study.search import pruner_note
+from study.search.objective import check_mode, directions
+from study.search.pruners import pruner_note
 from study.settle import settle
 from study.storage.attributes import CONFIG_ATTRIBUTE, TRACKING_ATTRIBUTE, with_tracking
 from study.storage.locks import announced

@@ -12,7 +12,7 @@ from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.runtime.devices import processors, resolve_device
 from dcgan.runtime.memory import available_memory
 from dcgan.training.speed import fastest_threads
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 
 WORKER_BYTES = 3 * 2**29
 """Memory `auto` reckons for each worker on a CPU, whatever its config: nearly twice the peak of the

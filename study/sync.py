@@ -15,12 +15,12 @@ from dcgan.cli.console import say
 from dcgan.config.settings import validate
 from dcgan.config.yaml_files import read_yaml
 from dcgan.training.run.folder import RunFolder
-from study.aims import score_of
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.mlflow_client import required
 from study.objective import finish_mirror, mirror_into
 from study.publishing import NOTE_ROWS
+from study.search.objective import score_of
 from study.storage.addresses import check_tracking_uri
 from study.storage.attributes import with_tracking
 from study.storage.locks import is_held, running

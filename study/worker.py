@@ -26,7 +26,7 @@ from dcgan.data.bank import load_bank
 from dcgan.runtime.numerics import numerics
 from study.bench import open_bench
 from study.claims import Claims
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 from study.display import describe_trial
 from study.events import Sender
 from study.objective import Hooks, Outcome, Workbench, run_trial

@@ -1,4 +1,4 @@
-"""What a study keeps: the results folder, Optuna's database, leases and locks, a trial's own record.
+"""What a study keeps: the results folder, Optuna's database, leases, locks, a trial's record.
 
 Nothing here decides; other rooms read and write through it.
 """

@@ -1,4 +1,4 @@
-"""What this program keeps in Optuna's user attributes of studies and trials, and under which names."""
+"""What this program keeps in Optuna's user attributes, and under which names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.storage.store import Store
 

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial
 
 from dcgan.config.settings import set_dotted
 from dcgan.data.bank import PhotoBank, load_bank
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 from study.relocate import relocate
 from study.runner import StudySummary, run_study
 from study.storage.optuna_db import open_storage

@@ -13,9 +13,9 @@ from dcgan.errors import CheckpointError
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.folder import RunFolder
 from study.checkpoints import expendable
-from study.config import StudyConfig
+from study.config.identity import identity_of
+from study.config.study_config import StudyConfig
 from study.export import export_config
-from study.identity import identity_of
 from study.objective import Hooks
 from study.pick import best_trial
 from study.runner import run_study

@@ -9,9 +9,9 @@ import pytest
 from optuna.trial import TrialState
 
 from dcgan.config.settings import override
-from study.collapse import collapse_reason
-from study.config import CollapseConfig, StudyConfig
+from study.config.study_config import CollapseConfig, StudyConfig
 from study.runner import run_study
+from study.search.collapse import collapse_reason
 from study.storage.store import Store
 
 HEALTHY = {"loss_d": 1.2, "loss_g": 1.0, "d_real": 0.6, "d_fake_before": 0.4}

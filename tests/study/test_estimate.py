@@ -15,7 +15,7 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.training.run.checkpoint import load_checkpoint, save_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.step import TrainState, training_step
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 from study.estimate import (
     Estimate,
     checkpoint_bytes,

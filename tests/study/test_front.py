@@ -14,12 +14,11 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from dcgan.errors import UsageError
-from dcgan.evaluation.metrics.balance import penalised_score
-from study.aims import NO_BALANCE, facts_of, score_of, values_of
-from study.config import ObjectiveConfig
-from study.front import front_of, on_front
+from study.config.study_config import ObjectiveConfig
 from study.leaderboard import rows_of
 from study.pick import MOST_LISTED, pick_trial
+from study.search.objective import NO_BALANCE, facts_of, penalised_score, score_of, values_of
+from study.search.pareto import front_of, on_front
 
 Point = tuple[float, float]
 BOTH = ["minimize", "minimize"]

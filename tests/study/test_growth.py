@@ -19,7 +19,7 @@ from sqlalchemy import Engine, event
 import study.objective
 import study.runner
 from dcgan.data.bank import PhotoBank
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 from study.contact_sheet import MAX_TILES, draw_contact_sheet
 from study.errors import StudyError
 from study.leaderboard import rows_of

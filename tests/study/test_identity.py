@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from study.config import StudyConfig
+from study.config.identity import check_relaunch, identity_of
+from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
-from study.identity import check_relaunch, identity_of
 
 Maker = Callable[..., StudyConfig]
 EXTRACTOR = {"name": "random", "fingerprint": "weights-a"}

@@ -18,13 +18,13 @@ from PIL import Image
 from dcgan.config.settings import get_dotted, load_train_config, save_config
 from dcgan.errors import DcganError, UsageError
 from dcgan.training.run.folder import RunFolder
-from study.config import StudyConfig
+from study.config.space import trial_config
+from study.config.study_config import StudyConfig
 from study.contact_sheet import draw_contact_sheet
 from study.errors import StudyError
 from study.export import export_config, header_of
 from study.leaderboard import as_markdown, rows_of
 from study.pick import best_trial
-from study.space import trial_config
 from study.storage.store import StudyFolder
 
 Maker = Callable[..., StudyConfig]

@@ -26,16 +26,17 @@ from dcgan.config.settings import load_train_config
 from dcgan.data.bank import PhotoBank
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_history
-from study.aims import score_of
-from study.config import StudyConfig
+from study.config.space import suggest
+from study.config.study_config import StudyConfig
 from study.errors import StudyError, StudyMismatchError
 from study.export import export_config
 from study.leaderboard import as_markdown, rows_of
 from study.objective import Hooks
 from study.pick import pick_trial
 from study.runner import run_study
-from study.search import SeededSampler, make_pruner
-from study.space import suggest
+from study.search.objective import score_of
+from study.search.pruners import make_pruner
+from study.search.samplers import SeededSampler
 from study.storage.optuna_db import load_optuna_study, open_storage
 from study.storage.store import Store, trial_name
 

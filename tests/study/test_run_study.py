@@ -26,11 +26,11 @@ from dcgan.data.bank import PhotoBank
 from dcgan.runtime.devices import processors
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_history
-from study.config import StudyConfig
+from study.config.space import trial_config
+from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
 from study.objective import Hooks
 from study.runner import run_study
-from study.space import trial_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
 from study.tracking import STATUS, RunMirror

@@ -13,9 +13,10 @@ from optuna.pruners import HyperbandPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from study.config import SamplerConfig, StudyConfig
-from study.search import SeededSampler, make_pruner
-from study.space import suggest
+from study.config.space import suggest
+from study.config.study_config import SamplerConfig, StudyConfig
+from study.search.pruners import make_pruner
+from study.search.samplers import SeededSampler
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
 

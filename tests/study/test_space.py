@@ -16,8 +16,8 @@ from optuna.trial import FixedTrial
 
 from dcgan.config.settings import dotted_keys, get_dotted
 from dcgan.config.train_config import TrainConfig
-from study.config import StudyConfig
-from study.space import suggest, trial_config, trial_seed
+from study.config.space import suggest, trial_config, trial_seed
+from study.config.study_config import StudyConfig
 
 Maker = Callable[..., StudyConfig]
 

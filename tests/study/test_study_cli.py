@@ -22,7 +22,7 @@ from optuna.trial import TrialState, create_trial
 from dcgan.config.settings import load_train_config
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_history
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 from study.storage.optuna_db import load_optuna_study, open_storage
 from study.storage.store import Store
 from study.ui import server_command, trials_link

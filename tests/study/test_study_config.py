@@ -11,7 +11,8 @@ import yaml
 
 from dcgan.config.settings import load_train_config
 from dcgan.errors import ConfigError
-from study.config import NAME_PATTERN, StudyConfig, is_searchable, load_study_config
+from study.config.dimensions import is_searchable
+from study.config.study_config import NAME_PATTERN, StudyConfig, load_study_config
 
 SHIPPED = Path(__file__).resolve().parents[2] / "configs"
 STUDIES = [path for path in sorted(SHIPPED.glob("*.yaml")) if "space:" in path.read_text("utf-8")]

@@ -19,11 +19,11 @@ import study.objective
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import DataError, DcganError
 from dcgan.training.run.folder import RunFolder
-from study.aims import score_of
-from study.config import ObjectiveConfig, StudyConfig
+from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.errors import StudyError
 from study.objective import Hooks
 from study.runner import run_study
+from study.search.objective import score_of
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 

@@ -50,37 +50,6 @@ def loss_imbalance(loss_g: ArrayLike, loss_d: ArrayLike) -> float:
     return abs(log_loss_ratio(loss_g, loss_d))
 
 
-def penalised_score(
-    distance: float, imbalance: float, *, tolerance: float, weight: float, cap: float
-) -> float:
-    """The objective of a study, lower is better: the distance, gently raised by imbalance.
-
-    distance × (1 + min(cap, weight × max(0, imbalance - tolerance)))
-
-    Inside the tolerance the score is the distance itself. A distance below 0 (the kernel distance
-    is unbiased) is divided by the factor instead, so that imbalance never improves a score and
-    the order of distances is kept.
-
-    Args:
-        distance: a Fréchet or kernel distance.
-        imbalance: `loss_imbalance`, >= 0.
-        tolerance: imbalance that costs nothing, >= 0.
-        weight: growth of the factor per unit of imbalance beyond that, >= 0.
-        cap: the most that is added to the factor, >= 0.
-
-    Raises:
-        EvaluationError: a value is not finite, or one but `distance` is negative.
-    """
-    settings = {"imbalance": imbalance, "tolerance": tolerance, "weight": weight, "cap": cap}
-    for name, value in settings.items():
-        if not (math.isfinite(value) and value >= 0.0):
-            raise EvaluationError(f"{name} must be finite and at least 0 but got {value}")
-    if not math.isfinite(distance):
-        raise EvaluationError(f"the distance to score must be finite but got {distance}")
-    factor = 1.0 + min(cap, weight * max(0.0, imbalance - tolerance))
-    return distance * factor if distance >= 0.0 else distance / factor
-
-
 def _checked(losses: ArrayLike, name: str) -> Tensor:
     values = as_float64(losses)
     if values.ndim != 1 or not len(values):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.metrics.balance import log_loss_ratio, loss_imbalance, penalised_score
+from dcgan.evaluation.metrics.balance import log_loss_ratio, loss_imbalance
+from study.search.objective import penalised_score
 
 
 def test_equal_losses_are_in_balance():

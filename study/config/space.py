@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.seeds import derive_seed
-from study.config import Choices, FloatRange, StudyConfig, encode_choice
+from study.config.dimensions import Choices, FloatRange, encode_choice
+from study.config.study_config import StudyConfig
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from dcgan.errors import EvaluationError
 from dcgan.training.run.history import Record
-from study.config import ObjectiveConfig, StudyConfig
-from study.identity import ATTRIBUTE, check_relaunch
+from study.config.identity import ATTRIBUTE, check_relaunch
+from study.config.study_config import ObjectiveConfig, StudyConfig
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
     from study.storage.trial_summaries import TrialSummary
-
 NO_BALANCE = 100.0
 """Imbalance of a run that has not trained yet. Real ones are far below: e^100 is no ratio of
 losses, so that not training never counts as being in balance."""
@@ -46,8 +47,6 @@ def check_mode(study: Study, config: StudyConfig) -> None:
 
 def score_of(record: Record, objective: ObjectiveConfig) -> float:
     """The distance of one `eval` record, raised by G/D imbalance: one number to rank by."""
-    from dcgan.evaluation.metrics.balance import penalised_score
-
     return penalised_score(
         _distance(record, objective),
         _imbalance(record),
@@ -100,3 +99,34 @@ def _distance(record: Record, objective: ObjectiveConfig) -> float:
 def _imbalance(record: Record) -> float:
     imbalance = record["imbalance"]
     return NO_BALANCE if imbalance is None else float(imbalance)
+
+
+def penalised_score(
+    distance: float, imbalance: float, *, tolerance: float, weight: float, cap: float
+) -> float:
+    """The objective of a study, lower is better: the distance, gently raised by imbalance.
+
+    distance × (1 + min(cap, weight × max(0, imbalance - tolerance)))
+
+    Inside the tolerance the score is the distance itself. A distance below 0 (the kernel distance
+    is unbiased) is divided by the factor instead, so that imbalance never improves a score and
+    the order of distances is kept.
+
+    Args:
+        distance: a Fréchet or kernel distance.
+        imbalance: `loss_imbalance`, >= 0.
+        tolerance: imbalance that costs nothing, >= 0.
+        weight: growth of the factor per unit of imbalance beyond that, >= 0.
+        cap: the most that is added to the factor, >= 0.
+
+    Raises:
+        EvaluationError: a value is not finite, or one but `distance` is negative.
+    """
+    settings = {"imbalance": imbalance, "tolerance": tolerance, "weight": weight, "cap": cap}
+    for name, value in settings.items():
+        if not (math.isfinite(value) and value >= 0.0):
+            raise EvaluationError(f"{name} must be finite and at least 0 but got {value}")
+    if not math.isfinite(distance):
+        raise EvaluationError(f"the distance to score must be finite but got {distance}")
+    factor = 1.0 + min(cap, weight * max(0.0, imbalance - tolerance))
+    return distance * factor if distance >= 0.0 else distance / factor

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.training.run.history import Record
-from study.config import CollapseConfig
+from study.config.study_config import CollapseConfig
 
 
 class _Sign(NamedTuple):

@@ -6,8 +6,6 @@ This is the only place where a study's defaults are written.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -19,12 +17,17 @@ from dcgan.config.settings import dotted_keys, get_dotted, nearest, override, va
 from dcgan.config.train_config import MAX_SEED, Section, TrainConfig
 from dcgan.config.yaml_files import find_config, read_yaml
 from dcgan.errors import ConfigError
+from study.config.dimensions import (
+    Choices,
+    Dimension,
+    check_dimension,
+    contains,
+    plain_value,
+    to_optuna,
+    try_override,
+)
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-SEARCHABLE_SECTIONS = ("augment.", "model.", "optim.")
-SEARCHABLE_KEYS = ("train.batch_size", "train.ema_half_life_images")
-Scalar = bool | int | float | str | None
-Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class StudySection(Section):
@@ -70,55 +73,6 @@ class ObjectiveConfig(Section):
     """Penalty for each unit of imbalance beyond the tolerance, as a fraction of the distance."""
     cap: float = Field(0.25, ge=0.0)
     """Largest penalty, as a fraction of the distance."""
-
-
-class IntRange(Section):
-    """Whole numbers from `low` to `high`, both included."""
-
-    type: Literal["int"]
-    low: int
-    high: int
-    step: int = Field(1, ge=1)
-    log: bool = False
-    """Search orders of magnitude evenly."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> IntRange:
-        _check_range(self.low, self.high, self.log, self.step if self.step != 1 else None)
-        return self
-
-
-class FloatRange(Section):
-    """Real numbers from `low` to `high`, both included."""
-
-    type: Literal["float"]
-    low: Number
-    high: Number
-    step: float | None = Field(None, gt=0.0)
-    log: bool = False
-    """Search orders of magnitude evenly."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> FloatRange:
-        _check_range(self.low, self.high, self.log, self.step)
-        return self
-
-
-class Choices(Section):
-    """One of a list of values, as in [0, 10] for a switch. The order never changes in a study."""
-
-    type: Literal["categorical"]
-    choices: tuple[Scalar | tuple[Scalar, ...], ...] = Field(min_length=1)
-
-    @field_validator("choices")
-    @classmethod
-    def _distinct(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len({encode_choice(choice) for choice in value}) < len(value):
-            raise ValueError("must not name a value twice")
-        return value
-
-
-Dimension = Annotated[IntRange | FloatRange | Choices, Field(discriminator="type")]
 
 
 class SamplerConfig(Section):
@@ -190,7 +144,7 @@ class StudyConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:
         for key, dimension in self.space.items():
-            _check_dimension(key, dimension, self.base)
+            check_dimension(key, dimension, self.base)
         for baseline in self.baselines:
             _check_baseline(baseline, self.space, self.base)
         halves = self.pruner.name in ("hyperband", "successive_halving")
@@ -199,7 +153,7 @@ class StudyConfig(Section):
                 f"pruner.min_epochs must not be above base.train.epochs, but got "
                 f"{self.pruner.min_epochs} and {self.base.train.epochs}"
             )
-        _try_override(self.base, self.full_run, "full_run")
+        try_override(self.base, self.full_run, "full_run")
         return self
 
     @staticmethod
@@ -245,25 +199,6 @@ def load_study_config(
     return override(config, prefixed)
 
 
-def encode_choice(choice: Any) -> Scalar:
-    """A choice as Optuna can store it: scalars as they are, lists as JSON text."""
-    return json.dumps(choice) if isinstance(choice, list | tuple) else choice
-
-
-def to_optuna(key: str, dimension: Dimension, value: Any, base: TrainConfig) -> Any:
-    """A train value in the form Optuna stores for a dimension (a choice keeps its spelling)."""
-    if isinstance(dimension, Choices):
-        wanted = _normal(base, key, value)
-        same = [item for item in dimension.choices if _normal(base, key, item) == wanted]
-        return encode_choice(same[0])
-    return int(value) if isinstance(dimension, IntRange) else float(value)
-
-
-def _normal(base: TrainConfig, key: str, value: Any) -> Any:
-    """A value as the train config holds it: 0 and [0, 0] are the same blur_sigma."""
-    return get_dotted(override(base, {key: _plain(value)}, "space"), key)
-
-
 def largest_batch(config: StudyConfig) -> int:
     """The largest batch any trial may have."""
     dimension = config.space.get("train.batch_size")
@@ -274,54 +209,6 @@ def largest_batch(config: StudyConfig) -> int:
     return int(dimension.high)
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _check_range(low: float, high: float, log: bool, step: float | None) -> None:
-    if low > high:
-        raise ValueError(f"low must not be above high, but got low {low} and high {high}")
-    if log and low <= 0:
-        raise ValueError(f"low must be above 0 on a log scale, but got {low}")
-    if log and step is not None:
-        raise ValueError("step and log exclude each other; leave one out")
-    if step is not None and not _on_grid(high, low, step):
-        raise ValueError(
-            f"high must be low plus a whole number of steps, but got low {low}, step {step}, "
-            f"high {high}"
-        )
-
-
-def _on_grid(value: float, low: float, step: float) -> bool:
-    steps = (value - low) / step
-    return math.isclose(steps, round(steps), abs_tol=1e-8)
-
-
-def _check_dimension(key: str, dimension: Dimension, base: TrainConfig) -> None:
-    valid = [name for name in dotted_keys(TrainConfig) if is_searchable(name)]
-    if key not in valid:
-        if key in dotted_keys(TrainConfig):
-            raise ValueError(
-                f"space: {key} cannot be searched, because trials that differ in it cannot be "
-                "compared; set it under base"
-            )
-        raise ValueError(f"space: there is no train setting '{key}'{nearest(key, valid)}")
-    if isinstance(dimension, Choices):
-        values = [_plain(choice) for choice in dimension.choices]
-    else:
-        values = [dimension.low, dimension.high]
-        if isinstance(dimension, FloatRange) and dimension.step is None:
-            # A point between them, so that a whole-number setting is not searched as a real one.
-            values.append(dimension.low + 0.382 * (dimension.high - dimension.low))
-    for value in values:
-        _try_override(base, {key: value}, "space")
-
-
-def is_searchable(key: str) -> bool:
-    """Whether trials that differ in a train key can be compared."""
-    return key.startswith(SEARCHABLE_SECTIONS) or key in SEARCHABLE_KEYS
-
-
 def _check_baseline(baseline: Baseline, space: Mapping[str, Dimension], base: TrainConfig) -> None:
     where = f"baseline '{baseline.name}'"
     for key in baseline.params:
@@ -330,30 +217,10 @@ def _check_baseline(baseline: Baseline, space: Mapping[str, Dimension], base: Tr
     for key, dimension in space.items():
         filled = key not in baseline.params
         value = get_dotted(base, key) if filled else baseline.params[key]
-        _try_override(base, {key: _plain(value)}, where)
+        try_override(base, {key: plain_value(value)}, where)
         if not contains(key, dimension, value, base):
             source = " (from base)" if filled else ""
             raise ValueError(
-                f"{where}: {key} = {_plain(value)}{source} is outside the search space; widen it "
+                f"{where}: {key} = {plain_value(value)}{source} is outside the search space; widen it "
                 "or give the baseline another value"
             )
-
-
-def contains(key: str, dimension: Dimension, value: Any, base: TrainConfig) -> bool:
-    """Whether a train value is a point of a dimension."""
-    if isinstance(dimension, Choices):
-        wanted = _normal(base, key, value)
-        return any(_normal(base, key, choice) == wanted for choice in dimension.choices)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    if isinstance(dimension, IntRange) and value != int(value):
-        return False
-    on_grid = dimension.step is None or _on_grid(value, dimension.low, dimension.step)
-    return dimension.low <= value <= dimension.high and on_grid
-
-
-def _try_override(base: TrainConfig, values: Mapping[str, Any], source: str) -> None:
-    try:
-        override(base, values, source)
-    except ConfigError as error:
-        raise ValueError(str(error)) from None

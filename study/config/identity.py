@@ -7,7 +7,7 @@ from typing import Any
 
 from dcgan.config.settings import dotted_keys, get_dotted
 from dcgan.config.train_config import TrainConfig
-from study.config import StudyConfig
+from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
 
 ATTRIBUTE = "identity"
