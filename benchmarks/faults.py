@@ -41,7 +41,7 @@ from servers import children, postgres
 from study.cli import main as study_command
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
-from study.tracking import STATUS
+from study.tracking.run_mirror import STATUS
 
 STUDY: dict[str, Any] = {
     "study": {"name": "faults", "trials": 4, "seed": 3},

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from study.storage.store import Store as Store
 
 _HOMES = {
-    "Store": "study.store",
+    "Store": "study.storage.store",
     "StudyConfig": "study.config",
     "load_study": "study.storage",
     "load_study_config": "study.config",

@@ -16,7 +16,7 @@ from study.objective import Hooks, Workbench
 from study.search.pruners import make_pruner
 from study.search.samplers import SeededSampler
 from study.storage.store import Store
-from study.tracking import Tracker
+from study.tracking.experiment import Tracker
 
 FACTS = ("data.fingerprint", "extractor.name", "extractor.fingerprint")
 

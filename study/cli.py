@@ -141,7 +141,7 @@ def sync(
 ) -> None:
     """Deliver to MLflow what it does not show of a study, or all of it to another MLflow."""
     from study.storage.store import Store
-    from study.sync import sync_study
+    from study.tracking.sync import sync_study
 
     sync_study(Store.at(store, storage), name, tracking_uri)
 
@@ -203,8 +203,8 @@ def gc(
 @app.command()
 def relocate(store: StoreOption = None) -> None:
     """Make MLflow find its artifacts after a results folder was moved or renamed."""
-    from study.relocate import relocate as relocate_store
     from study.storage.store import Store
+    from study.tracking.relocate import relocate as relocate_store
 
     relocate_store(Store.at(store))
 
@@ -265,7 +265,7 @@ def ui(
     """Serve the MLflow UI of a results folder on this machine (Ctrl-C ends it)."""
     from study.show import print_links
     from study.storage.store import Store
-    from study.ui import check_port, serve
+    from study.tracking.ui import check_port, serve
 
     chosen = Store.at(store)
     if chosen.tracking:

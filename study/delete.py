@@ -15,7 +15,7 @@ from study.storage.attributes import with_tracking
 from study.storage.locks import check_idle
 from study.storage.optuna_db import clear_storage_errors, finished_count, load_optuna_study
 from study.storage.store import Store
-from study.tracking import forget_experiment
+from study.tracking.experiment import forget_experiment
 
 
 def delete_study(store: Store, name: str, *, sure: bool) -> None:

@@ -18,11 +18,11 @@ from dcgan.cli.doctor import Check, Finding, cache, device, disk, print_health, 
 from dcgan.runtime.files import why_unwritable
 from study.doctor_study import study_checks
 from study.errors import StudyError
-from study.relocate import describe_misplaced
 from study.storage.attributes import with_tracking
 from study.storage.optuna_db import load_optuna_study, open_storage
 from study.storage.schema_versions import TITLES, databases, schema_problem
 from study.storage.store import NETWORK_FILE_SYSTEMS, Store, file_system
+from study.tracking.relocate import describe_misplaced
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -76,7 +76,7 @@ def _storage_server(store: Store) -> Finding:
 
 
 def _tracking_server(store: Store) -> Finding:
-    from study.mlflow_client import open_client, required
+    from study.tracking.client import open_client, required
 
     with required("ask", store, "; start it, or name another with --tracking-uri"):
         open_client(store).search_experiments(max_results=1)

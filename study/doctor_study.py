@@ -18,14 +18,15 @@ from dcgan.evaluation.extractors.weights import weights_at_hand
 from study.claims import Claims
 from study.config.identity import ATTRIBUTE
 from study.config.study_config import StudyConfig
-from study.mlflow_rows import opened, trial_statuses
 from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.locks import is_held
 from study.storage.optuna_db import FINISHED
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, trial_name
 from study.storage.trial_record import TrialRecord
-from study.tracking import STATUS, statuses_on_server
+from study.tracking.experiment import statuses_on_server
+from study.tracking.run_mirror import STATUS
+from study.tracking.sqlite_rows import opened, trial_statuses
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -16,14 +16,15 @@ from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.history import Record
 from study.export import full_config
-from study.mlflow_client import tolerate_mlflow_errors
 from study.pick import pick_trial
 from study.search.objective import score_of
 from study.storage.attributes import study_config, with_tracking
 from study.storage.locks import hold
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
-from study.tracking import RunMirror, Tracker
+from study.tracking.client import tolerate_mlflow_errors
+from study.tracking.experiment import Tracker
+from study.tracking.run_mirror import RunMirror
 
 if TYPE_CHECKING:
     from optuna.study import Study

@@ -19,7 +19,6 @@ from study.errors import UnknownStudyError
 from study.estimate import estimate
 from study.leaderboard import best_rows_of, print_table
 from study.objective import Hooks
-from study.relocate import describe_misplaced
 from study.runner import StudySummary, run_study
 from study.search.objective import is_pareto
 from study.settle import settle_workers
@@ -28,7 +27,8 @@ from study.storage.optuna_db import load_optuna_study
 from study.storage.schema_versions import check_schemas
 from study.storage.store import Store
 from study.storage.trial_summaries import summaries_of
-from study.ui import trials_link
+from study.tracking.relocate import describe_misplaced
+from study.tracking.ui import trials_link
 
 
 def join(store: Store, name: str, settings: dict[str, Any]) -> None:

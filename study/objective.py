@@ -30,22 +30,23 @@ from dcgan.training.run.history import Record, read_history
 from dcgan.training.step import TrainState
 from study.claims import Claim, Claims
 from study.config.space import suggest
-from study.config.study_config import ObjectiveConfig, StudyConfig
+from study.config.study_config import StudyConfig
 from study.errors import LeaseLostError
 from study.events import Event
-from study.mlflow_client import tolerate_mlflow_errors
 from study.reporting import Reporter, continue_from
-from study.search.objective import closing_metrics, facts_of, score_of, values_of
+from study.search.objective import facts_of, score_of, values_of
 from study.storage.attributes import set_attributes
 from study.storage.optuna_db import put_back
 from study.storage.store import StudyFolder
 from study.storage.trial_record import TrialRecord
-from study.tracking import RunMirror, Tracker, log10_metrics
+from study.tracking.catch_up import finish_mirror, mirror_into
+from study.tracking.client import tolerate_mlflow_errors
+from study.tracking.experiment import Tracker
+from study.tracking.run_mirror import RunMirror
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import Trial
-
 MAX_TRIES = 3
 
 
@@ -249,37 +250,6 @@ def mirror_of(bench: Workbench, record: TrialRecord) -> RunMirror:
     """The MLflow mirror of a trial's folder."""
     objective = bench.config.objective
     return mirror_into(bench.tracker, bench.parent_run_id, bench.folder, objective, record)
-
-
-def mirror_into(
-    tracker: Tracker,
-    parent_run_id: str,
-    folder: StudyFolder,
-    objective: ObjectiveConfig,
-    record: TrialRecord,
-) -> RunMirror:
-    """The mirror of a trial's folder in any MLflow."""
-    tags: dict[str, Any] = {"origin": record.origin, "optuna.state": record.state}
-    if record.baseline:
-        tags["baseline"] = record.baseline
-    return tracker.mirror(
-        "trial",
-        record.number,
-        parent_run_id,
-        folder.trial(record.number),
-        params=record.params,
-        tags={**record.identity, "seed": record.seed, **tags},
-        score=lambda item: score_of(item, objective),
-        fresh=record.run_id is None,
-    )
-
-
-def finish_mirror(mirror: RunMirror, record: TrialRecord) -> None:
-    """Deliver a trial's outcome to MLflow."""
-    closing = {**log10_metrics(record.params), "minutes": record.minutes}
-    if record.state == TrialState.COMPLETE.name:
-        closing |= closing_metrics(record.score, record.values)
-    mirror.finish(record, closing)
 
 
 def fail_trial(bench: Workbench, trial: Trial, reason: str) -> Outcome:

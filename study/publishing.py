@@ -12,14 +12,14 @@ from study.checkpoints import remove_checkpoints
 from study.contact_sheet import draw_contact_sheet
 from study.export import export_config, header_of
 from study.leaderboard import Row, as_markdown, rows_of
-from study.objective import Workbench, finish_mirror, mirror_of
+from study.objective import Workbench, mirror_of
 from study.search.objective import is_pareto
 from study.storage.locks import running
 from study.storage.optuna_db import FINISHED, finished_count
 from study.storage.trial_record import TrialRecord
-from study.tracking import TERMINAL_STATUSES
-
-NOTE_ROWS = 40  # MLflow cuts notes at 8000 characters; the whole leaderboard is an artifact
+from study.tracking.catch_up import finish_mirror
+from study.tracking.experiment import NOTE_ROWS
+from study.tracking.run_mirror import TERMINAL_STATUSES
 
 
 @contextmanager

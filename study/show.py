@@ -20,7 +20,7 @@ from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.optuna_db import FINISHED, load_optuna_study, open_storage
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
-from study.ui import HOST, check_served, trials_link
+from study.tracking.ui import HOST, check_served, trials_link
 
 
 def print_studies(store: Store) -> None:
@@ -95,7 +95,7 @@ def write_export(
 def print_links(store: Store, port: int) -> None:
     """The link that compares the trials of each study."""
     check_served(store)
-    from study.tracking import experiment_ids
+    from study.tracking.experiment import experiment_ids
 
     ids = experiment_ids(store)
     if not ids:

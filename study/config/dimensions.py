@@ -1,4 +1,4 @@
-"""Dimensions of a search space: ranges and choices, what may be searched, and how Optuna stores it."""
+"""Dimensions of a search space: ranges and choices, what may be searched, how Optuna stores it."""
 
 from __future__ import annotations
 

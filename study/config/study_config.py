@@ -221,6 +221,6 @@ def _check_baseline(baseline: Baseline, space: Mapping[str, Dimension], base: Tr
         if not contains(key, dimension, value, base):
             source = " (from base)" if filled else ""
             raise ValueError(
-                f"{where}: {key} = {plain_value(value)}{source} is outside the search space; widen it "
-                "or give the baseline another value"
+                f"{where}: {key} = {plain_value(value)}{source} is outside the search space; "
+                "widen it or give the baseline another value"
             )

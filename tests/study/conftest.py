@@ -23,10 +23,10 @@ from optuna.trial import FrozenTrial
 from dcgan.config.settings import set_dotted
 from dcgan.data.bank import PhotoBank, load_bank
 from study.config.study_config import StudyConfig
-from study.relocate import relocate
 from study.runner import StudySummary, run_study
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
+from study.tracking.relocate import relocate
 
 THIRD_PARTY_WARNINGS = (
     # mlflow's SQL store, with SQLAlchemy 2.1

@@ -15,7 +15,7 @@ from study.errors import StudyBusyError
 from study.storage.addresses import check_storage_url, check_tracking_uri, hide_password
 from study.storage.locks import announced, check_idle, running
 from study.storage.store import STORAGE_VARIABLE, Store, StudyFolder
-from study.ui import trials_link
+from study.tracking.ui import trials_link
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import pytest
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
-import study.mlflow_rows
+import study.tracking.sqlite_rows
 from study.errors import StudyBusyError, StudyError
-from study.mlflow_rows import Location, locations, opened, set_location
-from study.relocate import describe_misplaced, misplaced, relocate
 from study.runner import run_study
 from study.storage.store import Store
+from study.tracking.relocate import describe_misplaced, misplaced, relocate
+from study.tracking.sqlite_rows import Location, locations, opened, set_location
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -133,7 +133,7 @@ def test_a_launcher_or_a_busy_database_is_left_alone(
         pytest.raises(StudyBusyError, match="'tiny' is running"),
     ):
         relocate(moved)
-    monkeypatch.setattr(study.mlflow_rows, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(study.tracking.sqlite_rows, "WAIT_SECONDS", 0.1)
     other = sqlite3.connect(moved.mlflow_database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StudyBusyError, match=r"writing to .*mlflow.db; end the 'study run'"):

@@ -33,7 +33,7 @@ from study.objective import Hooks
 from study.runner import run_study
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
-from study.tracking import STATUS, RunMirror
+from study.tracking.run_mirror import STATUS, RunMirror
 
 Maker = Callable[..., StudyConfig]
 Essence = Callable[[Study], list[tuple[Any, ...]]]

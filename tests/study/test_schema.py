@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from study.errors import StudyError
 from study.storage.schema_versions import check_schemas, revisions, schema_problem
 from study.storage.store import Store
-from study.tracking import Tracker
+from study.tracking.experiment import Tracker
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Writer = Callable[..., Path]

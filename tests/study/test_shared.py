@@ -22,7 +22,7 @@ from study.runner import run_study
 from study.storage.leases import LEASE_VARIABLE, Leases
 from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
 from study.storage.store import Store
-from study.tracking import forget_experiment
+from study.tracking.experiment import forget_experiment
 
 Maker = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]

@@ -25,7 +25,7 @@ from dcgan.training.run.history import read_history
 from study.config.study_config import StudyConfig
 from study.storage.optuna_db import load_optuna_study, open_storage
 from study.storage.store import Store
-from study.ui import server_command, trials_link
+from study.tracking.ui import server_command, trials_link
 
 Maker = Callable[..., StudyConfig]
 Shell = Callable[..., subprocess.CompletedProcess[str]]

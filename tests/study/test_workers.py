@@ -28,7 +28,7 @@ from study.runner import run_study
 from study.settle import settle
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
-from study.tracking import STATUS
+from study.tracking.run_mirror import STATUS
 
 Maker = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]

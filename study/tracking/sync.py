@@ -8,29 +8,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from dcgan.cli.console import say
 from dcgan.config.settings import validate
 from dcgan.config.yaml_files import read_yaml
 from dcgan.training.run.folder import RunFolder
 from study.config.study_config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
-from study.mlflow_client import required
-from study.objective import finish_mirror, mirror_into
-from study.publishing import NOTE_ROWS
 from study.search.objective import score_of
 from study.storage.addresses import check_tracking_uri
 from study.storage.attributes import with_tracking
-from study.storage.locks import is_held, running
-from study.storage.optuna_db import FINISHED, load_optuna_study
-from study.storage.store import Store, StudyFolder, trial_name
+from study.storage.locks import running
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store, StudyFolder
 from study.storage.trial_record import TrialRecord
-from study.tracking import TERMINAL_STATUSES, Tracker
-from study.ui import trials_link
-
-FINISHED_NAMES = {state.name for state in FINISHED}
+from study.tracking.catch_up import FINISHED_NAMES, deliver_trials
+from study.tracking.client import required
+from study.tracking.experiment import NOTE_ROWS, Tracker
+from study.tracking.ui import trials_link
 
 
 def sync_study(store: Store, name: str, uri: str | None = None) -> None:
@@ -58,7 +52,7 @@ def sync_study(store: Store, name: str, uri: str | None = None) -> None:
     with required("deliver to", target, "; the same command goes on where it stopped"):
         tracker = Tracker(target, name)
         parent = tracker.parent_run(folder.config, _facts(records))
-        delivered = _deliver_trials(tracker, parent, folder, config, records)
+        delivered = deliver_trials(tracker, parent, folder, config, records)
         full = _deliver_full_runs(tracker, parent, folder, config)
         _deliver_study(tracker, parent, folder, config, records)
     say(
@@ -92,31 +86,6 @@ def _read(path: Path) -> TrialRecord | None:
 
 def _facts(records: list[TrialRecord]) -> dict[str, str]:
     return {key: str(value) for key, value in records[0].identity.items()}
-
-
-def _deliver_trials(
-    tracker: Tracker,
-    parent: str,
-    folder: StudyFolder,
-    config: StudyConfig,
-    records: list[TrialRecord],
-) -> int:
-    """All but those that are there as they ended (and those a person deleted in the UI)."""
-    statuses, delivered = tracker.trial_statuses(), 0
-    for record in track(records, "delivering", console=Console(stderr=True), transient=True):
-        if statuses.get(record.number) in (*TERMINAL_STATUSES, "DELETED"):
-            continue
-        locks = folder.locks.rglob(f"{trial_name(record.number)}.lock")
-        if any(is_held(lock) for lock in locks):  # whose process delivers it itself
-            continue
-        mirror = mirror_into(tracker, parent, folder, config.objective, record)
-        if record.state in FINISHED_NAMES:
-            finish_mirror(mirror, record)
-        else:
-            mirror.deliver()
-            mirror.set_state(record.state)
-        delivered += 1
-    return delivered
 
 
 def _deliver_full_runs(

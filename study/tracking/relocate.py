@@ -14,9 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from dcgan.cli.console import say
 from study.errors import StudyBusyError, StudyError, UnknownStudyError
-from study.mlflow_rows import Location, locations, opened, set_location
 from study.storage.locks import is_held
 from study.storage.store import Store
+from study.tracking.sqlite_rows import Location, locations, opened, set_location
 
 TABLES = {"experiments": "experiment", "runs": "run", "logged_models": "logged model"}
 
