@@ -2,7 +2,7 @@
 
 A claim is a file lock on the trial, which the system releases when its owner ends in any way, so a
 trial that is RUNNING in the database and not locked has lost its process. Where the database is
-shared by machines, a claim is also a lease on the trial (see `study.storage.leases`), and the lease tells
+shared by machines, a claim is also a lease on the trial (see `storage.leases`), and the lease tells
 of processes elsewhere. Claims are made under a lock of the study: however many processes ask, no
 trial is given out twice, and those finished and running together never exceed the total.
 """

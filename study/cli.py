@@ -251,7 +251,7 @@ def train(
     storage: StorageOption = None,
 ) -> None:
     """Train the best (or a given) trial in full, beside its study in MLflow."""
-    from study.full_run import train_in_full
+    from study.results.full_run import train_in_full
     from study.storage.store import Store
 
     train_in_full(Store.at(store, storage), name, trial, data, pick)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dcgan.cli.display import TrainingDisplay, describe_scores
-from dcgan.config.settings import get_dotted
 from study.config.study_config import StudyConfig
 from study.events import Event
-from study.leaderboard import plain
+from study.results.wording import describe_trial
 from study.storage.store import trial_name
 
 if TYPE_CHECKING:
@@ -102,18 +101,3 @@ class WorkerLine:
             display.progress.update(self.task, completed=record["step"], status=status)
         elif record["step"] % self.plan["steps_per_epoch"] == 0:
             display.line(f"{self.label}: {status}")
-
-
-def describe_trial(config: StudyConfig, trial: Trial, train_config: TrainConfig) -> str:
-    """A trial and the searched values it trains with."""
-    params = ", ".join(
-        f"{config.short_name(key)} {plain(_scalar(get_dotted(train_config, key)))}"
-        for key in config.space
-    )
-    baseline = trial.user_attrs.get("baseline")
-    origin = f"baseline “{baseline}”: " if baseline else ""
-    return f"{trial_name(trial.number)}: {origin}{params}"
-
-
-def _scalar(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -17,8 +17,8 @@ from study.config.study_config import StudyConfig, largest_batch
 from study.display import StudyDisplay
 from study.errors import UnknownStudyError
 from study.estimate import estimate
-from study.leaderboard import best_rows_of, print_table
 from study.objective import Hooks
+from study.results.leaderboard import best_rows_of, print_table
 from study.runner import StudySummary, run_study
 from study.search.objective import is_pareto
 from study.settle import settle_workers

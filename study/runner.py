@@ -29,9 +29,9 @@ from study.config.identity import ATTRIBUTE, check_relaunch, identity_of
 from study.config.study_config import StudyConfig, largest_batch
 from study.errors import StudyError
 from study.objective import Hooks, Outcome, Workbench
-from study.pick import standing
 from study.pool import Pool
 from study.publishing import catch_up_mirror, is_stale, parent_status, publish
+from study.results.wording import standing
 from study.search.objective import check_mode, directions
 from study.search.pruners import pruner_note
 from study.settle import settle

@@ -12,9 +12,10 @@ from dcgan.cli.console import say
 from dcgan.config.settings import save_config
 from dcgan.errors import UsageError
 from study.errors import StudyError
-from study.export import full_config, header_of
-from study.leaderboard import best_rows_of, print_table, rows_of
-from study.pick import in_words, pick_trial, standing
+from study.results.export import full_config, header_of
+from study.results.leaderboard import best_rows_of, print_table, rows_of
+from study.results.selection import pick_trial
+from study.results.wording import in_words, standing
 from study.search.objective import is_pareto
 from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.optuna_db import FINISHED, load_optuna_study, open_storage

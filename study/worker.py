@@ -27,9 +27,9 @@ from dcgan.runtime.numerics import numerics
 from study.bench import open_bench
 from study.claims import Claims
 from study.config.study_config import StudyConfig
-from study.display import describe_trial
 from study.events import Sender
 from study.objective import Hooks, Outcome, Workbench, run_trial
+from study.results.wording import describe_trial
 from study.storage.optuna_db import clear_storage_errors, finished_count, load_optuna_study
 from study.storage.store import Store
 

@@ -12,12 +12,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from dcgan.errors import CheckpointError
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.folder import RunFolder
-from study.checkpoints import expendable
 from study.config.identity import identity_of
 from study.config.study_config import StudyConfig
-from study.export import export_config
 from study.objective import Hooks
-from study.pick import best_trial
+from study.results.checkpoints import expendable
+from study.results.export import export_config
+from study.results.selection import best_trial
 from study.runner import run_study
 from study.storage.store import Store
 

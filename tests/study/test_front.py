@@ -15,8 +15,8 @@ from optuna.trial import TrialState, create_trial
 
 from dcgan.errors import UsageError
 from study.config.study_config import ObjectiveConfig
-from study.leaderboard import rows_of
-from study.pick import MOST_LISTED, pick_trial
+from study.results.leaderboard import rows_of
+from study.results.selection import MOST_LISTED, pick_trial
 from study.search.objective import NO_BALANCE, facts_of, penalised_score, score_of, values_of
 from study.search.pareto import front_of, on_front
 

@@ -20,9 +20,9 @@ import study.objective
 import study.runner
 from dcgan.data.bank import PhotoBank
 from study.config.study_config import StudyConfig
-from study.contact_sheet import MAX_TILES, draw_contact_sheet
 from study.errors import StudyError
-from study.leaderboard import rows_of
+from study.results.contact_sheet import MAX_TILES, draw_contact_sheet
+from study.results.leaderboard import rows_of
 from study.runner import run_study
 from study.show import print_studies, print_study
 from study.storage.optuna_db import open_storage

@@ -20,11 +20,11 @@ from dcgan.errors import DcganError, UsageError
 from dcgan.training.run.folder import RunFolder
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
-from study.contact_sheet import draw_contact_sheet
 from study.errors import StudyError
-from study.export import export_config, header_of
-from study.leaderboard import as_markdown, rows_of
-from study.pick import best_trial
+from study.results.contact_sheet import draw_contact_sheet
+from study.results.export import export_config, header_of
+from study.results.leaderboard import as_markdown, rows_of
+from study.results.selection import best_trial
 from study.storage.store import StudyFolder
 
 Maker = Callable[..., StudyConfig]
@@ -192,7 +192,7 @@ def test_an_export_names_the_code_that_trained_the_trial(
 ) -> None:
     """Whichever code exports it later."""
     identity = json.loads(finished.summary.study.user_attrs["identity"])
-    monkeypatch.setattr("study.export.code_version", lambda: "9.9.9", raising=False)
+    monkeypatch.setattr("study.results.export.code_version", lambda: "9.9.9", raising=False)
     source = export_config(finished.summary.study).provenance
     assert source["code_version"] == identity["environment.code_version"]
 

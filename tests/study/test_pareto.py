@@ -29,10 +29,10 @@ from dcgan.training.run.history import read_history
 from study.config.space import suggest
 from study.config.study_config import StudyConfig
 from study.errors import StudyError, StudyMismatchError
-from study.export import export_config
-from study.leaderboard import as_markdown, rows_of
 from study.objective import Hooks
-from study.pick import pick_trial
+from study.results.export import export_config
+from study.results.leaderboard import as_markdown, rows_of
+from study.results.selection import pick_trial
 from study.runner import run_study
 from study.search.objective import score_of
 from study.search.pruners import make_pruner

@@ -21,7 +21,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-from study.leaderboard import Row, best_rows_of, rows_of
+from study.results.leaderboard import Row, best_rows_of, rows_of
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
 from study.storage.trial_summaries import TrialSummary, outcomes_of, summaries_of

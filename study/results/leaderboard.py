@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
+from study.results.wording import number, plain
 from study.search.objective import is_pareto, trial_score
 from study.search.pareto import front_of
 from study.storage.store import trial_name
@@ -17,7 +18,6 @@ from study.storage.trial_summaries import TrialSummary, outcomes_of, summaries_o
 
 if TYPE_CHECKING:
     from optuna.study import Study
-
 ORDER = {
     TrialState.COMPLETE: 0,
     TrialState.PRUNED: 1,
@@ -143,16 +143,6 @@ def cells_of(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
         cells += [plain(row.params.get(name)) for name in names]
         body.append([*cells, number(row.minutes, 1), row.origin])
     return headings, body
-
-
-def number(value: float | None, digits: int) -> str:
-    """A number with fixed digits; empty for none."""
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def plain(value: Any) -> str:
-    """A parameter as a person writes it: four digits are enough to recognise it."""
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def as_markdown(rows: list[Row]) -> str:

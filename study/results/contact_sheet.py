@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw
 
 from dcgan.runtime.pictures import save_picture
 from dcgan.training.run.folder import RunFolder
-from study.leaderboard import Row, number
+from study.results.leaderboard import Row
+from study.results.wording import number
 from study.storage.store import StudyFolder, trial_name
 
 MAX_TILES = 60

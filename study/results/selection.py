@@ -10,15 +10,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.errors import UsageError
 from study.errors import StudyError
-from study.search.objective import is_pareto, trial_score
+from study.results.wording import in_words
+from study.search.objective import is_pareto
 from study.search.pareto import front_of
 from study.storage.store import trial_name
 from study.storage.trial_summaries import outcomes_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
-
-    from study.storage.trial_summaries import TrialSummary
 
 RULES: dict[str, Callable[[FrozenTrial], float]] = {
     "distance": lambda trial: trial.values[0],
@@ -56,28 +55,6 @@ def best_trial(study: Study) -> FrozenTrial:
     if not complete:
         raise _none_complete(study)
     return _trial(study, min(complete, key=lambda trial: (trial.values, trial.number)).number)
-
-
-def in_words(trial: FrozenTrial) -> str:
-    """A trial's score, or its distance and imbalance where these are minimised."""
-    facts = trial.user_attrs
-    if metric := facts.get("metric"):
-        imbalance = facts.get("imbalance")
-        known = "unknown" if imbalance is None else f"{imbalance:.2f}"
-        return f"{metric} {facts[metric]:.3f}, imbalance {known}"
-    score = trial_score(trial)
-    return "no score" if score is None else f"score {score:.3f}"
-
-
-def standing(study: Study, trials: list[TrialSummary]) -> str:
-    """How far a study has got: its best score, or how many trials are on its front."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
-    if not complete:
-        return "no complete trial yet"
-    if is_pareto(study):
-        count = len(front_of(complete))
-        return f"front of {count} trial{'' if count == 1 else 's'}"
-    return f"best score {min((trial.values or [])[0] for trial in complete):.3f}"
 
 
 def _check_rule(study: Study, number: int | None, rule: str) -> None:

@@ -15,8 +15,8 @@ from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.history import Record
-from study.export import full_config
-from study.pick import pick_trial
+from study.results.export import full_config
+from study.results.selection import pick_trial
 from study.search.objective import score_of
 from study.storage.attributes import study_config, with_tracking
 from study.storage.locks import hold

@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from study.config.space import trial_config
-from study.leaderboard import distances_of
-from study.pick import pick_trial
+from study.results.leaderboard import distances_of
+from study.results.selection import pick_trial
 from study.search.objective import trial_score
 from study.storage.attributes import study_config
 from study.storage.store import trial_name
