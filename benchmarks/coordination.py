@@ -26,9 +26,9 @@ import optuna
 from optuna.trial import TrialState
 from servers import postgres, postgres_programs
 
-from study.claims import Claims
 from study.config.space import suggest
 from study.config.study_config import StudyConfig
+from study.running.claims import Claims
 from study.search.pruners import make_pruner
 from study.search.samplers import SeededSampler
 from study.storage.attributes import set_attributes
@@ -108,7 +108,7 @@ def measure(name: str, store: Store, workers: int, trials: int) -> dict[str, Any
 
 
 def work(store: Store, config: StudyConfig, queue: Any, barrier: Any) -> None:
-    """One worker, as `study.worker.work` claims trials, without the training."""
+    """One worker, as `study.running.worker.work` claims trials, without the training."""
     study = load_optuna_study(store, "coordination")
     study.sampler = SeededSampler(config.sampler, config.study.seed)
     study.pruner = make_pruner(config)

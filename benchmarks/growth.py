@@ -28,12 +28,12 @@ import torch
 from grown_study import build
 
 from dcgan.data.bank import load_bank
-from study.bench import open_bench
-from study.claims import Claims
 from study.config.space import suggest
 from study.config.study_config import StudyConfig, load_study_config
-from study.objective import Hooks
-from study.publishing import publish
+from study.running.claims import Claims
+from study.running.context import open_bench
+from study.running.observer import Hooks
+from study.running.publish import publish
 from study.storage.attributes import set_attributes
 from study.storage.optuna_db import finished_count, load_optuna_study
 from study.storage.store import Store

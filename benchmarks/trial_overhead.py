@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dcgan.training.run.history import read_history
 from study.config.study_config import StudyConfig, load_study_config
-from study.runner import run_study
+from study.running.study import run_study
 from study.storage.store import Store
 
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from dcgan.training.loop import train as train
 
 _HOMES = {
-    "TrainConfig": "dcgan.config",
-    "TrainResult": "dcgan.training",
+    "TrainConfig": "dcgan.config.train_config",
+    "TrainResult": "dcgan.training.loop",
     "evaluate": "dcgan.api",
     "generate": "dcgan.api",
-    "load_bank": "dcgan.data",
+    "load_bank": "dcgan.data.bank",
     "load_train_config": "dcgan.config.settings",
-    "train": "dcgan.training",
+    "train": "dcgan.training.loop",
 }
 __all__ = [*_HOMES]
 

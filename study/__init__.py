@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from study.config.study_config import StudyConfig as StudyConfig
     from study.config.study_config import load_study_config as load_study_config
-    from study.runner import run_study as run_study
+    from study.running.study import run_study as run_study
     from study.storage.optuna_db import load_study as load_study
     from study.storage.store import Store as Store
 
 _HOMES = {
     "Store": "study.storage.store",
-    "StudyConfig": "study.config",
-    "load_study": "study.storage",
-    "load_study_config": "study.config",
-    "run_study": "study.runner",
+    "StudyConfig": "study.config.study_config",
+    "load_study": "study.storage.optuna_db",
+    "load_study_config": "study.config.study_config",
+    "run_study": "study.running.study",
 }
 __all__ = [*_HOMES]
 

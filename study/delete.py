@@ -9,8 +9,8 @@ import optuna
 import typer
 
 from dcgan.cli.console import say
-from study.claims import Claims
 from study.errors import StudyBusyError, StudyError
+from study.running.claims import Claims
 from study.storage.attributes import with_tracking
 from study.storage.locks import check_idle
 from study.storage.optuna_db import clear_storage_errors, finished_count, load_optuna_study

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dcgan.cli.display import TrainingDisplay, describe_scores
 from study.config.study_config import StudyConfig
-from study.events import Event
 from study.results.wording import describe_trial
+from study.running.observer import Event
 from study.storage.store import trial_name
 
 if TYPE_CHECKING:

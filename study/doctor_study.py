@@ -15,9 +15,9 @@ from dcgan.data.bank import fingerprint_of
 from dcgan.errors import DcganError
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.weights import weights_at_hand
-from study.claims import Claims
 from study.config.identity import ATTRIBUTE
 from study.config.study_config import StudyConfig
+from study.running.claims import Claims
 from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.locks import is_held
 from study.storage.optuna_db import FINISHED

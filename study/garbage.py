@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 
 from dcgan.cli.console import say
 from dcgan.runtime.files import is_temporary
-from study.claims import Claims
 from study.errors import StudyError
 from study.results.checkpoints import expendable_checkpoints
+from study.running.claims import Claims
 from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.locks import is_held
 from study.storage.optuna_db import FINISHED, clear_storage_errors, load_optuna_study, open_storage

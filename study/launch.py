@@ -16,12 +16,12 @@ from dcgan.errors import DcganError, UsageError
 from study.config.study_config import StudyConfig, largest_batch
 from study.display import StudyDisplay
 from study.errors import UnknownStudyError
-from study.estimate import estimate
-from study.objective import Hooks
 from study.results.leaderboard import best_rows_of, print_table
-from study.runner import StudySummary, run_study
+from study.running.estimate import estimate
+from study.running.observer import Hooks
+from study.running.resources import settle_workers
+from study.running.study import StudySummary, run_study
 from study.search.objective import is_pareto
-from study.settle import settle_workers
 from study.storage.attributes import CONFIG_ATTRIBUTE, study_config, with_tracking
 from study.storage.optuna_db import load_optuna_study
 from study.storage.schema_versions import check_schemas

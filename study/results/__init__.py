@@ -1,1 +1,1 @@
-"""What came of a study: leaderboard, the trial that is meant, its exported config, pictures, full run."""
+"""What came of a study: leaderboard, best trial, exported config, pictures, full run."""

@@ -63,7 +63,7 @@ def values_of(record: Record, objective: ObjectiveConfig) -> tuple[float, ...]:
     return (score_of(record, objective),)
 
 
-def facts_of(record: Record, objective: ObjectiveConfig) -> dict[str, Any]:
+def objective_facts(record: Record, objective: ObjectiveConfig) -> dict[str, Any]:
     """What a trial with two values keeps beside them: its score, and its distance's name.
 
     Args:

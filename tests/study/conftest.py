@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 from dcgan.config.settings import set_dotted
 from dcgan.data.bank import PhotoBank, load_bank
 from study.config.study_config import StudyConfig
-from study.runner import StudySummary, run_study
+from study.running.study import StudySummary, run_study
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
 from study.tracking.relocate import relocate

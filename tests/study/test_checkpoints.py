@@ -14,11 +14,11 @@ from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.folder import RunFolder
 from study.config.identity import identity_of
 from study.config.study_config import StudyConfig
-from study.objective import Hooks
 from study.results.checkpoints import expendable
 from study.results.export import export_config
 from study.results.selection import best_trial
-from study.runner import run_study
+from study.running.observer import Hooks
+from study.running.study import run_study
 from study.storage.store import Store
 
 Maker = Callable[..., StudyConfig]

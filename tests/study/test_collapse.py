@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from dcgan.config.settings import override
 from study.config.study_config import CollapseConfig, StudyConfig
-from study.runner import run_study
+from study.running.study import run_study
 from study.search.collapse import collapse_reason
 from study.storage.store import Store
 

@@ -16,7 +16,7 @@ from dcgan.training.run.checkpoint import load_checkpoint, save_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.step import TrainState, training_step
 from study.config.study_config import StudyConfig
-from study.estimate import (
+from study.running.estimate import (
     Estimate,
     checkpoint_bytes,
     disk_bytes,

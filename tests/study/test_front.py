@@ -17,7 +17,7 @@ from dcgan.errors import UsageError
 from study.config.study_config import ObjectiveConfig
 from study.results.leaderboard import rows_of
 from study.results.selection import MOST_LISTED, pick_trial
-from study.search.objective import NO_BALANCE, facts_of, penalised_score, score_of, values_of
+from study.search.objective import NO_BALANCE, objective_facts, penalised_score, score_of, values_of
 from study.search.pareto import front_of, on_front
 
 Point = tuple[float, float]
@@ -89,8 +89,8 @@ def test_the_values_are_distance_and_imbalance() -> None:
     assert values_of(record(), ObjectiveConfig(mode="pareto", metric="kernel")) == (0.5, 2.5)
     assert values_of(record(), ObjectiveConfig()) == (10.0,)
     assert score_of(record(), PARETO) == 10.0
-    assert facts_of(record(), PARETO) == {"score": 10.0, "metric": "fd_random"}
-    assert facts_of({}, PARETO) == facts_of(record(), ObjectiveConfig()) == {}
+    assert objective_facts(record(), PARETO) == {"score": 10.0, "metric": "fd_random"}
+    assert objective_facts({}, PARETO) == objective_facts(record(), ObjectiveConfig()) == {}
 
 
 def test_no_training_is_no_balance() -> None:

@@ -16,18 +16,17 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 from sqlalchemy import Engine, event
 
-import study.objective
-import study.runner
+import study.running.context
+import study.running.study
 from dcgan.data.bank import PhotoBank
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.contact_sheet import MAX_TILES, draw_contact_sheet
 from study.results.leaderboard import rows_of
-from study.runner import run_study
+from study.running.study import Throttle, run_study
 from study.show import print_studies, print_study
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store, StudyFolder
-from study.throttle import Throttle
 
 Maker = Callable[..., StudyConfig]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -207,14 +206,16 @@ def test_a_throttle_keeps_what_takes_long_to_its_share() -> None:
 def rarely(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Publish at most once an hour; how many trials were there each time."""
     seen: list[int] = []
-    publish = study.runner.publish
+    publish = study.running.study.publish
 
     def counted(bench: Any) -> None:
-        seen.append(len(bench.study.get_trials(deepcopy=False, states=study.runner.FINISHED)))
+        seen.append(
+            len(bench.study.get_trials(deepcopy=False, states=study.running.study.FINISHED))
+        )
         publish(bench)
 
-    monkeypatch.setattr(study.runner, "Throttle", lambda: Throttle(seconds=3600.0))
-    monkeypatch.setattr(study.runner, "publish", counted)
+    monkeypatch.setattr(study.running.study, "Throttle", lambda: Throttle(seconds=3600.0))
+    monkeypatch.setattr(study.running.study, "publish", counted)
     return seen
 
 
@@ -237,7 +238,7 @@ def test_a_launch_that_gives_up_shows_what_it_did(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(study.objective, "train", broken)
+    monkeypatch.setattr(study.running.context, "train", broken)
     with pytest.raises(StudyError, match="3 trials in a row"):
         run_study(tiny_study(study__trials=9), store, bank=bank)
     board = store.study("tiny").leaderboard.read_text(encoding="utf-8")

@@ -29,11 +29,11 @@ from dcgan.training.run.history import read_history
 from study.config.space import suggest
 from study.config.study_config import StudyConfig
 from study.errors import StudyError, StudyMismatchError
-from study.objective import Hooks
 from study.results.export import export_config
 from study.results.leaderboard import as_markdown, rows_of
 from study.results.selection import pick_trial
-from study.runner import run_study
+from study.running.observer import Hooks
+from study.running.study import run_study
 from study.search.objective import score_of
 from study.search.pruners import make_pruner
 from study.search.samplers import SeededSampler

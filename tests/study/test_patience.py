@@ -15,8 +15,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 
 import study.storage.optuna_db
 import study.storage.retries
-from study.objective import Hooks
-from study.runner import run_study
+from study.running.observer import Hooks
+from study.running.study import run_study
 from study.storage.optuna_db import open_storage
 from study.storage.retries import PatientStorage, is_passing, patiently, pauses
 from study.storage.store import Store

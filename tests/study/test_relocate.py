@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 import study.tracking.sqlite_rows
 from study.errors import StudyBusyError, StudyError
-from study.runner import run_study
+from study.running.study import run_study
 from study.storage.store import Store
 from study.tracking.relocate import describe_misplaced, misplaced, relocate
 from study.tracking.sqlite_rows import Location, locations, opened, set_location

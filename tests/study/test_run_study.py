@@ -29,8 +29,8 @@ from dcgan.training.run.history import read_history
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
-from study.objective import Hooks
-from study.runner import run_study
+from study.running.observer import Hooks
+from study.running.study import run_study
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
 from study.tracking.run_mirror import STATUS, RunMirror
@@ -348,7 +348,7 @@ def test_a_timeout_pauses_and_the_next_launch_continues(
 ) -> None:
     """The clock is the test's own: each log record takes ten minutes."""
     clock = [0.0]
-    monkeypatch.setattr("study.runner.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("study.running.study.time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     def log(record: object) -> None:
         clock[0] += 600.0
@@ -423,7 +423,7 @@ def test_a_process_that_ended_after_its_last_score_is_caught_up(
         if where == "while its run is closed":
             patch.setattr(RunMirror, "finish", die)
         else:
-            patch.setattr("study.runner.publish", die)
+            patch.setattr("study.running.study.publish", die)
         with pytest.raises(KeyboardInterrupt):
             run_study(tiny_study(study__trials=2), store, bank=bank)
     summary = run_study(tiny_study(study__trials=2), store, bank=bank)
@@ -467,7 +467,7 @@ def test_threads_are_measured_once_and_kept(
     trained = load_train_config(first.store.study("tiny").trial(0) / "config.yaml")
     assert trained.train.threads == chosen
     # A relaunch on a machine that is busy now does not measure again.
-    monkeypatch.setattr("study.settle.fastest_threads", lambda config: 1 / 0)
+    monkeypatch.setattr("study.running.resources.fastest_threads", lambda config: 1 / 0)
     again = run_study(tiny_study(study__trials=2, **left_open), store, hooks=hooks)
     assert again.finished == 2
     assert not [line for line in said if line.startswith("differs")]

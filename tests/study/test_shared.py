@@ -15,10 +15,10 @@ import pytest
 from servers import MlflowServer, Postgres, mlflow_server, postgres, postgres_programs
 from sqlalchemy import create_engine
 
-from study.claims import Claims
 from study.errors import LeaseLostError, StudyMismatchError
-from study.objective import Hooks
-from study.runner import run_study
+from study.running.claims import Claims
+from study.running.observer import Hooks
+from study.running.study import run_study
 from study.storage.leases import LEASE_VARIABLE, Leases
 from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
 from study.storage.store import Store

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 import study.storage.store
 from dcgan.errors import UsageError
 from study.errors import UnknownStudyError
-from study.runner import run_study
+from study.running.study import run_study
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, file_system, make_database
 

@@ -21,11 +21,11 @@ from optuna.study import Study
 from optuna.trial import TrialState
 from servers import children
 
-from study.claims import Claims
 from study.errors import StudyError
-from study.objective import Hooks
-from study.runner import run_study
-from study.settle import settle
+from study.running.claims import Claims
+from study.running.observer import Hooks
+from study.running.resources import settle
+from study.running.study import run_study
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.tracking.run_mirror import STATUS
@@ -222,7 +222,7 @@ def test_a_trial_that_kills_its_workers_is_failed_and_the_study_stops_if_all_do(
     (tmp_path / "deadly_encoder.py").write_text(
         "import os, signal, sys\n"
         "def deadly(images):\n"
-        "    if 'study.worker' in ' '.join(sys.orig_argv) and len(images) == 32:\n"
+        "    if 'study.running.worker' in ' '.join(sys.orig_argv) and len(images) == 32:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return images.float().mean(dim=(2, 3))\n"
     )
@@ -250,9 +250,9 @@ def test_more_workers_than_gpus_take_are_refused(
     import torch
 
     from dcgan.errors import UsageError
-    from study.settle import _workers_on_gpus
+    from study.running.resources import _workers_on_gpus
 
-    monkeypatch.setattr("study.settle.resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("study.running.resources.resolve_device", lambda name: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert _workers_on_gpus(tiny_study(study__workers="auto")) == 2
     assert _workers_on_gpus(tiny_study(study__workers="auto", study__trials_per_gpu=3)) == 6
@@ -276,9 +276,9 @@ def test_threads_and_workers_on_four_processors(
     tiny_study: Maker, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], settled: Any
 ) -> None:
     rates = {1: 50.0, 2: 80.0, 4: 120.0}
-    monkeypatch.setattr("study.settle.processors", lambda: 4)
+    monkeypatch.setattr("study.running.resources.processors", lambda: 4)
     monkeypatch.setattr(
-        "study.settle.fastest_threads",
+        "study.running.resources.fastest_threads",
         lambda config, most: (most, {n: rate for n, rate in rates.items() if n <= most}),
     )
     said: list[str] = []
@@ -304,9 +304,9 @@ def test_auto_starts_no_more_workers_than_memory_holds(
 ) -> None:
     rates = {1: 50.0, 2: 80.0, 4: 120.0}  # with room for 3: 3 × 50 is less than 2 × 80
     memory = None if free_gib is None else int(free_gib * 2**30)
-    monkeypatch.setattr("study.settle.processors", lambda: 4)
-    monkeypatch.setattr("study.settle.available_memory", lambda: memory)
-    monkeypatch.setattr("study.settle.fastest_threads", lambda config, most: (4, rates))
+    monkeypatch.setattr("study.running.resources.processors", lambda: 4)
+    monkeypatch.setattr("study.running.resources.available_memory", lambda: memory)
+    monkeypatch.setattr("study.running.resources.fastest_threads", lambda config, most: (4, rates))
     asked = tiny_study(study__workers="auto", base__train__threads=None)
     said: list[str] = []
     config, workers = settle(asked, None, said.append)

@@ -23,10 +23,11 @@ import torch
 from optuna.trial import TrialState
 
 from study.errors import StudyError
-from study.events import Event, parse
-from study.objective import Outcome, Workbench, fail_trial
+from study.running.context import Outcome, Workbench
+from study.running.observer import Event, parse
+from study.running.trial import fail_trial
+from study.running.worker import Job
 from study.storage.optuna_db import finished_count
-from study.worker import Job
 
 MAX_RESTARTS = 3
 """Of one worker in a row."""
@@ -59,7 +60,7 @@ class Worker:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("w", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "study.worker"],
+                [sys.executable, "-m", "study.running.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

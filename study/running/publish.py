@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from optuna.trial import TrialState
 
 from dcgan.config.settings import save_config
-from study.objective import Workbench, mirror_of
 from study.results.checkpoints import remove_checkpoints
 from study.results.contact_sheet import draw_contact_sheet
 from study.results.export import export_config, header_of
 from study.results.leaderboard import Row, as_markdown, rows_of
+from study.running.context import Workbench, mirror_of
 from study.search.objective import is_pareto
 from study.storage.locks import running
 from study.storage.optuna_db import FINISHED, finished_count

@@ -23,25 +23,24 @@ from dcgan.runtime.devices import describe_environment, resolve_device
 from dcgan.runtime.numerics import numerics
 from dcgan.runtime.version import code_version
 from dcgan.training.run.folder import RunFolder
-from study.bench import open_bench
-from study.claims import Claims
 from study.config.identity import ATTRIBUTE, check_relaunch, identity_of
 from study.config.study_config import StudyConfig, largest_batch
 from study.errors import StudyError
-from study.objective import Hooks, Outcome, Workbench
-from study.pool import Pool
-from study.publishing import catch_up_mirror, is_stale, parent_status, publish
 from study.results.wording import standing
+from study.running.claims import Claims
+from study.running.context import Outcome, Workbench, open_bench
+from study.running.observer import Hooks
+from study.running.publish import catch_up_mirror, is_stale, parent_status, publish
+from study.running.resources import settle
+from study.running.supervisor import Pool
+from study.running.worker import work
 from study.search.objective import check_mode, directions
 from study.search.pruners import pruner_note
-from study.settle import settle
 from study.storage.attributes import CONFIG_ATTRIBUTE, TRACKING_ATTRIBUTE, with_tracking
 from study.storage.locks import announced
 from study.storage.optuna_db import FINISHED, clear_storage_errors, finished_count, open_storage
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
-from study.throttle import Throttle
-from study.worker import work
 
 MAX_SAME_FAILURES = 3
 
@@ -299,3 +298,31 @@ def _with_deadline(hooks: Hooks, minutes: float | None) -> Hooks:
         return hooks
     deadline = time.monotonic() + minutes * 60
     return replace(hooks, should_stop=lambda: hooks.should_stop() or time.monotonic() >= deadline)
+
+
+class Throttle:
+    """Does something when asked, unless it was done just now or took too large a share of the time.
+
+    Args:
+        seconds: the least pause after each time.
+        share: the largest part of the time it may take.
+        clock: seconds from any beginning.
+    """
+
+    def __init__(
+        self,
+        seconds: float = 10.0,
+        share: float = 0.05,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.seconds, self.share, self.clock = seconds, share, clock
+        self._next = clock()
+
+    def __call__(self, action: Callable[[], object]) -> None:
+        """Do it, at the first call and whenever the pause after the last time is over."""
+        begun = self.clock()
+        if begun < self._next:
+            return
+        action()
+        ended = self.clock()
+        self._next = ended + max(self.seconds, (ended - begun) / self.share)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,96 +11,33 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.data.bank import PhotoBank
 from dcgan.errors import (
     CheckpointError,
     OutOfMemoryError,
     TrainingDivergedError,
     TrainingInterrupted,
 )
-from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import resolve_device
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.checkpoint import check_continues, load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import Record, read_history
 from dcgan.training.step import TrainState
-from study.claims import Claim, Claims
 from study.config.space import suggest
-from study.config.study_config import StudyConfig
 from study.errors import LeaseLostError
-from study.events import Event
-from study.reporting import Reporter, continue_from
-from study.search.objective import facts_of, score_of, values_of
+from study.running.claims import Claim
+from study.running.context import Outcome, Workbench, mirror_of
+from study.running.reporter import Reporter, continue_from
+from study.search.objective import objective_facts, score_of, values_of
 from study.storage.attributes import set_attributes
 from study.storage.optuna_db import put_back
-from study.storage.store import StudyFolder
 from study.storage.trial_record import TrialRecord
-from study.tracking.catch_up import finish_mirror, mirror_into
-from study.tracking.client import tolerate_mlflow_errors
-from study.tracking.experiment import Tracker
+from study.tracking.catch_up import finish_mirror
 from study.tracking.run_mirror import RunMirror
 
 if TYPE_CHECKING:
-    from optuna.study import Study
     from optuna.trial import Trial
 MAX_TRIES = 3
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What a trial tells the outside while it runs, and asks of it."""
-
-    on_begin: Callable[[Trial, TrainConfig], None] = lambda trial, config: None
-    on_start: Callable[..., None] = lambda schedule, done: None
-    on_log: Callable[[Record], None] = lambda record: None
-    on_eval: Callable[[Record], Any] = lambda record: None
-    on_warning: Callable[[str], None] = lambda text: None
-    on_worker: Callable[[int, Event], None] = lambda worker, event: None
-    """Called instead of the others, except `on_warning`, for what worker processes tell."""
-    on_standing: Callable[[str], None] = lambda text: None
-    """Called with the best score so far, in words, after each trial."""
-    should_stop: Callable[[], bool] = lambda: False
-
-
-@dataclass(frozen=True)
-class Workbench:
-    """Everything a trial needs that is made once per study."""
-
-    config: StudyConfig
-    claims: Claims
-    bank: PhotoBank
-    extractor: Extractor
-    tracker: Tracker
-    parent_run_id: str
-    identity: dict[str, Any]
-    """Recorded with every trial: data, extractor, code, environment."""
-    hooks: Hooks = field(default_factory=Hooks)
-
-    @property
-    def study(self) -> Study:
-        """The study in Optuna's database."""
-        return self.claims.study
-
-    @property
-    def folder(self) -> StudyFolder:
-        """The study's files."""
-        return self.claims.folder
-
-    def mirroring(self) -> AbstractContextManager[None]:
-        """Let no trouble with MLflow end a trial: its folder has everything."""
-        return tolerate_mlflow_errors(self.hooks.on_warning)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended: COMPLETE, PRUNED, FAIL, or WAITING (to be continued)."""
-
-    state: TrialState
-    reason: str | None = None
-    score: float | None = None
-    values: tuple[float, ...] = ()
-    """What Optuna is told of a complete trial."""
 
 
 def run_trial(bench: Workbench, claim: Claim) -> Outcome:
@@ -246,12 +180,6 @@ def _open_record(
     return record
 
 
-def mirror_of(bench: Workbench, record: TrialRecord) -> RunMirror:
-    """The MLflow mirror of a trial's folder."""
-    objective = bench.config.objective
-    return mirror_into(bench.tracker, bench.parent_run_id, bench.folder, objective, record)
-
-
 def fail_trial(bench: Workbench, trial: Trial, reason: str) -> Outcome:
     """End a claimed trial that nobody can run to its end."""
     folder, outcome = bench.folder.trial(trial.number), Outcome(TrialState.FAIL, reason)
@@ -302,7 +230,7 @@ def _close(
     for kind in ("frechet", "kernel"):
         if last:
             facts[last[f"{kind}_metric"]] = last[last[f"{kind}_metric"]]
-    facts |= facts_of(last, bench.config.objective)
+    facts |= objective_facts(last, bench.config.objective)
     set_attributes(bench.study, trial._trial_id, facts)
     if outcome.state == TrialState.WAITING:
         put_back(bench.study, trial._trial_id)

@@ -1,10 +1,18 @@
-"""What a worker process tells the launcher: one JSON object a line on its standard output."""
+"""What a running study tells whoever watches it; between processes, one JSON object a line."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any, TextIO
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from dcgan.config.train_config import TrainConfig
+from dcgan.training.run.history import Record
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
 
 Event = dict[str, Any]
 """`kind` and what belongs to it:
@@ -16,6 +24,22 @@ Event = dict[str, Any]
 - `warning`: something a person should read (`text`)
 - `outcome`: it ended (`state`, `reason`)
 """
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a trial tells the outside while it runs, and asks of it."""
+
+    on_begin: Callable[[Trial, TrainConfig], None] = lambda trial, config: None
+    on_start: Callable[..., None] = lambda schedule, done: None
+    on_log: Callable[[Record], None] = lambda record: None
+    on_eval: Callable[[Record], Any] = lambda record: None
+    on_warning: Callable[[str], None] = lambda text: None
+    on_worker: Callable[[int, Event], None] = lambda worker, event: None
+    """Called instead of the others, except `on_warning`, for what worker processes tell."""
+    on_standing: Callable[[str], None] = lambda text: None
+    """Called with the best score so far, in words, after each trial."""
+    should_stop: Callable[[], bool] = lambda: False
 
 
 class Sender:

@@ -1,9 +1,9 @@
 """A worker: claims trials and runs them until the study's total is reached.
 
-`work` is what the launcher itself does when it is the only worker. As a program
-(`python -m study.worker`) it is one of several: the first line of its standard input says what to
-run (a `Job`), it tells the launcher what it does by `study.events`, and stops with a checkpoint
-when its standard input ends, be it that the launcher asks or that it is gone.
+`work` is what the launcher itself runs when there is one worker. As a program
+(`python -m study.running.worker`) it is one of several: it reads a `Job` from the first line of its
+standard input, reports events on its standard output, and saves a checkpoint and stops when its
+standard input ends, because the launcher asked or because it is gone.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from optuna.trial import TrialState
 from dcgan.cli.console import run_app
 from dcgan.data.bank import load_bank
 from dcgan.runtime.numerics import numerics
-from study.bench import open_bench
-from study.claims import Claims
 from study.config.study_config import StudyConfig
-from study.events import Sender
-from study.objective import Hooks, Outcome, Workbench, run_trial
 from study.results.wording import describe_trial
+from study.running.claims import Claims
+from study.running.context import Outcome, Workbench, open_bench
+from study.running.observer import Hooks, Sender
+from study.running.trial import run_trial
 from study.storage.optuna_db import clear_storage_errors, finished_count, load_optuna_study
 from study.storage.store import Store
 

@@ -1,0 +1,1 @@
+"""A study being run: launches, trials, worker processes, and which process has which trial."""
