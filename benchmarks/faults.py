@@ -38,7 +38,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 from servers import children, postgres
 
-from study.cli import main as study_command
+from study.cli.app import main as study_command
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.tracking.run_mirror import STATUS

@@ -82,7 +82,7 @@ def measure(count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store.at(Path(folder) / "store")
         build(store, the_config(), count)
-        show = [sys.executable, "-m", "study.cli", "show", "grown", "--store", str(store.root)]
+        show = [sys.executable, "-m", "study.cli.app", "show", "grown", "--store", str(store.root)]
         times = {
             **timed_command("`study show`", show, 3),
             **timed_command("`study show --all`", [*show, "--all"], 1),

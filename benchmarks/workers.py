@@ -77,7 +77,7 @@ def measure(arguments: argparse.Namespace, workers: int, threads: int) -> dict[s
         folder = Path(temporary)
         config, store = folder / "workers.yaml", Store.at(folder / "store")
         config.write_text(yaml.safe_dump(STUDY), encoding="utf-8")
-        command = [sys.executable, "-m", "study.cli", "run", str(config)]
+        command = [sys.executable, "-m", "study.cli.app", "run", str(config)]
         command += ["--store", str(store.root), "--trials", str(arguments.trials)]
         command += ["--workers", str(workers), "--set", f"train.threads={threads}"]
         command += ["--set", f"train.epochs={arguments.epochs}"]

@@ -50,7 +50,7 @@ class Sender:
         sys.stdout = sys.stderr
 
     def send(self, kind: str, **values: Any) -> None:
-        """Write one event; a launcher that is gone is no reason to fail (see `study.worker`)."""
+        """Write one event; a launcher that is gone is no reason to fail (see `worker`)."""
         try:
             self.stream.write(json.dumps({"kind": kind, **values}) + "\n")
             self.stream.flush()

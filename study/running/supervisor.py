@@ -1,8 +1,8 @@
 """Several worker processes of one study: started, listened to, restarted when they die.
 
-Each runs `study.worker`; nothing but its events and its exit code comes back. What a worker was
-doing when it died is in the trial's folder and its last checkpoint: whoever claims the trial next
-continues there.
+Each runs `worker`; nothing but its events and its exit code comes back. What a worker was doing when
+it died is in the trial's folder and its last checkpoint: whoever claims the trial next continues
+there.
 """
 
 from __future__ import annotations

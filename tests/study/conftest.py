@@ -223,7 +223,7 @@ STUDY = shutil.which("study", path=str(Path(sys.executable).parent)) or "study"
 
 ENTRY = """
 import json, os, sys, traceback
-import study.launch, study.show, study.tracking
+import study.cli.run, study.cli.show, study.tracking
 from study.cli import main
 for line in sys.stdin:
     job = json.loads(line)

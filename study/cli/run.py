@@ -13,10 +13,11 @@ from dcgan.cli.console import load_bank_with_progress, say, stop_signals
 from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank, check_enough_photos
 from dcgan.errors import DcganError, UsageError
+from study.cli.display import StudyDisplay
+from study.cli.tables import print_table
 from study.config.study_config import StudyConfig, largest_batch
-from study.display import StudyDisplay
 from study.errors import UnknownStudyError
-from study.results.leaderboard import best_rows_of, print_table
+from study.results.leaderboard import best_rows_of
 from study.running.estimate import estimate
 from study.running.observer import Hooks
 from study.running.resources import settle_workers

@@ -12,6 +12,18 @@ import typer
 
 from dcgan.cli.console import run_app
 from dcgan.errors import UsageError
+from study.cli.options import (
+    NameArgument,
+    PerGpuOption,
+    PickOption,
+    StorageOption,
+    StoreOption,
+    TrackingOption,
+    TrialOption,
+    WorkersOption,
+    data_settings,
+    worker_settings,
+)
 
 app = typer.Typer(
     help="Search a DCGAN's hyperparameters: Optuna decides, MLflow remembers.",
@@ -19,52 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-StoreOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--store",
-        help="Results folder (default: $DCGAN_STUDY_STORE, else ./mlruns).",
-        metavar="DIR",
-    ),
-]
-StorageOption = Annotated[
-    str | None,
-    typer.Option(
-        "--storage",
-        help="PostgreSQL database that machines share (default: $DCGAN_STUDY_STORAGE, else the "
-        "results folder's own).",
-        metavar="URL",
-    ),
-]
-TrackingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri",
-        help="MLflow server (default: $DCGAN_STUDY_TRACKING_URI, else the results folder's own "
-        "database).",
-        metavar="URL",
-    ),
-]
-NameArgument = Annotated[str, typer.Argument(help="The study's name (see 'study list').")]
-WorkersOption = Annotated[
-    str | None,
-    typer.Option("--workers", metavar="N|auto", help="Trials at the same time (1)."),
-]
-PerGpuOption = Annotated[
-    int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (1).")
-]
-TrialOption = Annotated[
-    int | None, typer.Option("--trial", min=0, help="A trial's number instead of the best.")
-]
-PickOption = Annotated[
-    str | None,
-    typer.Option(
-        "--pick",
-        metavar="distance|balance|score",
-        help="The trial of the front with the lowest of these (objective.mode=pareto).",
-    ),
-]
 
 
 @app.command()
@@ -91,16 +57,16 @@ def run(
     from study.config.study_config import load_study_config
     from study.storage.store import Store
 
-    overrides: dict[str, Any] = parse_assignments(settings or []) | _data_settings(data)
+    overrides: dict[str, Any] = parse_assignments(settings or []) | data_settings(data)
     given = {
         "study.name": name,
         "study.trials": trials,
         "study.timeout_minutes": timeout,
     }
-    overrides |= _worker_settings(workers, trials_per_gpu)
+    overrides |= worker_settings(workers, trials_per_gpu)
     overrides |= {key: value for key, value in given.items() if value is not None}
     checked = load_study_config(config, overrides)
-    from study.launch import launch
+    from study.cli.run import launch
 
     launch(checked, Store.at(store, storage, tracking_uri))
 
@@ -118,9 +84,9 @@ def worker(
     """Run trials of a study that another machine has begun."""
     from study.storage.store import Store
 
-    settings = _data_settings(data) | _worker_settings(workers, trials_per_gpu)
+    settings = data_settings(data) | worker_settings(workers, trials_per_gpu)
     chosen = Store.at(store, storage, tracking_uri)
-    from study.launch import join
+    from study.cli.run import join
 
     join(chosen, name, settings)
 
@@ -149,7 +115,7 @@ def sync(
 @app.command("list")
 def list_studies(store: StoreOption = None, storage: StorageOption = None) -> None:
     """List the studies of a results folder."""
-    from study.show import print_studies
+    from study.cli.show import print_studies
     from study.storage.store import Store
 
     print_studies(Store.at(store, storage))
@@ -166,7 +132,7 @@ def show(
     storage: StorageOption = None,
 ) -> None:
     """Show a study's leaderboard."""
-    from study.show import print_study
+    from study.cli.show import print_study
     from study.storage.store import Store
 
     print_study(Store.at(store, storage), name, as_json=as_json, everything=everything)
@@ -180,7 +146,7 @@ def delete(
     storage: StorageOption = None,
 ) -> None:
     """Delete a study: its trials, its MLflow experiment and its files."""
-    from study.delete import delete_study
+    from study.maintenance.delete import delete_study
     from study.storage.store import Store
 
     delete_study(Store.at(store, storage), name, sure=sure)
@@ -194,7 +160,7 @@ def gc(
     storage: StorageOption = None,
 ) -> None:
     """Remove what crashes and finished trials leave on the disk."""
-    from study.garbage import collect_garbage
+    from study.maintenance.garbage import collect_garbage
     from study.storage.store import Store
 
     collect_garbage(Store.at(store, storage), name, dry_run=dry_run)
@@ -217,7 +183,7 @@ def doctor(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Check a results folder and its studies; exit code 1 if something is at fault."""
-    from study.doctor import print_store_health
+    from study.maintenance.doctor import print_store_health
     from study.storage.store import Store
 
     raise typer.Exit(print_store_health(Store.at(store, storage, tracking_uri), name))
@@ -235,7 +201,7 @@ def export(
     storage: StorageOption = None,
 ) -> None:
     """Write the config that trains the best (or a given) trial in full."""
-    from study.show import write_export
+    from study.cli.show import write_export
     from study.storage.store import Store
 
     write_export(Store.at(store, storage), name, trial, output, pick)
@@ -263,7 +229,7 @@ def ui(
     store: StoreOption = None,
 ) -> None:
     """Serve the MLflow UI of a results folder on this machine (Ctrl-C ends it)."""
-    from study.show import print_links
+    from study.cli.show import print_links
     from study.storage.store import Store
     from study.tracking.ui import check_port, serve
 
@@ -278,25 +244,6 @@ def ui(
     raise typer.Exit(serve(chosen, port))
 
 
-def _data_settings(data: Path | None) -> dict[str, Any]:
-    if data is None:
-        return {}
-    root = str(data.expanduser().resolve())
-    return {"base.data.source": "folder", "base.data.root": root}
-
-
-def _worker_settings(workers: str | None, trials_per_gpu: int | None) -> dict[str, Any]:
-    number = int(workers) if workers and workers.isdecimal() else workers
-    if number is not None and number != "auto" and not (isinstance(number, int) and number >= 1):
-        raise UsageError(f"--workers must be a number from 1 on, or auto, but got '{workers}'")
-    given = {"study.workers": number, "study.trials_per_gpu": trials_per_gpu}
-    return {key: value for key, value in given.items() if value is not None}
-
-
 def main() -> None:
     """Entry point of the `study` command."""
     run_app(app)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
-from study.garbage import OLD_SECONDS, collect_garbage
+from study.maintenance.garbage import OLD_SECONDS, collect_garbage
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, StudyFolder
 

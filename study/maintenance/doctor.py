@@ -16,8 +16,8 @@ import optuna
 
 from dcgan.cli.doctor import Check, Finding, cache, device, disk, print_health, versions
 from dcgan.runtime.files import why_unwritable
-from study.doctor_study import study_checks
 from study.errors import StudyError
+from study.maintenance.study_checks import study_checks
 from study.storage.attributes import with_tracking
 from study.storage.optuna_db import load_optuna_study, open_storage
 from study.storage.schema_versions import TITLES, databases, schema_problem

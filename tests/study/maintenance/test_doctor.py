@@ -16,7 +16,7 @@ from filelock import FileLock
 import study.storage.store
 from dcgan.config.settings import override
 from study.config.identity import ATTRIBUTE
-from study.doctor import print_store_health
+from study.maintenance.doctor import print_store_health
 from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store

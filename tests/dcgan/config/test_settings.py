@@ -21,7 +21,7 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.config.yaml_files import find_config, parse_yaml, read_yaml
 from dcgan.errors import ConfigError
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
 
 def write(folder: Path, text: str) -> Path:

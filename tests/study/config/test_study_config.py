@@ -14,7 +14,7 @@ from dcgan.errors import ConfigError
 from study.config.dimensions import is_searchable
 from study.config.study_config import NAME_PATTERN, StudyConfig, load_study_config
 
-SHIPPED = Path(__file__).resolve().parents[2] / "configs"
+SHIPPED = Path(__file__).resolve().parents[3] / "configs"
 STUDIES = [path for path in sorted(SHIPPED.glob("*.yaml")) if "space:" in path.read_text("utf-8")]
 INT = {"type": "int", "low": 4, "high": 16}
 FLOAT = {"type": "float", "low": 1e-4, "high": 1e-2}

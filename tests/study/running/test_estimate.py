@@ -170,7 +170,7 @@ def test_a_launch_says_it_before_the_first_trial(
 def test_a_study_that_would_fill_the_disk(
     tiny_study: Maker, store: Store, bank: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study.launch import prepare
+    from study.cli.run import prepare
 
     settings = {"study__trials": 1_000_000, "base__train__grid_every_steps": 1}
     prepare(tiny_study(**settings, base__train__epochs=500), store, bank)

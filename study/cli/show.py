@@ -11,9 +11,10 @@ import optuna
 from dcgan.cli.console import say
 from dcgan.config.settings import save_config
 from dcgan.errors import UsageError
+from study.cli.tables import print_table
 from study.errors import StudyError
 from study.results.export import full_config, header_of
-from study.results.leaderboard import best_rows_of, print_table, rows_of
+from study.results.leaderboard import best_rows_of, rows_of
 from study.results.selection import pick_trial
 from study.results.wording import in_words, standing
 from study.search.objective import is_pareto

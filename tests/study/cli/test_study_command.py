@@ -43,7 +43,7 @@ def sentence(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from study.cli import app\n"
+        "import sys; from study.cli.app import app\n"
         "try: app(['--help'])\n"
         "except SystemExit as end: assert not end.code\n"
         "heavy = {'torch', 'optuna', 'mlflow', 'numpy', 'PIL', 'sqlalchemy', 'pydantic'}\n"

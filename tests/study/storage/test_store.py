@@ -85,7 +85,7 @@ def test_deleting_a_study_leaves_nothing_and_frees_its_name(
 def test_deleting_asks_first(
     tiny_study: Callable[..., Any], store: Store, bank: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from study.delete import delete_study
+    from study.maintenance.delete import delete_study
 
     run_study(tiny_study(study__trials=1), store, bank=bank)
     asked: list[str] = []

@@ -19,12 +19,12 @@ from sqlalchemy import Engine, event
 import study.running.context
 import study.running.study
 from dcgan.data.bank import PhotoBank
+from study.cli.show import print_studies, print_study
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.contact_sheet import MAX_TILES, draw_contact_sheet
 from study.results.leaderboard import rows_of
 from study.running.study import Throttle, run_study
-from study.show import print_studies, print_study
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store, StudyFolder
 
@@ -144,7 +144,7 @@ def count_statements(action: Callable[[], None], asked: list[str] | None = None)
 
 def test_show_does_not_load_what_trains(big: optuna.Study, big_store: Store) -> None:
     code = (
-        "import sys; from study.cli import app\n"
+        "import sys; from study.cli.app import app\n"
         "try: app(sys.argv[1:])\n"
         "except SystemExit as end: assert not end.code\n"
         "heavy = {'torch', 'mlflow', 'matplotlib', 'scipy', 'PIL', 'pandas'}\n"

@@ -1,0 +1,1 @@
+"""The `study` command: what is typed, what is printed. Nothing is decided here."""

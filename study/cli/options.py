@@ -1,0 +1,71 @@
+"""What the `study` commands share: their options, and what these mean as settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dcgan.errors import UsageError
+
+StoreOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        help="Results folder (default: $DCGAN_STUDY_STORE, else ./mlruns).",
+        metavar="DIR",
+    ),
+]
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        help="PostgreSQL database that machines share (default: $DCGAN_STUDY_STORAGE, else the "
+        "results folder's own).",
+        metavar="URL",
+    ),
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="MLflow server (default: $DCGAN_STUDY_TRACKING_URI, else the results folder's own "
+        "database).",
+        metavar="URL",
+    ),
+]
+NameArgument = Annotated[str, typer.Argument(help="The study's name (see 'study list').")]
+WorkersOption = Annotated[
+    str | None,
+    typer.Option("--workers", metavar="N|auto", help="Trials at the same time (1)."),
+]
+PerGpuOption = Annotated[
+    int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (1).")
+]
+TrialOption = Annotated[
+    int | None, typer.Option("--trial", min=0, help="A trial's number instead of the best.")
+]
+PickOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pick",
+        metavar="distance|balance|score",
+        help="The trial of the front with the lowest of these (objective.mode=pareto).",
+    ),
+]
+
+
+def data_settings(data: Path | None) -> dict[str, Any]:
+    if data is None:
+        return {}
+    root = str(data.expanduser().resolve())
+    return {"base.data.source": "folder", "base.data.root": root}
+
+
+def worker_settings(workers: str | None, trials_per_gpu: int | None) -> dict[str, Any]:
+    number = int(workers) if workers and workers.isdecimal() else workers
+    if number is not None and number != "auto" and not (isinstance(number, int) and number >= 1):
+        raise UsageError(f"--workers must be a number from 1 on, or auto, but got '{workers}'")
+    given = {"study.workers": number, "study.trials_per_gpu": trials_per_gpu}
+    return {key: value for key, value in given.items() if value is not None}

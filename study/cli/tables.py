@@ -1,0 +1,52 @@
+"""The leaderboard as a table on the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+
+from study.results.leaderboard import Row, cells_of
+from study.storage.store import trial_name
+
+
+def print_table(rows: list[Row], title: str, others: Counter[str] | None = None) -> None:
+    """Print the leaderboard; baselines are marked, reasons of unfinished trials follow.
+
+    Args:
+        others: how many trials of which state are left out.
+    """
+    from rich.text import Text
+
+    from dcgan.cli.console import say, stdout
+
+    headings, body = cells_of(rows)
+    heading, *lines = _aligned([headings, *body])
+    console = stdout()
+    console.print(Text(f"{title}\n", "italic"), soft_wrap=True)
+    console.print(Text(heading, "bold"), soft_wrap=True)
+    console.print(Text("─" * len(heading)), soft_wrap=True)
+    # Rows of one state at once: a thousand times one row takes much longer.
+    for state, group in groupby(zip(rows, lines, strict=True), lambda pair: pair[0].state):
+        style = {"COMPLETE": "", "FAIL": "red"}.get(state, "dim")
+        console.print(Text("\n".join(line for _, line in group), style), soft_wrap=True)
+    for row in rows:
+        if row.reason:
+            print(f"{trial_name(row.number)}: {row.reason}")
+    if others:
+        states = ", ".join(f"{count} {state.lower()}" for state, count in others.items())
+        say(f"… {others.total()} more ({states}); 'study show' with --all shows them")
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    """The lines of a table whose first one has the headings; numbers are at the right."""
+    from rich.cells import cell_len
+
+    columns = []
+    for cells in zip(*table, strict=True):
+        widths = [cell_len(cell) for cell in cells]
+        widest = max(widths)
+        left = cells[0] in ("trial", "state", "front", "origin")
+        fills = [" " * (widest - width) for width in widths]
+        pairs = zip(cells, fills, strict=True)
+        columns.append([cell + fill if left else fill + cell for cell, fill in pairs])
+    return ["   ".join(cells) for cells in zip(*columns, strict=True)]

@@ -1,0 +1,1 @@
+"""Keeping results folders in order: doctor, gc, delete."""
