@@ -1,8 +1,7 @@
-"""The whole configuration of one training run: what each value means, its unit and its default.
+"""The configuration of one training run: the meaning, unit and default of each value.
 
-The defaults are the published hand-tuned cat recipe, so what a config file leaves out is the
-reference recipe (`configs/reference.yaml` spells it out). This is the only place a default is
-written. Files are read and written by `dcgan.config.settings`.
+The defaults are the published hand-tuned cat recipe, which `configs/reference.yaml` spells out. No
+other module defines a default.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ EXTRACTORS = ("auto", "inception", "layout", "random")
 
 
 class Section(BaseModel):
-    """A frozen group of settings; unknown keys are refused."""
+    """A frozen group of settings. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

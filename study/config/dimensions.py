@@ -88,6 +88,7 @@ def _normal(base: TrainConfig, key: str, value: Any) -> Any:
 
 
 def plain_value(value: Any) -> Any:
+    """A config value as YAML holds it: a list in place of a tuple."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -111,6 +112,11 @@ def _on_grid(value: float, low: float, step: float) -> bool:
 
 
 def check_dimension(key: str, dimension: Dimension, base: TrainConfig) -> None:
+    """Refuse a dimension of an unknown or unsearchable key, or with values that the key refuses.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
     valid = [name for name in dotted_keys(TrainConfig) if is_searchable(name)]
     if key not in valid:
         if key in dotted_keys(TrainConfig):
@@ -124,7 +130,7 @@ def check_dimension(key: str, dimension: Dimension, base: TrainConfig) -> None:
     else:
         values = [dimension.low, dimension.high]
         if isinstance(dimension, FloatRange) and dimension.step is None:
-            # A point between them, so that a whole-number setting is not searched as a real one.
+            # A point in between refuses a search of a whole-number setting as a real one.
             values.append(dimension.low + 0.382 * (dimension.high - dimension.low))
     for value in values:
         try_override(base, {key: value}, "space")
@@ -149,6 +155,7 @@ def contains(key: str, dimension: Dimension, value: Any, base: TrainConfig) -> b
 
 
 def try_override(base: TrainConfig, values: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError (as pydantic wants it) if the config refuses these dotted values."""
     try:
         override(base, values, source)
     except ConfigError as error:
