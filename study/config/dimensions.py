@@ -24,10 +24,13 @@ class IntRange(Section):
 
     type: Literal["int"]
     low: int
+    """Smallest value."""
     high: int
+    """Largest value."""
     step: int = Field(1, ge=1)
+    """Only `low` plus a multiple of this is proposed; excludes `log`."""
     log: bool = False
-    """Search orders of magnitude evenly."""
+    """Search each order of magnitude equally often."""
 
     @model_validator(mode="after")
     def _ordered(self) -> IntRange:
@@ -40,10 +43,13 @@ class FloatRange(Section):
 
     type: Literal["float"]
     low: Number
+    """Smallest value."""
     high: Number
+    """Largest value."""
     step: float | None = Field(None, gt=0.0)
+    """Only `low` plus a multiple of this is proposed; excludes `log`. null: any value."""
     log: bool = False
-    """Search orders of magnitude evenly."""
+    """Search each order of magnitude equally often."""
 
     @model_validator(mode="after")
     def _ordered(self) -> FloatRange:
@@ -56,6 +62,7 @@ class Choices(Section):
 
     type: Literal["categorical"]
     choices: tuple[Scalar | tuple[Scalar, ...], ...] = Field(min_length=1)
+    """The values, each as the train config spells it."""
 
     @field_validator("choices")
     @classmethod

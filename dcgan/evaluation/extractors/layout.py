@@ -24,7 +24,7 @@ FIELD_WEIGHT = 0.7
 """Of the fields' colours, whose variance is large beside that of the convolutions and drowns what
 changes texture only. On 527 photos of cats blur and noise are seen a quarter less clearly than by
 `random` with 1, a seventh less with 0.7; with 0.5, those upside down are hardly seen
-(`benchmarks/metric_response.py` with `benchmarks/layout_candidates.py`)."""
+(`benchmarks/evaluation/metric_response.py`)."""
 DEFINITION = "dcgan layout network 1"
 """Changes with anything in this module that changes the features, and so the fingerprint."""
 COLOURS = 3

@@ -2,7 +2,7 @@
 
 It sees colour, texture and diversity and is nearly blind to what is shown, so it ranks runs of one
 study; it does not say how cat-like a picture is. The weights ship beside this file; the script
-that made them is `benchmarks/make_random_network.py`.
+that made them is `benchmarks/evaluation/make_random_network.py`.
 """
 
 from __future__ import annotations
