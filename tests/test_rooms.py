@@ -147,6 +147,14 @@ def test_one_module_imports_mlflow() -> None:
     assert users_of("mlflow") == {"study.tracking.client"}
 
 
+def test_rooms_below_the_command_line_print_nothing() -> None:
+    """What is to be said is returned, or goes to a callable."""
+    silent = ("study.maintenance", "study.tracking", "study.search", "study.storage")
+    printers = users_of("rich") | users_of("typer")
+    printers |= {found.importer for found in all_imports() if found.imported[:9] == "dcgan.cli"}
+    assert {module for module in printers if module.startswith(silent)} == set()
+
+
 def test_one_module_asks_for_values() -> None:
     callers = {
         module

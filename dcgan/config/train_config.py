@@ -135,7 +135,7 @@ class LoopConfig(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: a CUDA GPU, else Apple's (mps), else the CPU."""
     threads: int | None = Field(None, ge=1, le=1024)
-    """CPU threads; null: torch's choice, in a study the fastest number in a short measurement.
+    """CPU threads; null: torch's choice.
     Another number of threads may change the last digits of results."""
     precision: Literal["fp32", "tf32", "bf16"] = "tf32"
     """Precision of convolutions and matrix products on a CUDA GPU. `fp32`: full. `tf32`: torch's
@@ -206,7 +206,7 @@ class TrainConfig(Section):
     train: LoopConfig = LoopConfig()
     eval: EvalConfig = EvalConfig()
     provenance: dict[str, Any] = Field(default_factory=dict)
-    """Where an exported config comes from; written by `study export`, ignored by training."""
+    """Where an exported config comes from; ignored by training."""
 
     @model_validator(mode="after")
     def _blur_fits(self) -> TrainConfig:

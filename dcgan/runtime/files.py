@@ -30,6 +30,12 @@ def why_unwritable(folder: Path) -> str | None:
     return None if os.access(there, os.W_OK | os.X_OK) else f"no permission to write to {there}"
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; 0 if there is none. Links are not followed."""
+    files = (path, *path.rglob("*"))
+    return sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())
+
+
 def write_atomic(
     path: Path, writer: Callable[[BinaryIO], object], *, durable: bool = False
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dcgan.cli.console import run_app
+from dcgan.cli.console import progress_bar, run_app, say
 from dcgan.cli.options import SchemaOption, new_app, write_schema
 from dcgan.errors import UsageError
 from study.cli.options import (
@@ -105,7 +105,8 @@ def sync(
     from study.storage.store import Store
     from study.tracking.sync import sync_study
 
-    sync_study(Store.at(store, storage), name, tracking_uri)
+    with progress_bar("delivering") as on_progress:
+        sync_study(Store.at(store, storage), name, tracking_uri, say=say, on_progress=on_progress)
 
 
 @app.command("list")
@@ -145,7 +146,10 @@ def delete(
     from study.maintenance.delete import delete_study
     from study.storage.store import Store
 
-    delete_study(Store.at(store, storage), name, sure=sure)
+    done = delete_study(
+        Store.at(store, storage), name, lambda question: sure or typer.confirm(question)
+    )
+    say(f"deleted the study '{name}'" if done else "nothing was deleted")
 
 
 @app.command()
@@ -159,7 +163,7 @@ def gc(
     from study.maintenance.garbage import collect_garbage
     from study.storage.store import Store
 
-    collect_garbage(Store.at(store, storage), name, dry_run=dry_run)
+    collect_garbage(Store.at(store, storage), name, dry_run=dry_run, say=say)
 
 
 @app.command()
@@ -168,7 +172,8 @@ def relocate(store: StoreOption = None) -> None:
     from study.storage.store import Store
     from study.tracking.relocate import relocate as relocate_store
 
-    relocate_store(Store.at(store))
+    for line in relocate_store(Store.at(store)):
+        say(line)
 
 
 @app.command()
@@ -179,10 +184,11 @@ def doctor(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Check a results folder and its studies; exit code 1 if something is at fault."""
-    from study.maintenance.doctor import print_store_health
+    from dcgan.cli.doctor import print_health
+    from study.maintenance.doctor import store_checks
     from study.storage.store import Store
 
-    raise typer.Exit(print_store_health(Store.at(store, storage, tracking_uri), name))
+    raise typer.Exit(print_health(store_checks(Store.at(store, storage, tracking_uri), name)))
 
 
 @app.command()

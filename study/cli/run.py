@@ -23,7 +23,7 @@ from study.running.observer import Hooks
 from study.running.resources import settle_workers
 from study.running.study import StudySummary, run_study
 from study.search.objective import is_pareto
-from study.storage.attributes import CONFIG_ATTRIBUTE, study_config, with_tracking
+from study.storage.attributes import stored_config, study_config, with_tracking
 from study.storage.optuna_db import load_optuna_study
 from study.storage.schema_versions import check_schemas
 from study.storage.store import Store
@@ -109,7 +109,7 @@ def prepare(config: StudyConfig, store: Store, bank: PhotoBank) -> StudyConfig:
     try:
         study = load_optuna_study(store, config.study.name)
         trials = summaries_of(study)
-        earlier = study_config(study) if CONFIG_ATTRIBUTE in study.user_attrs else None
+        earlier = stored_config(study)
     except UnknownStudyError:
         trials, earlier = [], None
     config, workers = settle_workers(config, earlier, say)

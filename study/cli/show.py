@@ -6,8 +6,6 @@ import json
 from collections import Counter
 from pathlib import Path
 
-import optuna
-
 from dcgan.cli.console import say
 from dcgan.config.settings import save_config
 from dcgan.errors import UsageError
@@ -18,8 +16,8 @@ from study.results.leaderboard import best_rows_of, rows_of
 from study.results.selection import pick_trial
 from study.results.wording import in_words, standing
 from study.search.objective import is_pareto
-from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
-from study.storage.optuna_db import FINISHED, load_optuna_study, open_storage
+from study.storage.attributes import stored_config, stored_identity, study_config
+from study.storage.optuna_db import FINISHED, load_all_studies, load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
 from study.tracking.ui import HOST, check_served, trials_link
@@ -27,17 +25,17 @@ from study.tracking.ui import HOST, check_served, trials_link
 
 def print_studies(store: Store) -> None:
     """One line a study: trials finished, total, best score or size of the front."""
-    storage = open_storage(store)
+    studies = load_all_studies(store)
     say(f"studies in {store.root}:")
-    for found in sorted(storage.get_all_studies(), key=lambda item: str(item.study_name)):
-        study = optuna.load_study(study_name=found.study_name, storage=storage)
+    for study in studies:
         finished = [trial for trial in outcomes_of(study) if trial.state in FINISHED]
-        if CONFIG_ATTRIBUTE not in study.user_attrs:
-            say(f"  {found.study_name}: not begun, or not a study of this program")
+        config = stored_config(study)
+        if config is None:
+            say(f"  {study.study_name}: not begun, or not a study of this program")
             continue
-        total = study_config(study).study.trials
+        total = config.study.trials
         best = standing(study, finished)
-        say(f"  {found.study_name}: {len(finished)} of {total} trials finished, {best}")
+        say(f"  {study.study_name}: {len(finished)} of {total} trials finished, {best}")
 
 
 def print_study(
@@ -54,7 +52,7 @@ def print_study(
         document = {
             "study": name,
             "store": str(store.root),
-            "identity": json.loads(study.user_attrs.get("identity", "{}")),
+            "identity": stored_identity(study),
             "trials": [row.as_dict() for row in rows_of(study)],
         }
         say(json.dumps(document, indent=2))
@@ -62,7 +60,8 @@ def print_study(
     rows, others = (rows_of(study), Counter[str]()) if everything else best_rows_of(study)
     states = others + Counter(row.state for row in rows)
     finished = sum(states[state.name] for state in FINISHED)
-    total = study_config(study).study.trials
+    config = study_config(study)
+    total = config.study.trials
     lower = (
         "front: no trial is better in both distance and imbalance"
         if is_pareto(study)
@@ -70,6 +69,10 @@ def print_study(
     )
     print_table(rows, f"{name}: {finished} of {total} trials finished ({lower})", others)
     say(f"files: {store.study(name).path}")
+    say(
+        f"checkpoints: of the {config.checkpoints.keep} best trials (checkpoints.keep); 'study "
+        f"train {name} --trial N{store.options}' trains another trial again, in full"
+    )
 
 
 def write_export(

@@ -10,7 +10,6 @@ from dcgan.config.train_config import TrainConfig
 from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
 
-ATTRIBUTE = "identity"
 FREE_TRAIN_KEYS = frozenset(
     {
         "data.root",  # the fingerprint says whether the photos are the same

@@ -1,30 +1,35 @@
-"""`study delete`: a study leaves Optuna's database, MLflow's, and the disk."""
+"""`study delete`: removes a study from Optuna's database, from MLflow's, and from the disk."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from collections.abc import Callable
 
-import optuna
-import typer
-
-from dcgan.cli.console import say
+from dcgan.runtime.files import size_of
 from study.errors import StudyBusyError, StudyError
 from study.running.claims import Claims
 from study.storage.attributes import with_tracking
 from study.storage.locks import check_idle
-from study.storage.optuna_db import clear_storage_errors, finished_count, load_optuna_study
+from study.storage.optuna_db import (
+    clear_storage_errors,
+    finished_count,
+    load_optuna_study,
+    remove_study,
+)
 from study.storage.store import Store
 from study.tracking.experiment import forget_experiment
 
 
-def delete_study(store: Store, name: str, *, sure: bool) -> None:
-    """Delete a study and everything of it, after a question.
+def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> bool:
+    """Delete a study and everything of it.
 
     MLflow comes first and the files last, so that a deletion that was cut off can be repeated.
 
     Args:
-        sure: do not ask.
+        confirm: asked once with a question that says what goes.
+
+    Returns:
+        Whether the answer was yes. If not, nothing was deleted.
 
     Raises:
         UnknownStudyError: there is none of that name.
@@ -36,34 +41,29 @@ def delete_study(store: Store, name: str, *, sure: bool) -> None:
     store = with_tracking(store, study)
     with clear_storage_errors(store):
         check_idle(folder)
-        held = Claims(study, folder).running_elsewhere()
-        if held:
+        elsewhere = Claims(study, folder).running_elsewhere()
+        if elsewhere:
             raise StudyBusyError(
-                f"trials {', '.join(map(str, held))} of the study '{name}' are being run on "
+                f"trials {', '.join(map(str, elsewhere))} of the study '{name}' are being run on "
                 "another machine; stop its workers first"
             )
         trials = len(study.get_trials(deepcopy=False))
         places = [folder.path, store.artifacts / name]
-        size = sum(_bytes(place) for place in places) / 1e6
         question = (
             f"delete the study '{name}': {trials} trials ({finished_count(study)} finished), "
-            f"{size:,.0f} MB in {folder.path} and MLflow's artifacts, its MLflow experiment?"
+            f"{sum(map(size_of, places)) / 1e6:,.0f} MB in {folder.path} and MLflow's artifacts, "
+            "its MLflow experiment?"
         )
-        if not sure and not typer.confirm(question):
-            say("nothing was deleted")
-            return
+        if not confirm(question):
+            return False
         forget_experiment(store, name)
-        optuna.delete_study(study_name=name, storage=study._storage)
-        try:
-            for place in places:
-                shutil.rmtree(place, ignore_errors=not place.exists())
-        except OSError as error:
-            raise StudyError(
-                f"the study is gone from both databases, but {error.filename} cannot be deleted "
-                f"({error.strerror}); delete {folder.path} yourself"
-            ) from error
-    say(f"deleted the study '{name}'")
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        remove_study(study)
+    try:
+        for place in places:
+            shutil.rmtree(place, ignore_errors=not place.exists())
+    except OSError as error:
+        raise StudyError(
+            f"the study is gone from both databases, but {error.filename} cannot be deleted "
+            f"({error.strerror}); delete {folder.path} yourself"
+        ) from error
+    return True

@@ -1,6 +1,6 @@
-"""`study gc`: what crashes and finished trials leave on the disk, and nothing else.
+"""`study gc`: removes what crashes and finished trials leave on the disk, and nothing else.
 
-Whatever this module does not know by name stays, and so does everything of a trial that runs.
+A file that this module does not know by name stays, and so does everything of a running trial.
 """
 
 from __future__ import annotations
@@ -8,30 +8,33 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import optuna
 from optuna.trial import TrialState
 
-from dcgan.cli.console import say
-from dcgan.runtime.files import is_temporary
+from dcgan.runtime.files import is_temporary, size_of
 from study.errors import StudyError
 from study.results.checkpoints import expendable_checkpoints
 from study.running.claims import Claims
-from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
-from study.storage.locks import is_held
-from study.storage.optuna_db import FINISHED, clear_storage_errors, load_optuna_study, open_storage
+from study.storage.attributes import stored_config
+from study.storage.locks import held_full_runs, is_held
+from study.storage.optuna_db import (
+    FINISHED,
+    clear_storage_errors,
+    load_all_studies,
+    load_optuna_study,
+)
 from study.storage.store import Store, StudyFolder, trial_name
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
 OLD_SECONDS = 600
-"""A temporary file that has not changed for so long is not being written any more."""
+"""A temporary file that has not changed for this long is not being written any more."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,6 @@ class Leftover:
 
     paths: tuple[Path, ...]
     what: str
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        files = (file for path in self.paths for file in (path, *path.rglob("*")))
-        return sum(file.lstat().st_size for file in files if not file.is_dir())
 
     def remove(self) -> None:
         """Remove them.
@@ -63,41 +60,39 @@ class Leftover:
             ) from error
 
 
-def collect_garbage(store: Store, name: str | None, *, dry_run: bool) -> None:
-    """Remove what a study (or each) does not need any more, and say what, with its size.
+def collect_garbage(
+    store: Store, name: str | None, *, dry_run: bool, say: Callable[[str], None]
+) -> None:
+    """Remove what a study (or each study) does not need any more.
 
     Args:
-        name: the study; none: all of them, and what belongs to none.
-        dry_run: only say it.
+        name: the study; `None`: all studies, and what belongs to none.
+        dry_run: remove nothing.
+        say: called with a sentence for each leftover, and with the sum at the end.
 
     Raises:
         UnknownStudyError: there is none of that name, or none at all.
         StudyError: a file cannot be removed.
     """
-    if name is None:
-        storage = open_storage(store)
-        names = sorted(study.study_name for study in storage.get_all_studies())
-        studies = [optuna.load_study(study_name=one, storage=storage) for one in names]
-    else:
-        studies = [load_optuna_study(store, name)]
+    studies = load_all_studies(store) if name is None else [load_optuna_study(store, name)]
     freed = 0
     with clear_storage_errors(store):
         for study in studies:
-            with ExitStack() as stack:
-                folder = store.study(study.study_name)
-                claims = Claims(study, folder)
-                if not dry_run and folder.locks.is_dir():
-                    stack.enter_context(claims.alone())
-                freed += _clear(of_study(study, folder, claims.locks), store, dry_run)
+            claims = Claims(study, store.study(study.study_name))
+            locked = not dry_run and claims.folder.locks.is_dir()
+            with claims.alone() if locked else nullcontext():
+                freed += _clear(of_study(claims), store, dry_run, say)
     if name is None:
-        freed += _clear(of_store(store), store, dry_run)
+        freed += _clear(of_store(store), store, dry_run, say)
     say(f"{freed / 1e6:,.1f} MB {'can be freed' if dry_run else 'freed'} in {store.root}")
 
 
-def _clear(leftovers: Iterator[Leftover], store: Store, dry_run: bool) -> int:
+def _clear(
+    leftovers: Iterator[Leftover], store: Store, dry_run: bool, say: Callable[[str], None]
+) -> int:
     freed = 0
     for leftover in leftovers:
-        size = leftover.size
+        size = sum(map(size_of, leftover.paths))
         if not dry_run:
             leftover.remove()
         freed += size
@@ -108,32 +103,46 @@ def _clear(leftovers: Iterator[Leftover], store: Store, dry_run: bool) -> int:
     return freed
 
 
-def of_study(study: Study, folder: StudyFolder, locks: Path) -> Iterator[Leftover]:
-    """What a study does not need any more.
-
-    Args:
-        locks: this machine's lock files of its trials.
-    """
+def of_study(claims: Claims) -> Iterator[Leftover]:
+    """What a study does not need any more."""
+    folder = claims.folder
     found = _trial_folders(folder)  # before the database is asked: a new trial is there first
-    trials = study.get_trials(deepcopy=False)
+    trials = claims.study.get_trials(deepcopy=False)
     known = {trial.number for trial in trials}
     running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
-    finished = [trial.number for trial in trials if trial.state in FINISHED]
-    busy = {number for number in known | set(found) if is_held(_lock(locks, number))} | running
-    if CONFIG_ATTRIBUTE in study.user_attrs:
-        keep = study_config(study).checkpoints.keep
+    busy = claims.held(known | set(found)) | running
+    yield from _checkpoints(claims.study, folder)
+    yield from _unknown_trials({n: path for n, path in found.items() if n not in known | busy})
+    in_use = [*(folder.trial(number) for number in busy), *held_full_runs(folder)]
+    yield from _cut_off(folder.path.rglob(".*"), in_use)
+    ended = [trial.number for trial in trials if trial.state in FINISHED]
+    yield from _locks(claims.locks, [number for number in ended if number not in busy])
+
+
+def _checkpoints(study: Study, folder: StudyFolder) -> Iterator[Leftover]:
+    config = stored_config(study)
+    if config is not None:
+        keep = config.checkpoints.keep
         for path in expendable_checkpoints(study, folder, keep):
             yield Leftover((path,), f"the trial has ended and is not among the best {keep}")
-    for number, path in found.items():
-        if number not in known | busy:
-            yield Leftover((path,), "Optuna does not know this trial")
-    full_runs = [lock.parent for lock in folder.path.glob("full_runs/*/.lock") if is_held(lock)]
-    in_use = [*(folder.trial(number) for number in busy), *full_runs]
-    for path in sorted(folder.path.rglob(".*")):
+
+
+def _unknown_trials(folders: dict[int, Path]) -> Iterator[Leftover]:
+    for path in folders.values():
+        yield Leftover((path,), "Optuna does not know this trial")
+
+
+def _cut_off(paths: Iterable[Path], in_use: Iterable[Path] = ()) -> Iterator[Leftover]:
+    """Temporary files that nobody writes any more, outside of the folders that are in use."""
+    in_use = tuple(in_use)
+    for path in sorted(paths):
         if _is_abandoned(path) and not any(path.is_relative_to(one) for one in in_use):
             yield Leftover((path,), "the writer of this file was cut off")
-    ended = [_lock(locks, number) for number in finished if number not in busy]
-    if there := tuple(lock for lock in ended if lock.is_file()):
+
+
+def _locks(locks: Path, numbers: list[int]) -> Iterator[Leftover]:
+    paths = (locks / f"{trial_name(number)}.lock" for number in numbers)
+    if there := tuple(path for path in paths if path.is_file()):
         yield Leftover(there, "locks of trials that have ended")
 
 
@@ -145,9 +154,7 @@ def of_store(store: Store) -> Iterator[Leftover]:
         if paths and not is_held(database.with_name(f"{database.name}.lock")):
             yield Leftover(paths, "whoever made this database was cut off")
     for folder in (store.root, store.artifacts):
-        for path in sorted(folder.glob(".*")):
-            if _is_abandoned(path):
-                yield Leftover((path,), "the writer of this file was cut off")
+        yield from _cut_off(folder.glob(".*"))
 
 
 def _trial_folders(folder: StudyFolder) -> dict[int, Path]:
@@ -161,10 +168,6 @@ def _trial_folders(folder: StudyFolder) -> dict[int, Path]:
         for number, path in sorted(found.items())
         if path.name == trial_name(number) and path.is_dir() and not path.is_symlink()
     }
-
-
-def _lock(locks: Path, number: int) -> Path:
-    return locks / f"{trial_name(number)}.lock"
 
 
 def _is_abandoned(path: Path) -> bool:

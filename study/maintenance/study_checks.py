@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,22 +9,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from optuna.trial import TrialState
 
-from dcgan.cli.doctor import Check, Finding
 from dcgan.data.bank import fingerprint_of
 from dcgan.errors import DcganError
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.weights import weights_at_hand
-from study.config.identity import ATTRIBUTE
+from dcgan.runtime.health import Check, Finding
 from study.config.study_config import StudyConfig
 from study.running.claims import Claims
-from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
-from study.storage.locks import is_held
+from study.storage.attributes import stored_config, stored_identity
 from study.storage.optuna_db import FINISHED
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, trial_name
-from study.storage.trial_record import TrialRecord
+from study.tracking.catch_up import lacking
 from study.tracking.experiment import statuses_on_server
-from study.tracking.run_mirror import STATUS
 from study.tracking.sqlite_rows import opened, trial_statuses
 
 if TYPE_CHECKING:
@@ -38,11 +34,10 @@ SHOWN = 5
 def study_checks(study: Study, store: Store) -> list[Check]:
     """The checks of one study."""
     name = study.study_name
-    if CONFIG_ATTRIBUTE not in study.user_attrs or ATTRIBUTE not in study.user_attrs:
+    config, identity = stored_config(study), stored_identity(study)
+    if config is None or not identity:
         text = f"'{name}' was cut off before its first trial; the same 'study run' continues it"
         return [lambda: Finding("warning", text)]
-    config = study_config(study)
-    identity = json.loads(study.user_attrs[ATTRIBUTE])
     return [
         partial(_extractor, name, config, identity),
         partial(_photos, name, config, identity),
@@ -90,13 +85,11 @@ def _photos(name: str, config: StudyConfig, identity: Mapping[str, Any]) -> Find
 
 
 def _trials(study: Study, store: Store, total: int) -> Finding:
-    """How far the study is, and trials that lost their process."""
-    trials, folder = study.get_trials(deepcopy=False), store.study(study.study_name)
+    """How many trials are finished, and which ones lost their process."""
+    trials = study.get_trials(deepcopy=False)
     running = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
-    claims = Claims(study, folder)
-    elsewhere = claims.running_elsewhere()
-    here = [number for number in running if number not in elsewhere]
-    lost = [n for n in here if not is_held(claims.locks / f"{trial_name(n)}.lock")]
+    orphans = Claims(study, store.study(study.study_name)).orphans()
+    lost = [trial.number for trial in orphans]
     finished = sum(trial.state in FINISHED for trial in trials)
     text = f"'{study.study_name}': {finished} of {total} trials finished, {len(running)} running"
     if lost:
@@ -118,13 +111,8 @@ def _mirror(study: Study, store: Store) -> Finding:
     else:
         with opened(store) as connection:
             shown = trial_statuses(connection, name)
-    differing = []
-    for trial in study.get_trials(deepcopy=False):
-        status, right = shown.get(trial.number), STATUS[trial.state.name]
-        # What has no record has not begun, so that MLflow need not show it.
-        begun = TrialRecord.load(store.study(name).trial(trial.number)) is not None
-        if begun and status not in (right, "DELETED"):
-            differing.append(trial.number)
+    states = {trial.number: trial.state.name for trial in study.get_trials(deepcopy=False)}
+    differing = [record.number for record in lacking(store.study(name), states, shown)]
     if differing:
         return Finding(
             "warning",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
@@ -13,7 +12,7 @@ from study.config.space import trial_config
 from study.results.leaderboard import distances_of
 from study.results.selection import pick_trial
 from study.search.objective import trial_score
-from study.storage.attributes import study_config
+from study.storage.attributes import stored_identity, study_config
 from study.storage.store import trial_name
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def full_config(study: Study, trial: FrozenTrial, rule: str | None = None) -> Tr
 
 def _provenance(study: Study, trial: FrozenTrial, trained: TrainConfig) -> dict[str, Any]:
     facts = trial.user_attrs
-    identity = json.loads(study.user_attrs["identity"])
+    identity = stored_identity(study)
     return {
         "study": study.study_name,
         "trial": trial_name(trial.number),

@@ -13,6 +13,7 @@ from study.errors import StudyError
 from study.results.wording import in_words
 from study.search.objective import is_pareto
 from study.search.pareto import front_of
+from study.storage.optuna_db import trial_by_number
 from study.storage.store import trial_name
 from study.storage.trial_summaries import outcomes_of
 
@@ -54,7 +55,9 @@ def best_trial(study: Study) -> FrozenTrial:
     complete = [trial for trial in outcomes_of(study) if trial.state == TrialState.COMPLETE]
     if not complete:
         raise _none_complete(study)
-    return _trial(study, min(complete, key=lambda trial: (trial.values, trial.number)).number)
+    return trial_by_number(
+        study, min(complete, key=lambda trial: (trial.values, trial.number)).number
+    )
 
 
 def _check_rule(study: Study, number: int | None, rule: str) -> None:
@@ -71,20 +74,13 @@ def _check_rule(study: Study, number: int | None, rule: str) -> None:
 
 def _numbered(study: Study, number: int) -> FrozenTrial:
     with suppress(KeyError):  # Optuna's, for an unknown number
-        trial = _trial(study, number)
+        trial = trial_by_number(study, number)
         if trial.params:
             return trial
     raise UsageError(
         f"the study '{study.study_name}' has no trial {number} with parameters; see 'study show "
         f"{study.study_name}'"
     )
-
-
-def _trial(study: Study, number: int) -> FrozenTrial:
-    """One trial, without reading the others."""
-    storage = study._storage
-    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    return storage.get_trial(trial_id)
 
 
 def _of_front(study: Study, rule: str | None) -> FrozenTrial:

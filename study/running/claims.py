@@ -1,39 +1,47 @@
-"""Which process runs which trial: claimed one at a time, owned until let go or dead.
+"""Which process runs which trial: a process claims one at a time and owns it until it ends.
 
-A claim is a file lock on the trial, which the system releases when its owner ends in any way, so a
-trial that is RUNNING in the database and not locked has lost its process. Where the database is
-shared by machines, a claim is also a lease on the trial (see `storage.leases`), and the lease tells
-of processes elsewhere. Claims are made under a lock of the study: however many processes ask, no
-trial is given out twice, and those finished and running together never exceed the total.
+A claim is a file lock on the trial, which the system releases when its owner ends in any way. A
+trial that is RUNNING in the database and not locked has therefore lost its process. If machines
+share the database, a claim is also a lease on the trial (see `study.storage.leases`), and the lease
+tells of processes elsewhere. Claims are made under a lock of the study: however many processes ask,
+no trial is given out twice, and finished and running trials together never exceed the total.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
-from optuna.trial import Trial, TrialState
+from optuna.trial import TrialState
 
 from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyError
 from study.storage.leases import Lease, Leases
-from study.storage.optuna_db import FINISHED, backend_of, put_back
+from study.storage.locks import trial_is_held
+from study.storage.optuna_db import (
+    FINISHED,
+    backend_of,
+    put_back,
+    running_again,
+    stored_trial,
+)
 from study.storage.store import StudyFolder, trial_name
 
 if TYPE_CHECKING:
     from optuna.study import Study
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, Trial
 
 PATIENCE_SECONDS = 120
-"""For another process that makes a claim: a proposal takes it well under a second."""
+"""Timeout for another process that makes a claim: a proposal takes well under a second."""
 SHARED_PATIENCE_SECONDS = 1000
-"""For many that start at once, or one that waits for the database (see `study.storage.retries`)."""
+"""Timeout for many processes that start at once, or one that waits for the database (see
+`study.storage.retries`)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Claim:
 
     trial: Trial
     check: Callable[[], None] = lambda: None
-    """Raises `LeaseLostError` once it is not; cheap enough for every step."""
+    """Raises `LeaseLostError` when it is not any more; cheap enough for every step."""
 
 
 class Claims:
@@ -64,7 +72,7 @@ class Claims:
         """Claim the next trial, waiting or new, and let go of it afterwards.
 
         Yields:
-            The claim; none while as many as `total` are finished or running.
+            The claim; `None` while `total` trials are finished or running.
 
         Raises:
             StudyError: another process holds the study's lock for minutes.
@@ -84,22 +92,22 @@ class Claims:
         """Claim one trial whose process is gone, and let go of it afterwards.
 
         Yields:
-            The trial, RUNNING; none if another process has it by now or it has ended.
+            The trial, RUNNING; `None` if another process has it by now or it has ended.
         """
         with ExitStack() as held:
             with self.alone():
-                orphans = {trial.number: trial._trial_id for trial in self.orphans()}
+                orphans = {trial.number: trial for trial in self.orphans()}
                 if number in orphans:
                     self._own(number, held)
-            yield Trial(self.study, orphans[number]) if number in orphans else None
+            yield running_again(self.study, orphans[number]) if number in orphans else None
 
     def orphans(self) -> list[FrozenTrial]:
         """Running trials whose process is gone."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        leases = self.leases.all() if self.leases and running else {}
-        free = [trial for trial in running if self._is_free(trial.number, leases)]
-        # One that ended between the two looks is free for another reason.
-        now = [self.study._storage.get_trial(trial._trial_id) for trial in free]
+        held = self.held(trial.number for trial in running)
+        free = [trial for trial in running if trial.number not in held]
+        # A trial that ended after the first query is free for another reason.
+        now = [stored_trial(self.study, trial) for trial in free]
         return [trial for trial in now if trial.state == TrialState.RUNNING]
 
     def put_back_orphans(self) -> list[int]:
@@ -115,19 +123,29 @@ class Claims:
         if self.leases:  # first, so that a frozen owner cannot go on
             self.leases.forget(numbers)
         for trial in orphans:
-            put_back(self.study, trial._trial_id)
+            put_back(self.study, trial)
         return numbers
+
+    def held(self, numbers: Iterable[int]) -> set[int]:
+        """Those trials that a process has, on any machine, even if it only writes the outcome."""
+        numbers = set(numbers)
+        leases = self._leases_elsewhere() if numbers else {}
+        return {
+            number
+            for number in numbers
+            if (
+                not leases[number].lapsed if number in leases else trial_is_held(self.locks, number)
+            )
+        }
+
+    def is_held(self, number: int) -> bool:
+        """Whether a process has a trial."""
+        return number in self.held([number])
 
     def running_elsewhere(self) -> list[int]:
         """Trials that processes of other machines or results folders run."""
-        if self.leases is None:
-            return []
-        leases = self.leases.all().items()
-        return [n for n, lease in leases if lease.place != self.leases.place and not lease.lapsed]
-
-    def is_held(self, number: int) -> bool:
-        """Whether a process has a trial, be it that it only writes what has ended."""
-        return not self._is_free(number, self.leases.all() if self.leases else {})
+        leases = self._leases_elsewhere().items()
+        return [number for number, lease in leases if not lease.lapsed]
 
     @contextmanager
     def alone(self, name: str = "claims") -> Iterator[None]:
@@ -167,16 +185,12 @@ class Claims:
             return Claim(trial)
         return Claim(trial, held.enter_context(self.leases.kept(trial.number)))
 
-    def _is_free(self, number: int, leases: dict[int, Lease]) -> bool:
-        lease = leases.get(number)
-        if self.leases and lease and lease.place != self.leases.place:
-            return lease.lapsed
-        lock = self._lock(trial_name(number))
-        with suppress(Timeout):
-            lock.acquire(timeout=0)
-            lock.release()
-            return True
-        return False
+    def _leases_elsewhere(self) -> dict[int, Lease]:
+        """Trial number → its lease, of those whose lock files this process cannot see."""
+        if self.leases is None:
+            return {}
+        leases, here = self.leases.all(), self.leases.place
+        return {number: lease for number, lease in leases.items() if lease.place != here}
 
     def _lock(self, name: str) -> FileLock:
         # Not in the trial's folder, which is removed where a trial starts again.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,12 @@ from dcgan.data.bank import PhotoBank
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import resolve_device
-from study.config.identity import ATTRIBUTE
 from study.config.study_config import StudyConfig
 from study.running.claims import Claims
 from study.running.observer import Hooks
 from study.search.pruners import make_pruner
 from study.search.samplers import SeededSampler
+from study.storage.attributes import stored_identity
 from study.storage.store import Store, StudyFolder
 from study.storage.trial_record import TrialRecord
 from study.tracking.catch_up import mirror_into
@@ -102,7 +101,7 @@ def open_bench(
     extractor = extractor or configured_extractor(
         config.base, resolve_device(config.base.train.device)
     )
-    facts = identity_tags(json.loads(study.user_attrs[ATTRIBUTE]))
+    facts = identity_tags(stored_identity(study))
     tracker = Tracker(store, config.study.name, runs[0] if runs else None)
     parent = runs[1] if runs else tracker.parent_run(folder.config, facts)
     return Workbench(config, claims, bank, extractor, tracker, parent, facts, hooks)

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from optuna.trial import TrialState
-
 from dcgan.config.settings import save_config
 from study.results.checkpoints import remove_checkpoints
 from study.results.contact_sheet import draw_contact_sheet
 from study.results.export import export_config, header_of
 from study.results.leaderboard import Row, as_markdown, rows_of
-from study.running.context import Workbench, mirror_of
+from study.running.context import Workbench
 from study.search.objective import is_pareto
 from study.storage.locks import running
-from study.storage.optuna_db import FINISHED, finished_count
-from study.storage.trial_record import TrialRecord
-from study.tracking.catch_up import finish_mirror
+from study.storage.optuna_db import finished_count
+from study.tracking.catch_up import catch_up
 from study.tracking.experiment import NOTE_ROWS
-from study.tracking.run_mirror import TERMINAL_STATUSES
 
 
 @contextmanager
@@ -42,28 +38,19 @@ def catch_up_mirror(bench: Workbench) -> bool:
     Returns:
         Whether there was anything.
     """
-    changed = False
+    states = {trial.number: trial.state.name for trial in bench.study.get_trials(deepcopy=False)}
+    delivered = 0
     with bench.mirroring():
-        statuses = bench.tracker.trial_statuses()
-        for trial in bench.study.get_trials(deepcopy=False):
-            status = statuses.get(trial.number)
-            if status in (*TERMINAL_STATUSES, "DELETED"):
-                continue
-            record = TrialRecord.load(bench.folder.trial(trial.number))
-            if record is None:
-                continue
-            if bench.claims.is_held(trial.number):  # whose process does that itself
-                continue
-            mirror = mirror_of(bench, record)
-            if trial.state in FINISHED:
-                if record.state != trial.state.name:  # another machine has ended it
-                    continue
-                finish_mirror(mirror, record)
-                changed = True
-            elif status == "RUNNING" and trial.state == TrialState.WAITING:
-                mirror.set_state("WAITING")
-                changed = True
-    return changed
+        delivered = catch_up(
+            bench.tracker,
+            bench.parent_run_id,
+            bench.folder,
+            bench.config.objective,
+            states,
+            bench.claims.is_held,
+            unfinished=False,
+        )
+    return delivered > 0
 
 
 def is_stale(bench: Workbench) -> bool:

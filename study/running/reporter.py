@@ -12,6 +12,7 @@ from dcgan.training.run.history import Record, read_history
 from study.config.study_config import StudyConfig
 from study.search.collapse import collapse_reason
 from study.search.objective import score_of
+from study.storage.optuna_db import stored_trial
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -28,8 +29,7 @@ class Reporter:
     ) -> None:
         self.trial = trial
         self.config, self.train_config, self.folder = config, train_config, folder
-        stored = trial.storage.get_trial(trial._trial_id)
-        self.reported = set(stored.intermediate_values)
+        self.reported = set(stored_trial(trial.study, trial).intermediate_values)
         self.prunable = trial.user_attrs.get("origin") != "baseline"
         self.ranked = config.objective.mode == "score"
         self.score: float | None = None

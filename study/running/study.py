@@ -23,7 +23,7 @@ from dcgan.runtime.devices import describe_environment, resolve_device
 from dcgan.runtime.numerics import numerics
 from dcgan.runtime.version import code_version
 from dcgan.training.run.folder import RunFolder
-from study.config.identity import ATTRIBUTE, check_relaunch, identity_of
+from study.config.identity import check_relaunch, identity_of
 from study.config.study_config import StudyConfig, largest_batch
 from study.errors import StudyError
 from study.results.wording import standing
@@ -36,7 +36,14 @@ from study.running.supervisor import Pool
 from study.running.worker import work
 from study.search.objective import check_mode, directions
 from study.search.pruners import pruner_note
-from study.storage.attributes import CONFIG_ATTRIBUTE, TRACKING_ATTRIBUTE, with_tracking
+from study.storage.attributes import (
+    CONFIG_ATTRIBUTE,
+    IDENTITY_ATTRIBUTE,
+    TRACKING_ATTRIBUTE,
+    stored_config,
+    stored_identity,
+    with_tracking,
+)
 from study.storage.locks import announced
 from study.storage.optuna_db import FINISHED, clear_storage_errors, finished_count, open_storage
 from study.storage.store import Store
@@ -225,12 +232,7 @@ def _open_study(
         load_if_exists=True,
     )
     check_mode(study, config)
-
-    def earlier() -> StudyConfig | None:
-        stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
-        return StudyConfig.model_validate_json(stored) if stored else None
-
-    return study, earlier
+    return study, lambda: stored_config(study)
 
 
 def _workbench(
@@ -248,14 +250,14 @@ def _workbench(
         The workbench, and whether the config differs from the last launch's.
     """
     study, folder = claims.study, store.study(config.study.name)
-    recorded = json.loads(study.user_attrs.get(ATTRIBUTE, "{}"))
+    recorded = stored_identity(study)
     extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
     identity = _identity(config, bank, extractor)
     if recorded:
         for difference in check_relaunch(config.study.name, recorded, identity):
             hooks.on_warning(f"differs from the study's earlier launches: {difference}")
     else:
-        study.set_user_attr(ATTRIBUTE, json.dumps(identity))
+        study.set_user_attr(IDENTITY_ATTRIBUTE, json.dumps(identity))
     changed = False if joining else _record_launch(config, study, store)
     if changed or not folder.config.exists():
         save_config(config, folder.config)

@@ -29,8 +29,7 @@ from study.running.claims import Claim
 from study.running.context import Outcome, Workbench, mirror_of
 from study.running.reporter import Reporter, continue_from
 from study.search.objective import objective_facts, score_of, values_of
-from study.storage.attributes import set_attributes
-from study.storage.optuna_db import put_back
+from study.storage.optuna_db import put_back, set_attributes
 from study.storage.trial_record import TrialRecord
 from study.tracking.catch_up import finish_mirror
 from study.tracking.run_mirror import RunMirror
@@ -64,7 +63,7 @@ def _run_trial(bench: Workbench, claim: Claim) -> Outcome:
         _discard_unusable_folder(bench, trial, config, folder)
     except Exception as error:  # this trial can never train: no use in trying again
         reason = _in_words(error)
-        set_attributes(bench.study, trial._trial_id, {"reason": reason})
+        set_attributes(bench.study, trial, {"reason": reason})
         bench.study.tell(trial, state=TrialState.FAIL)
         return Outcome(TrialState.FAIL, reason)
     record = _open_record(trial, config, folder, bench.identity)
@@ -185,7 +184,7 @@ def fail_trial(bench: Workbench, trial: Trial, reason: str) -> Outcome:
     folder, outcome = bench.folder.trial(trial.number), Outcome(TrialState.FAIL, reason)
     record = TrialRecord.load(folder)
     if record is None:  # it never got so far
-        set_attributes(bench.study, trial._trial_id, {"reason": reason})
+        set_attributes(bench.study, trial, {"reason": reason})
         bench.study.tell(trial, state=TrialState.FAIL)
     else:
         _close(bench, trial, record, mirror_of(bench, record), folder, outcome)
@@ -231,9 +230,9 @@ def _close(
         if last:
             facts[last[f"{kind}_metric"]] = last[last[f"{kind}_metric"]]
     facts |= objective_facts(last, bench.config.objective)
-    set_attributes(bench.study, trial._trial_id, facts)
+    set_attributes(bench.study, trial, facts)
     if outcome.state == TrialState.WAITING:
-        put_back(bench.study, trial._trial_id)
+        put_back(bench.study, trial)
         with bench.mirroring():
             mirror.set_state("WAITING")
         return

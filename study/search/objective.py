@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.errors import EvaluationError
 from dcgan.training.run.history import Record
-from study.config.identity import ATTRIBUTE, check_relaunch
+from study.config.identity import check_relaunch
 from study.config.study_config import ObjectiveConfig, StudyConfig
+from study.storage.attributes import stored_identity
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -40,7 +41,7 @@ def check_mode(study: Study, config: StudyConfig) -> None:
     Raises:
         StudyMismatchError: it has another number of objectives.
     """
-    if ATTRIBUTE not in study.user_attrs:
+    if not stored_identity(study):
         key, made = "objective.mode", "pareto" if is_pareto(study) else "score"
         check_relaunch(config.study.name, {key: made}, {key: config.objective.mode})
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.runtime.seeds import derive_seed
 from study.config.study_config import SamplerConfig
+from study.storage.optuna_db import share_search_space
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -44,8 +45,7 @@ class SeededSampler(BaseSampler):
                 constant_liar=True,
                 seed=seed,
             )
-        # Which parameters all trials share: kept, or every proposal would compare them all again.
-        sampler._search_space = self.space
+        share_search_space(sampler, self.space)
         return sampler
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:

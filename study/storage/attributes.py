@@ -1,4 +1,4 @@
-"""What this program keeps in Optuna's user attributes, and under which names."""
+"""What this program keeps in the user attributes of an Optuna study."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from study.storage.store import Store
 
 if TYPE_CHECKING:
     from optuna.study import Study
-TRACKING_ATTRIBUTE = "tracking"
+
 CONFIG_ATTRIBUTE = "config"
+IDENTITY_ATTRIBUTE = "identity"
+TRACKING_ATTRIBUTE = "tracking"
 
 
 def with_tracking(store: Store, study: Study) -> Store:
@@ -22,21 +24,32 @@ def with_tracking(store: Store, study: Study) -> Store:
     return store if store.tracking else replace(store, tracking=recorded)
 
 
-def set_attributes(study: Study, trial_id: int, values: dict[str, Any]) -> None:
-    """Store several user attributes of a trial."""
-    for key, value in values.items():
-        study._storage.set_trial_user_attr(trial_id, key, value)
+def stored_config(study: Study) -> StudyConfig | None:
+    """The config of the study's last launch; `None` if its first launch has not stored one."""
+    stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
+    return None if stored is None else StudyConfig.model_validate_json(stored)
 
 
 def study_config(study: Study) -> StudyConfig:
-    """The config a study was created with.
+    """The config of the study's last launch.
 
     Raises:
-        StudyError: its first launch has not got so far, or it is not one of this program's.
+        StudyError: no launch has stored one yet, or the study is not one of this program's.
     """
-    if CONFIG_ATTRIBUTE not in study.user_attrs:
+    config = stored_config(study)
+    if config is None:
         raise StudyError(
             f"the study '{study.study_name}' has not begun yet; wait for its first launch, or "
             "start it with 'study run'"
         )
-    return StudyConfig.model_validate(json.loads(study.user_attrs[CONFIG_ATTRIBUTE]))
+    return config
+
+
+def stored_identity(study: Study) -> dict[str, Any]:
+    """What makes the study's numbers comparable (see `study.config.identity`).
+
+    Returns:
+        Dotted keys and plain values; empty if no launch has stored them yet.
+    """
+    identity: dict[str, Any] = json.loads(study.user_attrs.get(IDENTITY_ATTRIBUTE, "{}"))
+    return identity

@@ -1,4 +1,8 @@
-"""File locks: who runs a study from this results folder, and whether a lock is held."""
+"""File locks: which processes of this machine run a study, a trial or a full run.
+
+The system releases a lock when its process ends in any way. Processes of other machines are known
+by their leases (see `study.storage.leases`).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from study.errors import StudyBusyError
-from study.storage.store import StudyFolder
+from study.storage.store import StudyFolder, trial_name
 
 _own: set[Path] = set()
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds a lock file; one that cannot be asked about counts as held."""
+    """Whether a process holds a lock file. No file is made; an unreadable one counts as held."""
     if not path.is_file():
         return False
     lock = FileLock(path)
@@ -27,6 +31,21 @@ def is_held(path: Path) -> bool:
         return True
     lock.release()
     return False
+
+
+def trial_is_held(locks: Path, number: int) -> bool:
+    """Whether a process has a trial's lock file in a folder, even if it only writes the outcome."""
+    return is_held(locks / f"{trial_name(number)}.lock")
+
+
+def lock_folders(folder: StudyFolder) -> list[Path]:
+    """Where trials' lock files may be: a study on a server has a folder for each machine."""
+    return [folder.locks, *(path for path in folder.locks.glob("*") if path.is_dir())]
+
+
+def held_full_runs(folder: StudyFolder) -> list[Path]:
+    """Folders of the full runs that are being trained."""
+    return [lock.parent for lock in sorted(folder.path.glob("full_runs/*/.lock")) if is_held(lock)]
 
 
 @contextmanager
@@ -59,10 +78,10 @@ def announced(folder: StudyFolder) -> Iterator[list[int]]:
     """Be known as a launcher of the study until the end.
 
     Yields:
-        Process numbers of those there are already.
+        Process ids of the launchers that are there already.
     """
     others = running(folder)
-    # Containers may all have the same process number, and even the same host name.
+    # Containers may all have the same process id, and even the same host name.
     path = folder.launchers / f"{os.getpid()}-{uuid4().hex}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path):
@@ -75,7 +94,7 @@ def announced(folder: StudyFolder) -> Iterator[list[int]]:
 
 
 def running(folder: StudyFolder) -> list[int]:
-    """Process numbers of the study's launchers, without this process."""
+    """Process ids of the study's launchers, without this process."""
     found = []
     for path in sorted(folder.launchers.glob("*-*.lock")):
         if path in _own:
@@ -89,14 +108,17 @@ def running(folder: StudyFolder) -> list[int]:
 
 
 def check_idle(folder: StudyFolder) -> None:
-    """Refuse what cannot be done while a study runs.
+    """Refuse what cannot be done while this machine runs a study, one of its trials or full runs.
 
     Raises:
         StudyBusyError: it does.
     """
-    others = running(folder)
-    if others:
+    who = [f"pid {pid}" for pid in running(folder)]
+    if not who:  # a worker may outlive its launcher for a while
+        held = [lock.stem for lock in folder.locks.rglob("trial-*.lock") if is_held(lock)]
+        who = [*sorted(held), *(f"full run of {path.name}" for path in held_full_runs(folder))]
+    if who:
         raise StudyBusyError(
-            f"the study in {folder.path} is being run by another process (pid "
-            f"{', '.join(map(str, others))}); wait for it or stop it with Ctrl-C first"
+            f"the study in {folder.path} is being run by another process ({', '.join(who)}); wait "
+            "for it or stop it with Ctrl-C first"
         )

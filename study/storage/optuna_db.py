@@ -1,15 +1,22 @@
-"""Optuna's storage: opened once, with patience for locks; orphaned trials."""
+"""Optuna's database, and the one door to Optuna's private parts.
+
+Every use of a name that Optuna does not publish is in this module (the columns of its tables are
+read in `study.storage.trial_summaries`). An upgrade of Optuna has to be checked against these two.
+"""
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
-from optuna.exceptions import StorageInternalError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.storages._rdb import models as models
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -17,12 +24,15 @@ from sqlalchemy.pool import NullPool
 from dcgan.errors import first_line
 from study.errors import StudyError, UnknownStudyError
 from study.storage.leases import TABLE as LEASES
-from study.storage.retries import PatientStorage, patiently, reason_of
+from study.storage.retries import patiently, reason_of
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
 
 if TYPE_CHECKING:
+    from optuna.samplers import TPESampler
+    from optuna.search_space import IntersectionSearchSpace
     from optuna.study import Study
+
 LOCK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 10
 TABLES_LOCK = 0x6463_6761
@@ -30,17 +40,101 @@ TABLES_LOCK = 0x6463_6761
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """The outcomes that count towards a study's total."""
 
+T = TypeVar("T")
+
+
+def _retried(method: Callable[..., T]) -> Callable[..., T]:
+    """A method of `RDBStorage` as `PatientStorage` has it."""
+
+    @functools.wraps(method)
+    def call(self: PatientStorage, *args: Any, **kwargs: Any) -> T:
+        return self.patiently(lambda: method(self, *args, **kwargs))
+
+    return call
+
+
+class PatientStorage(RDBStorage):
+    """Optuna's relational storage, which retries each call after a passing database error.
+
+    A call whose answer was lost may have been carried out. Ending a trial twice is told apart from
+    ending a trial that another process has ended. A trial created twice leaves an orphan, which a
+    later claim takes up.
+    """
+
+    say: Callable[[str], None] = staticmethod(lambda text: None)
+    """Called with one sentence when the storage waits for the database."""
+    _inside = threading.local()
+
+    create_new_study = _retried(RDBStorage.create_new_study)
+    delete_study = _retried(RDBStorage.delete_study)
+    set_study_user_attr = _retried(RDBStorage.set_study_user_attr)
+    set_study_system_attr = _retried(RDBStorage.set_study_system_attr)
+    get_study_id_from_name = _retried(RDBStorage.get_study_id_from_name)
+    get_study_name_from_id = _retried(RDBStorage.get_study_name_from_id)
+    get_study_directions = _retried(RDBStorage.get_study_directions)
+    get_study_user_attrs = _retried(RDBStorage.get_study_user_attrs)
+    get_study_system_attrs = _retried(RDBStorage.get_study_system_attrs)
+    get_all_studies = _retried(RDBStorage.get_all_studies)
+    create_new_trial = _retried(RDBStorage.create_new_trial)
+    set_trial_param = _retried(RDBStorage.set_trial_param)
+    set_trial_intermediate_value = _retried(RDBStorage.set_trial_intermediate_value)
+    set_trial_user_attr = _retried(RDBStorage.set_trial_user_attr)
+    set_trial_system_attr = _retried(RDBStorage.set_trial_system_attr)
+    get_trial = _retried(RDBStorage.get_trial)
+    get_trial_param = _retried(RDBStorage.get_trial_param)
+    get_trial_user_attrs = _retried(RDBStorage.get_trial_user_attrs)
+    get_trial_system_attrs = _retried(RDBStorage.get_trial_system_attrs)
+    get_all_trials = _retried(RDBStorage.get_all_trials)
+    get_best_trial = _retried(RDBStorage.get_best_trial)
+    get_trial_id_from_study_id_trial_number = _retried(
+        RDBStorage.get_trial_id_from_study_id_trial_number
+    )
+    # Optuna's cache calls these four of its backend, beside the public ones.
+    _create_new_trial = _retried(RDBStorage._create_new_trial)
+    _set_trial_param = _retried(RDBStorage._set_trial_param)
+    _get_trials = _retried(RDBStorage._get_trials)
+    _get_best_trial_id = _retried(RDBStorage._get_best_trial_id)
+
+    def set_trial_state_values(self, trial_id: int, *args: Any, **kwargs: Any) -> bool:
+        """As Optuna's. A trial that an earlier try has ended counts as ended by this call, and one
+        that an earlier try has started as started: only one process at a time starts trials."""
+        tries = 0
+
+        def once() -> bool:
+            nonlocal tries
+            tries += 1
+            return super(PatientStorage, self).set_trial_state_values(trial_id, *args, **kwargs)
+
+        try:
+            return self.patiently(once) or tries > 1
+        except UpdateFinishedTrialError:
+            if tries > 1:
+                return True
+            raise
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """Retry a call, unless another call of this storage, which is retried, makes it."""
+        if getattr(self._inside, "busy", False):
+            return call()
+        self._inside.busy = True
+        try:
+            return patiently(call, lambda text: self.say(text))
+        finally:
+            self._inside.busy = False
+
 
 def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> PatientStorage:
-    """Open the store's Optuna database (made if `create`).
+    """Open the store's Optuna database.
 
     Args:
-        wait: for a server that does not answer.
+        create: make the database if it is missing.
+        wait: retry while a server does not answer.
 
     Raises:
         UnknownStudyError: there is no database yet.
         StudyError: it is not a usable database, or its server cannot be reached.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     if store.storage:
         return _open_server(store, store.storage, wait)
     if not create and not store.optuna_database.is_file():
@@ -48,8 +142,7 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
             f"there are no studies in {store.root}; start one with 'study run', or name another "
             "results folder with --store"
         )
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # SQLite's default patience of 5 s is too little beside a backup or a slow disk.
+    # SQLite's default timeout of 5 s is too short beside a backup or a slow disk.
     options = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}}
     try:
         if create:
@@ -66,27 +159,23 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
 
 
 def _open_server(store: Store, url: str, wait: bool) -> PatientStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # A server allows a hundred connections, and there may be dozens of workers: one each is kept.
-    options: dict[str, Any] = {
-        "pool_size": 1,
-        "pool_pre_ping": True,
-        "connect_args": {
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "dcgan-study",
-            # A machine or a server that vanishes is noticed in a minute, not in hours: by us ...
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 60_000,
-            # ... and by the server, which then lets go of the machine's locks.
-            "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10"
-            " -c tcp_keepalives_count=3",
-        },
+    # A server allows a hundred connections and serves dozens of workers: each worker keeps one.
+    connection_options = {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "dcgan-study",
+        # Both ends notice in a minute, not in hours, that the other has vanished. The server then
+        # releases the locks of the machine that has.
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60_000,
+        "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10"
+        " -c tcp_keepalives_count=3",
     }
+    options = {"pool_size": 1, "pool_pre_ping": True, "connect_args": connection_options}
 
     def connect() -> PatientStorage:
-        engine = create_engine(url, poolclass=NullPool, connect_args=options["connect_args"])
+        engine = create_engine(url, poolclass=NullPool, connect_args=connection_options)
         with engine.connect() as connection:  # tables are made by one process at a time
             connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
             connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
@@ -105,12 +194,6 @@ def _open_server(store: Store, url: str, wait: bool) -> PatientStorage:
             f"cannot open the study database {store.optuna_place}: {reason_of(error)}; check that "
             "the server runs, and its address, database, user and password (--storage)"
         ) from error
-
-
-def backend_of(study: Study) -> PatientStorage | None:
-    """The database behind a study's cache; none for a study in memory."""
-    storage = getattr(study._storage, "_backend", study._storage)
-    return storage if isinstance(storage, PatientStorage) else None
 
 
 @contextmanager
@@ -135,8 +218,8 @@ def load_optuna_study(
     """Load a study by name.
 
     Args:
-        say: told when its database is waited for.
-        wait: for a server that does not answer.
+        say: called with one sentence when a call waits for the database.
+        wait: retry while a server does not answer.
 
     Raises:
         UnknownStudyError: there is none; the message lists those there are.
@@ -146,10 +229,24 @@ def load_optuna_study(
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        names = sorted(study.study_name for study in storage.get_all_studies())
+        names = _names(storage)
         there = f"there are: {', '.join(names)}" if names else "there are none yet"
         place = store.optuna_place if store.storage else store.root
         raise UnknownStudyError(f"there is no study '{name}' in {place}; {there}") from None
+
+
+def load_all_studies(store: Store) -> list[Study]:
+    """Load the studies of a store, by name.
+
+    Raises:
+        UnknownStudyError: there is no database yet.
+    """
+    storage = open_storage(store)
+    return [optuna.load_study(study_name=name, storage=storage) for name in _names(storage)]
+
+
+def _names(storage: PatientStorage) -> list[str]:
+    return sorted(study.study_name for study in storage.get_all_studies())
 
 
 def load_study(name: str, store: Store | None = None) -> Study:
@@ -166,6 +263,59 @@ def finished_count(study: Study) -> int:
     return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
-def put_back(study: Study, trial_id: int) -> None:
+# What follows uses private parts of Optuna.
+
+
+def backend_of(study: Study) -> PatientStorage | None:
+    """The database behind a study's cache; `None` for a study in memory."""
+    storage = getattr(study._storage, "_backend", study._storage)
+    return storage if isinstance(storage, PatientStorage) else None
+
+
+def id_of(study: Study) -> int:
+    """The id of a study in its database."""
+    return study._study_id
+
+
+def stored_trial(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:
+    """Read one trial as it is in the database now."""
+    return study._storage.get_trial(trial._trial_id)
+
+
+def trial_by_number(study: Study, number: int) -> FrozenTrial:
+    """Read one trial, without the others.
+
+    Raises:
+        KeyError: there is no trial of that number.
+    """
+    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    return study._storage.get_trial(trial_id)
+
+
+def running_again(study: Study, trial: FrozenTrial) -> Trial:
+    """A RUNNING trial of another process as one that this process can report and tell."""
+    return Trial(study, trial._trial_id)
+
+
+def put_back(study: Study, trial: Trial | FrozenTrial) -> None:
     """Return a RUNNING trial to WAITING: the next `ask` gets the same number and parameters."""
-    study._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def set_attributes(study: Study, trial: Trial | FrozenTrial, values: dict[str, Any]) -> None:
+    """Store several user attributes of a trial."""
+    for key, value in values.items():
+        study._storage.set_trial_user_attr(trial._trial_id, key, value)
+
+
+def remove_study(study: Study) -> None:
+    """Delete a study from its database."""
+    optuna.delete_study(study_name=study.study_name, storage=study._storage)
+
+
+def share_search_space(sampler: TPESampler, space: IntersectionSearchSpace) -> None:
+    """Let a sampler keep in `space` which parameters all trials share.
+
+    Without that, a new sampler would compare all trials again for its first proposal.
+    """
+    sampler._search_space = space

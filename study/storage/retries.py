@@ -1,26 +1,23 @@
-"""Patience with a database that is locked, restarting or out of reach: calls are tried again.
+"""Retries of calls to a database that is locked, restarting or out of reach.
 
-A study runs for hours, and its database may be away for minutes of them. What is being computed
-meanwhile must not be lost to that.
+A study runs for hours, and its database may be away for minutes. The results computed meanwhile
+must not be lost.
 """
 
 from __future__ import annotations
 
-import functools
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from dcgan.errors import first_line
 
 PATIENCE_SECONDS = 900.0
-"""How long a call is tried again before the launch ends with what is finished."""
+"""How long a call is retried. After that the launch ends and keeps what is finished."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 HOPELESS = (
     "readonly database",
@@ -33,15 +30,15 @@ HOPELESS = (
     "password authentication failed",
     "permission denied",
     "does not exist",
-    "lock timeout",  # which was given its own patience
+    "lock timeout",  # the caller chose its own timeout
 )
-"""In the messages of operational errors that waiting does not mend."""
+"""Words in the messages of operational errors that a retry cannot cure."""
 
 T = TypeVar("T")
 
 
 def reason_of(error: BaseException) -> str:
-    """Why a database did not do what it was asked, in a line."""
+    """Why a database call failed, in one line."""
     layers = (error, error.__cause__)
     original = next((o for layer in layers if (o := getattr(layer, "orig", None))), error)
     return first_line(original).removeprefix("connection failed: ").removesuffix(".")
@@ -65,103 +62,46 @@ _last_trouble = float("-inf")
 
 
 def quiet_seconds() -> float:
-    """How long this process has had no passing trouble with the database."""
+    """Seconds since the last passing database error of this process."""
     return time.monotonic() - _last_trouble
 
 
 def pauses() -> Iterator[float]:
-    """Seconds to wait before each further try, until the patience is at its end."""
-    pause, end = FIRST_PAUSE_SECONDS, time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end:
+    """Seconds to wait before each retry, without end."""
+    pause = FIRST_PAUSE_SECONDS
+    while True:
         yield pause
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-def patiently(call: Callable[[], T], say: Callable[[str], None] = lambda text: None) -> T:
-    """Call, and again after each passing database error, for `PATIENCE_SECONDS`.
+def patiently(
+    call: Callable[[], T],
+    say: Callable[[str], None] = lambda text: None,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> T:
+    """Call, and retry after each passing database error.
 
     Args:
-        say: told in one sentence when waiting takes more than a moment, and when it is over.
+        say: called with one sentence when the retries take longer than a moment, and again when
+            the database answers.
+        patience_seconds: no retry begins later than that after the first call.
     """
     global _last_trouble
-    waits, began, said = pauses(), time.monotonic(), False
-    while True:
+    began, said = time.monotonic(), False
+    for pause in pauses():
         try:
             result = call()
+            break
         except Exception as error:
-            passing = is_passing(error)
-            if passing:
-                _last_trouble = time.monotonic()
-            pause = next(waits, None) if passing else None
-            if pause is None:
+            if not is_passing(error):
+                raise
+            _last_trouble = time.monotonic()
+            if _last_trouble - began >= patience_seconds:
                 raise
             if not said and pause >= 1.0:
                 say(f"the study database does not answer ({reason_of(error)}); waiting for it")
                 said = True
-            time.sleep(pause)
-        else:
-            if said:
-                say(f"the study database answers again after {time.monotonic() - began:.0f} s")
-            return result
-
-
-class PatientStorage(RDBStorage):
-    """Optuna's relational storage, each call of which is made with patience.
-
-    A call whose answer was lost may have been carried out: ending a trial twice is told apart from
-    ending it against another's will, and a trial created twice is an orphan that a later claim
-    takes up.
-    """
-
-    say: Callable[[str], None] = staticmethod(lambda text: None)
-    """Told when the database is waited for."""
-    _inside = threading.local()
-
-    def set_trial_state_values(self, trial_id: int, *args: Any, **kwargs: Any) -> bool:
-        """As Optuna's; a trial that a try before has ended is ended, and one that a try before has
-        started is started: only one process at a time starts trials."""
-        tries = 0
-
-        def once() -> bool:
-            nonlocal tries
-            tries += 1
-            return super(PatientStorage, self).set_trial_state_values(trial_id, *args, **kwargs)
-
-        try:
-            return self._call(once) or tries > 1
-        except UpdateFinishedTrialError:
-            if tries > 1:
-                return True
-            raise
-
-    def _call(self, call: Callable[[], T]) -> T:
-        """With patience, unless one of this class's calls, which has its own, makes this one."""
-        if getattr(self._inside, "busy", False):
-            return call()
-        self._inside.busy = True
-        try:
-            return patiently(call, lambda text: self.say(text))
-        finally:
-            self._inside.busy = False
-
-
-def _patient(name: str) -> Callable[..., Any]:
-    inherited = getattr(RDBStorage, name)
-
-    @functools.wraps(inherited)
-    def method(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
-        return self._call(lambda: inherited(self, *args, **kwargs))
-
-    return method
-
-
-_CALLS = (
-    "create_new_study delete_study set_study_user_attr set_study_system_attr "
-    "get_study_id_from_name get_study_name_from_id get_study_directions get_study_user_attrs "
-    "get_study_system_attrs get_all_studies create_new_trial _create_new_trial set_trial_param "
-    "_set_trial_param get_trial_id_from_study_id_trial_number get_trial get_all_trials _get_trials "
-    "get_best_trial _get_best_trial_id set_trial_intermediate_value set_trial_user_attr "
-    "set_trial_system_attr get_trial_user_attrs get_trial_system_attrs"
-)
-for _name in _CALLS.split(" "):
-    setattr(PatientStorage, _name, _patient(_name))
+        time.sleep(pause)
+    if said:
+        say(f"the study database answers again after {time.monotonic() - began:.0f} s")
+    return result

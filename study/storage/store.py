@@ -107,6 +107,10 @@ class Store:
         """The files of one study."""
         return StudyFolder(self.root / "studies" / name)
 
+    def study_folders(self) -> list[StudyFolder]:
+        """The files of every study that has some here."""
+        return [StudyFolder(path) for path in sorted((self.root / "studies").glob("*"))]
+
     def create(self) -> None:
         """Make the folder.
 

@@ -1,7 +1,7 @@
-"""What tables and counts need of a study's trials, read in a handful of SQL queries.
+"""What tables and counts show of a study's trials, read in a handful of SQL queries.
 
 Optuna's own reader makes an object of every row of six tables, which takes seconds for a thousand
-trials. This one reads plain columns, and only those that are shown.
+trials. This module reads plain columns, and only those that are shown.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
-from study.storage.optuna_db import backend_of
-from study.storage.retries import patiently
+from study.storage.optuna_db import backend_of, id_of, models
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -55,9 +53,9 @@ def summaries_of(study: Study, numbers: Collection[int] | None = None) -> list[T
 
     def read() -> list[TrialSummary]:
         with storage.engine.connect() as connection:
-            return _read(connection, _chosen(study._study_id, numbers))
+            return _read(connection, _chosen(id_of(study), numbers))
 
-    return patiently(read, storage.say)
+    return storage.patiently(read)
 
 
 def outcomes_of(study: Study) -> list[TrialSummary]:
@@ -68,9 +66,9 @@ def outcomes_of(study: Study) -> list[TrialSummary]:
 
     def read() -> list[TrialSummary]:
         with storage.engine.connect() as connection:
-            return list(_outcomes(connection, _chosen(study._study_id, None)).values())
+            return list(_outcomes(connection, _chosen(id_of(study), None)).values())
 
-    return patiently(read, storage.say)
+    return storage.patiently(read)
 
 
 def _from_trial(trial: FrozenTrial) -> TrialSummary:

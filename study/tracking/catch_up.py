@@ -2,47 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from optuna.trial import TrialState
-from rich.console import Console
-from rich.progress import track
 
-from study.config.study_config import ObjectiveConfig, StudyConfig
+from study.config.study_config import ObjectiveConfig
 from study.search.objective import closing_metrics, score_of
-from study.storage.locks import is_held
 from study.storage.optuna_db import FINISHED
-from study.storage.store import StudyFolder, trial_name
+from study.storage.store import StudyFolder
 from study.storage.trial_record import TrialRecord
 from study.tracking.experiment import Tracker
-from study.tracking.run_mirror import TERMINAL_STATUSES, RunMirror, log10_metrics
+from study.tracking.run_mirror import STATUS, TERMINAL_STATUSES, RunMirror, log10_metrics
 
 FINISHED_NAMES = {state.name for state in FINISHED}
 
 
-def deliver_trials(
+def lacking(
+    folder: StudyFolder, states: Mapping[int, str], shown: Mapping[int, str]
+) -> Iterator[TrialRecord]:
+    """The trials that MLflow shows in another state than they are in, or not at all.
+
+    A run that a person deleted in the UI stays deleted. A trial without a record has not begun.
+
+    Args:
+        states: trial number → Optuna's state.
+        shown: trial number → status of its run as MLflow names it, or `DELETED`.
+    """
+    for number, state in states.items():
+        if shown.get(number) not in (STATUS[state], "DELETED"):
+            record = TrialRecord.load(folder.trial(number))
+            if record is not None:
+                yield record
+
+
+def catch_up(
     tracker: Tracker,
-    parent: str,
+    parent_run_id: str,
     folder: StudyFolder,
-    config: StudyConfig,
-    records: list[TrialRecord],
+    objective: ObjectiveConfig,
+    states: Mapping[int, str],
+    is_held: Callable[[int], bool],
+    *,
+    unfinished: bool = True,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """All but those that are there as they ended (and those a person deleted in the UI)."""
-    statuses, delivered = tracker.trial_statuses(), 0
-    for record in track(records, "delivering", console=Console(stderr=True), transient=True):
-        if statuses.get(record.number) in (*TERMINAL_STATUSES, "DELETED"):
-            continue
-        locks = folder.locks.rglob(f"{trial_name(record.number)}.lock")
-        if any(is_held(lock) for lock in locks):  # whose process delivers it itself
-            continue
-        mirror = mirror_into(tracker, parent, folder, config.objective, record)
-        if record.state in FINISHED_NAMES:
-            finish_mirror(mirror, record)
-        else:
-            mirror.deliver()
-            mirror.set_state(record.state)
-        delivered += 1
+    """Deliver to MLflow what it lacks of a study's trials.
+
+    Args:
+        states: trial number → Optuna's state.
+        is_held: whether a process has a trial; that process delivers the trial itself.
+        unfinished: also deliver unfinished trials that MLflow does not show. A launch, which
+            continues them, leaves this to the trials: one whose process was killed repeats the
+            steps after its checkpoint, and MLflow would show these twice.
+        on_progress: called with (done, total) after each trial.
+
+    Returns:
+        How many trials were delivered.
+    """
+    shown, delivered = tracker.trial_statuses(), 0
+    records = list(lacking(folder, states, shown))
+    for done, record in enumerate(records, start=1):
+        state, status = states[record.number], shown.get(record.number)
+        if _is_due(record, state, status, unfinished) and not is_held(record.number):
+            mirror = mirror_into(tracker, parent_run_id, folder, objective, record)
+            if state in FINISHED_NAMES:
+                finish_mirror(mirror, record)
+            else:
+                if status is None:
+                    mirror.deliver()
+                mirror.set_state(state)
+            delivered += 1
+        on_progress(done, len(records))
     return delivered
+
+
+def _is_due(record: TrialRecord, state: str, status: str | None, unfinished: bool) -> bool:
+    if state in FINISHED_NAMES:
+        return record.state == state  # else another machine has ended it, and its folder shows how
+    # An ended run of an unfinished trial: the trial has ended since its state was read.
+    return unfinished if status is None else status not in TERMINAL_STATUSES
 
 
 def mirror_into(

@@ -1,7 +1,7 @@
-"""`study relocate`: a results folder was moved, and MLflow still looks for artifacts where it was.
+"""`study relocate`: mends MLflow's records after a results folder was moved.
 
-MLflow records absolute places, a row an experiment and a row a run. Everything else in a store
-names its files relative to the store.
+MLflow records the absolute place of artifacts in a row for each experiment and each run. Everything
+else in a store names its files relative to the store.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import shlex
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from dcgan.cli.console import say
-from study.errors import StudyBusyError, StudyError, UnknownStudyError
-from study.storage.locks import is_held
+from study.errors import StudyError, UnknownStudyError
+from study.storage.locks import check_idle
 from study.storage.store import Store
 from study.tracking.sqlite_rows import Location, locations, opened, set_location
 
@@ -64,8 +63,11 @@ def describe_misplaced(store: Store) -> str | None:
     )
 
 
-def relocate(store: Store) -> None:
-    """Make MLflow look for the artifacts in the store, and say what was changed.
+def relocate(store: Store) -> list[str]:
+    """Make MLflow look for the artifacts in the store.
+
+    Returns:
+        What was changed, a sentence for each folder that was recorded.
 
     Raises:
         UnknownStudyError: there is no MLflow database.
@@ -76,12 +78,12 @@ def relocate(store: Store) -> None:
     with opened(store) as connection:
         rows = misplaced(store, locations(connection))
     if not rows:
-        say(f"nothing to do: MLflow's artifacts are recorded in {store.artifacts}")
-        return
+        return [f"nothing to do: MLflow's artifacts are recorded in {store.artifacts}"]
     with opened(store, write=True) as connection:
         rows = misplaced(store, locations(connection))  # again: now nobody else can write
         for row in rows:
             set_location(connection, row.location, row.right)
+    said = []
     for place in sorted({_place(row) for row in rows}):
         here = [row for row in rows if _place(row) == place]
         counts = ", ".join(
@@ -89,7 +91,8 @@ def relocate(store: Store) -> None:
             for table, what in TABLES.items()
             if (count := sum(row.location.table == table for row in here))
         )
-        say(f"relocated {counts}: from {place} to {store.artifacts}")
+        said.append(f"relocated {counts}: from {place} to {store.artifacts}")
+    return said
 
 
 def _check_changeable(store: Store) -> None:
@@ -102,12 +105,8 @@ def _check_changeable(store: Store) -> None:
             f"{store.mlflow_database} cannot be written to; change its permissions, or ask its "
             "owner to run 'study relocate'"
         )
-    for lock in sorted((store.root / "studies").glob("*/.lock")):
-        if is_held(lock):
-            raise StudyBusyError(
-                f"the study '{lock.parent.name}' is running; wait for it or stop it with Ctrl-C "
-                "first"
-            )
+    for folder in store.study_folders():
+        check_idle(folder)
 
 
 def _split(location: Location) -> tuple[str, str] | None:

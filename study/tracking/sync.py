@@ -1,14 +1,14 @@
-"""`study sync`: a study's MLflow experiment delivered from its folder, to any MLflow.
+"""`study sync`: delivers a study's MLflow experiment from the study's folder, to any MLflow.
 
-The folder has everything that MLflow shows, so an experiment can be completed after an outage, made
+The folder has everything that MLflow shows. An experiment can be completed after an outage, made
 again after its database was lost, or made on a team's server.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from dcgan.cli.console import say
 from dcgan.config.settings import validate
 from dcgan.config.yaml_files import read_yaml
 from dcgan.training.run.folder import RunFolder
@@ -17,21 +17,30 @@ from study.errors import StudyError, UnknownStudyError
 from study.search.objective import score_of
 from study.storage.addresses import check_tracking_uri
 from study.storage.attributes import with_tracking
-from study.storage.locks import running
+from study.storage.locks import lock_folders, running, trial_is_held
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, StudyFolder
 from study.storage.trial_record import TrialRecord
-from study.tracking.catch_up import FINISHED_NAMES, deliver_trials
+from study.tracking.catch_up import FINISHED_NAMES, catch_up
 from study.tracking.client import required
 from study.tracking.experiment import NOTE_ROWS, Tracker
 from study.tracking.ui import trials_link
 
 
-def sync_study(store: Store, name: str, uri: str | None = None) -> None:
-    """Deliver whatever of a study an MLflow does not show yet.
+def sync_study(
+    store: Store,
+    name: str,
+    uri: str | None = None,
+    *,
+    say: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Deliver to an MLflow what it does not show of a study yet.
 
     Args:
-        uri: the MLflow; where the study's launches log, if left out.
+        uri: the MLflow (default: where the study's launches log).
+        say: called with what is left out, and at the end with what was delivered.
+        on_progress: called with (done, total) after each trial.
 
     Raises:
         UnknownStudyError: the store has no files of such a study.
@@ -46,13 +55,27 @@ def sync_study(store: Store, name: str, uri: str | None = None) -> None:
         )
     target = mlflow_store(uri) if uri else _usual(store, name)
     config = validate(StudyConfig, read_yaml(folder.config), str(folder.config))
-    records = [record for path in _folders(folder.path / "trials") if (record := _read(path))]
+    records = []
+    for path in _folders(folder.path / "trials"):
+        if record := TrialRecord.load(path):
+            records.append(record)
+        else:
+            say(f"note: {path} has no readable trial.json and is left out")
     if not records:
         raise StudyError(f"no trial of '{name}' has begun, so there is nothing to deliver")
+    places = lock_folders(folder)
     with required("deliver to", target, "; the same command goes on where it stopped"):
         tracker = Tracker(target, name)
         parent = tracker.parent_run(folder.config, _facts(records))
-        delivered = deliver_trials(tracker, parent, folder, config, records)
+        delivered = catch_up(
+            tracker,
+            parent,
+            folder,
+            config.objective,
+            {record.number: record.state for record in records},
+            lambda number: any(trial_is_held(place, number) for place in places),
+            on_progress=on_progress,
+        )
         full = _deliver_full_runs(tracker, parent, folder, config)
         _deliver_study(tracker, parent, folder, config, records)
     say(
@@ -75,13 +98,6 @@ def _usual(store: Store, name: str) -> Store:
 
 def _folders(parent: Path) -> list[Path]:
     return sorted(path for path in parent.glob("trial-*") if path.is_dir())
-
-
-def _read(path: Path) -> TrialRecord | None:
-    record = TrialRecord.load(path)
-    if record is None:
-        say(f"note: {path} has no readable trial.json and is left out")
-    return record
 
 
 def _facts(records: list[TrialRecord]) -> dict[str, str]:

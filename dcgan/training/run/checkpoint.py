@@ -143,14 +143,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _if_removed(path: Path) -> str:
-    """What to do where a run's folder has everything but its checkpoint."""
+    """What to do if a run's folder has everything but its checkpoint."""
     config = path.with_name("config.yaml")
     if not (config.is_file() and path.with_name("history.jsonl").is_file()):
         return ""
     command = f"dcgan train {shlex.quote(str(config))} --out DIR"
     return (
-        " any more: a study keeps those of its best trials only (checkpoints.keep); 'study train "
-        f"NAME --trial N' or '{command}' trains the trial again"
+        " any more; the other files of its run are there, so it was removed to save space: "
+        f"'{command}' trains the run again"
     )
 
 

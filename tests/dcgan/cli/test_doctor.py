@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dcgan.cli.doctor import CHECKS, Finding, print_health
+from dcgan.cli.doctor import CHECKS, print_health
 from dcgan.errors import DataError
 from dcgan.evaluation.extractors.weights import CANONICAL
-from dcgan.runtime.files import is_temporary, why_unwritable, write_atomic
+from dcgan.runtime.files import is_temporary, size_of, why_unwritable, write_atomic
+from dcgan.runtime.health import Finding, disk
 
 Unprivileged = Callable[[Path], AbstractContextManager[None]]
 
@@ -50,6 +51,24 @@ def test_where_results_could_be_written(tmp_path: Path) -> None:
     assert why_unwritable(tmp_path) is None
     assert why_unwritable(tmp_path / "file" / "x") == f"{tmp_path / 'file'} is not a folder"
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_the_size_of_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "one").write_bytes(b"x" * 10)
+    (tmp_path / "a" / "b" / ".two").write_bytes(b"x" * 7)
+    (tmp_path / "elsewhere").write_bytes(b"x" * 999)
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
+    assert size_of(tmp_path / "a" / "one") == 10
+    assert size_of(tmp_path / "a") == 17 + (tmp_path / "a" / "link").lstat().st_size
+    assert size_of(tmp_path / "absent") == 0
+
+
+def test_little_space_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dcgan.runtime.health.FREE_GB_NEEDED", 1e9)
+    assert disk(tmp_path).state == "warning"
+    assert disk(tmp_path).text.endswith("checkpoint of 50 to 200 MB")
+    assert disk(tmp_path, "more is needed").text.endswith(f"GB free in {tmp_path}; more is needed")
 
 
 def test_a_folder_that_takes_no_files(tmp_path: Path, unprivileged: Unprivileged) -> None:

@@ -14,10 +14,15 @@ import pytest
 from filelock import FileLock
 
 import study.storage.store
+from dcgan.cli.doctor import print_health
 from dcgan.config.settings import override
-from study.config.identity import ATTRIBUTE
-from study.maintenance.doctor import print_store_health
-from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
+from study.maintenance.doctor import store_checks
+from study.storage.attributes import (
+    CONFIG_ATTRIBUTE,
+    IDENTITY_ATTRIBUTE,
+    stored_identity,
+    study_config,
+)
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
@@ -31,7 +36,7 @@ def report(capsys: pytest.CaptureFixture[str]) -> Report:
 
     def run(store: Store, name: str | None = None) -> tuple[int, list[str]]:
         capsys.readouterr()
-        code = print_store_health(store, name)
+        code = print_health(store_checks(store, name))
         lines = capsys.readouterr().out.splitlines()
         assert {line.split()[0] for line in lines} <= {"ok", "warning", "fault"}
         return code, [line for line in lines if not line.startswith("ok ")]
@@ -139,8 +144,8 @@ def test_photos_that_have_changed_or_gone(
     report: Report, own_finished: Store, tmp_path: Path
 ) -> None:
     made = load_optuna_study(own_finished, "tiny")
-    config, identity = study_config(made), json.loads(made.user_attrs[ATTRIBUTE])
-    made.set_user_attr(ATTRIBUTE, json.dumps({**identity, "data.fingerprint": "others"}))
+    config, identity = study_config(made), stored_identity(made)
+    made.set_user_attr(IDENTITY_ATTRIBUTE, json.dumps({**identity, "data.fingerprint": "others"}))
     code, lines = report(own_finished)
     assert code == 1
     assert len(lines) == 1
@@ -155,8 +160,10 @@ def test_photos_that_have_changed_or_gone(
 
 def test_another_extractor(report: Report, own_finished: Store) -> None:
     made = load_optuna_study(own_finished, "tiny")
-    config, identity = study_config(made), json.loads(made.user_attrs[ATTRIBUTE])
-    made.set_user_attr(ATTRIBUTE, json.dumps({**identity, "extractor.fingerprint": "other" * 9}))
+    config, identity = study_config(made), stored_identity(made)
+    made.set_user_attr(
+        IDENTITY_ATTRIBUTE, json.dumps({**identity, "extractor.fingerprint": "other" * 9})
+    )
     code, lines = report(own_finished)
     assert code == 1
     assert len(lines) == 1

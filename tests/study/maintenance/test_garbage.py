@@ -133,26 +133,26 @@ def test_a_running_trial_is_never_touched(own_finished: Store, folder: StudyFold
     for lock in held:
         lock.acquire()
     try:
-        collect_garbage(own_finished, None, dry_run=False)
+        collect_garbage(own_finished, None, dry_run=False, say=print)
         assert [path for path in files if not path.exists()] == []
     finally:
         for lock in held:
             lock.release()
     study.tell(running.number, state=TrialState.FAIL)
-    collect_garbage(own_finished, None, dry_run=False)
+    collect_garbage(own_finished, None, dry_run=False, say=print)
     assert [path for path in files if path.exists()] == []
 
 
 def test_a_study_that_was_cut_off_at_its_very_beginning(store: Store) -> None:
     optuna.create_study(study_name="begun", storage=store.optuna_url)
-    collect_garbage(store, "begun", dry_run=False)
+    collect_garbage(store, "begun", dry_run=False, say=print)
     assert not store.study("begun").path.exists()
 
 
 def test_a_database_that_is_being_made_stays(own_finished: Store) -> None:
     fresh = put(own_finished.root / "mlflow.db.new")
     with FileLock(own_finished.root / "mlflow.db.lock"):
-        collect_garbage(own_finished, None, dry_run=False)
+        collect_garbage(own_finished, None, dry_run=False, say=print)
         assert fresh.exists()
-    collect_garbage(own_finished, None, dry_run=False)
+    collect_garbage(own_finished, None, dry_run=False, say=print)
     assert not fresh.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import IntDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from PIL import Image
 
 from dcgan.config.settings import get_dotted, load_train_config, save_config
@@ -25,6 +26,7 @@ from study.results.contact_sheet import draw_contact_sheet
 from study.results.export import export_config, header_of
 from study.results.leaderboard import as_markdown, rows_of
 from study.results.selection import best_trial
+from study.storage.attributes import stored_identity
 from study.storage.store import StudyFolder
 
 Maker = Callable[..., StudyConfig]
@@ -44,6 +46,13 @@ def study_of(*trials: tuple[TrialState, float | None]) -> optuna.Study:
             )
         )
     return made
+
+
+def create_like(trial: FrozenTrial, attributes: dict[str, Any]) -> FrozenTrial:
+    """A trial as it is, with other user attributes."""
+    other = copy.deepcopy(trial)
+    other.user_attrs = trial.user_attrs | attributes
+    return other
 
 
 def test_complete_trials_lead_by_score_then_pruned_then_the_rest() -> None:
@@ -187,14 +196,19 @@ def test_an_export_says_where_it_comes_from(finished: Any, mirror_of: Any) -> No
     assert export_config(study, 0).provenance["origin"] == "good"
 
 
-def test_an_export_names_the_code_that_trained_the_trial(
-    finished: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whichever code exports it later."""
-    identity = json.loads(finished.summary.study.user_attrs["identity"])
-    monkeypatch.setattr("study.results.export.code_version", lambda: "9.9.9", raising=False)
-    source = export_config(finished.summary.study).provenance
-    assert source["code_version"] == identity["environment.code_version"]
+def test_an_export_names_the_code_that_trained_the_trial(finished: Any) -> None:
+    """Whichever code has begun the study or exports the trial."""
+    study = finished.summary.study
+    made = optuna.create_study(study_name="tiny")
+    for key, value in study.user_attrs.items():
+        made.set_user_attr(key, value)
+    for trial in study.get_trials():
+        old = {"code_version": f"0.0.{trial.number}"}
+        made.add_trial(create_like(trial, old if trial.number else {"code_version": None}))
+    assert export_config(made, 3).provenance["code_version"] == "0.0.3"
+    # A trial of a version that did not record it: the code that began the study.
+    begun_with = stored_identity(study)["environment.code_version"]
+    assert export_config(made, 0).provenance["code_version"] == begun_with
 
 
 def test_the_published_best_config_reads_back_as_itself(finished: Any) -> None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -327,20 +327,24 @@ def test_a_claimed_trial_is_nobody_elses(tiny_study: Maker, finished: Any) -> No
 
 
 def test_a_trial_that_ends_while_orphans_are_looked_for_is_none(
-    tiny_study: Maker, store: Store, bank: Any, monkeypatch: pytest.MonkeyPatch
+    tiny_study: Maker, store: Store, bank: Any
 ) -> None:
     run_study(tiny_study(study__trials=1), store, bank=bank)
     study = load_optuna_study(store, "tiny")
-    claims, looker = (Claims(study, store.study("tiny")) for _ in range(2))
-    with ExitStack() as held:
-        claim = held.enter_context(claims.next(2))
+    claims = Claims(study, store.study("tiny"))
+    with ExitStack() as stack:
+        claim = stack.enter_context(claims.next(2))
         assert claim
 
-        def end_first(number: int, leases: Any) -> bool:
-            study.tell(claim.trial, 1.0)
-            held.close()
-            return Claims._is_free(looker, number, leases)
+        class Late(Claims):
+            """Asks who has the running trials when their process has just ended them."""
 
-        monkeypatch.setattr(looker, "_is_free", end_first)
-        assert looker.put_back_orphans() == []
+            def held(self, numbers: Iterable[int]) -> set[int]:
+                running = list(numbers)
+                assert running == [1]
+                study.tell(claim.trial, 1.0)
+                stack.close()
+                return super().held(running)
+
+        assert Late(study, store.study("tiny")).put_back_orphans() == []
     assert [trial.state for trial in study.get_trials()] == [TrialState.COMPLETE] * 2

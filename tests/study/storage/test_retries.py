@@ -10,15 +10,15 @@ from typing import Any
 import optuna
 import pytest
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 
 import study.storage.optuna_db
-import study.storage.retries
 from study.running.observer import Hooks
 from study.running.study import run_study
 from study.storage.optuna_db import open_storage
-from study.storage.retries import PatientStorage, is_passing, patiently, pauses
+from study.storage.retries import LONGEST_PAUSE_SECONDS, is_passing, patiently, pauses
 from study.storage.store import Store
 
 
@@ -55,8 +55,7 @@ def test_what_may_pass_by_itself(error: Exception, passing: bool) -> None:
     assert is_passing(error) is passing
 
 
-def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.storage.retries, "PATIENCE_SECONDS", 0.5)
+def test_patience_ends() -> None:
     calls: list[int] = []
 
     def locked() -> None:
@@ -64,14 +63,14 @@ def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         raise operational("database is locked")
 
     with pytest.raises(OperationalError):
-        patiently(locked)
+        patiently(locked, patience_seconds=0.5)
     assert 3 <= len(calls) <= 5  # at 0, 0.1, 0.3 and 0.7 s
 
 
 def test_pauses_grow_to_a_limit() -> None:
     first = [pause for pause, _ in zip(pauses(), range(9), strict=False)]
     assert first[:3] == pytest.approx([0.1, 0.2, 0.4])
-    assert first[-1] == study.storage.retries.LONGEST_PAUSE_SECONDS
+    assert first[-1] == LONGEST_PAUSE_SECONDS
 
 
 def test_a_hopeless_error_is_raised_at_once() -> None:
@@ -86,29 +85,11 @@ def test_a_hopeless_error_is_raised_at_once() -> None:
     assert len(calls) == 1
 
 
-def test_every_call_of_optunas_cache_is_patient() -> None:
-    """What the cache calls of its backend is wrapped, in the installed version of Optuna."""
-    import ast
-    import inspect
-
-    from optuna.storages import _cached_storage
-
-    called = {
-        node.attr
-        for node in ast.walk(ast.parse(inspect.getsource(_cached_storage)))
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self._backend"
-    }
-    heartbeat = {"record_heartbeat", "_get_stale_trial_ids", "get_heartbeat_interval"}
-    heartbeat |= {"get_heartbeat_stale_trial_callback"}
-    assert called - heartbeat <= set(vars(PatientStorage))
-    assert len(called) > 15
-
-
 def test_ending_a_trial_whose_first_answer_was_lost(store: Store) -> None:
     storage = open_storage(store, create=True)
     made = optuna.create_study(study_name="lost", storage=storage)
     trial, other = made.ask(), made.ask()
-    ended = PatientStorage.__mro__[1].set_trial_state_values
+    ended = RDBStorage.set_trial_state_values
     answers = iter([operational("server closed the connection unexpectedly"), None])
 
     def lossy(self: Any, *args: Any, **kwargs: Any) -> bool:
@@ -118,7 +99,7 @@ def test_ending_a_trial_whose_first_answer_was_lost(store: Store) -> None:
         return done
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PatientStorage.__mro__[1], "set_trial_state_values", lossy)
+        patch.setattr(RDBStorage, "set_trial_state_values", lossy)
         made.tell(trial, 1.5)
     assert made.trials[0].value == 1.5
     assert made.trials[0].state == TrialState.COMPLETE

@@ -11,8 +11,11 @@ from mlflow.tracking import MlflowClient
 
 import study.storage.store
 from dcgan.errors import UsageError
-from study.errors import UnknownStudyError
+from study.errors import StudyBusyError, UnknownStudyError
+from study.maintenance.delete import delete_study
+from study.running.claims import Claims
 from study.running.study import run_study
+from study.storage.locks import announced, hold
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, file_system, make_database
 
@@ -83,16 +86,32 @@ def test_deleting_a_study_leaves_nothing_and_frees_its_name(
 
 
 def test_deleting_asks_first(
-    tiny_study: Callable[..., Any], store: Store, bank: Any, monkeypatch: pytest.MonkeyPatch
+    tiny_study: Callable[..., Any], store: Store, bank: Any, shell: Any
 ) -> None:
-    from study.maintenance.delete import delete_study
-
     run_study(tiny_study(study__trials=1), store, bank=bank)
     asked: list[str] = []
-    monkeypatch.setattr("typer.confirm", lambda text: bool(asked.append(text)))
-    delete_study(store, "tiny", sure=False)
+    assert not delete_study(store, "tiny", lambda question: bool(asked.append(question)))
     assert asked[0].startswith("delete the study 'tiny': 2 trials (1 finished), ")
+    shell("delete", "tiny", "--store", store.root, code=1)  # nobody answers: its input is empty
     assert len(load_optuna_study(store, "tiny").trials) == 2  # one is a baseline that waits
+    assert delete_study(store, "tiny", lambda question: True)
+    assert not store.study("tiny").path.exists()
+
+
+def test_a_study_that_is_in_use_is_not_deleted(own_finished: Store) -> None:
+    folder, made = own_finished.study("tiny"), load_optuna_study(own_finished, "tiny")
+
+    def refused(match: str) -> None:
+        with pytest.raises(StudyBusyError, match=match):
+            delete_study(own_finished, "tiny", lambda question: True)
+
+    with Claims(made, folder).next(total=7):  # a worker whose launcher is gone
+        refused(r"tiny is being run by another process \(trial-006\); wait for it")
+    with hold(folder.full_run(0), "the full run"):
+        refused(r"another process \(full run of trial-000\)")
+    with announced(folder), announced(folder) as others:
+        assert others == []  # this process itself
+    assert delete_study(own_finished, "tiny", lambda question: True)
 
 
 def test_a_database_is_made_wholly_or_not_at_all(tmp_path: Path) -> None:

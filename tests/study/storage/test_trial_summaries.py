@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
 from study.results.leaderboard import Row, best_rows_of, rows_of
-from study.storage.optuna_db import open_storage
+from study.storage.optuna_db import backend_of, open_storage
 from study.storage.store import Store
 from study.storage.trial_summaries import TrialSummary, outcomes_of, summaries_of
 
@@ -198,7 +198,9 @@ def test_the_best_rows_are_the_leaderboards_first(empty: Database) -> None:
 @contextmanager
 def statements(study: optuna.Study) -> Iterator[list[str]]:
     """The SQL that its database is asked meanwhile."""
-    engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    backend = backend_of(study)
+    assert backend is not None
+    engine = backend.engine
     asked: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:

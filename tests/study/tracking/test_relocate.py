@@ -5,17 +5,19 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 import study.tracking.sqlite_rows
 from study.errors import StudyBusyError, StudyError
+from study.running.claims import Claims
 from study.running.study import run_study
+from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.tracking.relocate import describe_misplaced, misplaced, relocate
 from study.tracking.sqlite_rows import Location, locations, opened, set_location
@@ -124,15 +126,47 @@ def test_logged_models_and_other_experiments(moved: Store, finished: Any) -> Non
     assert mine.artifact_location == "file:///somewhere/else"
 
 
-def test_a_launcher_or_a_busy_database_is_left_alone(
-    moved: Store, monkeypatch: pytest.MonkeyPatch
+def misplaced_rows(store: Store) -> int:
+    with opened(store) as connection:
+        return len(misplaced(store, locations(connection)))
+
+
+def test_a_running_study_is_left_alone(
+    moved: Store, study_file: Callable[..., Path], study_process: Callable[..., Any], shell: Shell
 ) -> None:
-    before = recorded(moved)
-    with (
-        FileLock(moved.study("tiny").path / ".lock"),
-        pytest.raises(StudyBusyError, match="'tiny' is running"),
-    ):
+    """Any study of the folder: a launch of another one than the moved artifacts belong to."""
+    settings = {"study__name": "long", "base__train__epochs": 100_000}
+    launcher = study_process("run", study_file(**settings), "--store", moved.root)
+    try:
+        history = moved.study("long").trial(0) / "history.jsonl"
+        deadline = time.monotonic() + 120
+        while not history.exists() and time.monotonic() < deadline:
+            assert launcher.poll() is None
+            time.sleep(0.1)
+        before = misplaced_rows(moved)
+        assert before > 0
+        said = shell("relocate", "--store", moved.root, code=2).stderr
+        assert f"the study in {moved.study('long').path} is being run by another process" in said
+        assert f"(pid {launcher.pid})" in said
+        assert misplaced_rows(moved) == before
+    finally:
+        launcher.terminate()
+        assert launcher.wait(60) == 130
+    assert "relocated" in shell("relocate", "--store", moved.root).stdout
+    assert misplaced_rows(moved) == 0
+
+
+def test_a_trial_whose_launcher_is_gone_is_left_alone(moved: Store) -> None:
+    """A worker saves a checkpoint first."""
+    claims = Claims(load_optuna_study(moved, "tiny"), moved.study("tiny"))
+    with claims.next(total=7), pytest.raises(StudyBusyError, match=r"\(trial-006\)"):
         relocate(moved)
+    relocate(moved)
+    assert misplaced_rows(moved) == 0
+
+
+def test_a_busy_database_is_left_alone(moved: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = recorded(moved)
     monkeypatch.setattr(study.tracking.sqlite_rows, "WAIT_SECONDS", 0.1)
     other = sqlite3.connect(moved.mlflow_database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from benchmarks.lib.servers import MlflowServer, mlflow_server
+from study.running.claims import Claims
+from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
+from study.storage.trial_record import TrialRecord
 
 Shell = Callable[..., Any]
 
@@ -104,6 +108,43 @@ def test_what_a_person_deleted_stays_deleted(
     client.delete_run(mirror_of(own_finished).runs("trial")[2].info.run_id)
     shell("sync", "tiny", "--store", own_finished.root)
     assert sorted(essence(mirror_of(own_finished))) == [0, 1, 3, 4, 5]
+
+
+def test_what_is_shown_as_it_is_not_is_delivered_again(
+    own_finished: Store, mirror_of: Any, shell: Shell
+) -> None:
+    """Runs that were cut off, and one that ended otherwise than its trial."""
+    client, before = mirror_of(own_finished).client, essence(mirror_of(own_finished))
+    runs = mirror_of(own_finished).runs("trial")
+    client.update_run(runs[1].info.run_id, status="RUNNING")
+    client.update_run(runs[2].info.run_id, status="SCHEDULED")
+    client.set_terminated(runs[0].info.run_id, status="FAILED")
+    assert essence(mirror_of(own_finished)) != before
+    said = shell("sync", "tiny", "--store", own_finished.root).stdout
+    assert "3 of 6 trials delivered, 3 were there" in said
+    assert essence(mirror_of(own_finished)) == before
+
+
+def test_a_trial_that_somebody_runs_is_left_to_them(
+    own_finished: Store, without_mlflow: Store, mirror_of: Any, shell: Shell
+) -> None:
+    folder = without_mlflow.study("tiny")
+    claims = Claims(load_optuna_study(without_mlflow, "tiny"), folder)
+    with claims.next(total=7) as claim:
+        assert claim
+        shutil.copytree(folder.trial(0), folder.trial(6))
+        record = TrialRecord.load(folder.trial(6))
+        assert record
+        replace(record, number=6, state="RUNNING").save(folder.trial(6))
+        said = shell("sync", "tiny", "--store", without_mlflow.root).stdout
+        assert "6 of 7 trials delivered" in said
+        assert sorted(essence(mirror_of(without_mlflow))) == [0, 1, 2, 3, 4, 5]
+    # Its process is gone: it is shown as far as it came.
+    said = shell("sync", "tiny", "--store", without_mlflow.root).stdout
+    assert "1 of 7 trials delivered, 6 were there" in said
+    shown = essence(mirror_of(without_mlflow))[6]
+    assert shown[0] == "RUNNING"
+    assert shown[4] == [p for p in essence(mirror_of(own_finished))[0][4] if "/" in p[0]]
 
 
 def test_it_needs_neither_database(
