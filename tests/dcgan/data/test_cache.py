@@ -245,8 +245,8 @@ def test_nothing_is_left_behind(root: Path, cache: Path) -> None:
 LOAD = """
 import sys
 from pathlib import Path
-from dcgan.config import DataConfig
-from dcgan.data import load_bank
+from dcgan.config.train_config import DataConfig
+from dcgan.data.bank import load_bank
 print("ready", flush=True)
 sys.stdin.readline()
 bank = load_bank(DataConfig(root=Path(sys.argv[1]), image_size=32))
