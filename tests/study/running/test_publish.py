@@ -16,8 +16,8 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 from sqlalchemy import Engine, event
 
-import study.running.trial
 import study.running.study
+import study.running.trial
 from dcgan.data.bank import PhotoBank
 from study.cli.show import print_studies, print_study
 from study.config.study_config import StudyConfig
