@@ -18,9 +18,8 @@ from dcgan.data.scan import BadFile, scan_photos
 from dcgan.errors import DataError
 from dcgan.evaluation.extractors.base import Extractor, extract
 from dcgan.evaluation.metrics.frechet import StreamingMoments, distance_between
-from dcgan.evaluation.metrics.kernel import kernel_distance
-from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage
-from dcgan.evaluation.set_score import NEIGHBOURS, RealSet
+from dcgan.evaluation.metrics.registry import RealSet
+from dcgan.evaluation.set_score import score_set
 
 BATCH = 64
 BATCH_PIXELS = 64 * 512 * 512
@@ -149,20 +148,13 @@ def compare_folders(
         "frechet_metric": extractor.frechet_name,
         "kernel_metric": extractor.kernel_name,
     }
+    names = extractor.frechet_name, extractor.kernel_name
     whole = all(len(one.features) == one.moments.count for one in (real, fake))
-    if whole and fake.moments.count >= 3:
-        score = RealSet(real.features).score(fake.features)
-        record |= score.as_record(extractor.frechet_name, extractor.kernel_name)
-    else:
-        kernel = kernel_distance(real.features, fake.features)
-        record[extractor.frechet_name] = distance_between(
-            real.moments.gaussian(), fake.moments.gaussian()
-        )
-        record[extractor.kernel_name] = kernel.value
-        record[f"{extractor.kernel_name}_standard_error"] = kernel.standard_error
-        if min(len(real.features), len(fake.features)) > NEIGHBOURS:
-            manifold = precision_recall_density_coverage(real.features, fake.features, NEIGHBOURS)
-            record |= manifold._asdict()
+    of_all = whole and fake.moments.count >= 3
+    if not of_all:
+        gaussians = real.moments.gaussian(), fake.moments.gaussian()
+        record[extractor.frechet_name] = distance_between(*gaussians)
+    record |= score_set(RealSet(real.features), fake.features, *names, of_all=of_all)
     return record | {
         "n_real": real.moments.count,
         "n_fake": fake.moments.count,

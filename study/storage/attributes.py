@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from optuna.study import Study
 TRACKING_ATTRIBUTE = "tracking"
 CONFIG_ATTRIBUTE = "config"
+METRICS_ATTRIBUTE = "metrics"
+"""Of a trial: the metrics that the leaderboard shows beside the distance, by name."""
 
 
 def with_tracking(store: Store, study: Study) -> Store:
