@@ -12,8 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.evaluation.extractors.layout import COLOURS, FIELD_WEIGHT, FIELDS, load_layout_network
-from dcgan.evaluation.extractors.random import load_random_network, mean_and_std
+from dcgan.evaluation.extractors.random_network import (
+    COLOURS,
+    FIELD_WEIGHT,
+    FIELDS,
+    load_layout_network,
+    load_random_network,
+    mean_and_std,
+)
 
 
 def pooled(images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from layout_candidates import pooled
 from dcgan.data.toy_cats import draw_toy_cats
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.extractors.base import extract
-from dcgan.evaluation.extractors.layout import load_layout_network
+from dcgan.evaluation.extractors.random_network import load_layout_network
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 
