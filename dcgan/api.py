@@ -1,4 +1,4 @@
-"""What a notebook does with a finished run: sample from it, score it."""
+"""The Python API for a finished run: draw samples from it, score it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def generate(
     """Draw `count` images from a checkpoint's generator.
 
     Args:
-        seed: of the noise; none draws the noise of the run's fixed-noise grids.
+        seed: of the noise; None draws the noise of the fixed-noise grids.
         model: `ema` (moving average) or `raw` (last weights).
 
     Returns:
@@ -89,7 +89,7 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False)
 class Scoring:
-    """A checkpoint with all that its scores need, loaded once."""
+    """A checkpoint and everything that its scores need, loaded once."""
 
     checkpoint: Checkpoint
     config: TrainConfig
@@ -97,7 +97,7 @@ class Scoring:
     photos: PhotoBank
     holdout: PhotoBank | None
     note: str = ""
-    """What the reader of the scores must know, if anything."""
+    """A warning about the scores; empty if there is none."""
 
     def evaluate(self) -> EvalResult:
         """Score the moving average and the last weights."""
@@ -136,7 +136,7 @@ def prepare_scoring(
     weights: Path | None = None,
     device: str = "auto",
 ) -> Scoring:
-    """Load what scoring a checkpoint takes. Args and errors as of `evaluate`."""
+    """Load everything that scoring a checkpoint needs. Arguments and errors: see `evaluate`."""
     loaded = _loaded(checkpoint)
     asked = {"eval.n_samples": n_samples, "eval.extractor": extractor, "eval.weights": weights}
     changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}

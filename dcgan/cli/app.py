@@ -16,18 +16,16 @@ from dcgan.cli.options import (
     CheckpointArgument,
     DataOption,
     ModelOption,
+    SchemaOption,
     SeedOption,
     SetOption,
     checked_output,
     load_config,
+    new_app,
+    write_schema,
 )
 
-app = typer.Typer(
-    help="Train a DCGAN on a folder of photos.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = new_app("Train a DCGAN on a folder of photos.")
 
 
 @app.command()
@@ -107,6 +105,14 @@ def inspect(
     say(describe_duplicates(find_duplicates(bank.images, bank.names)))
     save_picture(training_images(bank, resolved), target)
     say(f"as training sees them: {target}")
+
+
+@app.command()
+def schema(output: SchemaOption = None) -> None:
+    """Print the JSON schema of a train config, with which an editor checks and completes YAML."""
+    from dcgan.config.schema import train_schema
+
+    write_schema(train_schema(), output)
 
 
 for command in (cli_scores.evaluate, cli_scores.fid, cli_scores.floor, cli_scores.doctor):

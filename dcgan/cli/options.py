@@ -1,7 +1,8 @@
-"""What the `dcgan` commands share: their options, and checks of what was typed."""
+"""What commands share: the app with `--version` and completion, options, checks of their values."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,52 @@ SizeOption = Annotated[
     typer.Option("--size", min=8, max=2048, help="Make squares of this side of all images."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SchemaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", help="Write it to this file.", metavar="FILE", show_default=False
+    ),
+]
+
+
+def new_app(help_text: str) -> typer.Typer:
+    """A command-line app with `--version` and shell completion, and no commands yet."""
+    app = typer.Typer(help=help_text, no_args_is_help=True, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool,
+            typer.Option(
+                "--version", callback=_print_version, is_eager=True, help="Show the version."
+            ),
+        ] = False,
+    ) -> None:
+        """What the app itself takes, before any command."""
+
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from dcgan.cli.console import say
+        from dcgan.runtime.version import code_version
+
+        say(f"dcgan-study {code_version()}")
+        raise typer.Exit
+
+
+def write_schema(schema: dict[str, Any], output: Path | None) -> None:
+    """Print a JSON schema, or write it to a file and print the file's path."""
+    from dcgan.cli.console import say
+    from dcgan.runtime.files import write_text_atomic
+
+    text = json.dumps(schema, indent=2, ensure_ascii=False)
+    if output is None:
+        say(text)
+    else:
+        write_text_atomic(output, text + "\n")
+        say(str(output.absolute()))
 
 
 def load_config(name: str, data: Path | None, settings: list[str] | None) -> Any:

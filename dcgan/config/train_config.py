@@ -1,8 +1,7 @@
-"""The whole configuration of one training run: what each value means, its unit and its default.
+"""The configuration of one training run: the meaning, unit and default of each value.
 
-The defaults are the published hand-tuned cat recipe, so what a config file leaves out is the
-reference recipe (`configs/reference.yaml` spells it out). This is the only place a default is
-written. Files are read and written by `dcgan.config.settings`.
+The defaults are the published hand-tuned cat recipe, which `configs/reference.yaml` spells out. No
+other module defines a default.
 """
 
 from __future__ import annotations
@@ -41,9 +40,11 @@ def refuse_program(extractor: str) -> None:
 
 
 class Section(BaseModel):
-    """A frozen group of settings; unknown keys are refused."""
+    """A frozen group of settings. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(Section):
@@ -54,15 +55,15 @@ class DataConfig(Section):
     root: Path | None = None
     """Folder of images, flat or in class folders, any nesting (`--data DIR` sets it)."""
     classes: tuple[str, ...] | None = None
-    """Class folders to use (names of folders directly below `root`); none: every image."""
+    """Class folders to use (names of folders directly below `root`); null: every image."""
     image_size: Literal[32, 64, 128] = 64
     """Side of the square images in pixels."""
     holdout_fraction: float = Field(0.0, ge=0.0, le=0.5)
-    """Part of the photos never trained on; scores then tell the distance to them, too."""
+    """Fraction of the photos that is never trained on; the distance to them is scored too."""
     toy_count: int = Field(512, ge=2, le=1_000_000)
     """How many toy cats to draw (`source: toy_cats`)."""
     toy_seed: int = Field(0, ge=0, le=MAX_SEED)
-    """Which toy cats to draw."""
+    """Seed of the drawn toy cats."""
 
     @field_validator("classes")
     @classmethod
@@ -75,16 +76,16 @@ class DataConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Random changes made to each training photo each time it is seen; 0 switches one off."""
+    """Random changes made to a training photo each time it is used; 0 switches one off."""
 
     rotation_degrees: float = Field(0.0, ge=0.0, le=180.0)
-    """Each photo is rotated by up to this many degrees either way (corners turn black)."""
+    """Each photo is rotated by up to this many degrees in either direction (black corners)."""
     brightness: Fraction = 0.2
     """Brightness is multiplied by a factor in [1 - b, 1 + b]."""
     saturation: Fraction = 0.2
     """Colourfulness is multiplied by a factor in [1 - s, 1 + s]."""
     hue: float = Field(0.0, ge=0.0, le=0.5)
-    """Hue is shifted by up to this fraction of the colour wheel either way."""
+    """Hue is shifted by up to this fraction of the colour wheel in either direction."""
     blur_sigma: tuple[float, float] = (0.1, 1.2)
     """Range of the Gaussian blur's standard deviation in pixels; [0, 0] (or 0): no blur."""
     blur_kernel: tuple[int, int] = (5, 9)
@@ -92,7 +93,9 @@ class AugmentConfig(Section):
     flip: Fraction = 0.0
     """Probability that a photo is mirrored left-right."""
 
-    @field_validator("blur_sigma", mode="before")
+    @field_validator(
+        "blur_sigma", mode="before", json_schema_input_type=tuple[float, float] | Literal[0]
+    )
     @classmethod
     def _zero_is_off(cls, value: Any) -> Any:
         return (0.0, 0.0) if value in (0, "0") else value
@@ -153,22 +156,22 @@ class LoopConfig(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: a CUDA GPU, else Apple's (mps), else the CPU."""
     threads: int | None = Field(None, ge=1, le=1024)
-    """CPU threads; none: what torch chooses, and in a study the fastest of a short measurement.
-    Another number may change the last digits."""
+    """CPU threads; null: torch's choice, in a study the fastest number in a short measurement.
+    Another number of threads may change the last digits of results."""
     precision: Literal["fp32", "tf32", "bf16"] = "tf32"
-    """Of convolutions and products on a GPU that has them: `fp32`; `tf32`, torch's own default for
-    convolutions; `bf16` for the networks' passes, weights and Adam staying float32."""
+    """Precision of convolutions and matrix products on a CUDA GPU. `fp32`: full. `tf32`: torch's
+    default for convolutions. `bf16`: for the networks' passes; weights and Adam stay float32."""
     cuda_graphs: bool = True
-    """On a CUDA GPU, record a step once and replay it: the same numbers without launching its
-    hundreds of small kernels one by one."""
+    """On a CUDA GPU, record a step once and replay it: the same numbers without the cost of
+    launching hundreds of small kernels."""
     ema_half_life_images: int = Field(2_000, ge=0, le=1_000_000_000)
     """Half-life of the generator's moving average in images seen; 0: no averaging."""
     checkpoint_every_epochs: int = Field(5, ge=1)
-    """A checkpoint is written this often, at the end and when interrupted."""
+    """Epochs between checkpoints; one is also written at the end and on interruption."""
     grid_every_steps: int = Field(55, ge=1)
-    """A grid of fixed-noise samples is drawn this often (step 0 included) and at the end."""
+    """Steps between grids of fixed-noise samples, from step 0; one is also drawn at the end."""
     log_every_steps: int = Field(5, ge=1)
-    """Losses are read back from the device, shown and written this often."""
+    """Steps between log records: losses are read from the device, shown and written."""
 
 
 class EvalConfig(Section):
@@ -180,11 +183,11 @@ class EvalConfig(Section):
     something is (`fd_random`); `module:callable`: your own; `auto`: Inception where its weights are
     at hand or can be fetched, else layout."""
     weights: Path | None = None
-    """File with Inception's weights; none: where `dcgan doctor` says they are."""
+    """File with Inception's weights; null: the place that `dcgan doctor` shows."""
     n_samples: int = Field(1024, ge=3, le=1_000_000)
     """Generated images per score. Scores of different n are never comparable."""
     every_epochs: int = Field(9, ge=0)
-    """Score this often; the last epoch is always scored; 0: only the last."""
+    """Epochs between scores; the last epoch is always scored; 0: only the last."""
     score_model: Literal["ema", "raw"] = "ema"
     """Which generator counts: its moving average (`ema`) or the last weights (`raw`)."""
 

@@ -18,8 +18,8 @@ from torch.autograd.function import once_differentiable
 
 KERNEL = 4
 MANY_CHANNELS = 384
-"""From so many channels of the smaller image on, copying windows pays for the weights' gradient on
-a CPU, in a whole step too (`benchmarks/weight_gradients.py`)."""
+"""From this many channels of the smaller image on, copying windows makes the weights' gradient
+faster on a CPU."""
 WINDOWS_AT_ONCE = 1 << 22
 """At most about so many numbers (16 MiB) of them are held at a time."""
 

@@ -1,8 +1,8 @@
-"""The generator's exponential moving average, and BatchNorm statistics that fit it.
+"""The exponential moving average of the generator, and BatchNorm statistics that fit it.
 
-On a few hundred photos the last raw weights are a lottery from epoch to epoch; an average over the
-recent past is not. Its BatchNorm statistics must be measured anew: the raw network's belong to
-other weights.
+On a few hundred photos the quality of the last weights varies strongly from epoch to epoch; an
+average over recent steps is stable. Its BatchNorm statistics must be measured again, because those
+of the raw network belong to other weights.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ BATCHNORM_BATCH = 64
 def ema_weight(batch_size: int, images_seen: int, half_life_images: int) -> float:
     """How far one step moves the average towards the current weights, in (0, 1].
 
-    The half-life is at most a tenth of what has been seen (`images_seen` includes this batch), so
-    that the first, random weights are forgotten early. 0 means no averaging (weight 1).
+    The half-life is at most a tenth of the images seen so far (`images_seen` includes this batch),
+    so that the first, random weights are forgotten early. 0 means no averaging (weight 1).
     """
     half_life = min(float(half_life_images), images_seen / 10)
     return 1.0 if half_life <= 0 else 1.0 - 0.5 ** (batch_size / half_life)
@@ -46,9 +46,9 @@ def update_ema(average: nn.Module, current: nn.Module, weight: Tensor | float) -
 
 @torch.no_grad()
 def with_fresh_batchnorm(generator: Generator) -> Generator:
-    """A copy in eval mode whose BatchNorm statistics are measured from noise of its own.
+    """A copy in eval mode whose BatchNorm statistics are measured on noise.
 
-    The noise is the same at every call, so equal weights give equal samples.
+    The noise is the same at every call, so that equal weights give equal samples.
     """
     fresh = copy.deepcopy(generator)
     norms = [module for module in fresh.modules() if isinstance(module, nn.BatchNorm2d)]

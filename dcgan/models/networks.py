@@ -1,8 +1,8 @@
 """The DCGAN pair (Radford et al. 2016, arXiv:1511.06434) for square images of 32, 64 or 128 pixels.
 
-Both networks grow one stage a doubling of the image side. Channels halve towards the image in the
-generator and double away from it in the discriminator, as in the published 64×64 networks. Weights
-and images are channels-last in memory: faster on CPUs and GPUs, the same numbers but for rounding.
+Both networks have one more stage for each doubling of the image side. Channels halve towards the
+image in the generator and double away from it in the discriminator, as in the published 64×64
+networks. Weights and images are channels-last in memory, which is faster on CPUs and GPUs.
 """
 
 from __future__ import annotations
@@ -68,22 +68,22 @@ class Discriminator(nn.Sequential):
 def initialise(network: nn.Module, rng: torch.Generator) -> None:
     """Draw every convolution's weights from N(0, 0.02²) with a CPU generator.
 
-    BatchNorm keeps PyTorch's defaults (scale 1, shift 0): the published recipe meant to draw the
+    BatchNorm keeps PyTorch's defaults (scale 1, shift 0). The published recipe intended to draw the
     scales too, but its initialiser tests for a class name that never matches.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            # Drawn in the order of the weights' indices, whatever their order in memory is.
+            # Drawn in index order, because the order in memory depends on the memory format.
             drawn = torch.empty(module.weight.shape).normal_(0.0, WEIGHT_STD, generator=rng)
             with torch.no_grad():
                 module.weight.copy_(drawn)
 
 
 def without_batchnorm(generator: Generator) -> nn.Sequential:
-    """The same function of noise as a generator in eval mode, but for rounding, and quicker.
+    """The same function as a generator in eval mode, up to rounding, but faster.
 
-    In eval mode BatchNorm is a scale and a shift of each channel: both go into the convolution
-    before it, and a pass over all images is saved.
+    In eval mode BatchNorm scales and shifts each channel. Both are folded into the convolution
+    before it, which saves a pass over all images.
     """
     layers: list[nn.Module] = []
     for layer in generator:

@@ -36,7 +36,7 @@ def render(generator: Generator, noise: Tensor, batch_size: int = 64) -> Tensor:
 def latent_walk(
     generator: Generator, seed: int, stops: int = 6, frames: int = 12
 ) -> list[Image.Image]:
-    """Frames of 16 walks through noise space that return to their start.
+    """Frames of 16 closed walks through noise space.
 
     Spherical interpolation (White 2016, arXiv:1609.04468): every frame's noise is as long as a
     typical sample, where a straight line would pass near the untypical origin.
@@ -67,8 +67,8 @@ def generate_images(generator: Generator, count: int, seed: int | None = None) -
 
     The generator is in eval mode.
 
-    Image i is the same to the last bit whatever the count: a network rounds differently for
-    batches of another size, so all have one size, and what the last one has too many is cut off.
+    Image i has the same bits for every count. A network rounds differently for batches of another
+    size, so all batches have one size and the surplus of the last one is dropped.
     """
     device = next(generator.parameters()).device
     network = without_batchnorm(generator)

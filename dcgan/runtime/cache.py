@@ -1,6 +1,6 @@
-"""Files that may be lost or damaged without harm: where they live, how they are written and read.
+"""The cache folder and its checked JSON files.
 
-Everything below `cache_folder()` can be deleted at any time; what is missing is made again.
+You can delete everything in `cache_folder()` at any time: it is computed again when needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CHECKED_JSON = re.compile(rb'\{"crc32":(\d{1,10}),"body":\n(.+)\n\}\n')
 
 
 def cache_folder() -> Path:
-    """Where decoded photos and features are kept; the folder need not exist.
+    """The folder of decoded photos and features. It need not exist.
 
     `DCGAN_CACHE` if set, else `$XDG_CACHE_HOME/dcgan`, else `~/.cache/dcgan`.
     """
@@ -30,24 +30,24 @@ def cache_folder() -> Path:
         if shared and Path(shared).is_absolute():  # the XDG standard ignores relative ones
             return Path(shared) / "dcgan"
         return Path.home() / ".cache" / "dcgan"
-    except RuntimeError:  # a container's user may have no home folder
+    except RuntimeError:  # the user of a container may have no home folder
         return Path(tempfile.gettempdir()) / "dcgan-cache"
 
 
 def write_checked_json(path: Path, body: Any) -> None:
-    """Write plain data as JSON beside its checksum, atomically.
+    """Write plain data as JSON with its checksum, atomically.
 
     Raises:
         OSError: the file cannot be written.
     """
-    # ASCII, so that file names which are not valid Unicode survive as escapes.
+    # ASCII: file names that are not valid Unicode survive as escapes.
     text = json.dumps(body, separators=(",", ":")).encode("ascii")
     document = b'{"crc32":%d,"body":\n%b\n}\n' % (zlib.crc32(text), text)
     write_atomic(path, lambda file: file.write(document))
 
 
 def read_checked_json(path: Path) -> Any:
-    """What `write_checked_json` wrote, or None if it is missing, unreadable or damaged."""
+    """What `write_checked_json` wrote; None if it is missing, unreadable or damaged."""
     try:
         match = _CHECKED_JSON.fullmatch(path.read_bytes())
     except OSError:

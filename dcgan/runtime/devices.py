@@ -1,4 +1,4 @@
-"""Where a run computes, and with which guarantees about its numbers."""
+"""Devices: which one a run uses, how many processors there are, out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def resolve_device(name: str) -> torch.device:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # fewer than the machine's in a container or under Slurm
+    """The number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # a container or Slurm may allow fewer than there are
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 @contextmanager
 def clear_memory_errors() -> Iterator[None]:
-    """Turn a device's or the machine's out-of-memory failure into one clear sentence.
+    """Turn an out-of-memory failure of the device or the machine into one sentence.
 
     Raises:
         OutOfMemoryError: naming the settings that shrink the need.
@@ -60,7 +60,7 @@ def _out_of_memory() -> OutOfMemoryError:
 
 
 def describe_environment(device: torch.device) -> dict[str, str | int]:
-    """What numbers may depend on besides the config; recorded beside every result."""
+    """What numbers may depend on besides the config. It is recorded with every result."""
     name = platform.processor() or platform.machine()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)

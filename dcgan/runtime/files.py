@@ -1,4 +1,4 @@
-"""Writing files so that a reader, a crash or a full disk never leaves half of one."""
+"""Atomic writes: a reader, a crash or a full disk never leaves half a file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp|\.writable\.[0-9a-f]{32}")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that a cut-off writer below left behind."""
+    """Whether a file of this name was left behind by an interrupted writer of this module."""
     return bool(_TEMPORARY.fullmatch(name))
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Why a folder, which need not exist, could not be written to; none if it could.
+    """Why a folder cannot be written to; None if it can. The folder need not exist.
 
-    Unlike `make_folder` this changes nothing, so that it only knows what permissions say.
+    Unlike `make_folder` this function changes nothing: it only checks permissions.
     """
     there = folder
     while not there.exists() and there != there.parent:
@@ -33,13 +33,13 @@ def why_unwritable(folder: Path) -> str | None:
 def write_atomic(
     path: Path, writer: Callable[[BinaryIO], object], *, durable: bool = False
 ) -> None:
-    """Let `writer` fill a new binary file that then takes `path`'s place in one step.
+    """Let `writer` fill a new binary file, then replace `path` with it in one step.
 
-    Readers and other writers see the old content or the new, never a part; after an error the
-    old file is still there and nothing else is left behind.
+    Readers and other writers see the old content or the new content, never a part. After an error
+    the old file is unchanged and no temporary file is left.
 
     Args:
-        durable: wait until the content is on the disk, so that a power cut cannot lose it.
+        durable: wait until the content is on the disk, so that a power failure cannot lose it.
 
     Raises:
         OSError: the folder cannot be made or the file cannot be written.
@@ -59,10 +59,10 @@ def write_atomic(
 
 
 def make_folder(path: Path) -> str | None:
-    """Make a folder and try to write to it.
+    """Create a folder and test that it can be written to.
 
     Returns:
-        Why it cannot be used, or none if it can.
+        Why it cannot be used; None if it can.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

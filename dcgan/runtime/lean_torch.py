@@ -1,7 +1,7 @@
-"""Parts of torch without its compiler, which they import only to be left alone by it.
+"""Torch's Adam and deterministic switch without importing torch's compiler.
 
-That import takes one and a half to two seconds of every process that trains, and nothing here is
-compiled. The numbers are torch's, bit for bit.
+The import of the compiler takes 1.5 to 2 seconds in every process that trains, and no code here is
+compiled. The numbers are the same as torch's, bit for bit.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """As torch's function of this name, which also tells the compiler, and so imports it.
+    """Like `torch.use_deterministic_algorithms`, which also imports the compiler to configure it.
 
-    Whoever imports the compiler later, as an extractor of one's own may, tells it so himself
+    Code that imports the compiler later, such as a custom extractor, has to configure it itself
     (`TORCHINDUCTOR_DETERMINISTIC=1`).
     """
-    # Where torch has this function no more, its public one does, only later.
+    # A torch without this private function falls back to the public one, which is slower.
     set_mode = getattr(torch._C, "_set_deterministic_algorithms", None)
     if set_mode is None or "torch._inductor" in sys.modules:
         set_mode = torch.use_deterministic_algorithms
@@ -28,12 +28,12 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
 
 
 def _bare(method: Callable[..., Any]) -> Any:
-    """A method of torch's without the wrappers that ask the compiler to skip it."""
+    """A method of torch without the wrappers that tell the compiler to skip it."""
     return inspect.unwrap(method)
 
 
 class Adam(torch.optim.Adam):
-    """torch's Adam, not to be used inside `torch.compile`."""
+    """Torch's Adam. Do not use it inside `torch.compile`."""
 
     add_param_group = _bare(torch.optim.Adam.add_param_group)
     zero_grad = _bare(torch.optim.Adam.zero_grad)

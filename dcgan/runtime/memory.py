@@ -1,4 +1,4 @@
-"""How the process treats memory it has freed, and how much there is."""
+"""Memory: keep what is freed for reuse, and measure what is available."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """Have the C library (glibc) keep freed memory instead of giving it back to the system.
+    """Make the C library (glibc) keep freed memory instead of returning it to the system.
 
-    A step frees and takes the same arrays of some megabytes again and again; by default each time
-    means new pages: thousands of page faults a step of the reference recipe. The process' peak does
-    not change. Elsewhere than on Linux with glibc nothing is done.
+    Every step frees and allocates the same arrays of several megabytes. By default each allocation
+    maps new pages, which costs thousands of page faults a step. The peak does not change. On
+    systems without glibc this does nothing.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -27,10 +27,10 @@ def keep_freed_memory() -> None:
 
 
 def available_memory(system: Path = Path("/")) -> int | None:
-    """Bytes this process and its children may still take without swapping; None where unknown.
+    """Bytes that this process and its children can still use without swapping; None if unknown.
 
-    The least of what Linux says is available and of what each control group (version 2: a
-    container, a batch job) that the process is in leaves.
+    This is the minimum of what Linux reports as available and of what each control group (version
+    2: a container, a batch job) of the process leaves.
 
     Args:
         system: root of the file system whose `proc` and `sys` are read.
@@ -49,7 +49,7 @@ def _meminfo_available(meminfo: Path) -> int | None:
 
 
 def _own_groups(system: Path) -> list[Path]:
-    """This process' group and those that hold it, up to the root's."""
+    """The control group of this process and its parents, up to the root."""
     root = system / "sys/fs/cgroup"
     with suppress(OSError):
         for line in (system / "proc/self/cgroup").read_text().splitlines():
@@ -60,7 +60,7 @@ def _own_groups(system: Path) -> list[Path]:
 
 
 def _group_left(group: Path) -> int | None:
-    """Its limit less what it has in use, but for files that were not read lately."""
+    """The group's limit minus its use. Cached files that were not read lately do not count."""
     with suppress(OSError, ValueError, KeyError):
         limit = int((group / "memory.max").read_text())  # the word "max": no limit
         used = int((group / "memory.current").read_text())

@@ -1,4 +1,4 @@
-"""How many digits of float32 a CUDA GPU multiplies with."""
+"""The numerics of a run: deterministic algorithms, CPU threads, precision of float32 products."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class NumericSettings(Protocol):
 
 @contextmanager
 def float32_products(kind: Literal["ieee", "tf32"]) -> Iterator[None]:
-    """All 24 bits of each factor (`ieee`) or 11 of them, many times faster (`tf32`).
+    """Multiply float32 on a CUDA GPU with all 24 bits (`ieee`) or with 11 bits (`tf32`, faster).
 
-    By default torch multiplies so in convolutions but not in matrix products.
+    Torch's default is `tf32` in convolutions and `ieee` in matrix products.
     """
-    # set at import time, so unknown to type checkers
+    # Torch sets these attributes at import time, so type checkers do not know them.
     backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     try:
@@ -49,14 +49,14 @@ def float32_products(kind: Literal["ieee", "tf32"]) -> Iterator[None]:
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """No autocast and no TF32: for whatever a score depends on."""
+    """Switch autocast and TF32 off. Every score is computed under this."""
     with float32_products("ieee"), torch.autocast(device.type, enabled=False):
         yield
 
 
 @contextmanager
 def numerics(settings: NumericSettings) -> Iterator[None]:
-    """Set deterministic algorithms and the thread count for a run, and restore both after it."""
+    """Set algorithms, thread count and precision for a run, and restore them afterwards."""
     before = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -69,7 +69,7 @@ def numerics(settings: NumericSettings) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     use_deterministic_algorithms(settings.deterministic)
     torch.backends.cudnn.benchmark = not settings.deterministic
-    # A debugging aid that costs a few percent: nothing here reads memory it has not written.
+    # This debugging aid costs a few percent. No code here reads memory it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

@@ -57,14 +57,14 @@ def side_by_side(pictures: Sequence[Image.Image], titles: Sequence[str]) -> Imag
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG atomically: lightly compressed, a tenth larger and several times sooner done."""
+    """Write a PNG atomically. Light compression is several times faster and a tenth larger."""
     write_atomic(path, lambda file: picture.save(file, format="PNG", compress_level=1))
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, frame_ms: int = 120) -> None:
-    """Write an endless GIF atomically; the last frame stays for a second.
+    """Write a looping GIF atomically. The last frame stays for a second.
 
-    All frames share the last one's 256 colours: choosing them takes far longer than using them.
+    All frames share the 256 colours of the last one, because choosing a palette is slow.
     """
     durations = [frame_ms] * (len(frames) - 1) + [1000]
     colours = frames[-1].quantize(256)

@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def derive_seed(*parts: int | str) -> int:
-    """A 63-bit seed that is a fixed function of its parts, different for different parts."""
+    """A 63-bit seed: a fixed hash of the parts."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def make_rng(device: torch.device | str, *parts: int | str) -> torch.Generator:
-    """A generator on `device`, seeded from the parts."""
-    import torch  # here, so that what only derives seeds does not wait for it
+    """A random generator on `device`, seeded from the parts."""
+    import torch  # late: callers that only derive seeds do not wait for it
 
     return torch.Generator(device=device).manual_seed(derive_seed(*parts))

@@ -1,7 +1,8 @@
 """Training steps as CUDA graphs: recorded once for each batch size, then replayed.
 
-A step is hundreds of small kernels, and launching each takes the CPU longer than a large GPU takes
-to run it. A graph launches them all at once (Gray 2019, "Getting Started with CUDA Graphs").
+A step consists of hundreds of small kernels. Launching one takes the CPU longer than a large GPU
+takes to run it. A graph launches all of them at once (Gray 2019, "Getting Started with CUDA
+Graphs").
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ from dcgan.errors import first_line
 from dcgan.training.step import TrainState, update
 
 EAGER_STEPS = 2
-"""Of each batch size, before it is recorded: they choose algorithms and allocate what stays."""
-
+"""Steps of each batch size before it is recorded: they choose algorithms and allocate memory."""
 
 Body = Callable[[], Tensor]
 
 
 @dataclass
 class Recording:
-    """One batch size's step: what it reads, what it leaves, and how to have it done again."""
+    """The recorded step of one batch size: its inputs, its output, and its replay."""
 
     indices: Tensor
     """int64 `(B,)` on the device: which photos."""
@@ -38,16 +38,16 @@ class Recording:
 
 
 def record_graph(body: Body, rngs: Sequence[torch.Generator]) -> tuple[Tensor, Callable[[], None]]:
-    """Record what `body` does on the GPU, without doing it.
+    """Record what `body` does on the GPU without executing it.
 
     Args:
-        rngs: the random streams it draws from; a replay draws on as `body` would have.
+        rngs: the random streams that `body` draws from. A replay advances them as `body` would.
 
     Returns:
-        The tensor that `body` returned, which each replay fills, and the replay.
+        The tensor that `body` returned (each replay overwrites it), and the replay.
 
     Raises:
-        RuntimeError: `body` does something that no graph can hold.
+        RuntimeError: `body` contains an operation that no graph can hold.
     """
     graph = torch.cuda.CUDAGraph()
     for rng in rngs:
@@ -56,16 +56,16 @@ def record_graph(body: Body, rngs: Sequence[torch.Generator]) -> tuple[Tensor, C
     try:
         with torch.cuda.graph(graph):
             result = body()
-    finally:  # a recording that fails would leave its own stream current
+    finally:  # a failed recording leaves its own stream current
         torch.cuda.set_stream(before)
     return result, graph.replay
 
 
 class Stepper:
-    """Trains on photos of one bank, step after step; replays a graph where there can be one.
+    """Runs the training steps of one bank of photos; replays a graph where one is possible.
 
-    The first steps of a batch size run as they are, and are not lost: they are steps of the run.
-    Where recording fails all later steps run as they are, too, and a warning says so.
+    The first steps of a batch size run eagerly and count as steps of the run. If recording fails,
+    all later steps run eagerly, and a warning says so.
 
     Args:
         photos: uint8 `(N, 3, S, S)` on the state's device; not copied, not changed.

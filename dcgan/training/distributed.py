@@ -1,11 +1,11 @@
-"""Several processes that train one model together, each on its share of every batch.
+"""Several processes, started by `torchrun`, that train one model on shares of every batch.
 
-Started by `torchrun`. DistributedDataParallel is not used: a step runs D three times and once with
-frozen weights, which its hooks do not expect. Here gradients are averaged by hand, once an update.
+DistributedDataParallel is not used: a step runs D three times, once with frozen weights, which its
+hooks do not support. Gradients are averaged explicitly, once an update.
 
 All processes hold the same weights and draw the same random numbers for the whole batch, then keep
-their share. So a checkpoint says nothing of the number of processes, and only two things depend on
-it: BatchNorm, which normalises by the statistics of a process's own share, and rounding.
+their share. A checkpoint therefore does not depend on the number of processes. Two things do:
+BatchNorm normalises with the statistics of a process's own share, and rounding differs.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from dcgan.training.schedule import Schedule
 
 
 class Peers:
-    """A process among `size` that train together. With one, every method does nothing."""
+    """One of `size` processes that train together. In a single process every method is a no-op."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
 
     def share(self, batch: Tensor) -> Tensor:
-        """This process's rows of a batch: consecutive, sizes differ by at most one."""
+        """This process's rows of a batch: consecutive rows; shares differ by at most one row."""
         return batch if self.size == 1 else batch.tensor_split(self.size)[self.rank]
 
     @torch.no_grad()
     def average_gradients(self, network: nn.Module, loss: Tensor, part: float) -> Tensor:
-        """Turn the gradients of a share's mean loss into those of the whole batch's, everywhere.
+        """Replace the gradients of a share's mean loss by those of the whole batch's mean loss.
 
         Args:
-            network: whose parameters' gradients are replaced.
-            loss: this share's mean loss.
-            part: of the whole batch that is this process's share.
+            network: its parameters' gradients are replaced.
+            loss: the mean loss of this share.
+            part: this share's fraction of the whole batch.
 
         Returns:
-            The whole batch's mean loss, detached: not finite if any process's was not.
+            The mean loss of the whole batch, detached; not finite if any process's is not.
         """
         if self.size == 1:
             return loss.detach()
@@ -57,13 +57,13 @@ class Peers:
         return flat[-1]
 
     def average(self, values: Tensor, part: float) -> Tensor:
-        """Means over the whole batch from the means over each process's share."""
+        """Means over the whole batch, from the means over each share."""
         if self.size > 1:
             dist.all_reduce(values.mul_(part))
         return values
 
     def agree(self, asked: bool, device: torch.device) -> bool:
-        """Whether any process asks for something; every process must call it at the same step."""
+        """Whether any process asks for something. Every process must call this at the same step."""
         if self.size == 1:
             return asked
         votes = torch.tensor(float(asked), device=device)
@@ -71,7 +71,7 @@ class Peers:
         return bool(votes > 0)
 
     def check_same_start(self, step: int, fingerprint: str, device: torch.device) -> None:
-        """Refuse to go on from different checkpoints or with different photos.
+        """Refuse to train from different checkpoints or with different photos.
 
         Args:
             step: steps done.
@@ -116,10 +116,10 @@ ALONE = Peers()
 
 @contextmanager
 def torchrun_peers(device: str) -> Iterator[Peers]:
-    """The processes that `torchrun` started this one with; `ALONE` without it.
+    """The group of processes that `torchrun` started; `ALONE` without `torchrun`.
 
     Args:
-        device: the config's `train.device`. Each process gets a GPU of its own.
+        device: `train.device` of the config. Each process gets its own GPU.
 
     Raises:
         UsageError: more processes than GPUs.
@@ -137,7 +137,7 @@ def torchrun_peers(device: str) -> Iterator[Peers]:
                 f"({torch.cuda.device_count()}); lower --nproc-per-node"
             )
         torch.cuda.set_device(local)
-    # patient, since the others wait while the first one scores
+    # a long timeout, because the others wait while the first process scores
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=2))
     try:
         yield Peers(dist.get_rank(), size)

@@ -1,4 +1,4 @@
-"""The part of a process that trains with others in a run that the first of them records."""
+"""The training loop of every process but the first one under `torchrun`: it writes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dcgan.training.step import TrainState
 
 @contextmanager
 def _others_may_end() -> Iterator[None]:
-    """Say in one sentence what torch tells in forty lines when a process that it waits for ends."""
+    """Replace torch's forty lines about a process that has ended by one sentence."""
     try:
         yield
     except RuntimeError as error:
@@ -41,10 +41,10 @@ def follow(
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Take the steps that `dcgan.training.train` takes in the first process; write nothing.
+    """Take the steps that `train` takes in the first process; write nothing.
 
     Args:
-        out: the run's folder, of which only the checkpoint is read.
+        out: the run's folder. Only its checkpoint is read.
 
     Raises:
         TrainingDivergedError: a loss was not finite, here or in another process.

@@ -1,4 +1,4 @@
-"""Which photos a step sees, and what is due after it: functions of the config and the step."""
+"""Which photos a step sees and what is due after it: functions of the config and the step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dcgan.runtime.seeds import make_rng
 
 
 class Schedule:
-    """The plan of a run over `n_photos` photos. Steps are counted from 0; "done" counts from 1."""
+    """The schedule of a run over `n_photos` photos. A step counts from 0, `done` from 1."""
 
     def __init__(self, config: TrainConfig, n_photos: int, device: torch.device) -> None:
         self.config = config
@@ -21,9 +21,9 @@ class Schedule:
         self._order: tuple[int, Tensor] | None = None
 
     def batch(self, step: int) -> Tensor:
-        """Indices of the photos of one step; an epoch's last batch may be smaller.
+        """Indices of the photos of one step, int64. The last batch of an epoch may be smaller.
 
-        The order of an epoch depends only on seed and epoch, so any step can be played again.
+        The order of an epoch depends only on seed and epoch, so that any step can be repeated.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
@@ -34,31 +34,30 @@ class Schedule:
         return self._order[1][position * size : (position + 1) * size]
 
     def epoch_of(self, done: int) -> int:
-        """The epoch (from 1) that the last of `done` steps belongs to; 0 before the first."""
+        """The epoch (from 1) of the last of `done` steps; 0 before the first step."""
         return -(-done // self.steps_per_epoch)
 
     def grid_due(self, done: int) -> bool:
-        """Whether a fixed-noise grid belongs to this number of steps done: 0, every interval,
-        and beside each score."""
+        """Whether a fixed-noise grid is due: at step 0, every interval, and with each score."""
         return done % self.config.train.grid_every_steps == 0 or self.eval_due(done)
 
     def log_due(self, done: int) -> bool:
-        """Whether the losses are read back now: every interval, each epoch's end, the end."""
+        """Whether a log record is due: every interval and at the end of each epoch."""
         return done % self.config.train.log_every_steps == 0 or done % self.steps_per_epoch == 0
 
     def read_back_due(self, done: int) -> bool:
-        """Whether anything is due before which the losses are read back."""
+        """Whether the losses are read back: before a log record, grid, score or checkpoint."""
         due = (self.log_due, self.grid_due, self.eval_due, self.checkpoint_due)
         return any(kind(done) for kind in due)
 
     def eval_due(self, done: int) -> bool:
-        """Whether the run is scored now: every so many whole epochs, and at the end."""
+        """Whether a score is due: every `eval.every_epochs` epochs and at the end."""
         every = self.config.eval.every_epochs
         epoch, rest = divmod(done, self.steps_per_epoch)
         return done == self.total_steps or (every > 0 and rest == 0 and epoch % every == 0)
 
     def checkpoint_due(self, done: int) -> bool:
-        """Whether a checkpoint is written now: every so many whole epochs, and at the end."""
+        """Whether a checkpoint is due: every `checkpoint_every_epochs` epochs and at the end."""
         epoch, rest = divmod(done, self.steps_per_epoch)
         every = self.config.train.checkpoint_every_epochs
         return done == self.total_steps or (rest == 0 and epoch % every == 0)

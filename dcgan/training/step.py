@@ -1,4 +1,4 @@
-"""One training step of a DCGAN, and the state it changes."""
+"""One training step of a DCGAN, and the state that it changes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TrainState:
     noise_rng: torch.Generator
     augment_rng: torch.Generator
     failed: Tensor
-    """float32 `()` on the device: 1 once a loss was not finite; then no step changes a weight."""
+    """float32 `()` on the device: 1 after a non-finite loss; no later step changes a weight."""
     step: int = 0
     """Steps done."""
     images_seen: int = 0
@@ -65,7 +65,7 @@ class TrainState:
             peers=peers,
         )
         for optimizer in (state.optimizer_g, state.optimizer_d):
-            # The fused Adam skips its update where this flag is 1 (as GradScaler makes it do).
+            # The fused Adam skips its update when this flag is 1 (GradScaler uses it the same way).
             optimizer.found_inf = state.failed  # type: ignore[attr-defined]
         return state
 
@@ -91,7 +91,7 @@ class TrainState:
         self.step, self.images_seen = content["step"], content["images_seen"]
 
     def count(self, photos: int, config: TrainConfig) -> float:
-        """Count a step of so many photos; returns how far it moves the average."""
+        """Count a step of this many photos. Returns how far it moves the average, in (0, 1]."""
         self.step += 1
         self.images_seen += photos
         return ema_weight(photos, self.images_seen, config.train.ema_half_life_images)
@@ -107,12 +107,12 @@ def update(
 ) -> Tensor:
     """Update D on real photos and on fakes, then G through the updated D with the same fakes.
 
-    Everything happens on the device: nothing is read back and nothing brought there, so that a
-    CUDA graph can hold it. A non-finite loss turns this update and all later ones into no-ops.
+    Everything happens on the device and nothing is transferred, so that a CUDA graph can hold the
+    step. A non-finite loss turns this update and all later ones into no-ops.
 
     Args:
         photos: uint8 `(B, 3, S, S)` on the state's device.
-        average_weight: how far the moving average moves, a number or a 0-d tensor there.
+        average_weight: how far the moving average moves: a number, or a 0-d tensor on the device.
 
     Returns:
         float32 `(5,)`, detached, in the order of `STEP_FIELDS`.
@@ -123,9 +123,9 @@ def update(
     share = state.peers.share
     real = share(to_signed(augment(to_unit(photos), config.augment, state.augment_rng)))
     noise = share(sample_noise(len(photos), config.model.nz, state.noise_rng))
-    part = len(real) / len(photos)  # 1, unless other processes have their shares
+    part = len(real) / len(photos)  # 1 in a single process
 
-    # D on real, then on fakes: two batches, so that BatchNorm keeps their statistics apart.
+    # D on real photos, then on fakes: two batches, because BatchNorm must not mix their statistics.
     state.optimizer_d.zero_grad(set_to_none=True)
     with passes:
         real_logits = discriminator(real).to(real.dtype)
@@ -139,7 +139,7 @@ def update(
     loss_d = state.peers.average_gradients(discriminator, loss_real + loss_fake, part)
     _update(state, state.optimizer_d, loss_d)
 
-    # G through the updated D; D's own weights need no gradient here.
+    # G through the updated D. The weights of D need no gradient here.
     state.optimizer_g.zero_grad(set_to_none=True)
     with frozen(discriminator):
         with passes:
@@ -159,7 +159,7 @@ def update(
 
 @contextmanager
 def frozen(network: torch.nn.Module) -> Iterator[None]:
-    """Compute no gradients of its weights; they are wanted again afterwards, come what may."""
+    """Compute no gradients of a network's weights inside the block."""
     network.requires_grad_(False)
     try:
         yield
@@ -185,6 +185,6 @@ def _update(state: TrainState, optimizer: Adam, loss: Tensor) -> None:
 def _adam(network: torch.nn.Module, lr: float, config: TrainConfig) -> Adam:
     betas = (config.optim.beta1, config.optim.beta2)
     parameters = list(network.parameters())
-    # Capturable: its step count lives on the GPU, so that a CUDA graph can hold it.
+    # Capturable: the step count lives on the GPU, so that a CUDA graph can hold the update.
     on_gpu = parameters[0].is_cuda
     return Adam(parameters, lr=lr, betas=betas, fused=True, capturable=on_gpu)

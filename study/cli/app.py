@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dcgan.cli.console import run_app
+from dcgan.cli.options import SchemaOption, new_app, write_schema
 from dcgan.errors import UsageError
 from study.cli.options import (
     NameArgument,
@@ -25,12 +26,7 @@ from study.cli.options import (
     worker_settings,
 )
 
-app = typer.Typer(
-    help="Search a DCGAN's hyperparameters: Optuna decides, MLflow remembers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
+app = new_app("Search a DCGAN's hyperparameters: Optuna decides, MLflow remembers.")
 
 
 @app.command()
@@ -242,6 +238,14 @@ def ui(
     check_port(port)
     print_links(chosen, port)
     raise typer.Exit(serve(chosen, port))
+
+
+@app.command()
+def schema(output: SchemaOption = None) -> None:
+    """Print the JSON schema of a study config, with which an editor checks and completes YAML."""
+    from study.config.schema import study_schema
+
+    write_schema(study_schema(), output)
 
 
 def main() -> None:

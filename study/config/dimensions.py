@@ -24,10 +24,13 @@ class IntRange(Section):
 
     type: Literal["int"]
     low: int
+    """Smallest value."""
     high: int
+    """Largest value."""
     step: int = Field(1, ge=1)
+    """Only `low` plus a multiple of this is proposed; excludes `log`."""
     log: bool = False
-    """Search orders of magnitude evenly."""
+    """Search each order of magnitude equally often."""
 
     @model_validator(mode="after")
     def _ordered(self) -> IntRange:
@@ -40,10 +43,13 @@ class FloatRange(Section):
 
     type: Literal["float"]
     low: Number
+    """Smallest value."""
     high: Number
+    """Largest value."""
     step: float | None = Field(None, gt=0.0)
+    """Only `low` plus a multiple of this is proposed; excludes `log`. null: any value."""
     log: bool = False
-    """Search orders of magnitude evenly."""
+    """Search each order of magnitude equally often."""
 
     @model_validator(mode="after")
     def _ordered(self) -> FloatRange:
@@ -56,6 +62,7 @@ class Choices(Section):
 
     type: Literal["categorical"]
     choices: tuple[Scalar | tuple[Scalar, ...], ...] = Field(min_length=1)
+    """The values, each as the train config spells it."""
 
     @field_validator("choices")
     @classmethod
@@ -88,6 +95,7 @@ def _normal(base: TrainConfig, key: str, value: Any) -> Any:
 
 
 def plain_value(value: Any) -> Any:
+    """A config value as YAML holds it: a list in place of a tuple."""
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -111,6 +119,11 @@ def _on_grid(value: float, low: float, step: float) -> bool:
 
 
 def check_dimension(key: str, dimension: Dimension, base: TrainConfig) -> None:
+    """Refuse a dimension of an unknown or unsearchable key, or with values that the key refuses.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
     valid = [name for name in dotted_keys(TrainConfig) if is_searchable(name)]
     if key not in valid:
         if key in dotted_keys(TrainConfig):
@@ -124,7 +137,7 @@ def check_dimension(key: str, dimension: Dimension, base: TrainConfig) -> None:
     else:
         values = [dimension.low, dimension.high]
         if isinstance(dimension, FloatRange) and dimension.step is None:
-            # A point between them, so that a whole-number setting is not searched as a real one.
+            # A point in between refuses a search of a whole-number setting as a real one.
             values.append(dimension.low + 0.382 * (dimension.high - dimension.low))
     for value in values:
         try_override(base, {key: value}, "space")
@@ -149,6 +162,7 @@ def contains(key: str, dimension: Dimension, value: Any, base: TrainConfig) -> b
 
 
 def try_override(base: TrainConfig, values: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError (as pydantic wants it) if the config refuses these dotted values."""
     try:
         override(base, values, source)
     except ConfigError as error:

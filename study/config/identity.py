@@ -1,4 +1,4 @@
-"""What makes a study's numbers comparable, and whether a relaunch keeps it."""
+"""The identity of a study: everything that two launches must share for comparable numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FREE_TRAIN_KEYS = frozenset(
     }
 )
 WARN_ONLY = ("environment.", "train.device", "train.threads")
-"""Differences that may change the last digits: said, never refused."""
+"""Differences that can change the last digits. They cause a warning, never a refusal."""
 
 
 def identity_of(
@@ -50,18 +50,18 @@ def identity_of(
 
 
 def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Compare a study's recorded identity with a relaunch's.
+    """Compare the recorded identity of a study with that of a relaunch.
 
     Returns:
-        Differences that only deserve a warning.
+        Differences that only cause a warning.
 
     Raises:
-        StudyMismatchError: naming what differs.
+        StudyMismatchError: names what differs.
     """
     refused: list[str] = []
     warned: list[str] = []
     for key in [*recorded, *(key for key in now if key not in recorded)]:
-        # A setting that a newer version has added was at its default before.
+        # A setting that a newer version added had its default before.
         old, new = recorded.get(key, _default(key)), now.get(key)
         if old == new or (key.startswith("space.") and is_widened(old, new)):
             continue

@@ -40,10 +40,10 @@ class StudySection(Section):
     seed: int = Field(0, ge=0, le=MAX_SEED)
     """Seed of the sampler and of every trial's training."""
     timeout_minutes: float | None = Field(None, gt=0)
-    """Stop launching (and pause a running trial) after this long; none: no limit."""
+    """Start no trial, and pause running ones, after this many minutes; null: no limit."""
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
-    """Trials run at the same time, each in a process of its own (`--workers`). `auto`: one for each
-    GPU (times `trials_per_gpu`), or as many as a short measurement finds best on a CPU."""
+    """Trials that run at the same time, each in its own process (`--workers`). `auto`: one per GPU
+    (times `trials_per_gpu`); on a CPU as many as a short measurement finds fastest."""
     trials_per_gpu: int = Field(1, ge=1, le=64)
     """How many workers may share a GPU (`--trials-per-gpu`)."""
 
@@ -63,12 +63,12 @@ class ObjectiveConfig(Section):
     """score = distance × (1 + min(cap, weight × max(0, imbalance − tolerance))), minimised."""
 
     mode: Literal["score", "pareto"] = "score"
-    """What is minimised: the score, or distance and imbalance side by side (`pareto`), where the
-    study ends with a front of trials and the pruner is not asked."""
+    """What is minimised. `score`: one value. `pareto`: distance and imbalance as two objectives;
+    the study then ends with a Pareto front, and the pruner is not used."""
     metric: Literal["frechet", "kernel"] = "frechet"
     """The distance to the photos: Fréchet (`fd_…`, FID) or kernel (`kd_…`, KID)."""
     tolerance: float = Field(1.5, ge=0.0)
-    """|ln(loss_G / loss_D)| up to which the score is the distance itself."""
+    """Up to this |ln(loss_G / loss_D)| the score equals the distance."""
     weight: float = Field(0.25, ge=0.0)
     """Penalty for each unit of imbalance beyond the tolerance, as a fraction of the distance."""
     cap: float = Field(0.25, ge=0.0)
@@ -79,8 +79,9 @@ class SamplerConfig(Section):
     """What proposes the next trial's parameters."""
 
     name: Literal["tpe", "random"] = "tpe"
+    """`tpe`: Optuna's TPE, which learns from finished trials. `random`: independent draws."""
     startup_trials: int = Field(10, ge=1)
-    """Finished trials (baselines too) before the model guides; random ones until then."""
+    """Random trials are proposed until this many, baselines included, have finished (tpe)."""
 
 
 class PrunerConfig(Section):
@@ -89,6 +90,9 @@ class PrunerConfig(Section):
     name: Literal["median", "percentile", "hyperband", "successive_halving", "patient", "none"] = (
         "median"
     )
+    """`median` and `percentile` compare a trial with others at the same epoch. `hyperband` and
+    `successive_halving` give more epochs to better trials. `patient` stops a trial whose own score
+    stops improving. `none`: no pruning."""
     startup_trials: int = Field(5, ge=0)
     """Trials that must be complete before any is pruned (median, percentile)."""
     warmup_epochs: int = Field(0, ge=0)
@@ -104,26 +108,27 @@ class PrunerConfig(Section):
 
 
 class CollapseConfig(Section):
-    """What stops trials whose game is over: D has won, losses run away, or G makes one image."""
+    """What stops collapsed trials: D has won, a loss diverges, or G makes only one image."""
 
     patience_epochs: int = Field(3, ge=0)
-    """How long one of these must last. 0: never stop a trial for it."""
+    """Epochs for which one of these must last before the trial is stopped; 0: never stop one."""
 
 
 class CheckpointsConfig(Section):
-    """Which trials' checkpoints stay on the disk; everything else of a trial always does."""
+    """Which trials keep their checkpoints; all other files of a trial are always kept."""
 
     keep: int = Field(5, ge=0)
-    """Checkpoints of the best so many complete trials are kept, and of all unfinished ones. 0: none
-    but unfinished ones'."""
+    """How many of the best complete trials keep their checkpoints. Unfinished trials always keep
+    theirs."""
 
 
 class Baseline(Section):
     """A known configuration that is tried first, never pruned, and marked in every table."""
 
     name: str = Field(min_length=1, max_length=100)
+    """Shown in tables and in MLflow."""
     params: dict[str, Any]
-    """Dotted train keys of the search space; a searched key left out has its value in `base`."""
+    """Values of searched keys (dotted); a key that is left out has its value in `base`."""
 
 
 class StudyConfig(Section):
@@ -132,14 +137,18 @@ class StudyConfig(Section):
     study: StudySection = StudySection()
     objective: ObjectiveConfig = ObjectiveConfig()
     space: dict[str, Dimension] = Field(min_length=1)
+    """What is searched: dotted train keys of `augment`, `model` and `optim`, `train.batch_size` and
+    `train.ema_half_life_images`, each with a range or choices."""
     sampler: SamplerConfig = SamplerConfig()
     pruner: PrunerConfig = PrunerConfig()
     collapse: CollapseConfig = CollapseConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     baselines: tuple[Baseline, ...] = ()
+    """Known configurations, run before the sampler proposes any."""
     base: TrainConfig = TrainConfig()
+    """The train config that all trials share, apart from the searched keys."""
     full_run: dict[str, Any] = Field(default_factory=dict)
-    """Dotted train keys of an exported full run that differ from a trial's, as train.epochs."""
+    """Dotted train keys whose values differ in an exported full run, for example train.epochs."""
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:

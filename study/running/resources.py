@@ -16,7 +16,7 @@ from study.config.study_config import StudyConfig
 
 WORKER_BYTES = 3 * 2**29
 """Memory `auto` reckons for each worker on a CPU, whatever its config: nearly twice the peak of the
-reference recipe (`benchmarks/first_step.py`)."""
+reference recipe (`benchmarks/training/first_step.py`)."""
 
 
 def settle(

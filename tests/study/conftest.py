@@ -223,8 +223,8 @@ STUDY = shutil.which("study", path=str(Path(sys.executable).parent)) or "study"
 
 ENTRY = """
 import json, os, sys, traceback
-import study.cli.run, study.cli.show, study.tracking
-from study.cli import main
+import study.cli.run, study.cli.show, study.tracking.experiment
+from study.cli.app import main
 for line in sys.stdin:
     job = json.loads(line)
     if os.fork() == 0:

@@ -5,7 +5,8 @@ and diversity, but it cannot tell a cat from the same cat upside down. `layout` 
 where the colours are. Both rank runs of one study; neither says how cat-like a picture is.
 docs/metrics.md has a table of what each of them sees.
 
-The weights are in the file beside this module. `benchmarks/make_random_network.py` made them.
+The weights are in the file beside this module, which
+`benchmarks/evaluation/make_random_network.py` made.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ so the covariance of their features has full rank."""
 FIELD_WEIGHT = 0.7
 """Of the fields' colours, whose variance is large beside that of the convolutions. A larger weight
 hides changes of texture, a smaller one hides images upside down
-(`benchmarks/metric_response.py` with `benchmarks/layout_candidates.py`)."""
+(`benchmarks/evaluation/metric_response.py`)."""
 LAYOUT_DEFINITION = "dcgan layout network 1"
 """Changes with anything in `LayoutNetwork` that changes features, and so the fingerprint."""
 COLOURS = 3

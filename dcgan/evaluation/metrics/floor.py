@@ -1,22 +1,10 @@
 """The noise floor: what a perfect generator would score against these photos.
 
-Two halves of the photos come from one distribution, so their distance is what sampling alone makes.
-Photos suffice for halves only; what a perfect generator scores against all of them is extrapolated
-with the law of `sampling_bias`, whose spectrum is fitted to the distances measured at
-several sizes. Its limit for large samples is 0 by construction: both sets share one mean and one
-covariance.
-
-How good that is, on features of known distribution with the noise averaged out: five sizes up to
-N/2, predicted for N photos and N, 2 N or 8 N fakes; flat spectra, k^-1, k^-1.5, k^-2, a few strong
-directions over a flat rest, rectified features, toy cats. Largest errors:
-
-    dimensions              d = N/4    d = N    d >= 4 N
-    this law                   4 %      6 %     6 % (k^-2: 12 %, too high)
-    b/m + c/m² as usual        6 %     23 %    63 % (too low)
-
-Toy cats with the random extractor (d = 454): 3 % at N = 527, 9 % too high at N = 256. A single set
-of photos and 16 repeats add noise: 2-5 % with spectra from flat to k^-1, 10-20 % where few
-directions hold most of the variance.
+Two halves of the photos come from one distribution, so sampling alone causes their distance. The
+photos only suffice for halves. The score of a perfect generator against all photos is extrapolated
+with the law of `sampling_bias`; its spectrum is fitted to distances measured at several sizes. The
+limit for large samples is 0 by construction, because both sets share one mean and one covariance.
+The measured accuracy is in docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -63,7 +51,7 @@ class NoiseFloor:
 
 
 class Halves(NamedTuple):
-    """What `times_floor` needs to know of the photos; compute it once and keep it."""
+    """The statistics of the photos that `times_floor` needs. Compute them once."""
 
     gaussians: tuple[Gaussian, ...]
     """Of random halves, `size` photos each."""
@@ -148,14 +136,11 @@ def times_floor(
     """How many times farther from the photos a generator is than a perfect one would be.
 
     Both are measured at equal sizes, half of the photos against as many images, because a distance
-    to all photos and one between halves have different bias. The halves are the same ones.
+    to all photos and a distance between halves have different bias. The same halves serve both.
 
-    Below 1 does not mean better than perfect. With fewer images than dimensions the distance
-    prefers a set that is less varied than the photos: with S₂ = c² S₁ it is smallest at c = the
-    overlap of the halves, not at 1. Measured with eigenvalues k^-1 and 30 images of 120 dimensions:
-    0.82 times the floor at c = 0.7 (and 527 photos, 1024 fakes of 2048 dimensions: 0.9 times the
-    plain distance at c = 0.8). Recall (`manifold`) sees such a generator for what it
-    is (0.07 instead of 0.93 in the first case); density, coverage and the kernel distance do not.
+    A ratio below 1 does not mean better than perfect. With fewer images than dimensions the
+    distance prefers a set that varies less than the photos (docs/evidence.md). Recall reveals such
+    a generator; density, coverage and the kernel distance do not.
 
     Args:
         real: (n1, d) features of the photos, n1 >= 4, or their halves from `photo_halves` with the

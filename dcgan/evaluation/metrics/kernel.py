@@ -1,8 +1,8 @@
 """Kernel distance between two sets of features (KID's formula) and its standard error.
 
 Bińkowski et al. 2018, "Demystifying MMD GANs" (arXiv:1801.01401): the squared maximum mean
-discrepancy with the kernel k(x, y) = (x·y / d + 1)³, unbiased, hence independent of n on average
-and at times below 0. Here over all pairs of all samples, without random subsets.
+discrepancy with the kernel k(x, y) = (x·y / d + 1)³. The estimate is unbiased, so its mean does
+not depend on n and it can be below 0. It uses all pairs of all samples, no random subsets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BLOCK_ROWS = 1024
 
 
 class KernelDistance(NamedTuple):
-    """An estimate and how far it would move with other samples of the same size."""
+    """An estimate, and its standard error over other samples of the same size."""
 
     value: float
     """Unbiased squared MMD; may be below 0 when the sets are alike."""

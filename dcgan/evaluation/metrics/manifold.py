@@ -1,4 +1,4 @@
-"""Are the images good, and are they diverse? Balls around samples as a model of their manifold.
+"""Precision, recall, density and coverage: balls around samples as a model of their manifold.
 
 Precision and recall: Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for Assessing
 Generative Models" (arXiv:1904.06991). Density and coverage: Naeem et al. 2020, "Reliable Fidelity

@@ -1,11 +1,9 @@
 """How many photos and fakes are needed to tell two generators apart.
 
-By simulation on the photos alone: other photos play the fakes of a generator whose images are
-shifted in feature space, in a random direction with the photos' own covariance, so far that the
-true distance is a given score. Three disjoint parts of the photos play: the photos, the fakes, and
-those that the direction is mixed from. (With halves and a direction from within, the measured
-spread was up to 1.3 times too large or 1.5 times too small; so it is 0.9-1.15 times the spread of
-fresh samples, 0.75 times for a low score with flat spectra and more dimensions than photos.)
+This is a simulation on the photos alone. Some photos play the fakes of a generator whose images are
+shifted in feature space, in a random direction with the covariance of the photos, until the true
+distance is the given score. Three disjoint parts of the photos serve as the photos, as the fakes,
+and as the source of the direction; the accuracy is in docs/evidence.md.
 """
 
 from __future__ import annotations

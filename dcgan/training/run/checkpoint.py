@@ -1,8 +1,9 @@
-"""The whole state of a run in one file: written atomically, loadable with `weights_only=True`.
+"""The checkpoint: the whole state of a run in one file.
 
-A checkpoint holds both networks, both optimizers, the moving average, the random streams, every
-step's losses, the config and the photos' fingerprint, so that a run can be continued bit for bit
-and samples can be drawn from the file alone. The photo order is a function of seed and epoch.
+It is written atomically and loaded with `weights_only=True`. It holds both networks, both
+optimizers, the moving average, the random streams, the losses of every step, the config and the
+fingerprint of the photos. You can continue the run bit for bit, and draw samples from this file
+alone. The order of the photos is a function of seed and epoch.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ FREE_KEYS = frozenset(
         "provenance",
     }
 )
-"""Settings that may change when a run is continued: none of them changes the recipe of a step.
-(Another device or thread count may change its last digits; another kind of device is refused where
-the random streams do not fit it.)"""
+"""Settings that may change when a run continues. None of them changes the recipe of a step.
+
+Another device or thread count can change the last digits. Another kind of device is refused if the
+random streams do not fit it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def save_checkpoint(
     data_fingerprint: str,
     seconds: float,
 ) -> None:
-    """Write the state so that the file is always the old one or the new one, never a part.
+    """Write a checkpoint atomically and durably.
 
     Args:
         state: `TrainState.state_dict()`.
@@ -103,7 +105,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint without running any code it may contain.
+    """Read a checkpoint without running code that it may contain.
 
     Raises:
         CheckpointError: missing, corrupt, not one of ours, or of a newer format.
@@ -153,7 +155,7 @@ def _if_removed(path: Path) -> str:
 
 
 def restore(checkpoint: Checkpoint, state: Resumable) -> None:
-    """Put a checkpoint's tensors and random streams into a fresh state of the same architecture.
+    """Load a checkpoint's tensors and random streams into a fresh state.
 
     Raises:
         CheckpointError: the tensors do not fit.
@@ -168,7 +170,7 @@ def restore(checkpoint: Checkpoint, state: Resumable) -> None:
 
 
 def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprint: str) -> None:
-    """Refuse to continue a run under settings or photos that would make another run of it.
+    """Refuse to continue a run with settings or photos that would make it another run.
 
     Raises:
         CheckpointError: naming the first differences.

@@ -1,4 +1,4 @@
-"""Where a run keeps its files."""
+"""The folder of a run: where each file is."""
 
 from __future__ import annotations
 

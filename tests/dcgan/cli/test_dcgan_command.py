@@ -514,7 +514,7 @@ def test_a_stopped_process_saves_and_continues(tiny_config, dcgan: Shell, tmp_pa
     )
     save_config(config, tmp_path / "long.yaml")
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "dcgan.cli.app", "train", "long.yaml", "--out", str(folder)]
+    command = [sys.executable, "-m", "dcgan.cli", "train", "long.yaml", "--out", str(folder)]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
     )

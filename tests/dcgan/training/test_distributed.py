@@ -50,7 +50,7 @@ def torchrun(config: Any, out: Path, *arguments: str) -> subprocess.Popen[str]:
     out.parent.mkdir(exist_ok=True)
     save_config(config, out.with_suffix(".yaml"))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
-    train = ["-m", "dcgan.cli.app", "train", str(out.with_suffix(".yaml")), "--out", str(out)]
+    train = ["-m", "dcgan.cli", "train", str(out.with_suffix(".yaml")), "--out", str(out)]
     return subprocess.Popen(
         [sys.executable, *launcher, *train, *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

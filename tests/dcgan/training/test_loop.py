@@ -504,7 +504,7 @@ def test_a_killed_process_continues_bit_for_bit(tiny_config, tmp_path: Path) -> 
     )
     save_config(config, tmp_path / "long.yaml")
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "dcgan.cli.app", "train", str(tmp_path / "long.yaml")]
+    command = [sys.executable, "-m", "dcgan.cli", "train", str(tmp_path / "long.yaml")]
     with (tmp_path / "stderr").open("w") as errors:
         process = subprocess.Popen(
             [*command, "--out", str(folder)], stdout=subprocess.DEVNULL, stderr=errors

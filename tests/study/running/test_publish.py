@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 from sqlalchemy import Engine, event
 
-import study.running.context
+import study.running.trial
 import study.running.study
 from dcgan.data.bank import PhotoBank
 from study.cli.show import print_studies, print_study
@@ -238,7 +238,7 @@ def test_a_launch_that_gives_up_shows_what_it_did(
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(study.running.context, "train", broken)
+    monkeypatch.setattr(study.running.trial, "train", broken)
     with pytest.raises(StudyError, match="3 trials in a row"):
         run_study(tiny_study(study__trials=9), store, bank=bank)
     board = store.study("tiny").leaderboard.read_text(encoding="utf-8")

@@ -12,9 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import MlflowServer, Postgres, mlflow_server, postgres, postgres_programs
 from sqlalchemy import create_engine
 
+from benchmarks.lib.servers import (
+    MlflowServer,
+    Postgres,
+    mlflow_server,
+    postgres,
+    postgres_programs,
+)
 from study.errors import LeaseLostError, StudyMismatchError
 from study.running.claims import Claims
 from study.running.observer import Hooks

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 import dcgan.training.cuda_graphs
 import dcgan.training.loop
-import study.running.context
+import study.running.trial
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import DataError, DcganError
 from dcgan.training.run.folder import RunFolder
@@ -28,7 +28,7 @@ from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 
 Maker = Callable[..., StudyConfig]
-TRAIN = study.running.context.train
+TRAIN = study.running.trial.train
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_an_error_is_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     flaky = Failing(OSError("the disk\nwas away"), times=2)
-    monkeypatch.setattr(study.running.context, "train", flaky)
+    monkeypatch.setattr(study.running.trial, "train", flaky)
     warnings: list[str] = []
     hooks = Hooks(on_warning=warnings.append)
     (trial,) = run_study(single(study__trials=1), store, bank=bank, hooks=hooks).study.get_trials()
@@ -178,7 +178,7 @@ def test_three_failed_trials_stop_the_study(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     broken = Failing(ZeroDivisionError("division by zero"), times=10**6)
-    monkeypatch.setattr(study.running.context, "train", broken)
+    monkeypatch.setattr(study.running.trial, "train", broken)
     with pytest.raises(StudyError) as caught:
         run_study(single(study__trials=9), store, bank=bank)
     sentence = str(caught.value)
@@ -192,7 +192,7 @@ def test_three_failed_trials_stop_the_study(
     assert {run.data.tags["reason"] for run in runs} == {"ZeroDivisionError: division by zero"}
 
     # Mended but interrupted at once: that is no failure.
-    monkeypatch.setattr(study.running.context, "train", TRAIN)
+    monkeypatch.setattr(study.running.trial, "train", TRAIN)
     summary = run_study(single(study__trials=4), store, bank=bank, hooks=stop_in(3, 1))
     assert summary.interrupted
     summary = run_study(single(study__trials=4), store, bank=bank)
@@ -209,7 +209,7 @@ def test_the_same_failure_in_each_trials_own_folder_stops_the_study(
     def full_disk(config: Any, folder: Path, **_: Any) -> None:
         raise OSError(28, "No space left on device", str(folder / "checkpoint.pt"))
 
-    monkeypatch.setattr(study.running.context, "train", full_disk)
+    monkeypatch.setattr(study.running.trial, "train", full_disk)
     with pytest.raises(StudyError, match=r"3 trials in a row .*No space left on device"):
         run_study(single(study__trials=9), store, bank=bank)
 
@@ -238,7 +238,7 @@ def test_failures_for_different_reasons_do_not_stop_it(
         calls[0] += 1
         raise ValueError(f"reason {(calls[0] - 1) // 3}")
 
-    monkeypatch.setattr(study.running.context, "train", broken)
+    monkeypatch.setattr(study.running.trial, "train", broken)
     summary = run_study(single(study__trials=4), store, bank=bank)
     reasons = [trial.user_attrs["reason"] for trial in summary.study.get_trials()]
     assert reasons == [f"ValueError: reason {number}" for number in range(4)]
@@ -289,14 +289,14 @@ def test_trouble_with_mlflow_never_ends_a_trial(
     def locked(*_: Any, **__: Any) -> None:
         raise MlflowException("(sqlite3.OperationalError) database is locked\nand more")
 
-    ask = study.running.context.suggest
+    ask = study.running.trial.suggest
 
     def begin(*arguments: Any) -> Any:
         for method in methods:
             monkeypatch.setattr(f"mlflow.tracking.MlflowClient.{method}", locked)
         return ask(*arguments)
 
-    monkeypatch.setattr(study.running.context, "suggest", begin)
+    monkeypatch.setattr(study.running.trial, "suggest", begin)
     warnings: list[str] = []
     hooks = Hooks(on_warning=warnings.append)
     (trial,) = run_study(single(study__trials=1), store, bank=bank, hooks=hooks).study.get_trials()

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
-from servers import children
 
+from benchmarks.lib.servers import children
 from study.errors import StudyError
 from study.running.claims import Claims
 from study.running.observer import Hooks

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
-from servers import MlflowServer, mlflow_server
 
+from benchmarks.lib.servers import MlflowServer, mlflow_server
 from study.storage.store import Store
 
 Shell = Callable[..., Any]

@@ -5,11 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from make_random_network import main, random_kernels
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors.numpy import load_file
 from scipy.signal import correlate2d
 
+from benchmarks.evaluation.make_random_network import main, random_kernels
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.extractors.base import extract
 from dcgan.evaluation.extractors.random_network import WEIGHTS, WEIGHTS_SHA256, load_random_network
@@ -40,8 +40,9 @@ def test_shipped_weights_are_what_the_script_makes(tmp_path, capsys):
     main([str(out)])
     assert capsys.readouterr().out.split()[0] == hashlib.sha256(out.read_bytes()).hexdigest()
     np.testing.assert_array_equal(load_file(out)["conv3"], made["conv3"])
-    with pytest.raises(SystemExit, match="usage"):
+    with pytest.raises(SystemExit):
         main([])
+    assert "usage" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

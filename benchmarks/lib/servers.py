@@ -1,4 +1,4 @@
-"""Real servers on this machine, and processes, for benchmarks and tests."""
+"""Real servers on this machine, for benchmarks and tests: PostgreSQL and MLflow."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ WAIT_SECONDS = 90
 
 
 def free_port() -> int:
-    """A port that nobody serves now."""
+    """A port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started, oldest first."""
+    """The child processes of a process, oldest first."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -41,7 +41,7 @@ def children(pid: int) -> list[int]:
 
 
 def postgres_programs() -> Path | None:
-    """Where `initdb` and `pg_ctl` are; none where PostgreSQL is not installed."""
+    """The folder of `initdb` and `pg_ctl`; None if PostgreSQL is not installed."""
     found = [Path(path).resolve().parent for path in [shutil.which("pg_ctl")] if path]
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((folder for folder in found if (folder / "initdb").exists()), None)
@@ -68,13 +68,13 @@ class Postgres:
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "study", "study")
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it answers."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self.folder}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "start", "-w", "-l", log, "-o", options)
 
     def stop(self) -> None:
-        """Stop it at once, as a crash would end its connections."""
+        """Stop at once; connections break as in a crash."""
         self._run("pg_ctl", "stop", "-w", "-m", "immediate")
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -98,7 +98,7 @@ class Postgres:
 
 @contextmanager
 def postgres() -> Iterator[Postgres]:
-    """A new PostgreSQL server, gone at the end.
+    """Start a new PostgreSQL server; stop and delete it at the end.
 
     Raises:
         RuntimeError: PostgreSQL is not installed.
@@ -115,7 +115,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 class MlflowServer:
-    """An MLflow tracking server that keeps artifacts, too, as a team would run it."""
+    """An MLflow tracking server that also stores artifacts, as a team runs it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -123,7 +123,7 @@ class MlflowServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server and wait until it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
@@ -147,7 +147,7 @@ class MlflowServer:
         raise RuntimeError((self.folder / "server.log").read_text())
 
     def stop(self) -> None:
-        """Kill it with its processes."""
+        """Kill the server and its child processes."""
         if self.process:
             os.killpg(self.process.pid, 9)
             self.process.wait()
@@ -156,7 +156,7 @@ class MlflowServer:
 
 @contextmanager
 def mlflow_server() -> Iterator[MlflowServer]:
-    """A new MLflow server, gone at the end."""
+    """Start a new MLflow server; stop and delete it at the end."""
     with tempfile.TemporaryDirectory(prefix="mlflow", ignore_cleanup_errors=True) as folder:
         server = MlflowServer(Path(folder))
         server.start()

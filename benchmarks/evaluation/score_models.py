@@ -1,19 +1,19 @@
 """Which generator of a run should be scored, and by what? Trains configs × seeds and compares.
 
-    python benchmarks/score_models.py train --data PHOTOS --work DIR [--seeds 1 2 3] [--threads 1]
-    python benchmarks/score_models.py table --data PHOTOS --work DIR [--json]
+    python -m benchmarks.evaluation.score_models train --data PHOTOS --work DIR
+    python -m benchmarks.evaluation.score_models table --data PHOTOS --work DIR
 
-`train` runs each config with each seed for 54 epochs and keeps, at a few epochs, 1024 images (from
-the fixed evaluation noise) of each candidate: the last weights (raw), moving averages of several
-half-lives with BatchNorm statistics measured anew, and one with BatchNorm copied from training. It
-takes some ten minutes a run on one core and 90 MB of disk each; what is there already is kept, and
-several processes may share the work. `table` scores the images and prints
+`train` runs each config with each seed for 54 epochs. At a few epochs it keeps 1024 images, from
+the fixed evaluation noise, of each candidate: the last weights (raw), moving averages of several
+half-lives with BatchNorm statistics measured anew, and one with BatchNorm copied from training. A
+run takes about ten minutes on one core and 90 MB of disk. Finished runs are kept, and several
+processes may share the work. `table` scores the images and prints
 
 - the scores of the reference recipe by seed (the seed noise),
 - how steadily each candidate ranks the configs over seeds (mean Spearman correlation between the
   rankings of two seeds, at the last epoch and at short budgets),
-- how well a short budget's score predicts the full one (Spearman, short seed-wise score against the
-  config's mean full-budget score of its best candidate).
+- how well a short budget's score predicts the full one (Spearman correlation of one seed's short
+  score with the config's mean full score of its best candidate).
 """
 
 from __future__ import annotations

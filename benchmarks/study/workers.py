@@ -1,11 +1,11 @@
-"""Trials an hour: several one-thread workers against one worker with all threads.
+"""Trials per hour: several one-thread workers against one worker with all threads.
 
-    python benchmarks/workers.py --data PHOTOS [--epochs 3] [--trials 4] [--turns 2] [--json]
+    python -m benchmarks.study.workers --data PHOTOS
 
-The reference recipe as trials of a study, run by turns with one worker that has all processors'
-threads and with as many one-thread workers as there are processors. All that belongs to a trial
-counts (training, scoring, pictures, checkpoints, both databases), from the start of the first trial
-to the end of the last; starting the processes does not. Without `--data` the photos are toy cats.
+Trials of a study train the reference recipe. Studies alternate between one worker with the threads
+of all processors and one one-thread worker per processor. Everything that belongs to a trial counts
+(training, scoring, pictures, checkpoints, both databases), from the start of the first trial to the
+end of the last; starting the processes does not. Without --data the photos are toy cats.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import machine
 import torch
 import yaml
 
+from benchmarks.lib import machine
 from dcgan.runtime.devices import processors
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_history
@@ -77,7 +77,7 @@ def measure(arguments: argparse.Namespace, workers: int, threads: int) -> dict[s
         folder = Path(temporary)
         config, store = folder / "workers.yaml", Store.at(folder / "store")
         config.write_text(yaml.safe_dump(STUDY), encoding="utf-8")
-        command = [sys.executable, "-m", "study.cli.app", "run", str(config)]
+        command = [sys.executable, "-m", "study.cli", "run", str(config)]
         command += ["--store", str(store.root), "--trials", str(arguments.trials)]
         command += ["--workers", str(workers), "--set", f"train.threads={threads}"]
         command += ["--set", f"train.epochs={arguments.epochs}"]

@@ -1,13 +1,12 @@
-"""How many trials a second can workers claim, and is each given out exactly once?
+"""How many trials per second can workers claim, and does exactly one worker get each trial?
 
-    python benchmarks/coordination.py [--trials 2000] [--postgres-workers 32] [--sqlite-workers 8]
-        [--json]
+    python -m benchmarks.study.coordination
 
-Workers do all that a trial asks of the study's database (claim, proposal, one score, the question
-whether to prune, the outcome) and nothing else: no training, no MLflow. The databases are a real
-PostgreSQL server, started here (it must be installed), and a SQLite file. Afterwards every trial
-must be there once, ended, and done by one worker. The sampler is random, so that what is measured
-is the coordination; `benchmarks/growth.py` measures proposals.
+Workers do everything that a trial needs from the study's database (claim, proposal, one score, the
+pruner's question, the outcome) and nothing else: no training, no MLflow. The databases are a real
+PostgreSQL server, which is started here (it must be installed), and a SQLite file. Afterwards every
+trial must exist once, be finished, and have been done by one worker. The sampler is random, because
+this measures coordination; `benchmarks.study.growth` measures proposals.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from servers import postgres, postgres_programs
 
+from benchmarks.lib.servers import postgres, postgres_programs
 from study.config.space import suggest
 from study.config.study_config import StudyConfig
 from study.running.claims import Claims

@@ -1,4 +1,4 @@
-"""A study of any size in a store, as if its trials had been run: what `growth.py` measures."""
+"""Write a finished study of any size into a store without running its trials."""
 
 from __future__ import annotations
 

@@ -1,14 +1,12 @@
-"""Where the time of a training step goes.
+"""Where the time of a training step goes: milliseconds per kind of operation on a CPU.
 
-    python benchmarks/step_parts.py [--data PHOTOS] [--threads N] [--steps 34] [--json]
+    python -m benchmarks.training.step_parts --data PHOTOS --threads 2
 
-Times are those of the tensor operations themselves on the CPU, each timed as it is called, summed
-over the steps; what is left to Python and autograd is the difference to the duration of other
-steps, whose operations are not timed. Both take turns with a plain matrix product, whose mean rate
-gives the limit. (Torch's profiler would be in the way: what it notes lies in the memory that the
-step frees and takes again, so that large arrays no longer find room there and new pages are faulted
-in, up to 15 ms for each of 8 MiB.)
-Without --data the photos are toy cats, written to a temporary folder as JPEGs.
+Each tensor operation is timed when it is called. Timed steps, untimed steps and a plain matrix
+product take turns; the mean rate of the product gives the limit. The time of Python and autograd is
+the difference between an untimed step and the sum of the operations. Torch's profiler is not used:
+its own records fragment the memory that a step frees and takes again, so that large arrays fault in
+new pages, up to 15 ms for each 8 MiB. Without --data the photos are toy cats.
 """
 
 from __future__ import annotations
@@ -16,17 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe
 from torch.utils._python_dispatch import TorchDispatchMode
-from train_step import gflop_per_image, our_loop, write_toy_cats
 
+from benchmarks.lib.machine import describe
+from benchmarks.lib.our_loop import gflop_per_image, our_loop
+from benchmarks.lib.photos import photo_folder
 from dcgan.config.settings import load_train_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.numerics import numerics
@@ -38,9 +36,9 @@ PARTS = {
     "optimizers and moving average": r"adam|lerp_",
     "copies and sums": r"copy_|clone|\badd_|fill_|zeros|index|\bcat\b|pad",
 }
-"""Part → names of operations, the first that fits counts."""
+"""Part → names of operations; the first match counts."""
 SIDE = 2048
-"""Of the plain product's matrices."""
+"""Rows and columns of the plain product's matrices."""
 CPU = torch.device("cpu")
 
 
@@ -52,10 +50,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=34)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        root = arguments.data or write_toy_cats(Path(temporary) / "toy" / "cat")
+    with photo_folder(arguments.data) as root:
         settings = {
-            "data.root": str(root.resolve()),
+            "data.root": root,
             "train.device": "cpu",
             "train.threads": arguments.threads,
         }
@@ -70,13 +67,13 @@ def main() -> None:
 
 
 def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
-    """Milliseconds a step, in all, of each part, and what the limit for the first of them is."""
+    """Milliseconds per step: in all, of each part, and the limit of the first part."""
     loop = our_loop(config, CPU)
     for _ in range(steps):  # warms up
         next(loop)
     left, right = torch.randn(2, SIDE, SIDE)
     timed, whole, product, photos = Timed(), 0.0, 0.0, 0
-    for _ in range(steps):  # in turns, so that a slow spell of the machine meets all
+    for _ in range(steps):  # in turns, so that a slow moment of the machine affects all
         start = time.perf_counter()
         next(loop)
         between = time.perf_counter()
@@ -98,7 +95,7 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
 
 
 class Timed(TorchDispatchMode):
-    """Adds up the seconds of each operation while it is entered."""
+    """Adds up the seconds of each operation while this mode is active."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """The cost of a study as it grows: proposing, storing and showing at 100 to 10,000 trials.
 
-    python benchmarks/growth.py [--trials 100 1000 10000] [--json]
+    python -m benchmarks.study.growth
 
 For each size a study of the config `cats` is written into a temporary store: parameters, scores,
 facts and a picture for every trial. `study show` runs as a command, and a fresh process runs what
@@ -21,12 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import machine
 import optuna
 import sqlalchemy
 import torch
-from grown_study import build
 
+from benchmarks.lib import machine
+from benchmarks.lib.grown_study import build
 from dcgan.data.bank import load_bank
 from study.config.space import suggest
 from study.config.study_config import StudyConfig, load_study_config
@@ -82,13 +82,13 @@ def measure(count: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         store = Store.at(Path(folder) / "store")
         build(store, the_config(), count)
-        show = [sys.executable, "-m", "study.cli.app", "show", "grown", "--store", str(store.root)]
+        show = [sys.executable, "-m", "study.cli", "show", "grown", "--store", str(store.root)]
         times = {
             **timed_command("`study show`", show, 3),
             **timed_command("`study show --all`", [*show, "--all"], 1),
             **timed_command("`study show --json`", [*show, "--json"], 1),
         }
-        command = [sys.executable, __file__, "--probe", str(store.root)]
+        command = [sys.executable, "-m", "benchmarks.study.growth", "--probe", str(store.root)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         return times | json.loads(done.stdout)
 

@@ -1,10 +1,11 @@
-"""How many trainings side by side get the most out of one machine or one GPU?
+"""How many trainings side by side get the most images per second out of one machine or GPU?
 
-    python benchmarks/packing.py [--data PHOTOS] [--device cuda] [--processes 1 2 4 8] [--json]
+    python -m benchmarks.training.packing --data PHOTOS --processes 1 2
+    python -m benchmarks.training.packing --data PHOTOS --device cuda --processes 1 2 4 8
 
-Each process trains the reference recipe on its own; all train at the same time and the images/s of
-all are added up. On a CPU the threads are divided among them. Memory is that of one process: of the
-GPU (what torch holds) or, on a CPU, resident.
+Each process trains the reference recipe. All train at the same time, and their images per second
+are added up. On a CPU the threads are divided among the processes. Memory is that of one process:
+on a GPU what torch holds, on a CPU resident. Without --data the photos are toy cats.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import argparse
 import json
 import multiprocessing
 import resource
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe, synchronise
-from train_step import our_loop, write_toy_cats
 
+from benchmarks.lib.machine import describe, synchronise
+from benchmarks.lib.our_loop import our_loop
+from benchmarks.lib.photos import photo_folder
 from dcgan.config.settings import load_train_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.devices import processors
@@ -34,15 +35,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--seconds", type=float, default=10.0, help="of training, each count")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of training for each number")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rows = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        root = arguments.data or write_toy_cats(Path(temporary) / "toy" / "cat")
+    with photo_folder(arguments.data) as root:
         for count in arguments.processes:
             threads = max(1, processors() // count)
-            changes = {"data.root": str(root.resolve()), "train.device": arguments.device}
+            changes = {"data.root": root, "train.device": arguments.device}
             config = load_train_config("reference", changes | {"train.threads": threads})
             rows[count] = measure(config, count, arguments.seconds)
     result = {"processes": rows, **describe(torch.device(arguments.device))}
@@ -87,7 +87,7 @@ def _train(config: TrainConfig, seconds: float) -> tuple[float, float]:
                 next(loop)
             synchronise(device)
         except BaseException:
-            _ready.abort()  # the others must not wait for this one
+            _ready.abort()  # the others must not wait for this process
             raise
         _ready.wait()
         start, images = time.perf_counter(), 0

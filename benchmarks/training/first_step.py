@@ -1,10 +1,10 @@
-"""How long a run takes to get going with a warm cache, and what it holds in memory.
+"""How long a run takes to its first step with a warm cache, and its peak memory.
 
-    python benchmarks/first_step.py [--data PHOTOS] [--json]
+    python -m benchmarks.training.first_step --data PHOTOS
 
-In a fresh process, from `import torch` done: importing what training needs, the photos from the
-cache, networks, and the first step. Then an evaluation and more steps, for the peak memory of a
-reference trial. Without --data the photos are toy cats, written to a temporary folder as JPEGs.
+A fresh process imports what training needs, reads the photos from the cache, builds the networks
+and does one step. The time counts from the end of `import torch`. An evaluation and more steps
+follow, for the peak memory of a reference trial. Without --data the photos are toy cats.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from benchmarks.lib.photos import photo_folder
 
 REPEATS = 3
 CHILD = """
@@ -63,12 +64,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        from train_step import write_toy_cats
-
-        root = arguments.data or write_toy_cats(Path(temporary) / "toy" / "cat")
-        measure(root.resolve())  # fills the cache
-        runs = [measure(root.resolve()) for _ in range(REPEATS)]
+    with photo_folder(arguments.data) as root:
+        measure(root)  # fills the cache
+        runs = [measure(root) for _ in range(REPEATS)]
     result = {
         "seconds_to_the_first_step": round(min(run["seconds"] for run in runs), 2),
         "peak_mib_with_an_evaluation": round(max(run["peak"] for run in runs)),
@@ -81,9 +79,9 @@ def main() -> None:
         print(f"{key:52} {value}")
 
 
-def measure(root: Path) -> dict[str, float]:
+def measure(root: str) -> dict[str, float]:
     """One fresh process."""
-    command = [sys.executable, "-c", CHILD, str(root)]
+    command = [sys.executable, "-c", CHILD, root]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 

@@ -1,15 +1,15 @@
 """What one evaluation inside a trial costs, and how memory grows with the number of images.
 
-    python benchmarks/evaluate.py [--data PHOTOS] [--threads N] [--extractor layout] [--json]
+    python -m benchmarks.evaluation.cost --data PHOTOS
 
-An evaluation scores both generators of the reference recipe, the moving average (its BatchNorm
-statistics measured anew) and the last weights, from `n_samples` images each. Its parts are timed
-one by one and as a whole, in turns with training steps, so that the share of a trial is of one run.
-Without --data the photos are 527 toy cats.
+An evaluation scores both generators of the reference recipe from `n_samples` images each: the
+moving average (its BatchNorm statistics are measured first) and the last weights. Its parts are
+timed one by one and as a whole, in turns with training steps, so that the share of a trial comes
+from one run. Without --data the photos are 527 toy cats.
 
-The streaming path (moments that are not kept per image, as for 50,000 images of Inception's 2048
-features) adds batches of random features to `StreamingMoments` in fresh processes; what counts is
-the peak memory of each beyond that of the smallest.
+For the streaming path (moments of many images, for example 50,000 with Inception's 2048 features)
+fresh processes add batches of random features to `StreamingMoments`. The figure is the peak memory
+of each process beyond that of the smallest.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe, matrix_rate
 
+from benchmarks.lib.machine import describe, matrix_rate
 from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data.bank import load_bank
 from dcgan.evaluation.evaluator import Evaluator

@@ -1,12 +1,11 @@
 """How long, and how much memory, it takes to load a folder of photos: cold, then from the cache.
 
-Makes synthetic 500×375 JPEGs in a temporary folder (a handful of pictures, each file with a
-comment of its own so that all digests differ) and loads them with `dcgan.data.bank.load_bank`, each
-start in a fresh process with an empty cache of its own. The files were just written, so they come
-from memory rather than from the disk.
+    python -m benchmarks.data.reading --photos 2000
 
-    python benchmarks/input.py --photos 2000
-    python benchmarks/input.py --json result.json
+Makes synthetic 500×375 JPEGs in a temporary folder: 16 pictures, and in each file a comment of its
+own, so that all digests differ. `dcgan.data.bank.load_bank` loads them in a fresh process with an
+empty cache, then in another one from the cache. The files were just written, so they come from
+memory rather than from the disk.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -30,7 +28,7 @@ LIMIT_MIB = 1024  # beyond the bank itself, at 20,000 photos
 
 def main() -> None:
     """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=int, default=20_000)
     parser.add_argument("--image-size", type=int, default=64, choices=(32, 64, 128))
     parser.add_argument("--folder", type=Path, help="where to make the photos (default: TMPDIR)")
@@ -48,7 +46,7 @@ def main() -> None:
 
 
 def run(folder: Path, photos: int, image_size: int) -> dict[str, Any]:
-    """Make the photos, then load them twice in fresh processes."""
+    """Make the photos, then load them twice, each time in a fresh process."""
     root = folder / "photos"
     started = time.perf_counter()
     megabytes = make_photos(root, photos) / 1e6
@@ -59,17 +57,17 @@ def run(folder: Path, photos: int, image_size: int) -> dict[str, Any]:
     }
     result["making_seconds"] = round(time.perf_counter() - started, 1)
     environment = {**os.environ, "DCGAN_CACHE": str(folder / "cache")}
-    # The checkout comes first: the package need not be installed.
-    checkout = str(Path(__file__).resolve().parent.parent)
-    environment["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [checkout, os.environ.get("PYTHONPATH")])
-    )
-    command = [sys.executable, __file__, "--child", str(root), "--image-size", str(image_size)]
+    command = [sys.executable, "-m", "benchmarks.data.reading", "--child", str(root)]
+    command += ["--image-size", str(image_size)]
     for start in ("cold", "warm"):
         output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE)
         result[start] = json.loads(output.stdout)
     assert (result["cold"]["from_cache"], result["warm"]["from_cache"]) == (False, True)
-    return {**result, **machine()}
+    import torch
+
+    from benchmarks.lib.machine import describe
+
+    return {**result, "machine": describe(torch.device("cpu"))}
 
 
 def make_photos(root: Path, count: int) -> int:
@@ -129,35 +127,9 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
 
 
-def machine() -> dict[str, Any]:
-    """What the figures depend on."""
-    from importlib.metadata import version
-
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    return {
-        "machine": f"{platform.system()} {platform.machine()}, {cpu_name()}",
-        "processors": processors or os.cpu_count(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("pillow", "numpy", "torch")},
-        },
-    }
-
-
-def cpu_name() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "unknown processor"
-
-
 def show(result: dict[str, Any]) -> None:
     """Print the figures as a table."""
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    print(f"{result['machine']}, {result['processors']} processors; {versions}")
+    print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
     print(
         f"{result['photos']:,} JPEGs of 500×375 ({result['photos_mb']} MB) "
         f"→ {result['image_size']}×{result['image_size']}, bank {result['cold']['bank_mib']} MiB"

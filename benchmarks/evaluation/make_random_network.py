@@ -1,13 +1,15 @@
-"""Make the weights of the random extractor: `python benchmarks/make_random_network.py OUT`.
+"""Make the weights of the `random` extractor.
 
-Run once; the file it wrote ships with the package and is never made anew, because LAPACK's last
-digits, and so the hash, differ between machines.
+    python -m benchmarks.evaluation.make_random_network OUT
+
+This was run once. The file it wrote ships with the package and is never made again: LAPACK's last
+digits, and with them the hash, differ between machines.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +39,15 @@ def random_kernels(seed: int = SEED) -> dict[str, npt.NDArray[np.float32]]:
     return kernels
 
 
-def main(arguments: list[str]) -> None:
-    if len(arguments) != 1:
-        raise SystemExit("usage: python benchmarks/make_random_network.py OUT")
+def main(arguments: list[str] | None = None) -> None:
+    """Write the weights and print their hash."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path, help="the .safetensors file to write")
+    out = parser.parse_args(arguments).out
     content = save(random_kernels())
-    Path(arguments[0]).write_bytes(content)
-    print(hashlib.sha256(content).hexdigest(), arguments[0])
+    out.write_bytes(content)
+    print(hashlib.sha256(content).hexdigest(), out)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

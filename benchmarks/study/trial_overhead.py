@@ -1,11 +1,10 @@
-"""What a study adds to a trial: everything but training steps and scoring, as a share of the trial.
+"""What a study adds to a trial: everything except training steps and scoring, as a share of it.
 
-    python benchmarks/trial_overhead.py [--data PHOTOS] [--epochs 65] [--grid-every-steps 1000]
-        [--json]
+    python -m benchmarks.study.trial_overhead --data PHOTOS
 
 Runs one real trial of the reference recipe (Optuna and MLflow on SQLite, pictures, checkpoints) and
-takes away the time in training steps and in scoring. Without --data the photos are 527 toy cats.
-The longer the trial, the smaller the share: choose --epochs so that it takes as long as yours do.
+subtracts the time in training steps and in scoring. The longer the trial, the smaller the share:
+choose --epochs so that it takes as long as your trials. Without --data the photos are 527 toy cats.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a benchmark says of the machine it ran on: its parts, and its rate at matrix products."""
+"""The machine a benchmark ran on: versions, processors, and its rate at matrix products."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torchvision
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Versions, cores and threads; figures of another machine are other figures."""
+    """Versions, cores and threads; do not compare figures of different machines."""
     described: dict[str, Any] = {
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
@@ -27,9 +27,9 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 
 def matrix_rate(device: torch.device, seconds: float = 1.0) -> float:
-    """Billions of float32 operations a second in products of two 2048 × 2048 matrices.
+    """Billions of float32 operations per second in products of two 2048 × 2048 matrices.
 
-    The fastest product counts: what the machine can do while nothing disturbs it.
+    The fastest product counts: it is what the machine does when nothing disturbs it.
     """
     side = 2048
     left, right = torch.randn(2, side, side, device=device)
@@ -45,6 +45,6 @@ def matrix_rate(device: torch.device, seconds: float = 1.0) -> float:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given; a CPU always has."""
+    """Wait until a GPU has finished its work; a CPU has no queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,25 +1,21 @@
-"""What augmentation costs: ours on a whole batch against torchvision image by image.
+"""What augmentation costs: this project's, on a whole batch, against torchvision's, per image.
 
-    python benchmarks/augment.py [--json] [--threads N] [--repeats N] [--seconds S]
+    python -m benchmarks.training.augmentation --threads 2
 
-Both do the same work with the same ranges (torchvision draws its parameters on the host, as a data
-loader would). Their repetitions alternate, so that a busy machine slows both; the median counts,
-and the fastest repetition is shown as what an idle machine would give. The process keeps freed
-memory, as one that trains does.
+Both do the same work with the same ranges; torchvision draws its parameters on the host, as in a
+data loader. Repetitions alternate, so that other load slows both. The median counts; the fastest
+repetition is what an idle machine would give. The process keeps freed memory, as in training.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 
 import torch
-import torchvision
 from torch import Tensor
 from torchvision.transforms import (
     ColorJitter,
@@ -30,6 +26,7 @@ from torchvision.transforms import (
     RandomRotation,
 )
 
+from benchmarks.lib.machine import describe
 from dcgan.config.train_config import AugmentConfig
 from dcgan.data.augment import augment
 from dcgan.runtime.memory import keep_freed_memory
@@ -105,14 +102,7 @@ def main() -> None:
         name: measure(config, images, options.repeats, options.seconds)
         for name, config in CASES.items()
     }
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
+    machine = describe(torch.device("cpu"))
     work = {"batch": options.batch, "side": options.side}
     if options.json:
         print(json.dumps({"machine": machine, "work": work, "results": results}, indent=2))

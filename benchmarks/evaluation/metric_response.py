@@ -1,13 +1,13 @@
-"""What does each metric see? Graded harm done to photos, and how every metric answers.
+"""What does each metric see? Photos are degraded in steps, and every metric is computed.
 
-    python benchmarks/metric_response.py [--data PHOTOS] [--other PHOTOS] [--extractor layout]
-        [--splits 4] [--plot PNG] [--json]
+    python -m benchmarks.evaluation.metric_response --data PHOTOS --other OTHER_PHOTOS
 
-The photos (without --data: toy cats) are split at random into halves; one half plays the photos,
-the other, harmed, the generator. A metric's answer is its value over its value without harm (the
-floor of this size), averaged over the splits; precision and its like are given as they are. "z" is
-how many standard deviations (between splits, without harm) the answer is above the floor. Another
-class of images comes from --other; without it, toy cats stand in for photos.
+The photos (without --data: toy cats) are split at random into halves. One half stands for the
+photos, the other, degraded, for generated images. A distance is divided by its value without
+degradation (the floor of this size) and averaged over the splits; precision, recall, density and
+coverage are given as they are. z is the number of standard deviations (between splits, without
+degradation) above the floor. Images of another class come from --other; without it, toy cats stand
+in if --data is given.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""Training images/s: the plain, written-out DCGAN loop against ours, side by side in one run.
+"""Training images per second: a plain, written-out DCGAN loop against this project's, side by side.
 
-    python benchmarks/train_step.py [--data PHOTOS] [--threads N] [--cases reference | all] [--json]
-    python benchmarks/train_step.py --data PHOTOS --device cuda --workers 8 --cases all
+    python -m benchmarks.training.step --data PHOTOS --threads 2
+    python -m benchmarks.training.step --data PHOTOS --device cuda --workers 8 --cases all
 
-Each loop trains in a process of its own, as a user would start it: what one does to its process
-(how memory is kept) does not help the other. They take turns, and medians over the turns count. The
-last columns compare ours with what the machine can do: all matrix work of a step at the rate of a
-plain matrix product, measured between the turns. Without --data the photos are toy cats, written to
-a temporary folder as JPEGs. The rows of `--cases all` change one thing each of the reference
-recipe.
+Each loop trains in its own process, so that neither benefits from the other's process settings (for
+example how memory is kept). The loops take turns, and the medians over the turns count. The last
+columns compare our rate with a limit: all matrix work of a step at the rate of a plain matrix
+product, measured between the turns. Each row of `--cases all` changes one thing of the reference
+recipe. Without --data the photos are toy cats, written to a temporary folder as JPEGs.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import argparse
 import json
 import multiprocessing
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -25,19 +23,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe, matrix_rate, synchronise
-from PIL import Image
-from plain_loop import plain_loop
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.lib.machine import describe, matrix_rate, synchronise
+from benchmarks.lib.our_loop import gflop_per_image, our_loop
+from benchmarks.lib.photos import photo_folder
+from benchmarks.lib.plain_loop import plain_loop
 from dcgan.config.settings import load_train_config
 from dcgan.config.train_config import TrainConfig
-from dcgan.data.bank import load_bank
-from dcgan.data.toy_cats import draw_toy_cats
 from dcgan.runtime.numerics import numerics
-from dcgan.training.cuda_graphs import Stepper
-from dcgan.training.schedule import Schedule
-from dcgan.training.step import TrainState, training_step
 
 CASES: dict[str, dict[str, Any]] = {
     "reference": {},
@@ -50,7 +43,7 @@ CASES: dict[str, dict[str, Any]] = {
     "batch 256": {"train.batch_size": 256},
 }
 PAUSE_SECONDS = 0.7
-"""Between two turns: a DataLoader's workers still fill their queue after its loop has stopped."""
+"""Pause between two turns: a DataLoader's workers fill their queue after its loop has stopped."""
 
 
 def main() -> None:
@@ -70,10 +63,9 @@ def main() -> None:
     device = torch.device(arguments.device)
     loops = ["plain", "ours"] + ["plain, in memory"] * arguments.in_memory
     rows = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        root = arguments.data or write_toy_cats(Path(temporary) / "toy" / "cat")
+    with photo_folder(arguments.data) as root:
         common = {
-            "data.root": str(root.resolve()),
+            "data.root": root,
             "train.device": arguments.device,
             "train.threads": arguments.threads,
         }
@@ -95,7 +87,7 @@ def main() -> None:
 def measure(
     config: TrainConfig, device: torch.device, loops: list[str], arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Images/s of every loop, the ratios, and our share of the limit."""
+    """Images per second of every loop, the ratios, and our share of the limit."""
     work = gflop_per_image(config)
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
@@ -105,7 +97,7 @@ def measure(
         job = (far_end, loop, config, arguments.workers, arguments.seconds)
         processes.append(context.Process(target=_run, args=job))
         processes[-1].start()
-        far_end.close()  # so that a process that dies is noticed
+        far_end.close()  # so that recv() fails if the process dies
         assert pipes[loop].recv() == "ready"
     rates: dict[str, list[float]] = {loop: [] for loop in loops}
     products = []
@@ -139,7 +131,7 @@ def measure(
 
 
 def _run(pipe: Connection, name: str, config: TrainConfig, workers: int, seconds: float) -> None:
-    """A loop's process: train for some seconds whenever told to go."""
+    """The process of a loop: train for some seconds on each "go"."""
     device = torch.device(config.train.device)
     if name == "ours":
         with numerics(config.train):
@@ -165,43 +157,6 @@ def _take_turns(
             images += next(loop)
         synchronise(device)
         pipe.send(images / (time.perf_counter() - start))
-
-
-def our_loop(config: TrainConfig, device: torch.device) -> Iterator[int]:
-    """Our training step on a bank in memory; yields the images of each step."""
-    bank = load_bank(config.data)
-    photos = bank.images.to(device)
-    schedule = Schedule(config, len(photos), device)
-    stepper = Stepper(TrainState.fresh(config, device), photos, config)
-    losses = []
-    while True:
-        indices = schedule.batch(stepper.state.step)
-        losses.append(stepper.step(indices))
-        if len(losses) == config.train.log_every_steps:
-            torch.stack(losses).tolist()
-            losses.clear()
-        yield len(indices)
-
-
-def gflop_per_image(config: TrainConfig) -> float:
-    """Billions of operations in a step's convolutions and products, an image of the batch.
-
-    Counted on our step, which leaves out gradients that nothing needs.
-    """
-    state = TrainState.fresh(config, torch.device("cpu"))
-    size = config.data.image_size
-    photos = torch.zeros(2, 3, size, size, dtype=torch.uint8)
-    with FlopCounterMode(display=False) as counter:
-        training_step(state, photos, config)
-    return float(counter.get_total_flops() / len(photos) / 1e9)
-
-
-def write_toy_cats(folder: Path) -> Path:
-    """527 toy cats as 128×128 JPEGs; returns the folder above the class folder."""
-    folder.mkdir(parents=True)
-    for index, image in enumerate(draw_toy_cats(527, 128, 0)):
-        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{index:04d}.jpg", quality=90)
-    return folder.parent
 
 
 if __name__ == "__main__":

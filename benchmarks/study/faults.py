@@ -1,20 +1,20 @@
 """A campaign of kills: what does a study lose when its processes die at random moments?
 
-    python benchmarks/faults.py [--kills 200] [--workers 1 2] [--launchers 1] [--mode score]
-        [--database sqlite] [--seed 0] [--json]
+    python -m benchmarks.study.faults --kills 100 --workers 1
+    python -m benchmarks.study.faults --kills 60 --workers 1 --launchers 2 --database postgres
 
-Small studies on toy cats are launched, disturbed and launched again until each has ended. A moment
-is drawn at random, then a victim (a launcher, one of the workers, or all processes) and a signal
-(mostly SIGKILL, at times SIGTERM). After at most `--kills-per-study` of them a study may end in
-peace. Then Optuna and MLflow are compared trial by trial, and where one worker does all trials
-every parameter, score and intermediate value with those of a study that nothing disturbed.
+Small studies on toy cats are launched, disturbed and launched again until each is finished. A
+random moment is drawn, then a victim (a launcher, one worker, or all processes) and a signal (four
+in five times SIGKILL, else SIGTERM). After at most `--kills-per-study` kills a study finishes
+undisturbed. Then Optuna and MLflow are compared trial by trial. If one worker does all trials,
+every parameter, score and intermediate value must also equal those of an undisturbed study.
 
-With `--launchers 2` two launches share each study; with `--database postgres` it lies in a real
-PostgreSQL server, which must be installed. Workers are struck at most twice a study: a trial that
-takes three with it is failed, as it should be.
+With `--launchers 2` two launches share each study. With `--database postgres` the study is in a
+real PostgreSQL server, which must be installed. Workers are killed at most twice per study, because
+a trial whose workers die three times is failed by design.
 
-Launches are forks of this process, which has imported everything, so that kills find a study at
-work and not at its imports.
+Launches are forks of this process, which has imported everything, so that kills hit a study at work
+and not during its imports.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from typing import Any
 
 import yaml
 from mlflow.tracking import MlflowClient
-from servers import children, postgres
 
+from benchmarks.lib.servers import children, postgres
 from study.cli.app import main as study_command
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store

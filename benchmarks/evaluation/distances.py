@@ -1,16 +1,16 @@
-"""What the Fréchet and kernel distances cost and how exact they are, beside others' formulas.
+"""What the Fréchet and kernel distances cost, and how exact they are, beside other formulas.
 
-    python benchmarks/metrics.py [--json] [--threads N] [--repeats N] [--seconds S]
+    python -m benchmarks.evaluation.distances --threads 1
 
 Every side gets the same float64 features in memory and returns the number; extractors are not
-timed. Fréchet: ours, torchmetrics (`_compute_fid`: eigenvalues of S1 S2), scipy's `sqrtm(S1 S2)`,
-as torch-fidelity and pytorch-fid do it; for the latter two the time is that of both covariances,
-from the features, plus the formula. Sides alternate, the median counts, and no further repetition
-of a side begins once it has used its time limit (the slowest ones run once).
+timed. Fréchet: this project's, torchmetrics' (`_compute_fid`: eigenvalues of S1 S2) and scipy's
+`sqrtm(S1 S2)`, which torch-fidelity and pytorch-fid use. The times of the latter two include both
+covariances. Sides alternate and the median counts. A side that has used its time limit is not
+repeated, so that the slowest ones run once.
 
-Errors are relative to tr S1 + tr S2. The reference of random sets is scipy's `gesvd` (another
-algorithm than the one we call) of the whole cross product of centred features, in float64, without
-reducing either side first; that of scaled copies, fake = c · real, is the closed form.
+Errors are relative to tr S1 + tr S2. The reference for random sets is scipy's `gesvd` (another
+algorithm than ours) of the whole cross product of centred features in float64. The reference for
+scaled copies, fake = c · real, is the closed form.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 import warnings
@@ -34,6 +33,7 @@ from torch import Tensor
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
+from benchmarks.lib.machine import describe
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.interval import frechet_interval
 from dcgan.evaluation.metrics.kernel import kernel_distance
@@ -214,16 +214,11 @@ def main() -> None:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     frechet_interval(features(20, 3, 1), features(20, 3, 2))  # imports what is imported late
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "load_before": round(os.getloadavg()[0], 1),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
+    machine = describe(torch.device("cpu")) | {
         "numpy": np.__version__,
         "scipy": scipy.__version__,
-        "torch": torch.__version__,
         "torchmetrics": torchmetrics.__version__,
+        "load_before": round(os.getloadavg()[0], 1),
     }
     results = {
         "frechet": measure_frechet(options.repeats, options.seconds),

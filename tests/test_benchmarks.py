@@ -1,0 +1,31 @@
+"""Every benchmark still starts: its imports resolve and its options parse."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "benchmarks").glob("*/*.py"))
+NAMES = [f"benchmarks.{file.parent.name}.{file.stem}" for file in FILES]
+COMMANDS = [name for name in NAMES if not name.startswith("benchmarks.lib.")]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As `python -m` does it, but in this process: the libraries are imported once for all.
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0
+    assert "usage: " in capsys.readouterr().out
+
+
+def test_each_is_cited_in_the_docs() -> None:
+    docs = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
+    assert [name for name in COMMANDS if f"{name} " not in docs and f"{name}`" not in docs] == []
