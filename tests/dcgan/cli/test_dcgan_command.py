@@ -269,6 +269,19 @@ def test_generate_onto_a_folder(dcgan: Shell, run_folder: Path) -> None:
     )
 
 
+def test_a_run_that_an_earlier_release_scored_with_an_exported_program(
+    dcgan: Shell, run_folder: Path, tmp_path: Path
+) -> None:
+    content = torch.load(run_folder / "checkpoint.pt", weights_only=True)
+    content["config"]["eval"]["extractor"] = "/photos/encoder.pt2"
+    torch.save(content, tmp_path / "checkpoint.pt")
+    assert dcgan("generate", "checkpoint.pt").code == 0
+    assert "encoder:encode" in refused(dcgan("evaluate", "checkpoint.pt"), 2)
+    assert dcgan("evaluate", "checkpoint.pt", "--extractor", "random").code == 0
+    (tmp_path / "train.yaml").write_text("eval: {extractor: /photos/encoder.pt2}\n")
+    assert "encoder:encode" in refused(dcgan("train", "train.yaml"), 2)
+
+
 def test_evaluate(dcgan: Shell, run_folder: Path, photos: Path) -> None:
     checkpoint = run_folder / "checkpoint.pt"
     answer = dcgan("evaluate", checkpoint, "--json")
