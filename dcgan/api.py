@@ -14,7 +14,8 @@ from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.errors import EvaluationError, UsageError
-from dcgan.evaluation.evaluator import EvalResult, Evaluator, configured_extractor
+from dcgan.evaluation.evaluator import Evaluator, configured_extractor
+from dcgan.evaluation.record import EvalRecord
 from dcgan.models.networks import Generator
 from dcgan.models.sampling import fixed_noise, generate_images, render
 from dcgan.runtime.devices import clear_memory_errors, resolve_device
@@ -64,7 +65,7 @@ def evaluate(
     extractor: str | None = None,
     weights: Path | None = None,
     device: str = "auto",
-) -> EvalResult:
+) -> EvalRecord:
     """Score a checkpoint's moving average and raw generator against photos.
 
     Args:
@@ -99,7 +100,7 @@ class Scoring:
     note: str = ""
     """A warning about the scores; empty if there is none."""
 
-    def evaluate(self) -> EvalResult:
+    def evaluate(self) -> EvalRecord:
         """Score the moving average and the last weights."""
         loaded, device = self.checkpoint, self.evaluator.extractor.device
         with clear_memory_errors(), torch.no_grad():

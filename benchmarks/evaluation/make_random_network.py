@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from dcgan.evaluation.extractors.random import STAGES
+from dcgan.evaluation.extractors.random_network import STAGES
 
 SEED = 20240501
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dcgan.training.run.history import read_history
+from dcgan.training.run.history import read_evals
 from study.config.study_config import StudyConfig, load_study_config
 from study.running.study import run_study
 from study.storage.store import Store
@@ -61,7 +61,7 @@ def measure(config: StudyConfig, store: Store) -> dict[str, float]:
     whole = marks[-1] - marks[0]
     trial = store.study(config.study.name).trial(0)
     training = json.loads((trial / "result.json").read_text())["training_seconds"]
-    scoring = sum(record["seconds"] for record in read_history(trial / "history.jsonl", "eval"))
+    scoring = sum(record.seconds for record in read_evals(trial / "history.jsonl"))
     overhead = whole - training - scoring
     return {
         "trial_seconds": round(whole, 1),

@@ -25,7 +25,7 @@ import yaml
 from benchmarks.lib import machine
 from dcgan.runtime.devices import processors
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import read_history
+from dcgan.training.run.history import read_evals, read_logs
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 
@@ -89,15 +89,15 @@ def measure(arguments: argparse.Namespace, workers: int, threads: int) -> dict[s
         records = [record for path in folders if (record := TrialRecord.load(path))]
         ended = max(record.ended or 0.0 for record in records)
         seconds = ended - min(record.started for record in records)
-        logs = [read_history(RunFolder(path).history) for path in folders]
+        histories = [RunFolder(path).history for path in folders]
         return {
             "trials_per_hour": 3600 * len(records) / seconds,
             "seconds_a_trial": statistics.median(60 * record.minutes for record in records),
             "images_per_second": statistics.median(
-                item["images_per_second"] for log in logs for item in log if item["kind"] == "log"
+                log.images_per_second for history in histories for log in read_logs(history)
             ),
             "scoring_seconds": statistics.median(
-                item["seconds"] for log in logs for item in log if item["kind"] == "eval"
+                scored.seconds for history in histories for scored in read_evals(history)
             ),
         }
 

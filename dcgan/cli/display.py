@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dcgan.training.run.history import EvalRecord, LogRecord
     from dcgan.training.schedule import Schedule
 
 
@@ -52,21 +53,21 @@ class TrainingDisplay:
             self.label, total=schedule.total_steps, completed=done, status=""
         )
 
-    def on_log(self, record: dict[str, Any]) -> None:
+    def on_log(self, record: LogRecord) -> None:
         """Show the published status line: Loss_D, Loss_G, D(x), D(G(z)) before / after."""
         status = (
-            f"Loss_D {record['loss_d']:.3f}  Loss_G {record['loss_g']:.3f}  "
-            f"D(x) {record['d_real']:.2f}  "
-            f"D(G(z)) {record['d_fake_before']:.2f}/{record['d_fake_after']:.2f}  "
-            f"{record['images_per_second']:.0f} images/s"
+            f"Loss_D {record.loss_d:.3f}  Loss_G {record.loss_g:.3f}  "
+            f"D(x) {record.d_real:.2f}  "
+            f"D(G(z)) {record.d_fake_before:.2f}/{record.d_fake_after:.2f}  "
+            f"{record.images_per_second:.0f} images/s"
         )
         if self.console.is_terminal:
-            self.progress.update(self.task, completed=record["step"], status=status)
-        elif self.schedule and record["step"] % self.schedule.steps_per_epoch == 0:
+            self.progress.update(self.task, completed=record.step, status=status)
+        elif self.schedule and record.step % self.schedule.steps_per_epoch == 0:
             epochs = self.schedule.config.train.epochs
-            print(f"{self.label}: epoch {record['epoch']}/{epochs}  {status}", file=sys.stderr)
+            print(f"{self.label}: epoch {record.epoch}/{epochs}  {status}", file=sys.stderr)
 
-    def on_eval(self, record: dict[str, Any]) -> bool:
+    def on_eval(self, record: EvalRecord) -> bool:
         """Show a score on a line of its own; never ends the run."""
         self.line(f"{self.label}: {describe_scores(record)}")
         return False
@@ -76,13 +77,12 @@ class TrainingDisplay:
         self.console.print(text, markup=False, soft_wrap=True)
 
 
-def describe_scores(record: dict[str, Any]) -> str:
-    """One line for an `eval` record: distance, its alternative, and the balance."""
-    metric = record["frechet_metric"]
-    imbalance = record["imbalance"]
-    balance = "" if imbalance is None else f"  imbalance {imbalance:.2f}"
+def describe_scores(record: EvalRecord) -> str:
+    """One line for an evaluation: the distance of both generators, and the balance."""
+    metric, metrics = record.frechet_metric, record.metrics
+    balance = "" if record.imbalance is None else f"  imbalance {record.imbalance:.2f}"
     return (
-        f"epoch {record['epoch']}: {metric} {record[metric]:.3f} "
-        f"(ema {record[f'{metric}_ema']:.3f}, raw {record[f'{metric}_raw']:.3f}; "
-        f"n = {record['n_samples']}){balance}"
+        f"epoch {record.epoch}: {metric} {record.frechet:.3f} "
+        f"(ema {metrics[f'{metric}_ema']:.3f}, raw {metrics[f'{metric}_raw']:.3f}; "
+        f"n = {record.n_samples}){balance}"
     )

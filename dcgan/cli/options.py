@@ -25,7 +25,7 @@ ExtractorOption = Annotated[
     str | None,
     typer.Option(
         "--extractor",
-        help="auto, inception, layout, random, FILE.pt2 or module:callable.",
+        help="auto, inception, layout, random or module:callable.",
         metavar="NAME",
     ),
 ]

@@ -66,7 +66,7 @@ def evaluate(
     if as_json:
         path = {"checkpoint": str(checkpoint.resolve())}
         repeated = {} if copies is None else copies.as_record()
-        say(json.dumps({**path, **result.to_dict(), **repeated}, indent=2))
+        say(json.dumps({**path, **result.scores(), **repeated}, indent=2))
     else:
         print_evaluation(result, copies)
     if target and copies:

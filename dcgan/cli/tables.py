@@ -10,15 +10,16 @@ from rich.table import Table
 from dcgan.cli.console import stdout
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.evaluator import EvalResult, configured_extractor
+from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.evaluation.extractors.weights import CANONICAL, named_weights, offline, weights_at_hand
 from dcgan.evaluation.floor_report import FloorReport
 from dcgan.evaluation.memorisation_report import MemorisationReport
+from dcgan.evaluation.metrics.registry import METRICS
+from dcgan.evaluation.record import EvalRecord
 
 FEWEST_TO_JUDGE = 50
 """Photos from which on chance repeats less than one image in a hundred (measured)."""
-MANIFOLD = ("precision", "recall", "density", "coverage")
 
 
 def extractor_notice(extractor: Extractor, asked: str) -> str:
@@ -51,28 +52,25 @@ def _at_hand(config: TrainConfig) -> bool:
         raise
 
 
-def print_evaluation(result: EvalResult, copies: MemorisationReport | None) -> None:
+def print_evaluation(result: EvalRecord, copies: MemorisationReport | None) -> None:
     """Both generators' scores, the noise floor, the holdout, the balance and memorisation."""
-    record = result.to_dict()
-    fd, kd = result.frechet_name, result.kernel_name
+    fd, kd, metrics = result.frechet_metric, result.kernel_metric, result.metrics
     table = Table(
         title=f"epoch {result.epoch}: {result.n_samples} generated, {result.n_real} photos, "
         f"extractor {result.extractor}"
     )
-    headings = ("generator", fd, "95 %", kd, "± s.e.", *MANIFOLD, "× floor")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "generator" else "right")
-    for name, score in (("moving average (ema)", result.ema), ("last weights (raw)", result.raw)):
-        counts = "*" if score is result.scored else ""
-        cells = _cells(score.as_record(fd, kd), fd, kd)
-        table.add_row(f"{name}{counts}", *cells)
+    table.add_column("generator")
+    _add_columns(table, fd, kd)
+    for model, name in (("ema", "moving average (ema)"), ("raw", "last weights (raw)")):
+        counts = "*" if model == result.score_model else ""
+        table.add_row(f"{name}{counts}", *_cells(result.metrics_of(model), fd, kd))
     console = stdout()
     console.print(table)
     console.print("* counts (eval.score_model); 95 %: the interval over other fakes of this n")
-    if f"{fd}_holdout" in record:
+    if f"{fd}_holdout" in metrics:
         console.print(
-            f"{fd} to {result.n_holdout} photos never trained on: {record[f'{fd}_holdout']:.3f}; "
-            f"to as many training photos: {record[f'{fd}_trained']:.3f}"
+            f"{fd} to {result.n_holdout} photos never trained on: {metrics[f'{fd}_holdout']:.3f}; "
+            f"to as many training photos: {metrics[f'{fd}_trained']:.3f}"
         )
     if result.imbalance is not None and result.log_loss_ratio is not None:
         ahead = "D ahead" if result.log_loss_ratio > 0 else "G ahead"
@@ -94,8 +92,7 @@ def print_comparison(record: dict[str, Any]) -> None:
         title=f"{record['n_real']} against {record['n_fake']} images of "
         f"{record['width']}×{record['height']} pixels"
     )
-    for heading in (fd, "95 %", kd, "± s.e.", *MANIFOLD, "× floor"):
-        table.add_column(heading, justify="right")
+    _add_columns(table, fd, kd)
     table.add_row(*_cells(record, fd, kd))
     console = stdout()
     console.print(table)
@@ -128,18 +125,25 @@ def print_floor(report: FloorReport, extractor: Extractor) -> None:
     )
 
 
-def _cells(record: dict[str, Any], fd: str, kd: str) -> list[str]:
-    def shown(key: str, digits: int) -> str:
-        return f"{record[key]:.{digits}f}" if key in record else "–"
+def _add_columns(table: Table, fd: str, kd: str) -> None:
+    names = {"frechet": fd, "kernel": kd}
+    shown = [
+        item.heading or name.format(**names) for item in METRICS.values() for name in item.table
+    ]
+    for heading in (fd, "95 %", kd, "± s.e.", *shown):
+        table.add_column(heading, justify="right")
 
-    interval = (
-        f"{shown(f'{fd}_low', 3)} – {shown(f'{fd}_high', 3)}" if f"{fd}_low" in record else "–"
-    )
+
+def _cells(metrics: dict[str, Any], fd: str, kd: str) -> list[str]:
+    def shown(name: str, digits: int) -> str:
+        key = name.format(frechet=fd, kernel=kd)
+        return f"{metrics[key]:.{digits}f}" if key in metrics else "–"
+
+    interval = f"{shown('{frechet}_low', 3)} – {shown('{frechet}_high', 3)}"
     return [
         shown(fd, 3),
-        interval,
+        interval if f"{fd}_low" in metrics else "–",
         shown(kd, 5),
         shown(f"{kd}_standard_error", 5),
-        *(shown(key, 3) for key in MANIFOLD),
-        shown(f"{fd}_times_floor", 2),
+        *(shown(name, item.digits) for item in METRICS.values() for name in item.table),
     ]

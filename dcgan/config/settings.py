@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from dcgan.config.train_config import TrainConfig
+from dcgan.config.train_config import TrainConfig, refuse_program
 from dcgan.config.yaml_files import dump_yaml, find_config, parse_yaml, read_yaml
 from dcgan.errors import ConfigError
 from dcgan.runtime.files import write_text_atomic
@@ -37,8 +37,9 @@ def load_train_config(
             f"{path} is a study config: run it with 'study run', or export its best trial's "
             "train config with 'study export'"
         )
-    config = validate(TrainConfig, data, str(path))
-    return override(config, overrides or {})
+    config = override(validate(TrainConfig, data, str(path)), overrides or {})
+    refuse_program(config.eval.extractor)
+    return config
 
 
 def override(config: ModelT, values: Mapping[str, Any], source: str = "--set") -> ModelT:

@@ -12,10 +12,31 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dcgan.errors import ConfigError
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
 MAX_SEED = 2**63 - 1
 EXTRACTORS = ("auto", "inception", "layout", "random")
+
+
+def refuse_program(extractor: str) -> None:
+    """Refuse the extractor `FILE.pt2`, an exported program, which earlier releases loaded.
+
+    The config classes accept such a name, so that what an earlier release wrote can still be shown
+    and sampled from. Config files and scoring refuse it.
+
+    Raises:
+        ConfigError: says how to load the program.
+    """
+    if extractor.endswith(".pt2"):
+        raise ConfigError(
+            f"eval.extractor: an exported program ({extractor}) needs a module of yours that loads "
+            "it; write encoder.py with the three lines 'import torch', "
+            f"'program = torch.export.load(\"{extractor}\").module()' and "
+            "'def encode(images): return program(images)', and set eval.extractor to "
+            "encoder:encode"
+        )
 
 
 class Section(BaseModel):
@@ -159,8 +180,8 @@ class EvalConfig(Section):
     extractor: str = "auto"
     """What turns images into features. `inception`: the canonical network (`fid`); `layout`:
     the small fixed one shipped here (`fd_layout`); `random`: the same, blind to where in the image
-    something is (`fd_random`); `FILE.pt2` or `module:callable`: your own; `auto`: Inception where
-    its weights are at hand or can be fetched, else layout."""
+    something is (`fd_random`); `module:callable`: your own; `auto`: Inception where its weights are
+    at hand or can be fetched, else layout."""
     weights: Path | None = None
     """File with Inception's weights; null: the place that `dcgan doctor` shows."""
     n_samples: int = Field(1024, ge=3, le=1_000_000)
@@ -173,13 +194,10 @@ class EvalConfig(Section):
     @field_validator("extractor")
     @classmethod
     def _known_extractor(cls, value: str) -> str:
-        if value.endswith(".pt2"):  # absolute, so that the config means the same anywhere
-            return str(Path(value).expanduser().absolute())
-        if value in EXTRACTORS or re.fullmatch(r"[\w.]+:[\w.]+", value):
+        # Runs and studies of earlier releases may name a FILE.pt2: see `refuse_program`.
+        if value in EXTRACTORS or re.fullmatch(r"[\w.]+:[\w.]+|.*\.pt2", value):
             return value
-        raise ValueError(
-            f"must be {', '.join(EXTRACTORS)}, a file ending in .pt2, or module:callable"
-        )
+        raise ValueError(f"must be {', '.join(EXTRACTORS)} or module:callable")
 
     @field_validator("weights")
     @classmethod

@@ -1,10 +1,10 @@
 """Photos on disk → one bank of uint8 RGB images `(N, 3, S, S)`.
 
 The **fingerprint** of a set of photos is the sha256 of the sorted sha256 digests of its usable
-files, in hex, each on a line. Names, folders and times don't count, nor do the decoded pixels,
-which vary between versions of the decoder. For a folder of good photos it is what
+files, in hex, one per line. It does not depend on names, folders and times, nor on the decoded
+pixels, which vary between versions of the decoder. For a folder of good photos it is what
 `find DIR -type f -exec sha256sum {} + | cut -c1-64 | LC_ALL=C sort | sha256sum` prints.
-The bank is in the order of the digests, equal ones by path.
+A bank is sorted by these digests, equal ones by path.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 
 from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data.cache import bank_path, read_images, write_images
-from dcgan.data.folder import fingerprint, load_folder, read_fingerprint
-from dcgan.data.scan import SUFFIXES, BadFile, Scan, scan_photos
+from dcgan.data.folder import Folder
+from dcgan.data.scan import SUFFIXES, BadFile
 from dcgan.errors import ConfigError, DataError
 
 _REASONS_SHOWN = 3
@@ -32,28 +32,28 @@ class PhotoBank:
     images: torch.Tensor
     """uint8 RGB (N, 3, S, S) on the CPU."""
     fingerprint: str
-    """Names the content of the photos (hex), whatever they are called and wherever they lie."""
+    """Identifies the content of the photos (hex), whatever their names and folders."""
     names: tuple[str, ...]
     """Where each photo came from, relative to the root, in bank order."""
     sizes: tuple[tuple[int, int], ...]
     """Original (width, height) of each upright photo in pixels, in bank order."""
     bad: tuple[BadFile, ...]
-    """Image files which cannot be used, by path."""
+    """Image files that cannot be used, sorted by path."""
     from_cache: bool
-    """The pixels came from the cache; nothing was decoded."""
+    """The pixels came from the cache and nothing was decoded."""
     ignored: int = 0
-    """Files below the root that are no images by name."""
+    """Number of files below the root whose names are not those of images."""
     note: str = ""
-    """Something the user should hear, such as a cache that cannot be written; else empty."""
+    """What the user should know, such as a cache that cannot be written. Usually empty."""
 
     def split(self, holdout_fraction: float) -> tuple[PhotoBank, PhotoBank | None]:
-        """The photos to train on, and those held out (none at 0), both under this fingerprint.
+        """The photos to train on and the held-out ones (none at 0), both with this fingerprint.
 
-        A bank is in the order of its digests, so that its beginning is a random sample, the same
-        on every machine, which changes little when photos are added.
+        A bank is sorted by digest. So its first photos are a random sample that is the same on
+        every machine and changes little when photos are added.
 
         Raises:
-            DataError: fewer than two photos would be held out, too few for a distance.
+            DataError: one photo or none would be held out, and a distance needs two.
         """
         if holdout_fraction == 0.0:
             return self, None
@@ -80,9 +80,9 @@ def load_bank(
     """Load (or draw) the photos as one bank.
 
     Args:
-        config: Which photos, and their size S.
-        on_progress: Called with (files done, files in all) from this thread.
-        minimum: The fewest usable photos that are accepted.
+        config: which photos, and their side S in pixels.
+        on_progress: called with (files done, files in all) from this thread.
+        minimum: the smallest accepted number of usable photos.
 
     Raises:
         ConfigError: no photos are named.
@@ -100,7 +100,7 @@ def load_bank(
 
 
 def fingerprint_of(config: DataConfig) -> str:
-    """The fingerprint of the photos as `load_bank` would find them; nothing is kept or changed.
+    """The fingerprint that `load_bank` would give the photos. Nothing is written.
 
     Raises:
         ConfigError: no photos are named.
@@ -110,8 +110,7 @@ def fingerprint_of(config: DataConfig) -> str:
         from dcgan.data.toy_cats import toy_cats_fingerprint
 
         return toy_cats_fingerprint(config.toy_count, config.image_size, config.toy_seed)
-    root, scan = _scan(config)
-    return read_fingerprint(root, config.classes, scan.files, config.image_size)
+    return _open_folder(config).identify()
 
 
 def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
@@ -125,7 +124,7 @@ def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> Ph
         report(count, count)
     else:
         images = draw_toy_cats(count, size, seed, lambda done: report(done, count))
-        with suppress(OSError):  # then the next start, or another worker, draws them again
+        with suppress(OSError):  # without a cache, the next start draws them again
             write_images(kept, images)
     return PhotoBank(
         images=torch.from_numpy(images),
@@ -138,31 +137,30 @@ def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> Ph
 
 
 def _load_photos(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
-    root, scan = _scan(config)
-    loaded = load_folder(root, config.classes, scan.files, config.image_size, report)
-    bad = [BadFile(_printable(file.path), file.reason) for file in scan.bad + loaded.bad]
+    folder = _open_folder(config)
+    images = folder.load(report)
+    bad = [BadFile(_printable(file.path), file.reason) for file in folder.bad]
     return PhotoBank(
-        images=torch.from_numpy(loaded.images),
-        fingerprint=fingerprint(one.digest for one in loaded.facts),
-        names=tuple(_printable(path) for path in loaded.paths),
-        sizes=tuple((one.width, one.height) for one in loaded.facts),
+        images=torch.from_numpy(images),
+        fingerprint=folder.fingerprint,
+        names=tuple(_printable(photo.file.path) for photo in folder.usable),
+        sizes=tuple((photo.facts.width, photo.facts.height) for photo in folder.usable),
         bad=tuple(sorted(bad, key=lambda file: file.path)),
-        from_cache=loaded.from_cache,
-        ignored=len(scan.others),
-        note=loaded.note,
+        from_cache=folder.from_cache,
+        ignored=len(folder.others),
+        note=folder.note,
     )
 
 
-def _scan(config: DataConfig) -> tuple[Path, Scan]:
+def _open_folder(config: DataConfig) -> Folder:
     if config.root is None:
         raise ConfigError(
             "no photos given: pass --data DIR or set data.root (or data.source: toy_cats)"
         )
-    root = config.root.expanduser()
-    scan = scan_photos(root, config.classes)
-    if not scan.files and not scan.bad:
-        raise DataError(_no_images(root, config.classes, scan))
-    return root, scan
+    folder = Folder(config.root.expanduser(), config.classes, config.image_size)
+    if not folder.holds_images:
+        raise DataError(_no_images(folder, config.classes))
+    return folder
 
 
 def _printable(path: str) -> str:
@@ -174,12 +172,13 @@ def _where(root: Path | None, classes: tuple[str, ...] | None) -> str:
     return f"{root} (classes: {', '.join(classes)})" if classes else str(root)
 
 
-def _no_images(root: Path, classes: tuple[str, ...] | None, scan: Scan) -> str:
-    count = len(scan.others)
-    example = f", such as {_printable(scan.others[0])}" if count else ""
+def _no_images(folder: Folder, classes: tuple[str, ...] | None) -> str:
+    count = len(folder.others)
+    example = f", such as {_printable(folder.others[0])}" if count else ""
     others = f" ({count} other file{'s' * (count != 1)}{example})"
     kinds = " ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
-    return f"{_where(root, classes)} holds no images{others}; photos are files ending in {kinds}"
+    where = _where(folder.root, classes)
+    return f"{where} holds no images{others}; photos are files ending in {kinds}"
 
 
 def _too_few(config: DataConfig, bank: PhotoBank, minimum: int) -> str:
@@ -204,7 +203,7 @@ def check_enough_photos(bank: PhotoBank, config: TrainConfig, batch_size: int = 
     """Refuse fewer training photos than a batch.
 
     Args:
-        batch_size: the largest that will be asked for; 0: the config's.
+        batch_size: the largest batch of the run; 0: `train.batch_size`.
 
     Raises:
         DataError: says how many there are and what to change.

@@ -1,13 +1,13 @@
-"""What a warm start needs from disk: which files hold which content, and the decoded pixels.
+"""What a warm start reads from disk: which files hold which content, and the decoded pixels.
 
-Two kinds of files below `cache_folder()/photos`, both replaced atomically and checked when read;
-damaged, missing or foreign ones count as absent:
+Two kinds of files lie below `cache_folder()/photos`. Both are replaced atomically and checked when
+they are read. A damaged or foreign file counts as missing.
 
-- the stat index `index-KEY.json`, one per (root, classes): path → size, time of change, digest;
-  and digest → width, height, reason why the content is bad. An unchanged file is never opened.
-- banks `KEY.npy` + `KEY.json`: uint8 (N, 3, S, S) in the order of the digests, and its checksum.
-  The key covers the digests (of toy cats: their definition), S and how pixels are made, so folders
-  of equal content share one.
+- The stat index `index-KEY.json`, one per (root, classes), maps a path to size, time of change and
+  digest, and a digest to width, height and the reason why the content is bad.
+- A bank, `KEY.npy` + `KEY.json`, holds uint8 (N, 3, S, S) in the order of the digests, and its
+  checksum. The key covers the digests (for toy cats: their definition), S and how pixels are made,
+  so folders of equal content share one bank.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -38,12 +38,12 @@ class _Seen(NamedTuple):
 
 @dataclass
 class StatIndex:
-    """What earlier starts learnt about the files of one root."""
+    """What earlier starts found out about the files of one root."""
 
     files: dict[str, _Seen] = field(default_factory=dict)
     """By path relative to the root."""
     contents: dict[str, PhotoFacts] = field(default_factory=dict)
-    """By digest: renamed, moved or touched files are still known."""
+    """By digest, so that a renamed, moved or touched file is still known."""
 
     def digest_of(self, file: PhotoFile) -> str | None:
         """The file's digest if it has not changed since it was read."""
@@ -52,10 +52,10 @@ class StatIndex:
         return seen.digest if seen is not None and same else None
 
 
-def make_index(files: Sequence[PhotoFile], facts: Sequence[PhotoFacts]) -> StatIndex:
-    """An index of exactly these files; those that could not be read are left out."""
+def make_index(photos: Iterable[tuple[PhotoFile, PhotoFacts]]) -> StatIndex:
+    """An index of exactly these files. Files that could not be read are left out."""
     index = StatIndex()
-    for file, known in zip(files, facts, strict=True):
+    for file, known in photos:
         if known.digest:
             index.files[file.path] = _Seen(file.size, file.mtime_ns, known.digest)
             index.contents[known.digest] = known
@@ -63,7 +63,7 @@ def make_index(files: Sequence[PhotoFile], facts: Sequence[PhotoFacts]) -> StatI
 
 
 def index_path(root: Path, classes: Sequence[str] | None) -> Path:
-    """Where the index of these photos is kept."""
+    """Path of the index of these photos."""
     what = [os.path.realpath(root), None if classes is None else sorted(set(classes))]
     return _photos_folder() / f"index-{_short_hash(json.dumps(what))}.json"
 
@@ -96,7 +96,7 @@ def write_index(path: Path, index: StatIndex) -> None:
 
 
 def bank_path(fingerprint: str, image_size: int) -> Path:
-    """Where the bank of these photos at this size is kept."""
+    """Path of the bank of these photos at this size."""
     return _photos_folder() / f"{_short_hash(f'{fingerprint} {image_size} {PREPROCESSING}')}.npy"
 
 
@@ -109,8 +109,8 @@ def read_images(path: Path, count: int, image_size: int) -> Pixels | None:
     try:
         if path.stat().st_size != about["bytes"]:
             return None
-        # Mapped, so that the processes of a study share one copy; "c": what the caller writes
-        # stays in its own memory.
+        # Mapped, so that the processes of a study share one copy. Mode "c" keeps what the caller
+        # writes in the caller's memory.
         content = np.asarray(np.memmap(path, np.uint8, "c"))
     except (OSError, ValueError):
         return None

@@ -1,21 +1,20 @@
-"""A scanned folder → pixels: from the cache where nothing changed, else decoded in threads."""
+"""A folder of photos: which files it holds, what is known of each, and their pixels.
+
+A file is opened only if its size or time changed since an earlier start. Pixels are decoded only
+if the cache has no bank of this content and size.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from dcgan.data.cache import (
-    StatIndex,
     bank_path,
     index_path,
     make_index,
@@ -24,167 +23,161 @@ from dcgan.data.cache import (
     write_images,
     write_index,
 )
-from dcgan.data.decode import PhotoFacts, Pixels, quiet_pillow, read_photo, too_small
-from dcgan.data.scan import BadFile, PhotoFile
+from dcgan.data.decode import PhotoFacts, Pixels, too_small
+from dcgan.data.scan import BadFile, PhotoFile, scan_photos
+from dcgan.data.threads import in_threads, read_photos
 from dcgan.runtime.cache import cache_folder
-from dcgan.runtime.devices import processors
 
-OnProgress = Callable[[int, int], None]
-ItemT = TypeVar("ItemT")
-ResultT = TypeVar("ResultT")
+_UNKNOWN = PhotoFacts("", 0, 0, "not read")
 
 
-@dataclass(frozen=True)
-class LoadedFolder:
-    """The usable photos in bank order, and the files that are none."""
+@dataclass(slots=True)
+class Photo:
+    """A scanned file and what is known of its content."""
 
-    images: Pixels
-    """uint8 RGB (N, 3, S, S)."""
-    facts: list[PhotoFacts]
-    paths: list[str]
-    bad: list[BadFile]
-    from_cache: bool
-    note: str
+    row: int
+    """Its position among the scanned files."""
+    file: PhotoFile
+    facts: PhotoFacts = _UNKNOWN
 
 
-def fingerprint(digests: Iterable[str]) -> str:
-    """sha256 (hex) of the sorted digests (hex), each followed by a line feed."""
-    lines = "".join(f"{digest}\n" for digest in sorted(digests))
-    return hashlib.sha256(lines.encode()).hexdigest()
+class Folder:
+    """The photos below `root`, or below its folders `classes` only, for one image size.
 
+    Attributes:
+        root: the folder.
+        image_size: side S of the images in pixels.
+        others: files below the folder that are no images by name.
+        usable: the photos that can be used, by digest, equal ones by path. Empty before `load` or
+            `identify`, as are the next two.
+        bad: the files that cannot be used, with the reasons.
+        fingerprint: names the content of the usable photos (hex).
+        from_cache: whether `load` found the pixels in the cache and decoded nothing.
+        note: what the user should know after `load`, such as a cache that cannot be written.
 
-def load_folder(
-    root: Path,
-    classes: Sequence[str] | None,
-    files: Sequence[PhotoFile],
-    image_size: int,
-    on_progress: OnProgress,
-) -> LoadedFolder:
-    """Load the pixels of scanned files and remember what was learnt about them.
-
-    A file is opened only if its size or time changed since an earlier start; pixels are decoded
-    only if no bank of this content and size is in the cache.
+    Raises:
+        DataError: `root` is not a readable folder, or a class folder does not exist.
     """
-    index_file = index_path(root, classes)
-    index = read_index(index_file)
-    known = _recall(root, files, index)
-    images: Pixels | None = None
-    if None not in known:
-        facts = [one for one in known if one is not None]
-        order = _bank_order(files, facts, image_size)
-        images = read_images(_bank_path(facts, order, image_size), len(order), image_size)
-    from_cache = images is not None
-    if images is None:
-        facts, images = _decode(root, files, known, image_size, on_progress)
-        order = _bank_order(files, facts, image_size)
-        images = _arrange(images, order)
-    on_progress(len(files), len(files))
-    fresh = make_index(files, facts)
-    bank_file = None if from_cache or not order else _bank_path(facts, order, image_size)
-    note = _save(index_file, fresh if fresh != index else None, bank_file, images)
-    kept = [facts[i] for i in order]
-    bad = _bad_files(files, facts, image_size)
-    return LoadedFolder(images, kept, [files[i].path for i in order], bad, from_cache, note)
 
+    def __init__(self, root: Path, classes: tuple[str, ...] | None, image_size: int) -> None:
+        self.root, self.image_size = root, image_size
+        scan = scan_photos(root, classes)
+        self.others, self._unreadable = scan.others, scan.bad
+        self._photos = [Photo(row, file) for row, file in enumerate(scan.files)]
+        self._index_path = index_path(root, classes)
+        self._index = read_index(self._index_path)
+        self.usable: list[Photo] = []
+        self.bad: list[BadFile] = []
+        self.fingerprint, self.note, self.from_cache = "", "", False
 
-def read_fingerprint(
-    root: Path, classes: Sequence[str] | None, files: Sequence[PhotoFile], image_size: int
-) -> str:
-    """The fingerprint of scanned files. Only what the cache does not know is read; nothing is
-    written."""
-    facts = _recall(root, files, read_index(index_path(root, classes)))
-    todo = [i for i, one in enumerate(facts) if one is None]
-    with quiet_pillow():
-        for i, (found, _) in zip(
-            todo,
-            in_threads(lambda i: read_photo(root / files[i].path, image_size), todo),
-            strict=True,
-        ):
-            facts[i] = found
-    known = [one for one in facts if one is not None]
-    return fingerprint(known[i].digest for i in _bank_order(files, known, image_size))
+    @property
+    def holds_images(self) -> bool:
+        """Whether any file is an image by name, readable or not."""
+        return bool(self._photos or self._unreadable)
 
+    def load(self, on_progress: Callable[[int, int], None]) -> Pixels:
+        """The pixels of the usable photos, from the cache or decoded. The cache is updated.
 
-def _recall(root: Path, files: Sequence[PhotoFile], index: StatIndex) -> list[PhotoFacts | None]:
-    """What is known of each file; changed ones are hashed, as they may only have been moved."""
-    digests = [index.digest_of(file) for file in files]
-    if index.contents:  # at a first start the decoder hashes what it reads anyway
-        changed = [i for i, digest in enumerate(digests) if digest is None]
-        hashes = in_threads(lambda i: _hash_file(root / files[i].path), changed)
-        for i, digest in zip(changed, hashes, strict=True):
-            digests[i] = digest
-    return [index.contents.get(digest) if digest else None for digest in digests]
+        Args:
+            on_progress: called with (files done, files in all) from this thread.
 
+        Returns:
+            uint8 RGB (N, 3, S, S), in the order of `usable`.
+        """
+        self._recall()
+        images = None
+        if not any(photo.facts is _UNKNOWN for photo in self._photos):
+            self._sort()
+            images = read_images(self._bank_path(), len(self.usable), self.image_size)
+        self.from_cache = images is not None
+        if images is None:
+            images = self._decode(on_progress)
+        on_progress(len(self._photos), len(self._photos))
+        self.note = self._save(images)
+        return images
 
-def _hash_file(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:  # the decoder will say why
-        return None
+    def identify(self) -> str:
+        """The fingerprint. Only what the cache does not know is read, and nothing is written."""
+        self._recall()
+        for _ in self._read([photo for photo in self._photos if photo.facts is _UNKNOWN]):
+            pass
+        self._sort()
+        return self.fingerprint
 
+    def _recall(self) -> None:
+        """Look up every file in the index. A changed file is hashed: it may only have moved."""
+        known, changed = self._index.contents, list[Photo]()
+        for photo in self._photos:
+            digest = self._index.digest_of(photo.file)
+            photo.facts = known.get(digest or "", _UNKNOWN)
+            if digest is None:
+                changed.append(photo)
+        if known:  # at a first start the decoder hashes what it reads anyway
+            for photo, digest in zip(changed, in_threads(self._hash, changed), strict=True):
+                photo.facts = known.get(digest, _UNKNOWN)
 
-def _bank_order(
-    files: Sequence[PhotoFile], facts: Sequence[PhotoFacts], image_size: int
-) -> list[int]:
-    """Positions of the usable files, by digest and then path."""
-    usable = [i for i, one in enumerate(facts) if not _fault(one, image_size)]
-    return sorted(usable, key=lambda i: (facts[i].digest, files[i].path))
+    def _hash(self, photo: Photo) -> str:
+        try:
+            with (self.root / photo.file.path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:  # the decoder will say why
+            return ""
 
+    def _decode(self, on_progress: Callable[[int, int], None]) -> Pixels:
+        """Decode all files except those known to be bad."""
+        total = len(self._photos)
+        wanted = [one for one in self._photos if one.facts is _UNKNOWN or not self._fault(one)]
+        images = np.empty((total, 3, self.image_size, self.image_size), np.uint8)
+        # Closing stops the threads at once if on_progress raises, such as on Ctrl-C.
+        with closing(self._read(wanted)) as results:
+            for done, (photo, pixels) in enumerate(results):
+                on_progress(done, total)
+                if pixels is not None:
+                    images[photo.row] = pixels
+        self._sort()
+        return _arrange(images, [photo.row for photo in self.usable])
 
-def _fault(facts: PhotoFacts, image_size: int) -> str:
-    return facts.reason or too_small(facts.width, facts.height, image_size)
+    def _read(self, photos: list[Photo]) -> Generator[tuple[Photo, Pixels | None], None, None]:
+        """Read photos in threads and note the facts of each before it is yielded."""
+        paths = [self.root / photo.file.path for photo in photos]
+        with closing(read_photos(paths, self.image_size)) as results:
+            for photo, (facts, pixels) in zip(photos, results, strict=True):
+                photo.facts = facts
+                yield photo, pixels
 
+    def _fault(self, photo: Photo) -> str:
+        facts = photo.facts
+        return facts.reason or too_small(facts.width, facts.height, self.image_size)
 
-def _bad_files(
-    files: Sequence[PhotoFile], facts: Sequence[PhotoFacts], image_size: int
-) -> list[BadFile]:
-    faults = [_fault(one, image_size) for one in facts]
-    return [BadFile(file.path, fault) for file, fault in zip(files, faults, strict=True) if fault]
+    def _sort(self) -> None:
+        """Tell usable photos from bad ones, once the facts of all are known."""
+        faults = [self._fault(photo) for photo in self._photos]
+        both = list(zip(self._photos, faults, strict=True))
+        self.bad = self._unreadable + [
+            BadFile(one.file.path, fault) for one, fault in both if fault
+        ]
+        self.usable = [photo for photo, fault in both if not fault]
+        self.usable.sort(key=lambda photo: (photo.facts.digest, photo.file.path))
+        digests = "".join(f"{photo.facts.digest}\n" for photo in self.usable)
+        self.fingerprint = hashlib.sha256(digests.encode()).hexdigest()
 
+    def _bank_path(self) -> Path:
+        return bank_path(self.fingerprint, self.image_size)
 
-def _bank_path(facts: Sequence[PhotoFacts], order: Sequence[int], image_size: int) -> Path:
-    return bank_path(fingerprint(facts[i].digest for i in order), image_size)
-
-
-def _decode(
-    root: Path,
-    files: Sequence[PhotoFile],
-    known: Sequence[PhotoFacts | None],
-    image_size: int,
-    on_progress: OnProgress,
-) -> tuple[list[PhotoFacts], Pixels]:
-    """Decode all files but those known to be bad; the images are in the order of `files`."""
-    facts = [one or PhotoFacts("", 0, 0, "not read") for one in known]
-    todo = [i for i, one in enumerate(known) if one is None or not _fault(one, image_size)]
-    images = np.empty((len(files), 3, image_size, image_size), np.uint8)
-    results = in_threads(lambda i: read_photo(root / files[i].path, image_size), todo)
-    # Closing stops the threads at once if on_progress raises, such as on Ctrl-C.
-    with quiet_pillow(), contextlib.closing(results):
-        for done, (i, (found, pixels)) in enumerate(zip(todo, results, strict=True)):
-            on_progress(done, len(files))
-            facts[i] = found
-            if pixels is not None:
-                images[i] = pixels
-    return facts, images
-
-
-def in_threads(
-    function: Callable[[ItemT], ResultT], items: Sequence[ItemT]
-) -> Generator[ResultT, None, None]:
-    """Like `map`, in as many threads as processors, with a bounded number of results in memory."""
-    threads = processors()
-    waiting: deque[Future[ResultT]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="photos")
-    try:
-        for item in items:
-            waiting.append(pool.submit(partial(function, item)))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    def _save(self, images: Pixels) -> str:
+        """Store what is new. Without a cache the next start only takes longer: hence a note."""
+        index = make_index((photo.file, photo.facts) for photo in self._photos)
+        try:
+            if self.usable and not self.from_cache:
+                write_images(self._bank_path(), images)
+            if index != self._index:
+                write_index(self._index_path, index)
+        except OSError as error:
+            return (
+                f"the decoded photos could not be kept in {cache_folder()} ({error.strerror}), so "
+                "the next start decodes them again; set DCGAN_CACHE to a folder that can be written"
+            )
+        return ""
 
 
 def _arrange(images: Pixels, order: Sequence[int]) -> Pixels:
@@ -201,18 +194,3 @@ def _arrange(images: Pixels, order: Sequence[int]) -> Pixels:
             moved[here], here = True, source[here]
         images[here], moved[here] = first, True
     return images[: len(order)]
-
-
-def _save(index_file: Path, index: StatIndex | None, bank_file: Path | None, images: Pixels) -> str:
-    """Store what is new; a cache that cannot be written only costs time, so it becomes a note."""
-    try:
-        if bank_file is not None:
-            write_images(bank_file, images)
-        if index is not None:
-            write_index(index_file, index)
-    except OSError as error:
-        return (
-            f"the decoded photos could not be kept in {cache_folder()} ({error.strerror}), so the "
-            "next start decodes them again; set DCGAN_CACHE to a folder that can be written"
-        )
-    return ""

@@ -7,10 +7,9 @@ run trains the same with and without it.
 from __future__ import annotations
 
 import hashlib
+import time
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -22,7 +21,9 @@ from dcgan.data.bank import PhotoBank
 from dcgan.evaluation.extractors.base import Extractor, extract
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.extractors.weights import OnProgress
-from dcgan.evaluation.set_score import RealSet, SetScore
+from dcgan.evaluation.metrics.registry import RealSet
+from dcgan.evaluation.record import EvalRecord
+from dcgan.evaluation.set_score import score_set
 from dcgan.models.networks import Generator
 from dcgan.models.sampling import generate_images
 from dcgan.runtime.cache import cache_folder
@@ -44,67 +45,6 @@ def configured_extractor(
         image_size=config.data.image_size,
         on_progress=on_progress,
     )
-
-
-@dataclass(frozen=True)
-class EvalResult:
-    """One evaluation. Distances are comparable only at equal extractor, `n_samples` and photos."""
-
-    step: int
-    epoch: int
-    extractor: str
-    extractor_fingerprint: str
-    frechet_name: str
-    """Name of the Fréchet distance of these features, as in `fd_layout`."""
-    kernel_name: str
-    n_samples: int
-    n_real: int
-    n_holdout: int
-    score_model: str
-    ema: SetScore
-    raw: SetScore
-    log_loss_ratio: float | None
-    """ln(mean loss_G / mean loss_D): above 0 D is ahead; none before any training."""
-
-    @property
-    def scored(self) -> SetScore:
-        """The score of the generator that counts (`eval.score_model`)."""
-        return self.ema if self.score_model == "ema" else self.raw
-
-    @property
-    def imbalance(self) -> float | None:
-        """|log_loss_ratio|: 0 is the game's equilibrium."""
-        return None if self.log_loss_ratio is None else abs(self.log_loss_ratio)
-
-    def as_record(self) -> dict[str, Any]:
-        """Flat names as in `history.jsonl`; a metric's name carries its extractor."""
-        fd, kd = self.frechet_name, self.kernel_name
-        record: dict[str, Any] = {
-            "frechet_metric": fd,
-            "kernel_metric": kd,
-            **self.scored.as_record(fd, kd),
-        }
-        for which, score in (("ema", self.ema), ("raw", self.raw)):
-            record |= {
-                f"{fd}_{which}": score.frechet.value,
-                f"{fd}_{which}_low": score.frechet.low,
-                f"{fd}_{which}_high": score.frechet.high,
-                f"{kd}_{which}": score.kernel.value,
-            }
-        return record | {
-            "imbalance": self.imbalance,
-            "log_loss_ratio": self.log_loss_ratio,
-            "score_model": self.score_model,
-            "n_samples": self.n_samples,
-            "n_real": self.n_real,
-            "n_holdout": self.n_holdout,
-            "extractor": self.extractor,
-            "extractor_fingerprint": self.extractor_fingerprint,
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain data."""
-        return {"step": self.step, "epoch": self.epoch, **self.as_record()}
 
 
 class Evaluator:
@@ -132,9 +72,10 @@ class Evaluator:
         images = generate_images(generator, self.config.n_samples)
         return torch.cat([extract(self.extractor, batch) for batch in images])
 
-    def score(self, generator: Generator, *, in_full: bool = True) -> SetScore:
-        """Distances of `config.n_samples` images of a generator in eval mode to the photos."""
-        return self.real.score(self.fake_features(generator), in_full=in_full)
+    def score(self, generator: Generator, *, in_full: bool = True) -> dict[str, float]:
+        """Every metric of `config.n_samples` images of a generator in eval mode, by name."""
+        names = self.extractor.frechet_name, self.extractor.kernel_name
+        return score_set(self.real, self.fake_features(generator), *names, in_full=in_full)
 
     def evaluate(
         self,
@@ -145,38 +86,48 @@ class Evaluator:
         step: int,
         epoch: int,
         other_in_full: bool = True,
-    ) -> EvalResult:
+    ) -> EvalRecord:
         """Score both generators, and put the balance of the losses beside them.
 
         Args:
             ema: the moving average as it is scored: see `with_fresh_batchnorm`.
             raw: the generator in training; left in the mode it came in.
             log_loss_ratio: of the run so far, see `balance`; none before any training.
-            other_in_full: also compute what `EvalResult.as_record` leaves out, the precision and
-                so on of the generator that does not count.
+            other_in_full: also compute what a history does not keep: the precision and so on of
+                the generator that does not count.
         """
-        counts = self.config.score_model
+        start, counts = time.monotonic(), self.config.score_model
         was_training = raw.training
         raw.eval()
         try:
             raw_score = self.score(raw, in_full=other_in_full or counts == "raw")
         finally:
             raw.train(was_training)
+        ema_score = self.score(ema, in_full=other_in_full or counts == "ema")
+        scored, other = (ema_score, raw_score) if counts == "ema" else (raw_score, ema_score)
+        fd, kd = self.extractor.frechet_name, self.extractor.kernel_name
+        metrics = dict(scored)
+        for which, score in (("ema", ema_score), ("raw", raw_score)):
+            metrics |= {f"{fd}_{which}{end}": score[fd + end] for end in ("", "_low", "_high")}
+            metrics[f"{kd}_{which}"] = score[kd]
         holdout = self.real.holdout
-        return EvalResult(
+        return EvalRecord(
             step=step,
             epoch=epoch,
-            extractor=self.extractor.name,
-            extractor_fingerprint=self.extractor.fingerprint,
-            frechet_name=self.extractor.frechet_name,
-            kernel_name=self.extractor.kernel_name,
+            timestamp=time.time(),
+            frechet_metric=fd,
+            kernel_metric=kd,
+            metrics=metrics,
+            imbalance=None if log_loss_ratio is None else abs(log_loss_ratio),
+            log_loss_ratio=log_loss_ratio,
+            score_model=counts,
             n_samples=self.config.n_samples,
             n_real=len(self.real.features),
             n_holdout=0 if holdout is None else len(holdout),
-            score_model=self.config.score_model,
-            ema=self.score(ema, in_full=other_in_full or counts == "ema"),
-            raw=raw_score,
-            log_loss_ratio=log_loss_ratio,
+            extractor=self.extractor.name,
+            extractor_fingerprint=self.extractor.fingerprint,
+            seconds=time.monotonic() - start,
+            other=other,
         )
 
 

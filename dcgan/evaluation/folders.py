@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcgan.data.decode import Pixels, quiet_pillow, read_photo
-from dcgan.data.folder import in_threads
+from dcgan.data.decode import Pixels
 from dcgan.data.scan import BadFile, scan_photos
+from dcgan.data.threads import read_photos
 from dcgan.errors import DataError
 from dcgan.evaluation.extractors.base import Extractor, extract
 from dcgan.evaluation.metrics.frechet import StreamingMoments, distance_between
-from dcgan.evaluation.metrics.kernel import kernel_distance
-from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage
-from dcgan.evaluation.set_score import NEIGHBOURS, RealSet
+from dcgan.evaluation.metrics.registry import RealSet
+from dcgan.evaluation.set_score import score_set
 
 BATCH = 64
 BATCH_PIXELS = 64 * 512 * 512
@@ -62,9 +61,9 @@ def folder_features(
         EvaluationError: the extractor fails.
     """
     scan = scan_photos(folder, None)
-    paths = [file.path for file in scan.files]
     # In a random order, so that the first ones are a fair sample of the folder.
-    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(0)).tolist()
+    order = torch.randperm(len(scan.files), generator=torch.Generator().manual_seed(0)).tolist()
+    paths = [scan.files[i].path for i in order]
     bad, batch, kept = list(scan.bad), list[Pixels](), list[Tensor]()
     moments = StreamingMoments(extractor.dimension)
 
@@ -75,10 +74,11 @@ def folder_features(
         batch.clear()
 
     first: tuple[str, tuple[int, int]] | None = None
-    for done, (path, pixels, reason) in enumerate(_read(folder, paths, order, image_size), 1):
+    results = read_photos([folder / path for path in paths], image_size)
+    for done, (path, (facts, pixels)) in enumerate(zip(paths, results, strict=True), 1):
         on_progress(done, len(paths))
         if pixels is None:
-            bad.append(BadFile(path, reason))
+            bad.append(BadFile(path, facts.reason or "too small for --size"))
             continue
         size = (pixels.shape[2], pixels.shape[1])
         first = first or (path, size)
@@ -103,21 +103,9 @@ def first_side(folder: Path) -> int | None:
     Raises:
         DataError: there is no such folder.
     """
-    paths = [file.path for file in scan_photos(folder, None).files]
-    for _, pixels, _ in _read(folder, paths, list(range(len(paths))), None):
-        if pixels is not None:
-            return int(pixels.shape[2])
-    return None
-
-
-def _read(
-    folder: Path, paths: list[str], order: list[int], image_size: int | None
-) -> Iterator[tuple[str, Pixels | None, str]]:
-    """Path, pixels or none, and the reason for none, in the given order."""
-    results = in_threads(lambda i: read_photo(folder / paths[i], image_size), order)
-    with quiet_pillow(), closing(results):
-        for i, (facts, pixels) in zip(order, results, strict=True):
-            yield paths[i], pixels, facts.reason or "too small for --size"
+    paths = [folder / file.path for file in scan_photos(folder, None).files]
+    with closing(read_photos(paths, None)) as results:
+        return next((pixels.shape[2] for _, pixels in results if pixels is not None), None)
 
 
 def _mixed(
@@ -149,20 +137,13 @@ def compare_folders(
         "frechet_metric": extractor.frechet_name,
         "kernel_metric": extractor.kernel_name,
     }
+    names = extractor.frechet_name, extractor.kernel_name
     whole = all(len(one.features) == one.moments.count for one in (real, fake))
-    if whole and fake.moments.count >= 3:
-        score = RealSet(real.features).score(fake.features)
-        record |= score.as_record(extractor.frechet_name, extractor.kernel_name)
-    else:
-        kernel = kernel_distance(real.features, fake.features)
-        record[extractor.frechet_name] = distance_between(
-            real.moments.gaussian(), fake.moments.gaussian()
-        )
-        record[extractor.kernel_name] = kernel.value
-        record[f"{extractor.kernel_name}_standard_error"] = kernel.standard_error
-        if min(len(real.features), len(fake.features)) > NEIGHBOURS:
-            manifold = precision_recall_density_coverage(real.features, fake.features, NEIGHBOURS)
-            record |= manifold._asdict()
+    of_all = whole and fake.moments.count >= 3
+    if not of_all:
+        gaussians = real.moments.gaussian(), fake.moments.gaussian()
+        record[extractor.frechet_name] = distance_between(*gaussians)
+    record |= score_set(RealSet(real.features), fake.features, *names, of_all=of_all)
     return record | {
         "n_real": real.moments.count,
         "n_fake": fake.moments.count,

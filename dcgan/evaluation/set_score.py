@@ -1,24 +1,21 @@
-"""Everything a set of fakes is told about how far it is from the photos, in one go."""
+"""What a set of fakes is told: the metrics that come with the program, and all of them in one go.
+
+To add a metric, add a function here (see `metrics.registry.metric`).
+"""
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from dcgan.evaluation.metrics.floor import (
-    Halves,
-    MatchedFloor,
-    NoFloorError,
-    photo_halves,
-    times_floor,
-)
-from dcgan.evaluation.metrics.frechet import fit_gaussian, frechet_distance
-from dcgan.evaluation.metrics.interval import FrechetInterval, frechet_interval
+from dcgan.errors import EvaluationError
+from dcgan.evaluation.metrics.floor import NoFloorError, photo_halves, times_floor
+from dcgan.evaluation.metrics.frechet import frechet_distance
+from dcgan.evaluation.metrics.interval import frechet_interval
 from dcgan.evaluation.metrics.kernel import KernelDistance, kernel_distance
 from dcgan.evaluation.metrics.manifold import (
     ManifoldScores,
@@ -26,6 +23,8 @@ from dcgan.evaluation.metrics.manifold import (
     precision_recall_density_coverage,
 )
 from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
+from dcgan.evaluation.metrics.registry import METRICS, RealSet, metric
+from dcgan.evaluation.record import EvalRecord
 
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage, as Naeem et al. 2020 use it."""
@@ -35,119 +34,124 @@ REPEATS = 8
 """Random subsets that a comparison at matched sizes averages."""
 
 
-@dataclass(frozen=True)
-class HoldoutScore:
-    """Distances at one size: to photos never trained on, and to as many that were."""
-
-    holdout: float
-    """Fréchet distance of the held-out photos to as many fakes, averaged over such fakes."""
-    trained: float
-    """The same for random sets of training photos of that size; a lower number is overfitting."""
-    size: int
+@metric(
+    "{frechet}", "{frechet}_low", "{frechet}_high", mlflow=["{frechet}"], table=False, both=True
+)
+def frechet(real: RealSet, fakes: Tensor) -> tuple[float, float, float]:
+    """Fréchet distance to the photos, with its 95 % interval over other fakes. Lower is better."""
+    distance = frechet_interval(real.gaussian, fakes, groups=INTERVAL_GROUPS)
+    return distance.value, distance.low, distance.high
 
 
-@dataclass(frozen=True)
-class SetScore:
-    """One set of fakes against the photos. Lower distances are better."""
+@metric("{kernel}", "{kernel}_standard_error", mlflow=["{kernel}"], table=False, both=True)
+def kernel(real: RealSet, fakes: Tensor) -> KernelDistance:
+    """Kernel distance to the photos, with its standard error. Lower is better."""
+    return kernel_distance(real.features, fakes)
 
-    frechet: FrechetInterval
-    kernel: KernelDistance
-    spread: float | None
+
+@metric("spread", mlflow=False, table=False)
+def spread(real: RealSet, fakes: Tensor) -> float | None:
     """Total variance of the fakes' features over the photos'; 0 where all fakes are one image.
-    None with photos that all look the same."""
-    manifold: ManifoldScores | None
-    """None with fewer than `NEIGHBOURS` + 1 photos or fakes, or where not asked for."""
-    floor: MatchedFloor | None
-    """None with fewer than 4 photos or photos that all look the same, or where not asked for."""
-    holdout: HoldoutScore | None
 
-    def as_record(self, frechet_name: str, kernel_name: str) -> dict[str, Any]:
-        """Flat plain data under the metrics' names; what was not computed is left out."""
-        record: dict[str, Any] = {
-            frechet_name: self.frechet.value,
-            f"{frechet_name}_low": self.frechet.low,
-            f"{frechet_name}_high": self.frechet.high,
-            kernel_name: self.kernel.value,
-            f"{kernel_name}_standard_error": self.kernel.standard_error,
-        }
-        if self.spread is not None:
-            record["spread"] = self.spread
-        if self.manifold is not None:
-            record |= self.manifold._asdict()
-        if self.floor is not None:
-            record[f"{frechet_name}_times_floor"] = self.floor.ratio
-        if self.holdout is not None:
-            record[f"{frechet_name}_holdout"] = self.holdout.holdout
-            record[f"{frechet_name}_trained"] = self.holdout.trained
-        return record
+    None with photos that all look the same.
+    """
+    variance = real.once("variance", lambda: float(real.features.var(dim=0).sum()))
+    return float(fakes.var(dim=0).sum()) / variance if variance else None
 
 
-class RealSet:
-    """The photos' features, with all that is computed of them once.
+@metric("precision", "recall", "density", "coverage", mlflow=["precision", "coverage"])
+def manifold(real: RealSet, fakes: Tensor) -> ManifoldScores | None:
+    """Whether the fakes lie among the photos, and the photos among the fakes.
+
+    None with fewer than `NEIGHBOURS` + 1 photos or fakes.
+    """
+    if min(len(real.features), len(fakes)) <= NEIGHBOURS:
+        return None
+    radii = real.once("radii", lambda: ball_radii(real.features, NEIGHBOURS))
+    return precision_recall_density_coverage(real.features, fakes, NEIGHBOURS, real_radii=radii)
+
+
+@metric("{frechet}_times_floor", heading="× floor", digits=2)
+def over_floor(real: RealSet, fakes: Tensor) -> float | None:
+    """Fréchet distance over that of a perfect generator, both measured at equal sizes.
+
+    None with fewer than 4 photos, or with photos that all look the same.
+    """
+    if len(real.features) < 4:
+        return None
+    size = len(fakes)
+    halves = real.once(("halves", size), lambda: photo_halves(real.features, size, repeats=REPEATS))
+    with suppress(NoFloorError):
+        return times_floor(halves, fakes).ratio
+    return None
+
+
+@metric("{frechet}_holdout", "{frechet}_trained", mlflow=["{frechet}_holdout"], table=False)
+def against_holdout(real: RealSet, fakes: Tensor) -> tuple[float, float] | None:
+    """Fréchet distances to photos never trained on, and to as many training photos.
+
+    Both are averages over sets of equal size, because fewer photos make any distance larger. The
+    second is clearly lower where the generator overfits. None without held-out photos.
+    """
+    if real.holdout is None:
+        return None
+    holdout = real.holdout
+    size = min(len(holdout), len(real.features), len(fakes))
+    rng = torch.Generator().manual_seed(0)
+
+    def some(rows: Tensor) -> Tensor:
+        return rows[torch.randperm(len(rows), generator=rng)[:size]]
+
+    sets = [(some(fakes), some(holdout), some(real.features)) for _ in range(REPEATS)]
+    return (
+        sum(frechet_distance(held_out, fake) for fake, held_out, _ in sets) / REPEATS,
+        sum(frechet_distance(trained, fake) for fake, _, trained in sets) / REPEATS,
+    )
+
+
+def score_set(
+    real: RealSet,
+    fake: ArrayLike,
+    frechet_name: str,
+    kernel_name: str,
+    *,
+    in_full: bool = True,
+    of_all: bool = True,
+) -> dict[str, float]:
+    """Every metric of fakes `(m, d)`, by name; what cannot be computed is left out.
 
     Args:
-        features: `(n, d)` of the photos trained on, n >= 2.
-        holdout: `(h, d)` of those that were not, h >= 2.
+        frechet_name: the Fréchet distance's name with these features, as in `fd_layout`.
+        kernel_name: the kernel distance's.
+        in_full: false: only the metrics that training computes for both generators.
+        of_all: false: these are random parts of larger sets. The Fréchet distance and the numbers
+            named after it depend on the sets' sizes, and are left out.
+
+    Raises:
+        EvaluationError: fewer than 3 fakes, another d, or values that are not finite.
     """
+    fakes, numbers = feature_matrix(fake, "fake"), dict[str, float]()
+    for item in METRICS.values():
+        wanted = (in_full or item.both) and (of_all or "{frechet}" not in item.names[0])
+        measured = item.measure(real, fakes) if wanted else None
+        if measured is None:
+            continue
+        values = measured if isinstance(measured, tuple) else (measured,)
+        names = [name.format(frechet=frechet_name, kernel=kernel_name) for name in item.names]
+        numbers |= dict(zip(names, map(float, values), strict=True))
+        if not all(map(math.isfinite, values)):
+            raise EvaluationError(
+                f"{', '.join(names)} must be finite but got {measured}; a metric returns None "
+                "where it cannot be computed"
+            )
+    return numbers
 
-    def __init__(self, features: ArrayLike, holdout: ArrayLike | None = None) -> None:
-        self.features = feature_matrix(features, "real")
-        self.holdout = None if holdout is None else feature_matrix(holdout, "held-out")
-        self.gaussian = fit_gaussian(self.features)
-        self._variance = float(self.features.var(dim=0).sum())
-        self._halves: dict[int, Halves] = {}
 
-    @cached_property
-    def _radii(self) -> Tensor:
-        return ball_radii(self.features, NEIGHBOURS)
-
-    def score(self, fake: ArrayLike, *, in_full: bool = True) -> SetScore:
-        """Score fakes `(m, d)`; not in full, by the two distances to the photos alone.
-
-        Raises:
-            EvaluationError: fewer than 3 fakes, another d, or values that are not finite.
-        """
-        fakes = feature_matrix(fake, "fake")
-        return SetScore(
-            frechet=frechet_interval(self.gaussian, fakes, groups=INTERVAL_GROUPS),
-            kernel=kernel_distance(self.features, fakes),
-            spread=float(fakes.var(dim=0).sum()) / self._variance if self._variance else None,
-            manifold=self._manifold(fakes) if in_full else None,
-            floor=self._over_floor(fakes) if in_full else None,
-            holdout=self._against_holdout(fakes) if in_full else None,
-        )
-
-    def _manifold(self, fakes: Tensor) -> ManifoldScores | None:
-        if min(len(self.features), len(fakes)) <= NEIGHBOURS:
-            return None
-        return precision_recall_density_coverage(
-            self.features, fakes, NEIGHBOURS, real_radii=self._radii
-        )
-
-    def _over_floor(self, fakes: Tensor) -> MatchedFloor | None:
-        if len(self.features) < 4:
-            return None
-        if len(fakes) not in self._halves:
-            halves = photo_halves(self.features, len(fakes), repeats=REPEATS)
-            self._halves[len(fakes)] = halves
-        with suppress(NoFloorError):
-            return times_floor(self._halves[len(fakes)], fakes)
-        return None
-
-    def _against_holdout(self, fakes: Tensor) -> HoldoutScore | None:
-        """Both distances from sets of equal size, since fewer photos make any distance larger."""
-        if self.holdout is None:
-            return None
-        holdout = self.holdout
-        size = min(len(holdout), len(self.features), len(fakes))
-        rng = torch.Generator().manual_seed(0)
-
-        def some(rows: Tensor) -> Tensor:
-            return rows[torch.randperm(len(rows), generator=rng)[:size]]
-
-        pairs = [(some(fakes), some(holdout), some(self.features)) for _ in range(REPEATS)]
-        return HoldoutScore(
-            holdout=sum(frechet_distance(h, f) for f, h, _ in pairs) / REPEATS,
-            trained=sum(frechet_distance(t, f) for f, _, t in pairs) / REPEATS,
-            size=size,
-        )
+def shown_in(where: Literal["mlflow", "leaderboard"], record: EvalRecord) -> dict[str, float]:
+    """The numbers of an evaluation that are to be shown in a place, of those it has."""
+    names = [
+        template.format(frechet=record.frechet_metric, kernel=record.kernel_metric)
+        for item in METRICS.values()
+        for template in getattr(item, where)
+    ]
+    return {name: record.metrics[name] for name in names if name in record.metrics}

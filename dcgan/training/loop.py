@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from dcgan.config.settings import save_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
 from dcgan.errors import TrainingDivergedError, TrainingInterrupted, first_line
-from dcgan.evaluation.evaluator import EvalResult, Evaluator
+from dcgan.evaluation.evaluator import Evaluator
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.networks import Generator
@@ -31,7 +31,13 @@ from dcgan.training.recorder import Recorder, balance_of
 from dcgan.training.resume import check_same_extractor, open_folder, with_resolved_extractor
 from dcgan.training.run.checkpoint import Checkpoint, check_continues, restore, save_checkpoint
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import STEP_FIELDS, History, Record, read_history
+from dcgan.training.run.history import (
+    STEP_FIELDS,
+    EvalRecord,
+    History,
+    LogRecord,
+    read_evals,
+)
 from dcgan.training.run.pictures import draw_final, draw_fixed_noise, training_images
 from dcgan.training.schedule import Schedule
 from dcgan.training.step import TrainState
@@ -44,8 +50,8 @@ class TrainResult:
     folder: Path
     steps: int
     epochs: int
-    final: Record
-    """The last `eval` record of the history."""
+    final: EvalRecord
+    """The last evaluation of the history."""
     stopped_early: bool
     """Whether `on_eval` ended it before the last step."""
     data_fingerprint: str
@@ -64,8 +70,8 @@ def train(
     extractor: Extractor | None = None,
     resume: bool = False,
     on_start: Callable[[Schedule, int], None] | None = None,
-    on_log: Callable[[Record], None] | None = None,
-    on_eval: Callable[[Record], bool] | None = None,
+    on_log: Callable[[LogRecord], None] | None = None,
+    on_eval: Callable[[EvalRecord], bool] | None = None,
     should_stop: Callable[[], bool] | None = None,
     peers: Peers = ALONE,
 ) -> TrainResult:
@@ -79,9 +85,9 @@ def train(
         extractor: what scores; loaded as `config.eval` says if left out.
         resume: continue from the checkpoint in `out` if there is one.
         on_start: called with the schedule and the number of steps already done.
-        on_log: called with each `log` record of the history.
-        on_eval: called with each new `eval` record, after it and a checkpoint are on disk.
-            Returning true ends the run early.
+        on_log: called with each new log record of the history.
+        on_eval: called with each new evaluation, after it and a checkpoint are on disk. Returning
+            true ends the run early.
         should_stop: asked after every step; true writes a checkpoint and ends the run.
         peers: the processes that train together. This is the first, which records the run; the
             others `follow` it. With others, `on_eval` cannot end the run, and a wish to stop waits
@@ -166,8 +172,8 @@ class _Run:
 
     def loop(
         self,
-        on_log: Callable[[Record], None] | None,
-        on_eval: Callable[[Record], bool] | None,
+        on_log: Callable[[LogRecord], None] | None,
+        on_eval: Callable[[EvalRecord], bool] | None,
         should_stop: Callable[[], bool] | None,
     ) -> None:
         """Train until the last step or an early end; each grid, log and score in its turn."""
@@ -222,9 +228,9 @@ class _Run:
             return self._measured_ema()
         return copy.deepcopy(self.state.generator).eval()
 
-    def _evaluate(self) -> Record:
+    def _evaluate(self) -> EvalRecord:
         state, start = self.state, time.monotonic()
-        result: EvalResult = self.evaluator.evaluate(
+        scored = self.evaluator.evaluate(
             self._measured_ema(),
             state.generator,
             balance_of(self.recorder.losses),
@@ -232,14 +238,7 @@ class _Run:
             epoch=self.schedule.epoch_of(state.step),
             other_in_full=False,
         )
-        record = {
-            "kind": "eval",
-            "step": result.step,
-            "epoch": result.epoch,
-            "timestamp": time.time(),
-            **result.as_record(),
-            "seconds": time.monotonic() - start,
-        }
+        record = replace(scored, seconds=time.monotonic() - start)
         self.history.append(record)
         return record
 
@@ -269,7 +268,7 @@ class _Run:
     def finish(self) -> TrainResult:
         """Draw the final pictures and write `result.json`."""
         self.draw_pictures()
-        scored = read_history(self.folder.history, "eval")
+        scored = read_evals(self.folder.history)
         final = scored[-1] if scored else self._evaluate()  # the history may have been deleted
         seconds = self.recorder.seconds
         result = TrainResult(
@@ -285,6 +284,7 @@ class _Run:
         )
         summary = {
             **{key: value for key, value in vars(result).items() if key != "folder"},
+            "final": final.to_dict(),
             "environment": self.environment,
             "photos_skipped": len(self.bank.bad),
         }

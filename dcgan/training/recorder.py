@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dcgan.errors import TrainingDivergedError
 from dcgan.evaluation.metrics.balance import log_loss_ratio
-from dcgan.training.run.history import STEP_FIELDS, History, Record
+from dcgan.training.run.history import STEP_FIELDS, History, LogRecord
 from dcgan.training.schedule import Schedule
 
 
@@ -37,7 +37,7 @@ class Recorder:
         """Keep one step's `(5,)` losses on the device."""
         self._pending.append(step_losses)
 
-    def read_back(self) -> Record:
+    def read_back(self) -> LogRecord:
         """Move the pending losses to the host and write the interval's record.
 
         Raises:
@@ -59,19 +59,18 @@ class Recorder:
         self.restart_clock()
         return record
 
-    def _record(self, rows: Tensor, first: int, elapsed: float) -> Record:
+    def _record(self, rows: Tensor, first: int, elapsed: float) -> LogRecord:
         done = first + len(rows)
         photos = sum(len(self.schedule.batch(step)) for step in range(first, done))
         means = rows.double().mean(dim=0).tolist()
-        return {
-            "kind": "log",
-            "step": done,
-            "epoch": self.schedule.epoch_of(done),
-            "timestamp": time.time(),
+        return LogRecord(
+            step=done,
+            epoch=self.schedule.epoch_of(done),
+            timestamp=time.time(),
             **dict(zip(STEP_FIELDS, means, strict=True)),
-            "images_per_second": photos / max(elapsed, 1e-9),
-            "every_step": dict(zip(STEP_FIELDS, rows.T.tolist(), strict=True)),
-        }
+            images_per_second=photos / max(elapsed, 1e-9),
+            every_step=dict(zip(STEP_FIELDS, rows.T.tolist(), strict=True)),
+        )
 
 
 def balance_of(losses: Tensor) -> float | None:

@@ -13,7 +13,7 @@ from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.training.run.checkpoint import Checkpoint, load_checkpoint
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import read_history
+from dcgan.training.run.history import read_evals
 
 
 def as_begun(config: TrainConfig, out: Path) -> TrainConfig:
@@ -55,11 +55,11 @@ def check_same_extractor(folder: RunFolder, extractor: Extractor) -> None:
     Raises:
         CheckpointError: another extractor made the last score.
     """
-    for record in read_history(folder.history, "eval")[-1:]:
-        before = record.get("extractor_fingerprint", extractor.fingerprint)
+    for record in read_evals(folder.history)[-1:]:
+        before = record.extractor_fingerprint or extractor.fingerprint
         if before != extractor.fingerprint:
             raise CheckpointError(
-                f"{folder.path} was scored with another extractor ({record['extractor']}, "
+                f"{folder.path} was scored with another extractor ({record.extractor}, "
                 f"fingerprint {before[:12]}; now {extractor.name}, {extractor.fingerprint[:12]}); "
                 "restore it, or train into another folder"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dcgan.cli.display import TrainingDisplay, describe_scores
+from dcgan.training.run.history import EvalRecord, LogRecord
 from study.config.study_config import StudyConfig
 from study.results.wording import describe_trial
 from study.running.observer import Event
@@ -48,10 +49,11 @@ class StudyDisplay(TrainingDisplay):
         elif kind == "start":
             line.start(self, event)
         elif kind == "log":
-            line.log(self, event["record"])
+            line.log(self, LogRecord.from_dict(event["record"]))
         elif kind == "eval":
-            line.score = event["record"][event["record"]["frechet_metric"]]
-            self.line(f"{line.label}: {describe_scores(event['record'])}")
+            record = EvalRecord.from_dict(event["record"])
+            line.score = record.frechet
+            self.line(f"{line.label}: {describe_scores(record)}")
         elif kind == "warning":
             self.on_warning(f"worker {worker}: {event['text']}")
         elif kind == "outcome" and event["reason"]:
@@ -89,15 +91,14 @@ class WorkerLine:
             status="",
         )
 
-    def log(self, display: StudyDisplay, record: dict[str, Any]) -> None:
+    def log(self, display: StudyDisplay, record: LogRecord) -> None:
         """Move the bar; a line an epoch where there is no terminal."""
         status = (
-            f"epoch {record['epoch']}/{self.plan['epochs']}  "
-            f"{record['images_per_second']:.0f} images/s"
+            f"epoch {record.epoch}/{self.plan['epochs']}  {record.images_per_second:.0f} images/s"
         )
         if self.score is not None:
             status += f"  last {self.score:.2f}"
         if display.console.is_terminal:
-            display.progress.update(self.task, completed=record["step"], status=status)
-        elif record["step"] % self.plan["steps_per_epoch"] == 0:
+            display.progress.update(self.task, completed=record.step, status=status)
+        elif record.step % self.plan["steps_per_epoch"] == 0:
             display.line(f"{self.label}: {status}")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from dcgan.config.settings import dotted_keys, get_dotted, nearest, override, validate
-from dcgan.config.train_config import MAX_SEED, Section, TrainConfig
+from dcgan.config.train_config import MAX_SEED, Section, TrainConfig, refuse_program
 from dcgan.config.yaml_files import find_config, read_yaml
 from dcgan.errors import ConfigError
 from study.config.dimensions import (
@@ -205,7 +205,9 @@ def load_study_config(
         f"base.{key}" if key in train_keys else key: value
         for key, value in (settings or {}).items()
     }
-    return override(config, prefixed)
+    config = override(config, prefixed)
+    refuse_program(config.base.eval.extractor)
+    return config
 
 
 def largest_batch(config: StudyConfig) -> int:

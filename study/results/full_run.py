@@ -14,7 +14,7 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.training.loop import TrainResult, train
-from dcgan.training.run.history import Record
+from dcgan.training.run.history import EvalRecord
 from study.results.export import full_config
 from study.results.selection import pick_trial
 from study.search.objective import score_of
@@ -65,7 +65,7 @@ def train_in_full(
 def _train(config: TrainConfig, folder: Path, bank: PhotoBank, mirror: RunMirror) -> TrainResult:
     with stop_signals() as should_stop, TrainingDisplay("full run") as display:
 
-        def on_eval(record: Record) -> bool:
+        def on_eval(record: EvalRecord) -> bool:
             with tolerate_mlflow_errors(display.line):
                 mirror.deliver()
             return display.on_eval(record)

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from study.results.wording import number, plain
 from study.search.objective import is_pareto, trial_score
 from study.search.pareto import front_of
+from study.storage.attributes import METRICS_ATTRIBUTE
 from study.storage.store import trial_name
 from study.storage.trial_summaries import TrialSummary, outcomes_of, summaries_of
 
@@ -49,6 +50,8 @@ class Row:
     """`sampler`, or the baseline's name."""
     reason: str | None
     run_id: str | None
+    metrics: dict[str, float]
+    """Metrics that are shown beside the distance, of the last evaluation."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -107,6 +110,7 @@ def _row(trial: TrialSummary, front: set[int] | None) -> Row:
         origin=facts.get("baseline") or "sampler",
         reason=facts.get("reason"),
         run_id=facts.get("run_id"),
+        metrics=facts.get(METRICS_ATTRIBUTE, {}),
     )
 
 
@@ -115,30 +119,32 @@ def distances_of(facts: Mapping[str, Any]) -> dict[str, float]:
     return {key: facts[key] for key in facts if key.startswith(("fd_", "kd_", "fid", "kid"))}
 
 
-def columns_of(rows: Iterable[Row]) -> tuple[str | None, list[str]]:
+def columns_of(rows: Iterable[Row]) -> tuple[str | None, list[str], list[str]]:
     """The name of the distance that is shown (none before the first score: the minimised one, else
-    the Fréchet distance) and the searched names."""
-    shown, params = None, dict[str, None]()
+    the Fréchet distance), of other metrics that are, and the searched names."""
+    shown, metrics, params = None, dict[str, None](), dict[str, None]()
     for row in rows:
         frechet = next((k for k in row.distances if k.startswith(("fd_", "fid"))), None)
         shown = shown or row.metric or frechet
+        metrics |= dict.fromkeys(row.metrics)
         params |= dict.fromkeys(row.params)
-    return shown, list(params)
+    return shown, list(metrics), list(params)
 
 
 def cells_of(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Headings and formatted cells."""
-    metric, names = columns_of(rows)
+    metric, others, names = columns_of(rows)
     mark = ["front"] if any(row.front is not None for row in rows) else []
-    headings = ["trial", "state", *mark, "score", metric or "distance", "imbalance", "epoch"]
-    headings += [*names, "minutes", "origin"]
+    headings = ["trial", "state", *mark, "score", metric or "distance"]
+    headings += [*others, "imbalance", "epoch", *names, "minutes", "origin"]
     body = []
     for row in rows:
         distance = row.distances.get(metric) if metric else None
         cells = [trial_name(row.number), row.state.lower()]
         cells += ["yes" if row.front else ""] if mark else []
-        cells += [number(row.score, 3), number(distance, 3), number(row.imbalance, 2)]
-        cells.append("" if row.epoch is None else str(row.epoch))
+        cells += [number(row.score, 3), number(distance, 3)]
+        cells += [number(row.metrics.get(name), 3) for name in others]
+        cells += [number(row.imbalance, 2), "" if row.epoch is None else str(row.epoch)]
         cells += [plain(row.params.get(name)) for name in names]
         body.append([*cells, number(row.minutes, 1), row.origin])
     return headings, body

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.training.run.history import Record
+from dcgan.training.run.history import EvalRecord, LogRecord
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -32,8 +32,8 @@ class Hooks:
 
     on_begin: Callable[[Trial, TrainConfig], None] = lambda trial, config: None
     on_start: Callable[..., None] = lambda schedule, done: None
-    on_log: Callable[[Record], None] = lambda record: None
-    on_eval: Callable[[Record], Any] = lambda record: None
+    on_log: Callable[[LogRecord], None] = lambda record: None
+    on_eval: Callable[[EvalRecord], Any] = lambda record: None
     on_warning: Callable[[str], None] = lambda text: None
     on_worker: Callable[[int, Event], None] = lambda worker, event: None
     """Called instead of the others, except `on_warning`, for what worker processes tell."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dcgan.config.train_config import TrainConfig
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import Record, read_history
+from dcgan.training.run.history import EvalRecord, read_evals, read_history
 from study.config.study_config import StudyConfig
 from study.search.collapse import collapse_reason
 from study.search.objective import score_of
@@ -35,20 +35,20 @@ class Reporter:
         self.score: float | None = None
         self.pruned_because: str | None = None
 
-    def report(self, record: Record) -> bool:
-        """Report one `eval` record; true means the trial cannot win and should end."""
+    def report(self, record: EvalRecord) -> bool:
+        """Report one evaluation; true means the trial cannot win and should end."""
         self.score = score_of(record, self.config.objective)
-        epoch = record["epoch"]
+        epoch = record.epoch
         # A continued trial repeats scores that it reported before.
         if self.ranked and epoch not in self.reported:
             self.trial.report(self.score, step=epoch)
             self.reported.add(epoch)
         if self.prunable:
-            self.pruned_because = self._collapse(record["step"]) or self._hopeless(epoch)
+            self.pruned_because = self._collapse(record.step) or self._hopeless(epoch)
         return self.pruned_because is not None
 
     def _collapse(self, step: int) -> str | None:
-        history = [item for item in read_history(self.folder.history) if item["step"] <= step]
+        history = [item for item in read_history(self.folder.history) if item.step <= step]
         return collapse_reason(history, self.train_config, self.config.collapse)
 
     def _hopeless(self, epoch: int) -> str | None:
@@ -69,8 +69,6 @@ def continue_from(folder: Path, reporter: Reporter, epochs: int) -> bool:
     if not checkpoint.exists():
         return False
     step = load_checkpoint(checkpoint).step
-    scored = [
-        item for item in read_history(RunFolder(folder).history, "eval") if item["step"] <= step
-    ]
+    scored = [item for item in read_evals(RunFolder(folder).history) if item.step <= step]
     prune = [reporter.report(record) for record in scored]
-    return bool(scored) and prune[-1] and scored[-1]["epoch"] < epochs
+    return bool(scored) and prune[-1] and scored[-1].epoch < epochs

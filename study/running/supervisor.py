@@ -1,6 +1,6 @@
 """Several worker processes of one study: started, listened to, restarted when they die.
 
-Each runs `worker`; nothing but its events and its exit code comes back. What a worker was doing when
+Each runs `worker`; only its events and its exit code come back. What a worker was doing when
 it died is in the trial's folder and its last checkpoint: whoever claims the trial next continues
 there.
 """

@@ -17,11 +17,12 @@ from dcgan.errors import (
     TrainingDivergedError,
     TrainingInterrupted,
 )
+from dcgan.evaluation.set_score import shown_in
 from dcgan.runtime.devices import resolve_device
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.checkpoint import check_continues, load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import Record, read_history
+from dcgan.training.run.history import EvalRecord, read_evals
 from dcgan.training.step import TrainState
 from study.config.space import suggest
 from study.errors import LeaseLostError
@@ -29,6 +30,7 @@ from study.running.claims import Claim
 from study.running.context import Outcome, Workbench, mirror_of
 from study.running.reporter import Reporter, continue_from
 from study.search.objective import objective_facts, score_of, values_of
+from study.storage.attributes import METRICS_ATTRIBUTE
 from study.storage.optuna_db import put_back, set_attributes
 from study.storage.trial_record import TrialRecord
 from study.tracking.catch_up import finish_mirror
@@ -105,7 +107,7 @@ def _train(
         claim.check()
         return hooks.should_stop()
 
-    def on_eval(record: Record) -> bool:
+    def on_eval(record: EvalRecord) -> bool:
         claim.check()
         stop = reporter.report(record)
         with bench.mirroring():
@@ -212,7 +214,7 @@ def _close(
 ) -> None:
     """Write the outcome: the folder first, then Optuna, then the mirror."""
     record.run_id = record.run_id or mirror.run_id  # MLflow may have been away at the start
-    last = next(iter(read_history(RunFolder(folder).history, "eval")[-1:]), {})
+    last = next(iter(read_evals(RunFolder(folder).history)[-1:]), None)
     record.state, record.reason = outcome.state.name, outcome.reason
     record.score, record.values = outcome.score, list(outcome.values)
     record.ended = time.time()
@@ -221,14 +223,15 @@ def _close(
         "reason": outcome.reason,
         "minutes": record.minutes,
         "run_id": record.run_id,
-        "epoch": last.get("epoch"),
-        "imbalance": last.get("imbalance"),
+        "epoch": last.epoch if last else None,
+        "imbalance": last.imbalance if last else None,
         "seed": record.seed,
         "code_version": record.identity.get("environment.code_version"),
     }
-    for kind in ("frechet", "kernel"):
-        if last:
-            facts[last[f"{kind}_metric"]] = last[last[f"{kind}_metric"]]
+    if last:
+        facts |= {last.frechet_metric: last.frechet, last.kernel_metric: last.kernel}
+        if shown := shown_in("leaderboard", last):
+            facts[METRICS_ATTRIBUTE] = shown
     facts |= objective_facts(last, bench.config.objective)
     set_attributes(bench.study, trial, facts)
     if outcome.state == TrialState.WAITING:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +119,8 @@ def _hooks(config: StudyConfig, sender: Sender, stop: threading.Event) -> Hooks:
             steps_per_epoch=schedule.steps_per_epoch,
             epochs=schedule.config.train.epochs,
         ),
-        on_log=lambda record: sender.send(
-            "log", record={key: value for key, value in record.items() if key != "every_step"}
-        ),
-        on_eval=lambda record: sender.send("eval", record=record),
+        on_log=lambda record: sender.send("log", record=replace(record, every_step={}).to_dict()),
+        on_eval=lambda record: sender.send("eval", record=record.to_dict()),
         on_warning=lambda text: sender.send("warning", text=text),
         should_stop=stop.is_set,
     )

@@ -9,7 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.errors import EvaluationError
-from dcgan.training.run.history import Record
+from dcgan.training.run.history import EvalRecord
 from study.config.identity import check_relaunch
 from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.storage.attributes import stored_identity
@@ -46,8 +46,8 @@ def check_mode(study: Study, config: StudyConfig) -> None:
         check_relaunch(config.study.name, {key: made}, {key: config.objective.mode})
 
 
-def score_of(record: Record, objective: ObjectiveConfig) -> float:
-    """The distance of one `eval` record, raised by G/D imbalance: one number to rank by."""
+def score_of(record: EvalRecord, objective: ObjectiveConfig) -> float:
+    """The distance of one evaluation, raised by G/D imbalance: one number to rank by."""
     return penalised_score(
         _distance(record, objective),
         _imbalance(record),
@@ -57,22 +57,22 @@ def score_of(record: Record, objective: ObjectiveConfig) -> float:
     )
 
 
-def values_of(record: Record, objective: ObjectiveConfig) -> tuple[float, ...]:
-    """What Optuna is told of a complete trial, from its last `eval` record."""
+def values_of(record: EvalRecord, objective: ObjectiveConfig) -> tuple[float, ...]:
+    """What Optuna is told of a complete trial, from its last evaluation."""
     if objective.mode == "pareto":
         return _distance(record, objective), _imbalance(record)
     return (score_of(record, objective),)
 
 
-def objective_facts(record: Record, objective: ObjectiveConfig) -> dict[str, Any]:
+def objective_facts(record: EvalRecord | None, objective: ObjectiveConfig) -> dict[str, Any]:
     """What a trial with two values keeps beside them: its score, and its distance's name.
 
     Args:
-        record: the trial's last `eval` record; empty if there is none.
+        record: the trial's last evaluation, if there is one.
     """
-    if objective.mode == "score" or not record:
+    if objective.mode == "score" or record is None:
         return {}
-    return {"score": score_of(record, objective), "metric": record[f"{objective.metric}_metric"]}
+    return {"score": score_of(record, objective), "metric": _metric(record, objective)}
 
 
 def closing_metrics(score: float | None, values: list[float]) -> dict[str, float]:
@@ -93,13 +93,16 @@ def trial_score(trial: FrozenTrial | TrialSummary) -> float | None:
     return score
 
 
-def _distance(record: Record, objective: ObjectiveConfig) -> float:
-    return float(record[record[f"{objective.metric}_metric"]])
+def _metric(record: EvalRecord, objective: ObjectiveConfig) -> str:
+    return record.frechet_metric if objective.metric == "frechet" else record.kernel_metric
 
 
-def _imbalance(record: Record) -> float:
-    imbalance = record["imbalance"]
-    return NO_BALANCE if imbalance is None else float(imbalance)
+def _distance(record: EvalRecord, objective: ObjectiveConfig) -> float:
+    return record.metrics[_metric(record, objective)]
+
+
+def _imbalance(record: EvalRecord) -> float:
+    return NO_BALANCE if record.imbalance is None else record.imbalance
 
 
 def penalised_score(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from dcgan.training.run.history import Record
+from dcgan.training.run.history import EvalRecord
 from study.storage.store import Store, trial_name
 from study.tracking.client import Param, RunTag, ViewType, open_client, required
 from study.tracking.run_mirror import STATUS, RunMirror, set_status
@@ -65,14 +65,14 @@ class Tracker:
         *,
         params: Mapping[str, Any],
         tags: Mapping[str, Any],
-        score: Callable[[Record], float],
+        score: Callable[[EvalRecord], float],
         fresh: bool = False,
     ) -> RunMirror:
         """What keeps the MLflow run of a trial up to date with its folder.
 
         Args:
             kind: `trial`, or `full` for the full run of one.
-            score: maps an `eval` record to the study's objective.
+            score: maps an evaluation to the study's objective.
             fresh: the folder has not been shown yet, so that a run which is there was shown from
                 another machine's folder, and goes: its points would be there twice.
         """

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dcgan.runtime.files import write_text_atomic
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import Record, read_history
+from dcgan.training.run.history import STEP_FIELDS, EvalRecord, Record, read_history
 from study.storage.trial_record import TrialRecord
 from study.tracking.client import Metric, RunTag
 
@@ -28,7 +28,6 @@ STATUS = {
 }
 """Optuna's state → MLflow's run status."""
 TERMINAL_STATUSES = ("FINISHED", "KILLED", "FAILED")
-LOG_METRICS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
 DELIVERED = ".delivered_to_mlflow.json"
 
 
@@ -40,7 +39,7 @@ class RunMirror:
         client: Any,
         folder: Path,
         open_run: Callable[[], str],
-        score: Callable[[Record], float],
+        score: Callable[[EvalRecord], float],
     ) -> None:
         self.client = client
         self.folder = RunFolder(folder)
@@ -69,7 +68,9 @@ class RunMirror:
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         self._sent = len(records)
-        self._deliver_grids(run_id, [record for record in records if record["kind"] == "eval"])
+        self._deliver_grids(
+            run_id, [record for record in records if isinstance(record, EvalRecord)]
+        )
 
     def set_state(self, state: str) -> None:
         """Show an Optuna state as the run's status: WAITING for one that will be continued."""
@@ -82,7 +83,7 @@ class RunMirror:
         self.deliver()
         self.deliver_files()
         ended = int((record.ended or 0.0) * 1000)
-        step = max((item["step"] for item in read_history(self.folder.history)), default=0)
+        step = max((item.step for item in read_history(self.folder.history)), default=0)
         closing = [Metric(key, value, ended, step) for key, value in score_names.items()]
         tags = {"optuna.state": record.state, "reason": record.reason or ""}
         self.client.log_batch(
@@ -106,19 +107,19 @@ class RunMirror:
                 self.client.log_artifact(self.open(), str(file))
 
     def _metrics(self, record: Record) -> list[Metric]:
-        if record["kind"] == "log":
-            values = {f"train/{name}": record[name] for name in LOG_METRICS}
-            values["time/images_per_second"] = record["images_per_second"]
-        else:
+        if isinstance(record, EvalRecord):
             values = {**_eval_metrics(record), "eval/score": self.score(record)}
-        timestamp = int(record["timestamp"] * 1000)
-        return [Metric(key, value, timestamp, record["step"]) for key, value in values.items()]
+        else:
+            values = {f"train/{name}": getattr(record, name) for name in STEP_FIELDS}
+            values["time/images_per_second"] = record.images_per_second
+        timestamp = int(record.timestamp * 1000)
+        return [Metric(key, value, timestamp, record.step) for key, value in values.items()]
 
-    def _deliver_grids(self, run_id: str, evaluations: list[Record]) -> None:
+    def _deliver_grids(self, run_id: str, evaluations: list[EvalRecord]) -> None:
         marker = self.folder.path / DELIVERED
         done = _read_marker(marker)
         for record in evaluations:
-            step, picture = record["step"], self.folder.grid_path(record["step"])
+            step, picture = record.step, self.folder.grid_path(record.step)
             if [run_id, step] in done or not picture.exists():
                 continue
             with Image.open(picture) as image:
@@ -128,7 +129,7 @@ class RunMirror:
                     image,
                     key="samples/fixed_noise",
                     step=step,
-                    timestamp=int(record["timestamp"] * 1000),
+                    timestamp=int(record.timestamp * 1000),
                     synchronous=True,
                 )
             # Pictures, unlike metrics, would appear twice when delivered twice.
@@ -145,21 +146,16 @@ def _read_marker(marker: Path) -> list[list[Any]]:
     return content if isinstance(content, list) else []
 
 
-def _eval_metrics(record: Record) -> dict[str, float]:
-    """The few numbers of an evaluation worth a chart each; the history has them all."""
-    frechet, kernel = record["frechet_metric"], record["kernel_metric"]
-    other = "raw" if record["score_model"] == "ema" else "ema"
-    values = {
-        f"eval/{frechet}": record[frechet],
-        f"eval/{frechet}_{other}": record[f"{frechet}_{other}"],
-        f"eval/{kernel}": record[kernel],
-        "time/eval_seconds": record["seconds"],
-    }
-    if record["imbalance"] is not None:
-        values["eval/imbalance"] = record["imbalance"]
-    # Each is there only where it could be computed.
-    extra = ("precision", "coverage", f"{frechet}_times_floor", f"{frechet}_holdout")
-    return values | {f"eval/{name}": record[name] for name in extra if name in record}
+def _eval_metrics(record: EvalRecord) -> dict[str, float]:
+    """The numbers of an evaluation that get a chart each; the history has them all."""
+    from dcgan.evaluation.set_score import shown_in  # late: it loads torch
+
+    other = f"{record.frechet_metric}_{'raw' if record.score_model == 'ema' else 'ema'}"
+    charted = {**shown_in("mlflow", record), other: record.metrics[other]}
+    values = {f"eval/{name}": value for name, value in charted.items()}
+    if record.imbalance is not None:
+        values["eval/imbalance"] = record.imbalance
+    return values | {"time/eval_seconds": record.seconds}
 
 
 def log10_metrics(params: Mapping[str, Any]) -> dict[str, float]:

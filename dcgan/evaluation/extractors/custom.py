@@ -1,20 +1,15 @@
-"""Extractors of one's own: an exported program (FILE.pt2) or a Python callable (module:callable).
+"""A user's own extractor: a Python callable, named `module:callable`.
 
-Both are code that runs with the rights of whoever starts it, so name only what you trust. For a
-callable that is plain; reading a .pt2 file, too, evaluates expressions it holds, and torch offers
-no way around that. Files that hold pickled objects or compiled libraries are refused.
+It is code that runs with the rights of whoever starts it, so name only what you trust.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import re
 import sys
-import zipfile
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -30,33 +25,29 @@ TAKEN = re.compile(
     rf"|custom|{'|'.join(EXTRACTORS)}"
     r"|.*_(ema|raw|standard_error|low|high|times_floor|holdout|trained)"
 )
-"""Names of other extractors, and endings that the records of a run give to a metric's name."""
+"""Names of other extractors, and endings that a run's records append to a metric's name."""
 REPEATS = 1e-4
-"""Features of the same images may differ by this much from call to call, in parts of the largest:
-float32 rounding, summed up in another order."""
+"""Features of the same images may differ by this much between calls, relative to the largest:
+float32 sums in another order round differently."""
 ALONE = 1e-2
-"""Likewise when an image is alone in its batch, where half-precision code may run differently."""
-HOW_TO_EXPORT = (
-    "export it in eval mode with torch.export.export(model, (images,), "
-    'dynamic_shapes=({0: torch.export.Dim("batch")},)), images uint8 (N, 3, S, S)'
-)
+"""The same for an image alone in its batch, where half-precision code may run differently."""
 _imported: dict[str, str] = {}
-"""Digest of each module's file when it was first used: what is imported stays as it was then."""
+"""Digest of each module's file at its first use. The imported module stays as it was then."""
 
 
 class CustomExtractor:
-    """Features of a user's function; its metrics are called fd_NAME and kd_NAME.
+    """Features of a user's function. Its metrics are called fd_NAME and kd_NAME.
 
     Args:
-        function: uint8 (N, 3, H, W) on `device`, any N >= 1 -> floating-point (N, d), each row
-            depending on its image only; the same again when called again.
+        function: uint8 (N, 3, H, W) on `device`, any N >= 1 -> floating-point (N, d). A row
+            depends on its image only, and the same images give the same features again.
         label: the last part of its name as the user wrote it.
-        source: what the user calls it, as in `eval.extractor`.
-        definition: says all that its features depend on; hashed into the fingerprint.
-        image_size: side of the images it is tried with to learn d.
+        source: its whole name, as in `eval.extractor`.
+        definition: everything that its features depend on; hashed into the fingerprint.
+        image_size: side in pixels of the images that it is tried with to learn d.
 
     Raises:
-        EvaluationError: its name is taken, or it does not do what is asked of `function`.
+        EvaluationError: its name is taken, or it breaks the rules of `function`.
     """
 
     def __init__(
@@ -87,7 +78,7 @@ class CustomExtractor:
             # a copy: the function may change its input in place, and these may be the photos
             output = self._function(images.clone())
         except (torch.OutOfMemoryError, MemoryError):
-            raise  # whoever asked knows which settings shrink the need
+            raise  # the caller knows which settings need less
         except Exception as error:
             if "not enough memory" in str(error):  # torch's CPU allocator has no type for it
                 raise
@@ -105,7 +96,7 @@ class CustomExtractor:
         return output.float()
 
     def _tried(self, image_size: int) -> int:
-        """The number of features, learnt from a few images; refuses what cannot be compared."""
+        """The number of features of a few images. Refuses features that cannot be compared."""
         rng = torch.Generator().manual_seed(0)
         # 16 blocks of colour each: images that differ as a whole, unlike noise
         blocks = torch.randint(0, 256, (4, 3, 4, 4), generator=rng, dtype=torch.uint8)
@@ -131,87 +122,15 @@ class CustomExtractor:
 
 
 def load_custom_extractor(name: str, device: torch.device, image_size: int) -> CustomExtractor:
-    """Load "FILE.pt2", an exported program, or "module:callable", looked for in the working folder.
+    """Import "module:callable" from the installed modules or the working folder.
 
-    A program must have been exported with a dynamic batch size. A callable that is a network is
-    moved to `device` and set to eval mode. The fingerprint covers the program's bytes, or the
-    callable's module (that one file), its name and its attribute `fingerprint`, a string, which
-    should say what else its features depend on, such as weights it reads.
+    A callable that is a network is moved to `device` and set to eval mode. The fingerprint covers
+    the module's file, the callable's name and its attribute `fingerprint`, a string that should
+    say what else its features depend on, such as a file of weights.
 
     Raises:
-        EvaluationError: it cannot be read, imported or run, or does not keep the rules.
+        EvaluationError: it cannot be imported or run, or it breaks the rules.
     """
-    if not name.endswith(".pt2"):
-        return _load_callable(name, device, image_size)
-    path = Path(name).expanduser()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise EvaluationError(
-            f"the extractor {path} cannot be read ({error.strerror}); correct eval.extractor"
-        ) from error
-    return CustomExtractor(
-        _exported_function(content, path, device, image_size),
-        label=path.stem,
-        source=str(path),
-        definition=f"exported program 1:{hashlib.sha256(content).hexdigest()}",
-        device=device,
-        image_size=image_size,
-    )
-
-
-def _exported_function(
-    content: bytes, path: Path, device: torch.device, image_size: int
-) -> Callable[[Tensor], object]:
-    from torch.export.passes import move_to_device_pass
-
-    try:
-        _refuse_hidden_code(content)
-        program = torch.export.load(BytesIO(content))
-        if device.type != "cpu":
-            program = move_to_device_pass(program, device)
-    except Exception as error:  # whatever a damaged or foreign file makes the reader stumble over
-        raise EvaluationError(
-            f"the extractor {path} cannot be read as an exported program ({_what(error)}); "
-            f"{HOW_TO_EXPORT}"
-        ) from error
-    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
-    inputs = [values.get(str(name)) for name in program.graph_signature.user_inputs]
-    image = inputs[0] if len(inputs) == 1 else None
-    if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 4:
-        raise EvaluationError(
-            f"the extractor {path} must take one uint8 tensor, the images; {HOW_TO_EXPORT}"
-        )
-    if isinstance(image.shape[0], int):
-        raise EvaluationError(
-            f"the extractor {path} takes batches of {image.shape[0]} images only; {HOW_TO_EXPORT}"
-        )
-    if any(isinstance(side, int) and side != image_size for side in image.shape[2:]):
-        raise EvaluationError(
-            f"the extractor {path} takes images of {' × '.join(map(str, image.shape[2:]))} pixels "
-            f"only, not of {image_size}; export it for data.image_size"
-        )
-    return program.module()
-
-
-def _refuse_hidden_code(content: bytes) -> None:
-    """Raise for an archive that holds pickled objects or compiled libraries.
-
-    torch.export.load runs both without asking: a member that is not just tensors is unpickled.
-    """
-    with zipfile.ZipFile(BytesIO(content)) as archive:
-        for name in archive.namelist():
-            if "data/aotinductor/" in name or name.startswith("serialized_"):
-                raise ValueError(f"it holds {name}: it is compiled, or a torch before 2.8 wrote it")
-            if name.endswith(".pt"):
-                torch.load(BytesIO(archive.read(name)), map_location="cpu", weights_only=True)
-            elif name.endswith("_config.json"):
-                for entry in json.loads(archive.read(name))["config"].values():
-                    if entry["use_pickle"] or not re.match("weight_|tensor_", entry["path_name"]):
-                        raise ValueError(f"it holds {entry['path_name']}, a pickled object")
-
-
-def _load_callable(name: str, device: torch.device, image_size: int) -> CustomExtractor:
     module_name, _, attribute = name.partition(":")
     module, digest = _import(module_name, name)
     function: Any = module

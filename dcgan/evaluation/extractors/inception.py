@@ -1,7 +1,8 @@
-"""The network that FID is defined with: Inception-v3 of 2015 as torch-fidelity ported it.
+"""The network that defines FID: Inception-v3 of 2015, as torch-fidelity ported it.
 
-torch-fidelity's own class runs, resize like TensorFlow 1 included. `fid` and `kid` are the names
-of its distances with the canonical weights only; any others make `fid_custom` and `kid_custom`.
+The features come from torchmetrics' extractor, which runs torch-fidelity's network. So `fid` is the
+distance that torchmetrics and torch-fidelity report. Only the canonical weights make `fid` and
+`kid`; any other weights make `fid_custom` and `kid_custom`.
 """
 
 from __future__ import annotations
@@ -20,32 +21,41 @@ from dcgan.evaluation.extractors.weights import CANONICAL, WeightsFile
 DEFINITION = "torch-fidelity inception-v3-compat 2048 1"
 """Changes with anything but the weights that changes the features, and so the fingerprint."""
 MAX_IMAGES = 64
-"""Images at once: at 299 × 299 each takes up to 17 MB on the way, however small it came."""
+"""Images per pass. Each is resized to 299 × 299 and needs up to 17 MB on the way."""
 
 
 class InceptionNetwork:
-    """The 2048 features after the last pooling; images of any size are resized to 299 × 299."""
+    """The 2048 features after the last pooling. Images of any size are resized to 299 × 299.
+
+    Args:
+        network: uint8 (N, 3, H, W) -> float32 (N, 2048).
+        weights_sha256: decides between `fid` and `fid_custom`.
+        source: where the weights came from, in plain words.
+        at_once: images per pass (memory only).
+    """
 
     name = "inception"
     dimension = 2048
 
-    def __init__(self, network: nn.Module, weights_sha256: str, source: str) -> None:
+    def __init__(
+        self, network: nn.Module, weights_sha256: str, source: str, at_once: int = MAX_IMAGES
+    ) -> None:
         canonical = weights_sha256 == CANONICAL.sha256
         self.frechet_name = "fid" if canonical else "fid_custom"
         self.kernel_name = "kid" if canonical else "kid_custom"
         self.fingerprint = hashlib.sha256(f"{DEFINITION}:{weights_sha256}".encode()).hexdigest()
         self.source = source
-        self._network = network
+        self.network, self.at_once = network, at_once
 
     @property
     def device(self) -> torch.device:
         """Where the images must be."""
-        return next(self._network.parameters()).device
+        return next(self.network.parameters()).device
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) on `device` -> float32 (N, 2048)."""
-        return torch.cat([self._network(part)[0] for part in images.split(MAX_IMAGES)])
+        return torch.cat([self.network(part) for part in images.split(self.at_once)])
 
 
 def load_inception(weights: WeightsFile, device: torch.device) -> InceptionNetwork:
@@ -59,19 +69,18 @@ def load_inception(weights: WeightsFile, device: torch.device) -> InceptionNetwo
 
 
 def _network(weights: WeightsFile) -> nn.Module:
-    from torch_fidelity.feature_extractor_inceptionv3 import (  # type: ignore[import-untyped]
-        FeatureExtractorInceptionV3,
-    )
+    from torchmetrics.image.fid import NoTrainInceptionV3
 
-    # The class reads its weights with a loader that runs code hidden in a file: it gets plain
-    # tensors that we wrote ourselves, never the user's file.
-    plain = BytesIO()
+    # The class downloads weights unless it gets a file, and reads a file with a loader that would
+    # run code hidden in it. So it gets plain tensors that we wrote ourselves, not the user's file.
+    plain: Any = BytesIO()  # torch.load, which the class calls, takes it like a path
     torch.save(_plain_tensors(weights), plain)
     plain.seek(0)
     try:
-        # it draws initial weights, which must not move the caller's random stream
+        # The class draws initial weights, which must not move the caller's random stream. FID is
+        # defined without antialiasing.
         with torch.random.fork_rng(devices=[]):
-            network: nn.Module = FeatureExtractorInceptionV3("inception", ["2048"], plain)
+            network: nn.Module = NoTrainInceptionV3("inception", ["2048"], plain, antialias=False)
     except RuntimeError as error:
         # load_state_dict: a title, then a line for each kind of misfit, which may name hundreds
         misfit = str(error).partition("\n")[2].strip().partition(",")[0] or first_line(error)
@@ -79,7 +88,7 @@ def _network(weights: WeightsFile) -> nn.Module:
             f"the weights {weights.path} do not fit the Inception network of FID ({misfit}); "
             f"use torch-fidelity's {CANONICAL.cached.name} or a file of the same names and shapes"
         ) from error
-    return network.requires_grad_(False).eval()
+    return network.requires_grad_(False)
 
 
 def _plain_tensors(weights: WeightsFile) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dcgan.config.train_config import EXTRACTORS
+from dcgan.config.train_config import EXTRACTORS, refuse_program
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.extractors.weights import (
     CANONICAL,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dcgan.evaluation.extractors.base import Extractor
 
 _unreachable: set[str] = set()
-"""URLs that could not be downloaded for `auto` in this process: it does not wait for them twice."""
+"""URLs whose download for `auto` failed in this process. They are not tried again."""
 
 
 def load_extractor(
@@ -39,38 +39,48 @@ def load_extractor(
     """Load an extractor by its name in `eval.extractor`.
 
     Args:
-        name: "layout"; "random"; "inception"; "auto" for Inception where its weights are at hand
-            or can be downloaded (within about 10 s where there is no network), else layout, and the
-            result's `name` and `source` say which; "FILE.pt2" or "module:callable" for one's own.
+        name: "layout"; "random"; "inception"; "module:callable" for your own; or "auto", which
+            means Inception if its weights are on this machine or can be downloaded (about 10 s
+            where there is no network), else layout. `name` and `source` of the result say which.
         device: where it will run.
-        weights: file with Inception's weights (`eval.weights`); none: see
-            `weights`.
-        image_size: side of the square images an extractor of one's own is tried with.
+        weights: file with Inception's weights (`eval.weights`); None: see `weights`.
+        image_size: side in pixels of the square images that your own extractor is tried with.
         on_progress: called with (bytes done, bytes in all) while weights are downloaded.
 
     Raises:
+        ConfigError: the name is that of an exported program, which earlier releases loaded.
         EvaluationError: an unknown name, weights that are missing or damaged, an extractor of
-            one's own that does not keep the rules, or `weights` for another than Inception.
+            yours that breaks the rules, or `weights` for another extractor than Inception.
     """
+    refuse_program(name)
     where = torch.device(device)
     if name in ("auto", "inception"):
         find = find_weights_for_auto if name == "auto" else find_weights
         found = find(weights, on_progress)
-        return _load_layout(where) if found is None else _load_inception(found, where)
-    if weights is not None:
+        if found is not None:
+            from dcgan.evaluation.extractors.inception import load_inception
+
+            return load_inception(found, where)
+        name = "layout"
+    elif weights is not None:
         raise EvaluationError(
             f"eval.weights names weights of Inception ({weights}) but the extractor is {name!r}; "
             "leave out the one, or set the other to inception"
         )
-    if name == "layout":
-        return _load_layout(where)
-    if name == "random":
-        return _load_random(where)
-    if name.endswith(".pt2") or ":" in name:
-        return _load_custom(name, where, image_size)
+    if name in ("layout", "random"):
+        from dcgan.evaluation.extractors.random_network import (
+            load_layout_network,
+            load_random_network,
+        )
+
+        return load_layout_network(where) if name == "layout" else load_random_network(where)
+    if ":" in name:
+        from dcgan.evaluation.extractors.custom import load_custom_extractor
+
+        return load_custom_extractor(name, where, image_size)
     raise EvaluationError(
         f"the extractor {name!r} is not known; use one of: {', '.join(EXTRACTORS)}, "
-        "a file ending in .pt2, or module:callable"
+        "or module:callable"
     )
 
 
@@ -93,13 +103,13 @@ def find_weights_for_auto(
     on_progress: OnProgress | None = None,
     release: Release = CANONICAL,
 ) -> WeightsFile | None:
-    """As `find_weights`, but none where they are not to be had.
+    """Like `find_weights`, but None if the weights cannot be had.
 
-    A damaged file in the torch hub cache counts as absent (a download replaces it), and a download
+    A damaged file in the torch hub cache counts as missing, and a download replaces it. A download
     that failed is not tried again in this process.
 
     Raises:
-        EvaluationError: a file is named but cannot be read: whoever named it wants no other.
+        EvaluationError: a file is named but cannot be read.
     """
     named = named_weights(given)
     if named is not None:
@@ -115,27 +125,3 @@ def find_weights_for_auto(
     except EvaluationError:
         _unreachable.add(release.url)
         return None
-
-
-def _load_layout(device: torch.device) -> Extractor:
-    from dcgan.evaluation.extractors.layout import load_layout_network
-
-    return load_layout_network(device)
-
-
-def _load_random(device: torch.device) -> Extractor:
-    from dcgan.evaluation.extractors.random import load_random_network
-
-    return load_random_network(device)
-
-
-def _load_inception(weights: WeightsFile, device: torch.device) -> Extractor:
-    from dcgan.evaluation.extractors.inception import load_inception
-
-    return load_inception(weights, device)
-
-
-def _load_custom(name: str, device: torch.device, image_size: int) -> Extractor:
-    from dcgan.evaluation.extractors.custom import load_custom_extractor
-
-    return load_custom_extractor(name, device, image_size)

@@ -1,9 +1,9 @@
-"""Where Inception's weights come from: a file that is named, torch's hub cache, or a download.
+"""Where Inception's weights come from: a named file, torch's hub cache, or a download.
 
-In this order: `eval.weights` (the shell's --weights); the file that DCGAN_INCEPTION_WEIGHTS names;
-the torch hub cache, where torch-fidelity and torchmetrics keep them, too; a download into that
-cache, unless DCGAN_OFFLINE=1. A file that is named may hold any weights; what is in the cache or
-comes over the network must be the canonical file, byte for byte.
+The places are tried in this order: the file that `eval.weights` (--weights in the shell) names; the
+file that DCGAN_INCEPTION_WEIGHTS names; the torch hub cache, which torch-fidelity and torchmetrics
+use too; a download into that cache, unless DCGAN_OFFLINE=1. A named file may hold any weights. The
+file in the cache or from the network must be the canonical one, byte for byte.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ from dcgan.errors import EvaluationError
 from dcgan.runtime.files import write_atomic
 
 OnProgress: TypeAlias = Callable[[int, int], None]
-"""Called with the bytes that arrived so far, and how many there will be."""
-CONNECT_SECONDS = 10.0
-"""A server that has not begun to answer by then is given up."""
+"""Called with the number of bytes that have arrived, and the number in all."""
 WEIGHTS_VARIABLE = "DCGAN_INCEPTION_WEIGHTS"
 OFFLINE_VARIABLE = "DCGAN_OFFLINE"
 ALTERNATIVES = (
@@ -43,11 +41,13 @@ class Release:
     url: str
     sha256: str
     size: int
-    """Bytes."""
+    """In bytes."""
+    connect_seconds: float = 10.0
+    """The server must begin to answer within this time."""
 
     @property
     def cached(self) -> Path:
-        """Where torch keeps it once it is downloaded (TORCH_HOME moves that); may not exist."""
+        """Its place in torch's hub cache (TORCH_HOME moves that); the file may not exist."""
         name = self.url.rpartition("/")[2]
         return Path(torch.hub.get_dir()) / "checkpoints" / name
 
@@ -58,12 +58,12 @@ CANONICAL = Release(
     "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     95_628_359,
 )
-"""Inception-v3 of 2015-12-05 as ported from TensorFlow by torch-fidelity: what FID means."""
+"""Inception-v3 of 2015-12-05, ported from TensorFlow by torch-fidelity. It defines FID."""
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights, read once, so that its digest and its tensors are of the same bytes."""
+    """A file of weights, read once, so that digest and tensors come from the same bytes."""
 
     path: Path
     content: bytes = field(repr=False)
@@ -73,10 +73,10 @@ class WeightsFile:
 
 
 def named_weights(given: Path | str | None = None) -> WeightsFile | None:
-    """The file named by `given`, else by DCGAN_INCEPTION_WEIGHTS; none if neither names one.
+    """The file named by `given`, else by DCGAN_INCEPTION_WEIGHTS; None if neither names one.
 
     Raises:
-        EvaluationError: the file cannot be read; says who named it.
+        EvaluationError: the file cannot be read. The message says which setting named it.
     """
     variable = os.environ.get(WEIGHTS_VARIABLE)
     if given is not None:
@@ -96,10 +96,10 @@ def named_weights(given: Path | str | None = None) -> WeightsFile | None:
 
 
 def cached_weights(release: Release = CANONICAL) -> WeightsFile | None:
-    """The file in the torch hub cache; none if it is not there.
+    """The file in the torch hub cache; None if it is not there.
 
     Raises:
-        EvaluationError: it cannot be read, or is not the canonical one, byte for byte.
+        EvaluationError: it cannot be read, or it is not the canonical file.
     """
     path = release.cached
     try:
@@ -124,7 +124,7 @@ def cached_weights(release: Release = CANONICAL) -> WeightsFile | None:
 def download_weights(
     on_progress: OnProgress | None = None, release: Release = CANONICAL
 ) -> WeightsFile:
-    """Download the weights into the torch hub cache; after an error nothing is left there.
+    """Download the weights into the torch hub cache. After an error nothing is left there.
 
     Raises:
         EvaluationError: DCGAN_OFFLINE is set, the server cannot be reached, what it sends is not
@@ -137,13 +137,13 @@ def download_weights(
             f"forbids to download them; {ALTERNATIVES}"
         )
     try:
-        with _open(release.url) as response:
+        with _open(release) as response:
             write_atomic(path, lambda file: _receive(response, file, release, on_progress))
         content = path.read_bytes()
     except (OSError, HTTPException) as error:
         raise EvaluationError(
             f"the Inception weights cannot be downloaded from {release.url} to {path} "
-            f"({_reason(error)}); {ALTERNATIVES}"
+            f"({_reason(error, release)}); {ALTERNATIVES}"
         ) from error
     return _weights_file(path, content, f"the torch hub cache {path}, downloaded just now")
 
@@ -157,23 +157,23 @@ def offline() -> bool:
     return os.environ.get(OFFLINE_VARIABLE, "") not in ("", "0")
 
 
-def _open(url: str) -> HTTPResponse:
-    """Ask for a URL; TimeoutError unless it has begun to answer after `CONNECT_SECONDS` in all.
+def _open(release: Release) -> HTTPResponse:
+    """Request the file. TimeoutError: no answer has begun after `connect_seconds` in all.
 
-    A socket's timeout counts anew for each address of a host and each redirect, and looking up a
-    name has none at all: hence the thread, which may go on alone for a while.
+    A socket's timeout starts again for each address of a host and each redirect, and a name lookup
+    has no timeout. Hence the thread, which may continue alone for a while.
     """
     answers: SimpleQueue[HTTPResponse | Exception] = SimpleQueue()
 
     def ask() -> None:
         try:
-            answers.put(urlopen(url, timeout=CONNECT_SECONDS))
+            answers.put(urlopen(release.url, timeout=release.connect_seconds))
         except Exception as error:
             answers.put(error)
 
     Thread(target=ask, daemon=True).start()
     try:
-        answer = answers.get(timeout=CONNECT_SECONDS)
+        answer = answers.get(timeout=release.connect_seconds)
     except Empty:
         raise TimeoutError from None
     if isinstance(answer, Exception):
@@ -200,13 +200,13 @@ def _receive(
         )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, release: Release) -> str:
     if isinstance(error, HTTPError):
         error.close()
         return f"HTTP {error.code} {error.reason}"
     cause = error.reason if isinstance(error, URLError) else error
     if isinstance(cause, TimeoutError):
-        return f"no answer within {CONNECT_SECONDS:g} s"
+        return f"no answer within {release.connect_seconds:g} s"
     strerror = getattr(cause, "strerror", None)
     return strerror or str(cause).strip() or type(error).__name__
 
@@ -215,6 +215,6 @@ def weights_at_hand(given: Path | None) -> bool:
     """Whether Inception's weights are on this machine.
 
     Raises:
-        EvaluationError: they are, but damaged or unreadable.
+        EvaluationError: the file is damaged or unreadable.
     """
     return named_weights(given) is not None or cached_weights() is not None

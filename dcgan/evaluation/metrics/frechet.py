@@ -1,14 +1,13 @@
-"""Fréchet distance between two sets of features, each seen as a Gaussian (FID's formula).
+"""Fréchet distance between two sets of features, each modelled as a Gaussian (the FID formula).
 
     |m1 - m2|² + tr(S1 + S2 - 2 (S1 S2)^½)
 
 Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
-Equilibrium" (arXiv:1706.08500); covariances with n - 1. The trace term is computed after
-Mathiasen & Hvilshøj 2020, "Backpropagating through Fréchet Inception Distance"
-(arXiv:2009.14075): with S1 = A'A and S2 = B'B, tr (S1 S2)^½ is the sum of the singular values of
-A B'. No matrix square root is taken, so rank-deficient sets (fewer images than dimensions) are as
-exact as others. Two shortcuts through squared matrices (eigenvalues, Cholesky) are taken only where
-the digits that squaring costs are known not to matter.
+Equilibrium" (arXiv:1706.08500); covariances with n - 1. The trace term follows Mathiasen &
+Hvilshøj 2020, "Backpropagating through Fréchet Inception Distance" (arXiv:2009.14075): with
+S1 = A'A and S2 = B'B, tr (S1 S2)^½ is the sum of the singular values of A B'. No matrix square root
+is computed, so that rank-deficient sets (fewer images than dimensions) are exact too. Two shortcuts
+through squared matrices (eigenvalues, Cholesky) are taken only if the lost digits do not matter.
 """
 
 from __future__ import annotations
@@ -22,14 +21,13 @@ from dcgan.errors import EvaluationError
 from dcgan.evaluation.metrics.matrix import ArrayLike, as_float64, feature_matrix, same_dimension
 
 SQUARED_ERROR_LIMIT = 1e-9
-"""Of the sum of singular values: as much may be lost by squaring them first, at the very worst."""
+"""Largest part of the sum of singular values that squaring them may lose."""
 CHOLESKY_RATIO = 1e-4
-"""Smallest over largest diagonal entry of a triangular factor that Cholesky is trusted with: its
-square is far above float64's resolution."""
+"""Smallest ratio of diagonal entries for Cholesky: its square is far above float64's resolution."""
 
 
 class Gaussian(NamedTuple):
-    """What the distance needs to know of one set; compute the real photos' once and keep it."""
+    """The statistics of one set that the distance needs. Compute those of the photos once."""
 
     mean: Tensor
     """(d,)"""
@@ -53,8 +51,8 @@ def fit_gaussian(features: ArrayLike, name: str = "real") -> Gaussian:
     matrix = feature_matrix(features, name)
     count, dimension = matrix.shape
     mean = matrix.mean(dim=0)
-    # Centred rows sum to 0: one of them is redundant. The Householder reflection that turns
-    # (1, ..., 1) into the first axis leaves that row empty and the rest n - 1 independent ones.
+    # Centred rows sum to 0, so one is redundant. The Householder reflection that turns (1, ..., 1)
+    # into the first axis empties that row and leaves n - 1 independent ones.
     shift = mean + (matrix[0] - mean) / (count**0.5 + 1)
     factor = torch.sub(matrix[1:], shift).div_((count - 1) ** 0.5)
     return Gaussian(mean, _triangle(factor) if count - 1 > dimension else factor)
@@ -93,11 +91,7 @@ def distance_between(real: Gaussian, fake: Gaussian) -> float:
 
 
 def _sum_of_singular_values(matrix: Tensor) -> Tensor:
-    """Nuclear norm of (r, c).
-
-    Of a wide matrix M the eigenvalues of M M' come in less than half the time; their roots are
-    the singular values.
-    """
+    """Nuclear norm of (r, c). For a wide M the roots of M M' eigenvalues take half the time."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     if wide.shape[1] > 1.5 * wide.shape[0] > 0:
         total, lost = sum_of_roots(wide @ wide.T)
@@ -108,9 +102,9 @@ def _sum_of_singular_values(matrix: Tensor) -> Tensor:
 
 
 def sum_of_roots(square: Tensor) -> tuple[Tensor, Tensor]:
-    """tr S^½ of a covariance (k, k), and how much of it squaring may have cost at the very worst.
+    """tr S^½ of a covariance (k, k), and an upper bound of what squaring has lost of it.
 
-    Small eigenvalues drown in the rounding of the largest.
+    Small eigenvalues vanish in the rounding of the largest.
     """
     eigenvalues = torch.linalg.eigvalsh(square).clamp(min=0)
     roots: Tensor = eigenvalues.sqrt()
@@ -123,7 +117,7 @@ def sum_of_roots(square: Tensor) -> tuple[Tensor, Tensor]:
 def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:
     """Squared Fréchet distance between two sets of features.
 
-    It is biased upward by about 1/n, so values of different n are never compared.
+    It is biased upward by about 1/n: never compare values of different n.
 
     Args:
         real: (n1, d), numpy or torch, any float dtype; computed in float64.
@@ -136,30 +130,6 @@ def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:
         EvaluationError: fewer than 2 rows, different d, NaN or infinite features.
     """
     return distance_between(fit_gaussian(real, "real"), fit_gaussian(fake, "fake"))
-
-
-def frechet_from_moments(
-    mean1: ArrayLike, cov1: ArrayLike, mean2: ArrayLike, cov2: ArrayLike
-) -> float:
-    """Squared Fréchet distance from means and covariances (for sets too large to keep).
-
-    Prefer `frechet_distance` where features are at hand: a covariance cannot hold directions
-    whose variance is less than about 1e-13 of the largest one, so they count as constant here.
-
-    Args:
-        mean1: (d,) mean of the first set.
-        cov1: (d, d) its covariance, symmetric, no negative eigenvalues.
-        mean2: (d,) mean of the second set.
-        cov2: (d, d) its covariance.
-
-    Returns:
-        A float >= 0.
-
-    Raises:
-        EvaluationError: shapes do not fit, values are not finite, or a covariance is not one.
-    """
-    first = gaussian_from_moments(mean1, cov1, "first")
-    return distance_between(first, gaussian_from_moments(mean2, cov2, "second"))
 
 
 def gaussian_from_moments(mean: ArrayLike, cov: ArrayLike, name: str = "given") -> Gaussian:
@@ -196,36 +166,30 @@ def gaussian_from_moments(mean: ArrayLike, cov: ArrayLike, name: str = "given") 
 
 
 class StreamingMoments:
-    """Moments so far, float64 on the CPU; d² numbers are kept, however many images are added.
+    """Moments of a set too large to keep (n ≫ d), float64 on the CPU, in d² numbers.
 
-    For sets too large to keep (n ≫ d). Where the features fit in memory, `fit_gaussian` is as
-    exact, quicker, and keeps directions whose variance is tiny (see `frechet_from_moments`).
+    If the features fit in memory, `fit_gaussian` is as exact, faster, and keeps directions of tiny
+    variance: a covariance loses those below 1e-13 of the largest one.
     """
 
     def __init__(self, dimension: int) -> None:
-        """Start with no images of `dimension` >= 1 features each.
-
-        Raises:
-            EvaluationError: the dimension is less than 1.
-        """
         if dimension < 1:
             raise EvaluationError(f"features need at least 1 dimension but got {dimension}")
-        self._count = 0
+        self.count = 0
         self._mean = torch.zeros(dimension, dtype=torch.float64)
         self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
 
     def add(self, features: ArrayLike) -> None:
-        """Take in one batch; how images are cut into batches changes only the last digits.
+        """Add one batch. The division into batches only changes the last digits.
 
         Args:
             features: (k, d), numpy or torch, any float dtype, finite; k may be 0 or 1.
 
         Raises:
-            EvaluationError: another shape, or NaN, infinite or too large values. What was added
-                before is unchanged then.
+            EvaluationError: another shape, or NaN, infinite or too large values. The moments are
+                unchanged then.
         """
-        batch = as_float64(features)
-        dimension = len(self._mean)
+        batch, dimension = as_float64(features), len(self._mean)
         if batch.ndim != 2 or batch.shape[1] != dimension:
             raise EvaluationError(
                 f"a batch of features must have the shape (images, {dimension}) "
@@ -238,55 +202,37 @@ class StreamingMoments:
                 "a batch of features holds NaN or infinite values; "
                 "check the images and the extractor"
             )
-        total = self._count + len(batch)
+        total = self.count + len(batch)
         batch_mean = batch.mean(dim=0)
-        batch = batch - batch_mean
-        shift = batch_mean - self._mean
+        batch, shift = batch - batch_mean, batch_mean - self._mean
         # within the batch, within what came before, and between the two means
-        weight = self._count * len(batch) / total
+        weight = self.count * len(batch) / total
         scatter = self._scatter + batch.T @ batch + weight * torch.outer(shift, shift)
         mean = self._mean + shift * (len(batch) / total)
         if not (mean.isfinite().all() and scatter.isfinite().all()):
             raise EvaluationError(
                 "the features are too large for a covariance; check the extractor"
             )
-        self._count, self._mean, self._scatter = total, mean, scatter
-
-    @property
-    def count(self) -> int:
-        """Images added so far."""
-        return self._count
+        self.count, self._mean, self._scatter = total, mean, scatter
 
     @property
     def mean(self) -> Tensor:
-        """(d,), a copy.
-
-        Raises:
-            EvaluationError: nothing was added yet.
-        """
+        """(d,), a copy. Raises EvaluationError before the first image."""
         self._need(1)
         return self._mean.clone()
 
     @property
     def covariance(self) -> Tensor:
-        """(d, d), with n - 1, exactly symmetric.
-
-        Raises:
-            EvaluationError: fewer than 2 images were added.
-        """
+        """(d, d), with n - 1, exactly symmetric. Raises EvaluationError below 2 images."""
         self._need(2)
-        return (self._scatter + self._scatter.T) / (2.0 * (self._count - 1))
+        return (self._scatter + self._scatter.T) / (2.0 * (self.count - 1))
 
     def gaussian(self) -> Gaussian:
-        """What `distance_between` compares; takes an eigendecomposition (d³).
-
-        Raises:
-            EvaluationError: fewer than 2 images were added.
-        """
+        """What `distance_between` compares; takes an eigendecomposition (d³)."""
         return gaussian_from_moments(self.mean, self.covariance)
 
     def _need(self, images: int) -> None:
-        if self._count < images:
+        if self.count < images:
             raise EvaluationError(
-                f"moments need at least {images} images but {self._count} were added"
+                f"moments need at least {images} images but {self.count} were added"
             )

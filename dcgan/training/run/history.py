@@ -1,24 +1,59 @@
 """A run's own record of itself: `history.jsonl`, one JSON object a line.
 
-Kinds: `log` (one per log interval: step, epoch, timestamp, the interval's mean losses and
-probabilities, images_per_second, and `every_step` with each step's values) and `eval` (scores).
-Whatever else shows a run (MLflow, reports) replays this file.
+A `LogRecord` is written once per log interval, an `EvalRecord` per evaluation. Whatever else shows
+a run (MLflow, reports) replays this file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from dcgan.evaluation.record import EvalRecord as EvalRecord
 from dcgan.runtime.files import write_text_atomic
 
-Record = dict[str, Any]
 STEP_FIELDS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")
 """What a step reports: the published Loss_D (real + fake), Loss_G, and mean D probabilities of
 real photos, of fakes before D's update, and of the same fakes after it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRecord:
+    """The steps of one log interval: the means of `STEP_FIELDS`, and each step's values."""
+
+    step: int = 0
+    """The last step of the interval, counted from 1."""
+    epoch: int = 0
+    timestamp: float = 0.0
+    """When the losses were read back, in seconds since 1970."""
+    loss_d: float
+    loss_g: float
+    d_real: float
+    d_fake_before: float
+    d_fake_after: float
+    images_per_second: float = 0.0
+    every_step: dict[str, list[float]] = field(default_factory=dict)
+    """Each of `STEP_FIELDS` for every step of the interval; empty where only the means are told."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat plain data, as a line of `history.jsonl`."""
+        plain = {"kind": "log", **vars(self)}
+        if not self.every_step:
+            del plain["every_step"]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> LogRecord:
+        """Read what `to_dict` of this or an earlier release gave."""
+        return cls(**{key: value for key, value in plain.items() if key in LOG_NAMES})
+
+
+LOG_NAMES = frozenset(item.name for item in fields(LogRecord))
+Record: TypeAlias = LogRecord | EvalRecord
 
 
 class History:
@@ -30,22 +65,33 @@ class History:
     def append(self, record: Record) -> None:
         """Add one line; a reader or a crash never sees a record that later changes."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+            file.write(json.dumps(record.to_dict(), allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def keep_up_to(self, step: int) -> None:
         """Drop the records after `step`: they were written after the checkpoint now continued."""
-        kept = [record for record in read_history(self.path) if record["step"] <= step]
-        write_text_atomic(self.path, "".join(json.dumps(record) + "\n" for record in kept))
+        kept = [json.dumps(line) + "\n" for line in _lines(self.path) if line["step"] <= step]
+        write_text_atomic(self.path, "".join(kept))
 
 
-def read_history(path: Path, kind: str | None = None) -> list[Record]:
-    """All records of a run (of one kind), oldest first; an unfinished last line is left out."""
-    return [record for record in _records(path) if kind in (None, record["kind"])]
+def read_history(path: Path) -> list[Record]:
+    """All records of a run, oldest first; an unfinished last line is left out."""
+    readers: dict[str, Any] = {"log": LogRecord.from_dict, "eval": EvalRecord.from_dict}
+    return [readers[line["kind"]](line) for line in _lines(path) if line["kind"] in readers]
 
 
-def _records(path: Path) -> Iterator[Record]:
+def read_logs(path: Path) -> list[LogRecord]:
+    """The log intervals of a run, oldest first."""
+    return [LogRecord.from_dict(line) for line in _lines(path) if line["kind"] == "log"]
+
+
+def read_evals(path: Path) -> list[EvalRecord]:
+    """The evaluations of a run, oldest first."""
+    return [EvalRecord.from_dict(line) for line in _lines(path) if line["kind"] == "eval"]
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:

@@ -23,7 +23,7 @@ from dcgan.cli.console import run_app, stop_signals
 from dcgan.config.settings import load_train_config, save_config
 from dcgan.evaluation.extractors.weights import CANONICAL
 from dcgan.training.run.checkpoint import load_checkpoint
-from dcgan.training.run.history import read_history
+from dcgan.training.run.history import read_evals, read_logs
 
 
 @dataclass
@@ -269,6 +269,19 @@ def test_generate_onto_a_folder(dcgan: Shell, run_folder: Path) -> None:
     )
 
 
+def test_a_run_that_an_earlier_release_scored_with_an_exported_program(
+    dcgan: Shell, run_folder: Path, tmp_path: Path
+) -> None:
+    content = torch.load(run_folder / "checkpoint.pt", weights_only=True)
+    content["config"]["eval"]["extractor"] = "/photos/encoder.pt2"
+    torch.save(content, tmp_path / "checkpoint.pt")
+    assert dcgan("generate", "checkpoint.pt").code == 0
+    assert "encoder:encode" in refused(dcgan("evaluate", "checkpoint.pt"), 2)
+    assert dcgan("evaluate", "checkpoint.pt", "--extractor", "random").code == 0
+    (tmp_path / "train.yaml").write_text("eval: {extractor: /photos/encoder.pt2}\n")
+    assert "encoder:encode" in refused(dcgan("train", "train.yaml"), 2)
+
+
 def test_evaluate(dcgan: Shell, run_folder: Path, photos: Path) -> None:
     checkpoint = run_folder / "checkpoint.pt"
     answer = dcgan("evaluate", checkpoint, "--json")
@@ -283,11 +296,11 @@ def test_evaluate(dcgan: Shell, run_folder: Path, photos: Path) -> None:
     assert math.isfinite(scores["log_loss_ratio"])
     assert (scores["n_samples"], scores["n_real"], scores["step"]) == (64, 40, 6)
     # The run's own last score, computed again from its checkpoint.
-    final = read_history(run_folder / "history.jsonl", "eval")[-1]
+    final = read_evals(run_folder / "history.jsonl")[-1]
     for model in ("ema", "raw"):
         name = f"fd_random_{model}"
-        assert scores[name] == pytest.approx(final[name], rel=1e-6)
-    assert scores["log_loss_ratio"] == pytest.approx(final["log_loss_ratio"])
+        assert scores[name] == pytest.approx(final.metrics[name], rel=1e-6)
+    assert scores["log_loss_ratio"] == pytest.approx(final.log_loss_ratio)
 
     other = dcgan("evaluate", checkpoint, "--data", photos, "--samples", 32, "--json")
     other_scores = json.loads(other.out)
@@ -330,11 +343,11 @@ def test_an_extractor_of_ones_own(dcgan: Shell, config_file: Path, tmp_path: Pat
     answer = dcgan("train", config_file, "--out", "own", *own)
     assert answer.code == 0, answer.err
     assert "scores: fd_colours (extractor colours" in answer.out
-    record = read_history(tmp_path / "own" / "history.jsonl", "eval")[-1]
-    assert (record["frechet_metric"], record["kernel_metric"]) == ("fd_colours", "kd_colours")
-    assert record["fd_colours"] > 0
+    record = read_evals(tmp_path / "own" / "history.jsonl")[-1]
+    assert (record.frechet_metric, record.kernel_metric) == ("fd_colours", "kd_colours")
+    assert record.frechet > 0
     scores = json.loads(dcgan("evaluate", tmp_path / "own" / "checkpoint.pt", "--json").out)
-    assert scores["fd_colours"] == pytest.approx(record["fd_colours"], rel=1e-6)
+    assert scores["fd_colours"] == pytest.approx(record.frechet, rel=1e-6)
     other = dcgan("evaluate", tmp_path / "own" / "checkpoint.pt", "--extractor", "random", "--json")
     assert json.loads(other.out)["fd_random"] > 0
     missing = ["--set", "eval.extractor=my_encoders:nothing"]
@@ -529,7 +542,7 @@ def test_a_stopped_process_saves_and_continues(tiny_config, dcgan: Shell, tmp_pa
     )
     assert answer.code == 0
     assert load_checkpoint(folder / "checkpoint.pt").step == 3 * epochs
-    steps = [record["step"] for record in read_history(folder / "history.jsonl", "log")]
+    steps = [record.step for record in read_logs(folder / "history.jsonl")]
     assert steps == sorted(set(steps))
     assert steps[-1] == 3 * epochs
     assert reached in steps

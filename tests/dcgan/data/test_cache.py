@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,6 @@ from PIL import Image
 
 from dcgan.config.train_config import DataConfig
 from dcgan.data import cache as bank_cache
-from dcgan.data import folder as photo_folder
 from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.runtime.cache import cache_folder, read_checked_json, write_checked_json
 from dcgan.runtime.files import write_atomic
@@ -50,20 +52,45 @@ def assert_same(one: PhotoBank, other: PhotoBank) -> None:
         assert getattr(one, name) == getattr(other, name)
 
 
-def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """From now on, calling one of these functions fails the test."""
-
-    def refuse(path: Path, *_: object) -> None:
-        raise AssertionError(f"{path} was read")
-
-    for name in names:
-        monkeypatch.setattr(photo_folder, name, refuse)
+watching: list[tuple[Path, list[str]]] = []
+"""Folders, and the names of the files below them that were opened."""
 
 
-def test_warm_start_hashes_and_decodes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cold = bank(root)
-    forbid(monkeypatch, "read_photo", "_hash_file", "write_images", "write_index")
-    warm = bank(root)
+def note_opened(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and watching and isinstance(arguments[0], str | os.PathLike):
+        path = Path(arguments[0]).absolute()
+        for root, names in watching:
+            if path.is_relative_to(root):
+                names.append(path.name)
+
+
+sys.addaudithook(note_opened)  # for good: Python cannot remove one
+
+
+@contextmanager
+def opened_below(root: Path) -> Iterator[list[str]]:
+    """Names of the files below a folder that are opened inside the block."""
+    watching.append((root, []))
+    try:
+        yield watching[-1][1]
+    finally:
+        watching.pop()
+
+
+def stamps(cache: Path) -> dict[Path, tuple[int, int]]:
+    """What changes when a file below the cache is written or replaced."""
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.rglob("*")}
+
+
+def test_warm_start_opens_no_photo_and_writes_nothing(root: Path, cache: Path) -> None:
+    with opened_below(root) as opened:
+        cold = bank(root)
+    assert sorted(opened) == [*(f"{n}.png" for n in range(6)), "bad.jpg"]
+    before = stamps(cache)
+    with opened_below(root) as opened:
+        warm = bank(root)
+    assert opened == []
+    assert stamps(cache) == before
     assert (cold.from_cache, warm.from_cache) == (False, True)
     assert [file.path for file in warm.bad] == ["bad.jpg"]
     assert_same(cold, warm)
@@ -77,43 +104,37 @@ def test_warm_start_at_two_sizes_and_relative_root(
     photo(root / "small.png", 7, side=20)  # too small for 128, fine for 32
     cold = {size: bank(root, size) for size in (128, 32)}
     assert [len(cold[size].names) for size in (128, 32)] == [6, 7]
-    forbid(monkeypatch, "read_photo", "_hash_file")
     monkeypatch.chdir(root.parent)
     for size in (32, 128):
-        warm = bank(Path("photos"), size)
+        with opened_below(root) as opened:
+            warm = bank(Path("photos"), size)
+        assert opened == []
         assert warm.from_cache
         assert_same(cold[size], warm)
 
 
-def test_known_bad_files_are_not_opened_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_bad_files_are_not_opened_again(root: Path) -> None:
     bank(root)
-    opened: list[str] = []
-    real = photo_folder.read_photo
-
-    def watch(path: Path, size: int) -> object:
-        opened.append(path.name)
-        return real(path, size)
-
-    monkeypatch.setattr(photo_folder, "read_photo", watch)
-    other_size = bank(root, 64)
+    with opened_below(root) as opened:
+        other_size = bank(root, 64)
     assert sorted(opened) == [f"{n}.png" for n in range(6)]
     assert [file.path for file in other_size.bad] == ["bad.jpg"]
 
 
-def test_moved_and_touched_files_are_hashed_but_not_decoded(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_moved_and_touched_files_are_hashed_but_not_decoded(root: Path) -> None:
     cold = bank(root)
     (root / "new").mkdir()
     (root / "0.png").rename(root / "new" / "0.png")
     (root / "1.png").touch()
-    monkeypatch.setattr(photo_folder, "read_photo", None)
-    warm = bank(root)
+    with opened_below(root) as opened:
+        warm = bank(root)
     assert warm.from_cache
+    assert sorted(opened) == ["0.png", "1.png"]
     assert torch.equal(cold.images, warm.images)
     assert "new/0.png" in warm.names
-    forbid(monkeypatch, "_hash_file")  # what was hashed has been remembered
-    assert bank(root).from_cache
+    with opened_below(root) as opened:  # what was hashed has been remembered
+        assert bank(root).from_cache
+    assert opened == []
 
 
 def test_changed_added_removed_files(root: Path) -> None:
@@ -244,6 +265,8 @@ def test_nothing_is_left_behind(root: Path, cache: Path) -> None:
 
 LOAD = """
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from dcgan.config.train_config import DataConfig
 from dcgan.data.bank import load_bank

@@ -23,7 +23,7 @@ from dcgan.models.ema import update_ema
 from dcgan.models.networks import sample_noise
 from dcgan.training.distributed import ALONE, Peers
 from dcgan.training.run.checkpoint import load_checkpoint
-from dcgan.training.run.history import STEP_FIELDS, read_history
+from dcgan.training.run.history import STEP_FIELDS, read_logs
 from dcgan.training.schedule import Schedule
 from dcgan.training.step import TrainState, loss_if_fake, loss_if_real
 
@@ -68,8 +68,8 @@ def finished(process: subprocess.Popen[str]) -> str:
 
 def step_losses(out: Path) -> Tensor:
     """float64 `(steps, 5)`, as the history has them."""
-    records = read_history(out / "history.jsonl", "log")
-    rows = [list(zip(*(r["every_step"][key] for key in STEP_FIELDS), strict=True)) for r in records]
+    records = read_logs(out / "history.jsonl")
+    rows = [list(zip(*(r.every_step[key] for key in STEP_FIELDS), strict=True)) for r in records]
     return torch.tensor([step for steps in rows for step in steps], dtype=torch.float64)
 
 
@@ -129,7 +129,7 @@ def test_a_run_stopped_by_ctrl_c_continues_bit_for_bit(config, undisturbed: Path
     out = undisturbed.with_name("stopped")
     process = torchrun(config, out)
     deadline = time.monotonic() + 120
-    while len(read_history(out / "history.jsonl", "log")) < 5 and time.monotonic() < deadline:
+    while len(read_logs(out / "history.jsonl")) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to torchrun and to both processes
     output = finished(process)

@@ -31,7 +31,14 @@ from dcgan.errors import (
 )
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.checkpoint import check_continues, load_checkpoint
-from dcgan.training.run.history import STEP_FIELDS, read_history
+from dcgan.training.run.history import (
+    STEP_FIELDS,
+    EvalRecord,
+    LogRecord,
+    read_evals,
+    read_history,
+    read_logs,
+)
 
 EPOCHS, STEPS = 6, 18  # three steps an epoch
 
@@ -42,8 +49,8 @@ class Run:
 
     config: TrainConfig
     result: TrainResult
-    logs: list[dict[str, Any]] = field(default_factory=list)
-    evals: list[dict[str, Any]] = field(default_factory=list)
+    logs: list[LogRecord] = field(default_factory=list)
+    evals: list[EvalRecord] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
@@ -63,8 +70,8 @@ def config(tiny_config) -> TrainConfig:
 @pytest.fixture(scope="module")
 def straight(config: TrainConfig, bank: PhotoBank, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Six epochs without a break."""
-    logs: list[dict[str, Any]] = []
-    evals: list[dict[str, Any]] = []
+    logs: list[LogRecord] = []
+    evals: list[EvalRecord] = []
     result = train(
         config,
         tmp_path_factory.mktemp("straight") / "run",
@@ -122,17 +129,16 @@ def assert_same_state(one: Path, other: Path, *, but: tuple[str, ...] = ("/secon
 def every_step(folder: Path) -> list[list[float]]:
     """The losses of all steps as the history has them, in its order: `(steps, 5)`."""
     rows: list[list[float]] = []
-    for record in read_history(folder / "history.jsonl", "log"):
-        columns = [record["every_step"][name] for name in STEP_FIELDS]
+    for record in read_logs(folder / "history.jsonl"):
+        columns = [record.every_step[name] for name in STEP_FIELDS]
         rows += [list(row) for row in zip(*columns, strict=True)]
-        assert len(rows) == record["step"]  # none twice, none left out
+        assert len(rows) == record.step  # none twice, none left out
     return rows
 
 
 def scores(folder: Path) -> list[dict[str, Any]]:
     """The evaluations without what depends on the clock."""
-    records = read_history(folder / "history.jsonl", "eval")
-    return [{k: v for k, v in r.items() if k not in ("timestamp", "seconds")} for r in records]
+    return [record.scores() for record in read_evals(folder / "history.jsonl")]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -175,7 +181,7 @@ def test_the_result_and_its_file(straight: Run) -> None:
     assert result.training_seconds > 0
     assert result.images_per_second == pytest.approx(240 / result.training_seconds)
     written = json.loads((straight.folder / "result.json").read_text())
-    assert written["final"] == result.final
+    assert written["final"] == result.final.to_dict()
     assert written["steps"] == STEPS
     assert written["environment"]["threads"] == 1
     assert written["environment"]["device"] == "cpu"
@@ -185,11 +191,11 @@ def test_the_result_and_its_file(straight: Run) -> None:
 
 def test_the_history_has_every_step_once(straight: Run) -> None:
     records = read_history(straight.folder / "history.jsonl")
-    assert [r for r in records if r["kind"] == "log"] == straight.logs
-    assert [r for r in records if r["kind"] == "eval"] == straight.evals
-    assert [r["step"] for r in straight.evals] == [9, 18]
-    assert [r["epoch"] for r in straight.evals] == [3, 6]
-    times = [r["timestamp"] for r in records]
+    assert [r for r in records if isinstance(r, LogRecord)] == straight.logs
+    assert [r for r in records if isinstance(r, EvalRecord)] == straight.evals
+    assert [r.step for r in straight.evals] == [9, 18]
+    assert [r.epoch for r in straight.evals] == [3, 6]
+    times = [r.timestamp for r in records]
     assert times == sorted(times)
     rows = every_step(straight.folder)
     assert len(rows) == STEPS
@@ -198,10 +204,10 @@ def test_the_history_has_every_step_once(straight: Run) -> None:
     )
     for record in straight.logs:
         for name in STEP_FIELDS:
-            values = record["every_step"][name]
-            assert record[name] == pytest.approx(sum(values) / len(values), rel=1e-6)
-        assert record["images_per_second"] > 0
-        assert record["epoch"] == -(-record["step"] // 3)
+            values = record.every_step[name]
+            assert getattr(record, name) == pytest.approx(sum(values) / len(values), rel=1e-6)
+        assert record.images_per_second > 0
+        assert record.epoch == -(-record.step // 3)
 
 
 def test_the_same_again_gives_the_same_bits(straight: Run, bank: PhotoBank, tmp_path: Path) -> None:
@@ -306,7 +312,7 @@ def test_scoring_does_not_disturb_training(straight: Run, bank: PhotoBank, tmp_p
 def test_a_true_on_eval_ends_the_run_early(straight: Run, bank: PhotoBank, tmp_path: Path) -> None:
     result = train(straight.config, tmp_path, bank=bank, on_eval=lambda _: True)
     assert (result.steps, result.epochs, result.stopped_early) == (9, 3, True)
-    assert result.final["step"] == 9
+    assert result.final.step == 9
     for name in ("samples_final.png", "real_vs_generated.png", "losses.png", "training.gif"):
         assert (tmp_path / name).stat().st_size > 1000
     assert json.loads((tmp_path / "result.json").read_text())["stopped_early"] is True
@@ -534,15 +540,15 @@ def test_holdout_is_never_trained_on(
     bank = load_bank(config.data)
     result = train(config, tmp_path / "held", bank=bank)
     record = result.final
-    assert (record["n_real"], record["n_holdout"]) == (30, 10)
-    assert record["fd_random_holdout"] > 0
-    assert record["fd_random_trained"] > 0
+    assert (record.n_real, record.n_holdout) == (30, 10)
+    assert record.metrics["fd_random_holdout"] > 0
+    assert record.metrics["fd_random_trained"] > 0
     # The same as a run that never saw the others: the first quarter of the bank is held out.
     alone = replace(bank, images=bank.images[10:], names=bank.names[10:], sizes=bank.sizes[10:])
     plain = train(tiny_config(), tmp_path / "alone", bank=alone)
     assert every_step(result.folder) == every_step(plain.folder)
-    assert plain.final["fd_random"] == record["fd_random"]
-    assert "fd_random_holdout" not in plain.final
+    assert plain.final.frechet == record.frechet
+    assert "fd_random_holdout" not in plain.final.metrics
 
 
 def test_too_few_photos_beside_the_holdout(
@@ -562,7 +568,7 @@ def test_a_history_keeps_its_extractor(
     config = tiny_config(eval__every_epochs=1, train__epochs=1)
     train(config, tmp_path)
     history = tmp_path / "history.jsonl"
-    fingerprint = read_history(history, "eval")[-1]["extractor_fingerprint"]
+    fingerprint = read_evals(history)[-1].extractor_fingerprint
     history.write_text(history.read_text().replace(fingerprint, "0123456789abcdef"))
     longer = tiny_config(eval__every_epochs=1, train__epochs=2)
     with pytest.raises(CheckpointError, match=r"another extractor \(random, .*0123456789ab; now"):
@@ -579,4 +585,4 @@ def test_an_extractor_spelled_differently_continues(
     # Scores by another extractor do not stumble over weights that are only Inception's.
     of_inception = replace(checkpoint, config=named)
     result = evaluate(of_inception, extractor="random")
-    assert result.frechet_name == "fd_random"
+    assert result.frechet_metric == "fd_random"

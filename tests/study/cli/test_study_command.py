@@ -21,7 +21,7 @@ from optuna.trial import TrialState, create_trial
 
 from dcgan.config.settings import load_train_config
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import read_history
+from dcgan.training.run.history import read_evals, read_logs
 from study.config.study_config import StudyConfig
 from study.storage.optuna_db import load_optuna_study, open_storage
 from study.storage.store import Store
@@ -264,9 +264,9 @@ def test_train_logs_the_full_run_beside_its_trials(
     assert run.data.tags["optuna.trial_number"] == str(number)
     assert run.data.params == mirror.runs("trial")[number].data.params
     assert load_train_config(folder / "config.yaml") == best
-    evaluations = read_history(RunFolder(folder).history, "eval")
+    evaluations = read_evals(RunFolder(folder).history)
     shown = {point.step: point.value for point in mirror.history(run, "eval/fd_random")}
-    assert shown == {record["step"]: record["fd_random"] for record in evaluations}
+    assert shown == {record.step: record.metrics["fd_random"] for record in evaluations}
     assert list(shown) == [2, 4, 6]
     assert {"config.yaml", "losses.png", "samples_final.png"} <= mirror.artifacts(run)
     assert len(mirror.runs("trial")) == 2
@@ -297,14 +297,14 @@ def test_ctrl_c_ends_with_130_and_the_same_command_completes(
     assert "0 of 1 trials; the same command continues" in out
     waiting, _ = load_optuna_study(store, "tiny").get_trials()
     assert waiting.state == TrialState.WAITING
-    reached = len(read_history(history, "log"))
+    reached = len(read_logs(history))
     assert 0 < reached < 40
     done = shell(*command)
     assert "1 of 1 trials finished" in done.stdout
     ended, _ = load_optuna_study(store, "tiny").get_trials()
     assert ended.state == TrialState.COMPLETE
     assert list(ended.intermediate_values) == [10, 20]
-    assert [record["step"] for record in read_history(history, "log")] == list(range(1, 41))
+    assert [record.step for record in read_logs(history)] == list(range(1, 41))
 
 
 def test_two_launches_at_once_share_the_trials(

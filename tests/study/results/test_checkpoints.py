@@ -100,7 +100,7 @@ def test_numbers_stay_comparable_whatever_is_kept(tiny_study: Maker) -> None:
 def test_a_removed_checkpoint_is_explained(own_finished: Store, tmp_path: Path, shell: Any) -> None:
     folder = RunFolder(own_finished.study("tiny").trial(0))
     folder.checkpoint.unlink()
-    with pytest.raises(CheckpointError, match="there is no .* any more.*to save space") as e:
+    with pytest.raises(CheckpointError, match=r"there is no .* any more.*to save space") as e:
         load_checkpoint(folder.checkpoint)
     assert f"dcgan train {folder.config}" in str(e.value)
     said = shell("show", "tiny", "--store", own_finished.root).stdout

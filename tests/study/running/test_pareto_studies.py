@@ -25,7 +25,7 @@ from PIL import Image
 from dcgan.config.settings import load_train_config
 from dcgan.data.bank import PhotoBank
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import read_history
+from dcgan.training.run.history import read_evals
 from study.config.space import suggest
 from study.config.study_config import StudyConfig
 from study.errors import StudyError, StudyMismatchError
@@ -84,9 +84,9 @@ def test_all_trials_run_and_none_is_reported(ended: Ended) -> None:
     for trial in ended.trials:
         assert (trial.state, trial.intermediate_values) == (TrialState.COMPLETE, {})
         folder = RunFolder(ended.store.study("tiny").trial(trial.number))
-        last = read_history(folder.history, "eval")[-1]
-        assert last["epoch"] == 2
-        assert trial.values == [last["fd_random"], last["imbalance"]]
+        last = read_evals(folder.history)[-1]
+        assert last.epoch == 2
+        assert trial.values == [last.metrics["fd_random"], last.imbalance]
         assert trial.user_attrs["score"] == score_of(last, ended.config.objective)
     assert 0 < len(ended.front) < TRIALS
 
@@ -191,7 +191,7 @@ class StopAt:
         self.number = trial.number
 
     def log(self, record: dict[str, Any]) -> None:
-        self.stop = self.stop or (self.number, record["step"]) == self.where
+        self.stop = self.stop or (self.number, record.step) == self.where
 
 
 def test_interruptions_change_no_number(
@@ -438,7 +438,7 @@ def test_ctrl_c_then_the_same_command_then_train(
     process = study_process(*command)
     history = RunFolder(store.study("tiny").trial(0)).history
     deadline = time.monotonic() + 240
-    while not (history.exists() and read_history(history, "eval")):
+    while not (history.exists() and read_evals(history)):
         assert process.poll() is None, "the process ended before its first evaluation"
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -200,7 +200,7 @@ def test_a_database_that_restarts_only_delays(
 
     def on_eval(record: dict[str, Any]) -> None:
         if not restarts:
-            restarts.append(record["epoch"])
+            restarts.append(record.epoch)
             database.stop()
             threading.Timer(4.0, database.start).start()
 

@@ -25,7 +25,7 @@ from dcgan.config.settings import load_train_config
 from dcgan.data.bank import PhotoBank
 from dcgan.runtime.devices import processors
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import read_history
+from dcgan.training.run.history import EvalRecord, LogRecord, read_evals, read_history
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
@@ -109,11 +109,11 @@ def test_a_trial_was_trained_with_its_parameters_and_seed(finished: Any) -> None
 def test_a_value_is_the_last_evaluation(finished: Any) -> None:
     for trial in finished.trials:
         folder = RunFolder(finished.store.study("tiny").trial(trial.number))
-        evaluations = read_history(folder.history, "eval")
+        evaluations = read_evals(folder.history)
         assert trial.intermediate_values == {
-            record["epoch"]: record["fd_random"] for record in evaluations
+            record.epoch: record.metrics["fd_random"] for record in evaluations
         }
-        assert trial.value == evaluations[-1]["fd_random"]
+        assert trial.value == evaluations[-1].metrics["fd_random"]
 
 
 # Its mirror
@@ -151,11 +151,9 @@ def assert_mirrored_once(store: Store, mirror: Any, trials: list[FrozenTrial]) -
     """Every record of a trial's folder is in MLflow once, with the folder's timestamp."""
     for trial, run in zip(trials, mirror.runs("trial"), strict=True):
         records = read_history(RunFolder(store.study("tiny").trial(trial.number)).history)
-        logs = [item for item in records if item["kind"] == "log"]
-        scored = [item for item in records if item["kind"] == "eval"]
-        assert [item["step"] for item in scored] == [
-            2 * epoch for epoch in trial.intermediate_values
-        ]
+        logs = [item for item in records if isinstance(item, LogRecord)]
+        scored = [item for item in records if isinstance(item, EvalRecord)]
+        assert [item.step for item in scored] == [2 * epoch for epoch in trial.intermediate_values]
         points = mirror.points(run)
         assert len(set(points)) == len(points)
         for key, source, name in (
@@ -171,7 +169,7 @@ def assert_mirrored_once(store: Store, mirror: Any, trials: list[FrozenTrial]) -
                 (point.step, point.timestamp, point.value) for point in mirror.history(run, key)
             ]
             assert shown == [
-                (item["step"], int(item["timestamp"] * 1000), item[name]) for item in source
+                (item.step, int(item.timestamp * 1000), item.to_dict()[name]) for item in source
             ]
         shown = {point.step // 2: point.value for point in mirror.history(run, "eval/score")}
         assert shown == trial.intermediate_values
@@ -294,7 +292,7 @@ class StopAfter:
         self.number = trial.number
 
     def log(self, record: dict[str, Any]) -> None:
-        self.stop = self.stop or (self.number, record["step"]) == self.where
+        self.stop = self.stop or (self.number, record.step) == self.where
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import study.running.trial
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import DataError, DcganError
 from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import EvalRecord
 from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.errors import StudyError
 from study.running.observer import Hooks
@@ -46,7 +47,7 @@ def stop_in(trial: int, step: int) -> Hooks:
         at.number = begun.number
 
     def log(record: dict[str, Any]) -> None:
-        at.stop = at.stop or (at.number, record["step"]) == (trial, step)
+        at.stop = at.stop or (at.number, record.step) == (trial, step)
 
     return Hooks(on_begin=begin, on_log=log, should_stop=lambda: at.stop)
 
@@ -359,9 +360,10 @@ def test_photos_must_fill_the_largest_batch_searched(
         run_study(single(space=space, baselines=[]), store, bank=bank)
 
 
-def record(**changes: Any) -> dict[str, Any]:
+def record(imbalance: float) -> EvalRecord:
+    distances = {"fd_random": 8.0, "kd_random": 0.5}
     names = {"frechet_metric": "fd_random", "kernel_metric": "kd_random"}
-    return {**names, "fd_random": 8.0, "kd_random": 0.5, "imbalance": 0.0, **changes}
+    return EvalRecord(**names, metrics=distances, imbalance=imbalance)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from dcgan.config.settings import override
+from dcgan.training.run.history import EvalRecord, LogRecord, Record
 from study.config.study_config import CollapseConfig, StudyConfig
 from study.running.study import run_study
 from study.search.collapse import collapse_reason
@@ -19,14 +20,17 @@ SATURATED = {"loss_d": 0.01, "loss_g": 6.0, "d_real": 0.998, "d_fake_before": 0.
 RUNAWAY = {"loss_d": 41.0, "loss_g": 12.0, "d_real": 0.5, "d_fake_before": 0.5}
 
 
-def logs(*epochs: dict[str, float]) -> list[dict[str, Any]]:
+def logs(*epochs: dict[str, float]) -> list[Record]:
     """A log record an epoch, from epoch 1."""
-    return [{"kind": "log", "epoch": number + 1, **values} for number, values in enumerate(epochs)]
-
-
-def evals(*spreads: float) -> list[dict[str, Any]]:
     return [
-        {"kind": "eval", "epoch": 2 * n + 2, "spread": value} for n, value in enumerate(spreads)
+        LogRecord(epoch=number, **values, d_fake_after=0.5)
+        for number, values in enumerate(epochs, start=1)
+    ]
+
+
+def evals(*spreads: float) -> list[Record]:
+    return [
+        EvalRecord(epoch=2 * n + 2, metrics={"spread": value}) for n, value in enumerate(spreads)
     ]
 
 
@@ -52,11 +56,11 @@ def evals(*spreads: float) -> list[dict[str, Any]]:
             "G makes one image since epoch 4: its images vary 2e-04 times as much as the photos, "
             "lr_d/lr_g = 8",
         ),
-        ([{"kind": "eval", "epoch": 9}], None),  # a history of an older version
+        ([EvalRecord(epoch=9)], None),  # a history of an older version
     ],
 )
 def test_signs_must_last(
-    tiny_study: Callable[..., StudyConfig], records: list[dict[str, Any]], reason: str | None
+    tiny_study: Callable[..., StudyConfig], records: list[Record], reason: str | None
 ) -> None:
     config = override(tiny_study().base, {"optim.lr_d": 8e-4, "optim.lr_g": 1e-4}, "test")
     assert collapse_reason(records, config, CollapseConfig()) == reason

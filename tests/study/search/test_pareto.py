@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import optuna
 import pytest
@@ -14,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from dcgan.errors import UsageError
+from dcgan.training.run.history import EvalRecord
 from study.config.study_config import ObjectiveConfig
 from study.results.leaderboard import rows_of
 from study.results.selection import MOST_LISTED, pick_trial
@@ -76,9 +76,10 @@ def test_fronts_by_hand(points: list[Point], marks: list[bool]) -> None:
 # What is minimised
 
 
-def record(**changes: Any) -> dict[str, Any]:
+def record(imbalance: float | None = 2.5) -> EvalRecord:
+    distances = {"fd_random": 8.0, "kd_random": 0.5}
     names = {"frechet_metric": "fd_random", "kernel_metric": "kd_random"}
-    return {**names, "fd_random": 8.0, "kd_random": 0.5, "imbalance": 2.5, **changes}
+    return EvalRecord(**names, metrics=distances, imbalance=imbalance)
 
 
 PARETO = ObjectiveConfig(mode="pareto")
@@ -90,7 +91,7 @@ def test_the_values_are_distance_and_imbalance() -> None:
     assert values_of(record(), ObjectiveConfig()) == (10.0,)
     assert score_of(record(), PARETO) == 10.0
     assert objective_facts(record(), PARETO) == {"score": 10.0, "metric": "fd_random"}
-    assert objective_facts({}, PARETO) == objective_facts(record(), ObjectiveConfig()) == {}
+    assert objective_facts(None, PARETO) == objective_facts(record(), ObjectiveConfig()) == {}
 
 
 def test_no_training_is_no_balance() -> None:

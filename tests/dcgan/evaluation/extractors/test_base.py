@@ -100,7 +100,7 @@ def test_refuses_empty_batches():
 def test_import_is_light():
     heavy = ["scipy", "torchvision", "torchmetrics", "torch_fidelity", "optuna", "mlflow"]
     code = (
-        "import sys, dcgan.evaluation.metrics, dcgan.evaluation.extractors.random\n"
+        "import sys, dcgan.evaluation.metrics, dcgan.evaluation.extractors.random_network\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     result = subprocess.run(

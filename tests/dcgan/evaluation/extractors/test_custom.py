@@ -1,23 +1,20 @@
-"""Extractors of one's own: what is loaded, what its metrics are called, and what is refused."""
+"""A user's own extractor: what is loaded, what its metrics are called, and what is refused."""
 
-import json
-import os
-import pickle
+import re
 import sys
-import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from dcgan.errors import EvaluationError
+from dcgan.errors import ConfigError, EvaluationError
 from dcgan.evaluation.extractors.base import extract
 from dcgan.evaluation.extractors.custom import CustomExtractor
 from dcgan.evaluation.extractors.registry import load_extractor
 
 CPU = torch.device("cpu")
-BATCH = torch.export.Dim("batch")
 
 
 def images(count, height=64, width=64, seed=0):
@@ -30,28 +27,16 @@ def means(batch):
 
 
 class Encoder(nn.Module):
-    """Five features from one convolution; `last` decides how they are spoilt, if at all."""
+    """Five features from one convolution."""
 
-    def __init__(self, last=None):
+    def __init__(self):
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.convolution = nn.Conv2d(3, 5, 3, stride=2)
-        self.last = last or nn.Identity()
 
     def forward(self, batch):
-        return self.last(self.convolution(batch.float() / 127.5 - 1.0).relu()).mean(dim=(2, 3))
-
-
-def export(path, module, example=None, shapes=({0: BATCH},)):
-    example = (images(2),) if example is None else example
-    torch.export.save(torch.export.export(module, example, dynamic_shapes=shapes), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return export(tmp_path_factory.mktemp("encoder") / "My Cats-v2.pt2", Encoder().eval())
+        return self.convolution(batch.float() / 127.5 - 1.0).relu().mean(dim=(2, 3))
 
 
 @pytest.fixture
@@ -70,147 +55,6 @@ def write_module(tmp_path, monkeypatch):
     yield write
     for name in written:
         sys.modules.pop(name, None)
-
-
-def test_exported_program(encoder):
-    extractor = load_extractor(str(encoder), "cpu")
-    assert (extractor.name, extractor.dimension, extractor.device) == ("my_cats_v2", 5, CPU)
-    assert (extractor.frechet_name, extractor.kernel_name) == ("fd_my_cats_v2", "kd_my_cats_v2")
-    assert extractor.source == str(encoder)
-    batch = images(7)
-    with torch.no_grad():
-        expected = Encoder().eval()(batch)
-    output = extractor(batch)
-    assert (output.dtype, output.requires_grad) == (torch.float32, False)
-    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
-    for batch_size in (1, 3):
-        parts = extract(extractor, batch, batch_size=batch_size)
-        np.testing.assert_allclose(parts, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_a_programs_fingerprint_is_its_content(encoder, tmp_path):
-    copy = tmp_path / "copy.pt2"
-    copy.write_bytes(encoder.read_bytes())
-    other = export(tmp_path / "other.pt2", Encoder(nn.ReLU()).eval())
-    prints = [load_extractor(str(path), "cpu").fingerprint for path in (encoder, copy, other)]
-    assert prints[0] == prints[1] != prints[2]
-    assert len(bytes.fromhex(prints[0])) == 32
-
-
-def test_any_image_size_where_the_program_allows_it(tmp_path):
-    auto = torch.export.Dim.AUTO
-    shapes = ({0: BATCH, 2: auto, 3: auto},)
-    path = export(tmp_path / "any.pt2", Encoder().eval(), shapes=shapes)
-    extractor = load_extractor(str(path), "cpu", image_size=32)
-    assert extract(extractor, images(3, 20, 44)).shape == (3, 5)
-
-
-@pytest.mark.parametrize(
-    ("module", "example", "shapes", "message"),
-    [
-        (Encoder().eval(), None, None, r"batches of 2 images only; export it .*dynamic_shapes="),
-        (
-            Encoder().eval(),
-            (images(2, 32, 32),),
-            ({0: BATCH},),
-            "images of 32 × 32 pixels only, not of 64; export it for data.image_size",
-        ),
-        (
-            Encoder().eval(),
-            (images(2).float(),),
-            ({0: BATCH},),
-            "must take one uint8 tensor, the images; export it",
-        ),
-        (
-            nn.Bilinear(3, 3, 2).eval(),
-            (torch.ones(2, 3), torch.ones(2, 3)),
-            ({0: BATCH}, {0: BATCH}),
-            "must take one uint8 tensor",
-        ),
-        (
-            Encoder(nn.Dropout(0.5)).train(),
-            None,
-            ({0: BATCH},),
-            "other features for the same images .* dropout",
-        ),
-        (
-            Encoder(nn.BatchNorm2d(5, track_running_stats=False)).train(),
-            None,
-            ({0: BATCH},),
-            "alone in its batch.*BatchNorm in eval mode",
-        ),
-    ],
-)
-def test_programs_that_cannot_score(tmp_path, module, example, shapes, message):
-    path = export(tmp_path / "bad.pt2", module, example, shapes)
-    with pytest.raises(EvaluationError, match=f"the extractor {path} .*{message}"):
-        load_extractor(str(path), "cpu")
-
-
-class Malicious:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder),)
-
-
-def rewritten(source, path, change):
-    """Copy an archive; `change` maps each member's name and content to new content, or none."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
-        for name in old.namelist():
-            content = change(name, old.read(name))
-            if content is not None:
-                new.writestr(name, content)
-    return path
-
-
-def test_hidden_code_is_not_run(encoder, tmp_path):
-    code = pickle.dumps(Malicious(tmp_path / "ran"))
-
-    def inputs(name, content):
-        return code if name.endswith(".pt") else content
-
-    def pickled_weight(name, content):
-        if name.endswith("weight_0"):
-            return code
-        if name.endswith("weights_config.json"):
-            config = json.loads(content)
-            config["config"]["convolution.weight"]["use_pickle"] = True
-            return json.dumps(config).encode()
-        return content
-
-    def opaque_constant(name, content):
-        if name.endswith("weight_0"):
-            return code
-        if name.endswith("constants_config.json"):
-            entry = {"path_name": "opaque_obj_0", "use_pickle": False}
-            return json.dumps({"config": {"a": entry}}).encode()
-        return content
-
-    for change in (inputs, pickled_weight, opaque_constant):
-        path = rewritten(encoder, tmp_path / "bad.pt2", change)
-        with pytest.raises(EvaluationError, match="cannot be read as an exported program"):
-            load_extractor(str(path), "cpu")
-        assert not (tmp_path / "ran").exists()
-
-
-def test_files_that_are_no_programs(encoder, tmp_path):
-    compiled = rewritten(encoder, tmp_path / "compiled.pt2", lambda name, content: content)
-    with zipfile.ZipFile(compiled, "a") as archive:
-        archive.writestr("encoder/data/aotinductor/model/a.so", b"")
-    torch.save({"weight": torch.ones(2)}, tmp_path / "state.pt2")
-    (tmp_path / "text.pt2").write_text("hello")
-    (tmp_path / "cut.pt2").write_bytes(encoder.read_bytes()[:5000])
-    for name in ("compiled", "state", "text", "cut"):
-        path = tmp_path / f"{name}.pt2"
-        with pytest.raises(EvaluationError, match="cannot be read as an exported program") as error:
-            load_extractor(str(path), "cpu")
-        assert "\n" not in str(error.value)
-    with pytest.raises(EvaluationError, match=r"absent\.pt2 cannot be read \(No such file"):
-        load_extractor(str(tmp_path / "absent.pt2"), "cpu")
 
 
 def test_callable_in_the_working_folder(write_module):
@@ -236,6 +80,36 @@ def test_a_network_in_a_module_is_put_into_eval_mode(write_module):
     )
     extractor = load_extractor(f"{name}:Nets.small", "cpu", image_size=8)
     assert (extractor.name, extractor.dimension) == ("small", 7)
+
+
+def test_an_exported_program_takes_three_lines(tmp_path, monkeypatch):
+    """The lines in docs/metrics.md, run as they stand there."""
+    page = Path(__file__).parents[4] / "docs" / "metrics.md"
+    lines = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (three,) = [block for block in lines if "torch.export.load" in block]
+    assert three.count("\n") == 3
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "encoder.py").write_text(three)
+    network, batch = Encoder().eval(), images(7)
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(network, (images(2),), dynamic_shapes=shapes)
+    torch.export.save(program, tmp_path / "encoder.pt2")
+    try:
+        extractor = load_extractor("encoder:encode", "cpu")
+    finally:
+        sys.modules.pop("encoder", None)
+    assert (extractor.name, extractor.dimension) == ("encode", 5)
+    with torch.no_grad():
+        expected = network(batch)
+    for batch_size in (1, 3):
+        parts = extract(extractor, batch, batch_size=batch_size)
+        np.testing.assert_allclose(parts, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_program_by_itself_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"'import torch', 'program = .*my\.pt2.*encoder:encode$"):
+        load_extractor(str(tmp_path / "my.pt2"), "cpu")
 
 
 def test_a_callables_fingerprint(write_module):

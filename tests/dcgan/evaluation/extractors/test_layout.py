@@ -5,12 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from layout_candidates import pooled
 
 from dcgan.data.toy_cats import draw_toy_cats
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.extractors.base import extract
-from dcgan.evaluation.extractors.layout import load_layout_network
+from dcgan.evaluation.extractors.random_network import load_layout_network
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 
@@ -90,13 +89,3 @@ def test_sees_where_things_are_as_random_does_not(network, harm):
     harmed = harm(photos[256:])
     assert times_floor(load_extractor("random", CPU), photos, harmed) < 1.5
     assert times_floor(network, photos, harmed) > 2.0
-
-
-def test_the_pooled_rival_has_quarters_in_place_of_the_last_means():
-    images = noise_images(2, 32)
-    theirs = pooled(images)
-    ours = load_extractor("random", CPU)(images)
-    torch.testing.assert_close(theirs[:, :198], ours[:, :198])
-    torch.testing.assert_close(theirs[:, -128:], ours[:, -128:])  # the last deviations
-    quarters = theirs[:, 198:-128].unflatten(1, (128, 4))
-    torch.testing.assert_close(quarters.mean(2), ours[:, 198:-128], rtol=1e-5, atol=1e-6)

@@ -12,7 +12,7 @@ from scipy.signal import correlate2d
 from benchmarks.evaluation.make_random_network import main, random_kernels
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.extractors.base import extract
-from dcgan.evaluation.extractors.random import WEIGHTS, WEIGHTS_SHA256, load_random_network
+from dcgan.evaluation.extractors.random_network import WEIGHTS, WEIGHTS_SHA256, load_random_network
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance

@@ -3,6 +3,7 @@
 import hashlib
 import socket
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.extractors import weights
 from dcgan.evaluation.extractors.registry import find_weights, find_weights_for_auto, load_extractor
 from dcgan.evaluation.extractors.weights import CANONICAL, Release, download_weights
 
@@ -117,9 +117,8 @@ def test_download_lands_in_the_torch_hub_cache(server, tmp_path, how):
         ("hanging", "no answer within 0.3 s"),
     ],
 )
-def test_failed_downloads_leave_nothing(server, tmp_path, monkeypatch, how, problem):
-    monkeypatch.setattr(weights, "CONNECT_SECONDS", 0.3)
-    release = server.release(how)
+def test_failed_downloads_leave_nothing(server, tmp_path, how, problem):
+    release = replace(server.release(how), connect_seconds=0.3)
     with pytest.raises(EvaluationError, match=ADVICE) as caught:
         find_weights(None, None, release)
     assert f"cannot be downloaded from {release.url}" in str(caught.value)

@@ -1,0 +1,131 @@
+"""The list of metrics: a function of the photos and the fakes, under the names of its numbers.
+
+A function that is decorated with `metric` is evaluated, recorded and shown wherever scores are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias, TypeVar, cast
+
+from torch import Tensor
+
+from dcgan.evaluation.metrics.frechet import Gaussian, fit_gaussian
+from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
+from dcgan.evaluation.record import NAMES
+
+T = TypeVar("T")
+
+
+class RealSet:
+    """The photos' features, with what is computed of them once.
+
+    Args:
+        features: `(n, d)` of the photos trained on, n >= 2.
+        holdout: `(h, d)` of those that were not, h >= 2.
+    """
+
+    def __init__(self, features: ArrayLike, holdout: ArrayLike | None = None) -> None:
+        self.features = feature_matrix(features, "real")
+        self.holdout = None if holdout is None else feature_matrix(holdout, "held-out")
+        self._kept: dict[Hashable, object] = {}
+
+    @cached_property
+    def gaussian(self) -> Gaussian:
+        """Mean and covariance of the features."""
+        return fit_gaussian(self.features)
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What `compute` returns, computed at the first call with this key."""
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return cast(T, self._kept[key])
+
+
+Measure: TypeAlias = Callable[[RealSet, Tensor], float | tuple[float, ...] | None]
+MeasureT = TypeVar("MeasureT", bound=Measure)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One function and the numbers that it computes."""
+
+    names: tuple[str, ...]
+    """Of its numbers, in order; `{frechet}` and `{kernel}` stand for the distances' own names."""
+    measure: Measure
+    mlflow: tuple[str, ...]
+    """Those of its names that get a chart in MLflow."""
+    leaderboard: tuple[str, ...]
+    """Those that get a column in a study's leaderboard."""
+    table: tuple[str, ...]
+    """Those that get a column in the tables of `dcgan evaluate` and `dcgan fid`."""
+    heading: str
+    """Of its column in these tables; empty: the name."""
+    digits: int
+    """Behind the decimal point in tables."""
+    both: bool
+    """Whether training computes it for the generator that does not count, too."""
+
+    @property
+    def description(self) -> str:
+        """The first line of the function's docstring."""
+        return (self.measure.__doc__ or "").strip().partition("\n")[0]
+
+
+METRICS: dict[str, Metric] = {}
+"""All metrics by their first name, in the order of their numbers in a record."""
+
+
+def metric(
+    *names: str,
+    mlflow: bool | Collection[str] = True,
+    leaderboard: bool | Collection[str] = False,
+    table: bool | Collection[str] = True,
+    heading: str = "",
+    digits: int = 3,
+    both: bool = False,
+) -> Callable[[MeasureT], MeasureT]:
+    """Add the decorated function to the metrics.
+
+    It is called as `function(real, fakes)`: a `RealSet` and the fakes' features, float64 `(m, d)`
+    on the CPU. It returns one number for each name, or None where they cannot be computed: they
+    are then left out of the record.
+
+    Args:
+        names: of its numbers; `{frechet}` and `{kernel}` stand for the names of the distances.
+        mlflow: whether its numbers get charts in MLflow, or the names of those that do.
+        leaderboard: the same of columns in a study's leaderboard.
+        table: the same of columns in the tables of `dcgan evaluate` and `dcgan fid`.
+        heading: of its column in these tables, in place of the name.
+        digits: behind the decimal point in tables.
+        both: whether training computes it for the generator that does not count, too.
+
+    Raises:
+        ValueError: no name, or one that is taken.
+    """
+
+    def chosen(asked: bool | Collection[str]) -> tuple[str, ...]:
+        kept = names if asked is True else asked or ()
+        return tuple(name for name in names if name in kept)
+
+    def add(function: MeasureT) -> MeasureT:
+        where = chosen(mlflow), chosen(leaderboard), chosen(table)
+        made = Metric(names, function, *where, heading, digits, both)
+        taken = {
+            name
+            for other in METRICS.values()
+            if _identity(other.measure) != _identity(function)  # not a notebook's cell run again
+            for name in other.names
+        }
+        if not names or (taken | NAMES).intersection(names):
+            raise ValueError(f"a metric needs names that no other one has, but got {names}")
+        METRICS[names[0]] = made
+        return function
+
+    return add
+
+
+def _identity(function: Measure) -> tuple[str, str]:
+    return function.__module__, getattr(function, "__qualname__", repr(function))

@@ -1,0 +1,86 @@
+"""One evaluation of a run, as the history, result files, MLflow and the study read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecord:
+    """One evaluation. Distances are comparable only at equal extractor, `n_samples` and photos.
+
+    A line that an earlier release wrote may lack any of these: it then has the default.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    timestamp: float = 0.0
+    """When it was made, in seconds since 1970."""
+    frechet_metric: str = ""
+    """Name of the Fréchet distance of these features, as in `fd_layout`."""
+    kernel_metric: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Every number by its name: those of the generator that counts, then the distances of both
+    generators with `_ema` and `_raw` behind the distance's name. What could not be computed is
+    left out."""
+    imbalance: float | None = None
+    """|log_loss_ratio|: 0 is the game's equilibrium; none before any training."""
+    log_loss_ratio: float | None = None
+    """ln(mean loss_G / mean loss_D): above 0 D is ahead; none before any training."""
+    score_model: str = "ema"
+    """The generator that counts: `ema` or `raw`."""
+    n_samples: int = 0
+    n_real: int = 0
+    n_holdout: int = 0
+    extractor: str = ""
+    extractor_fingerprint: str = ""
+    seconds: float = 0.0
+    """What the evaluation took."""
+    other: dict[str, float] = field(default_factory=dict, compare=False)
+    """The numbers of the generator that does not count. They are not written to the history."""
+
+    @property
+    def frechet(self) -> float:
+        """The Fréchet distance of the generator that counts."""
+        return self.metrics[self.frechet_metric]
+
+    @property
+    def kernel(self) -> float:
+        """The kernel distance of the generator that counts."""
+        return self.metrics[self.kernel_metric]
+
+    def metrics_of(self, model: str) -> dict[str, float]:
+        """The numbers of one generator, `ema` or `raw`."""
+        return self.metrics if model == self.score_model else self.other
+
+    def scores(self) -> dict[str, Any]:
+        """Flat plain data without the time, as `dcgan evaluate --json` prints it."""
+        plain: dict[str, Any] = {}
+        for name in PLAIN:
+            plain |= self.metrics if name == "metrics" else {name: getattr(self, name)}
+        return plain
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat plain data, as a line of `history.jsonl`."""
+        when = {"step": self.step, "epoch": self.epoch, "timestamp": self.timestamp}
+        return {"kind": "eval", **when, **self.scores(), "seconds": self.seconds}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> EvalRecord:
+        """Read what `to_dict` of this or an earlier release gave."""
+        known = {key: value for key, value in plain.items() if key in NAMES}
+        numbers = {
+            key: value
+            for key, value in plain.items()
+            if key not in NAMES and isinstance(value, int | float)
+        }
+        return cls(**known, metrics=numbers)
+
+
+NAMES = frozenset(item.name for item in fields(EvalRecord)) - {"metrics", "other"}
+"""Keys of the flat form that are no metrics."""
+PLAIN = [
+    item.name for item in fields(EvalRecord) if item.name not in ("timestamp", "seconds", "other")
+]
