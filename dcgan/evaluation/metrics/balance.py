@@ -1,4 +1,4 @@
-"""Generator/discriminator balance of a run, and the score that takes it into account."""
+"""The balance of a run's generator and discriminator."""
 
 from __future__ import annotations
 
@@ -43,11 +43,6 @@ def log_loss_ratio(loss_g: ArrayLike, loss_d: ArrayLike) -> float:
     window = max(MIN_WINDOW, math.ceil(iterations / 2))
     mean_g, mean_d = float(losses_g[-window:].mean()), float(losses_d[-window:].mean())
     return math.log(max(mean_g, SMALLEST_LOSS)) - math.log(max(mean_d, SMALLEST_LOSS))
-
-
-def loss_imbalance(loss_g: ArrayLike, loss_d: ArrayLike) -> float:
-    """|`log_loss_ratio`|: 0 in balance, ln 2 = 0.69 when one mean loss is twice the other."""
-    return abs(log_loss_ratio(loss_g, loss_d))
 
 
 def _checked(losses: ArrayLike, name: str) -> Tensor:
