@@ -1,17 +1,21 @@
 """Random changes to a batch of photos, drawn for each photo on its own, on the photos' device.
 
-Every function takes and returns float images `(N, 3, S, S)` in [0, 1] and one parameter per image,
-is differentiable, and reads nothing back from the device (so a CUDA graph can hold it): choices
-between images are arithmetic or `torch.where`, and only the config decides which code runs.
+An augmentation is a function under `@augmentation` that reads its own fields of `AugmentConfig`;
+`augment` applies all of them in the order of this file.
+
+Every function takes and returns float images `(N, 3, S, S)` in [0, 1], is differentiable, and reads
+nothing back from the device (so a CUDA graph can hold it): choices between images are arithmetic or
+`torch.where`, and only the config decides which code runs.
 
 Each transform computes what the function of the same name in `torchvision.transforms.functional`
-(`hflip` for `flip_horizontal`) computes for one float tensor; the tests compare them. As values
-cannot be checked without reading them back, a parameter outside its stated range is not refused.
+(`hflip` for `flip_horizontal`) computes for one float tensor; the tests compare them. Values cannot
+be checked without reading them back, so a parameter outside its stated range is not refused.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +27,11 @@ GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 """Share of red, green and blue in an image's grey version (ITU-R 601-2 luma, torchvision's)."""
 
 
-class _Draws(NamedTuple):
+class Draws(NamedTuple):
     """One number in [0, 1) per image and use, each `(N,)`.
 
-    The position of a field is the column it is drawn in: add new ones at the end, or every
-    recorded run changes.
+    Another field, or another order, would change every recorded run. A new augmentation takes a
+    `spare` number.
     """
 
     rotation: Tensor
@@ -41,6 +45,30 @@ class _Draws(NamedTuple):
     brightness_rank: Tensor
     saturation_rank: Tensor
     hue_rank: Tensor
+
+    def spare(self, which: int) -> Tensor:
+        """One of nine more numbers in [0, 1) per image, `(N,)`; use each for one purpose.
+
+        Nothing more is drawn for them, so they leave the random stream as it is. They are sums of
+        the drawn numbers modulo 1, and as the matrix of those sums is invertible, all nine are
+        uniform, and independent of each other and of any one of the drawn numbers.
+        """
+        return (torch.stack(self).sum(dim=0) + self[which]) % 1
+
+
+Augmentation: TypeAlias = Callable[[Tensor, AugmentConfig, Draws], Tensor]
+AUGMENTATIONS: list[Augmentation] = []
+"""What `augment` applies, in this order."""
+
+
+def augmentation(function: Augmentation) -> Augmentation:
+    """Add the decorated function after the augmentations so far.
+
+    It takes images, the config and each image's random numbers, and returns images in [0, 1]. With
+    its strength at 0 it returns the images themselves.
+    """
+    AUGMENTATIONS.append(function)
+    return function
 
 
 def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -62,19 +90,69 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
     Returns:
         Images like `images`, in [0, 1]; `images` itself if everything is off.
     """
-    size = (len(images), len(_Draws._fields))
-    draws = _Draws(*torch.rand(size, generator=generator, device=images.device).unbind(1))
-    # Interpolation weights sum to 1 only up to rounding; what they give is clamped to [0, 1].
-    if config.rotation_degrees > 0:
-        limit = config.rotation_degrees
-        images = rotate(images, _uniform(draws.rotation, -limit, limit)).clamp_(0, 1)
-    if config.flip > 0:
-        images = flip_horizontal(images, draws.flip < config.flip)
-    images = _jitter_colour(images, config, draws)
-    if config.blur_sigma[1] > 0:
-        sigma = _uniform(draws.blur, *config.blur_sigma)
-        images = gaussian_blur(images, sigma, config.blur_kernel).clamp_(0, 1)
+    size = (len(images), len(Draws._fields))
+    draws = Draws(*torch.rand(size, generator=generator, device=images.device).unbind(1))
+    for apply in AUGMENTATIONS:
+        images = apply(images, config, draws)
     return images
+
+
+# Interpolation weights sum to 1 only up to rounding, so what they give is clamped to [0, 1].
+
+
+@augmentation
+def _rotation(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
+    limit = config.rotation_degrees
+    if limit == 0:
+        return images
+    return rotate(images, _uniform(draws.rotation, -limit, limit)).clamp_(0, 1)
+
+
+@augmentation
+def _flip(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
+    return flip_horizontal(images, draws.flip < config.flip) if config.flip > 0 else images
+
+
+@augmentation
+def _colour(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
+    """Apply brightness, saturation and hue, those that are on, in each image's own order.
+
+    A factor of 1 changes nothing, so all orders share one fixed sequence that contains each of
+    them (brightness, saturation, brightness, and the same again after hue): an image's factor
+    is put where its order wants it and 1 elsewhere. Hue, by far the dearest, is done once.
+    """
+    brightness = _uniform(draws.brightness, max(0.0, 1 - config.brightness), 1 + config.brightness)
+    saturation = _uniform(draws.saturation, max(0.0, 1 - config.saturation), 1 + config.saturation)
+    brightness_first = draws.brightness_rank < draws.saturation_rank
+
+    def without_hue(images: Tensor, brightness: Tensor, saturation: Tensor) -> Tensor:
+        if config.saturation == 0:
+            return adjust_brightness(images, brightness) if config.brightness > 0 else images
+        if config.brightness == 0:
+            return adjust_saturation(images, saturation)
+        images = adjust_brightness(images, torch.where(brightness_first, brightness, 1))
+        images = adjust_saturation(images, saturation)
+        return adjust_brightness(images, torch.where(brightness_first, 1, brightness))
+
+    if config.hue == 0:
+        return without_hue(images, brightness, saturation)
+    b_before = draws.brightness_rank < draws.hue_rank
+    s_before = draws.saturation_rank < draws.hue_rank
+    images = without_hue(
+        images, torch.where(b_before, brightness, 1), torch.where(s_before, saturation, 1)
+    )
+    images = adjust_hue(images, _uniform(draws.hue, -config.hue, config.hue))
+    return without_hue(
+        images, torch.where(b_before, 1, brightness), torch.where(s_before, 1, saturation)
+    )
+
+
+@augmentation
+def _blur(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
+    if config.blur_sigma[1] == 0:
+        return images
+    sigma = _uniform(draws.blur, *config.blur_sigma)
+    return gaussian_blur(images, sigma, config.blur_kernel).clamp_(0, 1)
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
@@ -167,39 +245,6 @@ def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: tuple[int, int]) -
         weights = weights.view(count * channels, 1, *window)
         planes = F.conv2d(planes, weights, groups=count * channels)
     return planes.view(count, channels, side, side)
-
-
-def _jitter_colour(images: Tensor, config: AugmentConfig, draws: _Draws) -> Tensor:
-    """Apply brightness, saturation and hue, those that are on, in each image's own order.
-
-    A factor of 1 changes nothing, so all orders share one fixed sequence that contains each of
-    them (brightness, saturation, brightness, and the same again after hue): an image's factor
-    is put where its order wants it and 1 elsewhere. Hue, by far the dearest, is done once.
-    """
-    brightness = _uniform(draws.brightness, max(0.0, 1 - config.brightness), 1 + config.brightness)
-    saturation = _uniform(draws.saturation, max(0.0, 1 - config.saturation), 1 + config.saturation)
-    brightness_first = draws.brightness_rank < draws.saturation_rank
-
-    def without_hue(images: Tensor, brightness: Tensor, saturation: Tensor) -> Tensor:
-        if config.saturation == 0:
-            return adjust_brightness(images, brightness) if config.brightness > 0 else images
-        if config.brightness == 0:
-            return adjust_saturation(images, saturation)
-        images = adjust_brightness(images, torch.where(brightness_first, brightness, 1))
-        images = adjust_saturation(images, saturation)
-        return adjust_brightness(images, torch.where(brightness_first, 1, brightness))
-
-    if config.hue == 0:
-        return without_hue(images, brightness, saturation)
-    b_before = draws.brightness_rank < draws.hue_rank
-    s_before = draws.saturation_rank < draws.hue_rank
-    images = without_hue(
-        images, torch.where(b_before, brightness, 1), torch.where(s_before, saturation, 1)
-    )
-    images = adjust_hue(images, _uniform(draws.hue, -config.hue, config.hue))
-    return without_hue(
-        images, torch.where(b_before, 1, brightness), torch.where(s_before, 1, saturation)
-    )
 
 
 def _per_image(parameter: Tensor, images: Tensor) -> Tensor:

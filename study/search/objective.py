@@ -118,7 +118,7 @@ def penalised_score(
 
     Args:
         distance: a Fréchet or kernel distance.
-        imbalance: `loss_imbalance`, >= 0.
+        imbalance: |ln(mean loss_G / mean loss_D)|, >= 0.
         tolerance: imbalance that costs nothing, >= 0.
         weight: growth of the factor per unit of imbalance beyond that, >= 0.
         cap: the most that is added to the factor, >= 0.
