@@ -1,15 +1,15 @@
-"""Random changes to a batch of photos, drawn for each photo on its own, on the photos' device.
+"""Random changes to a batch of photos, drawn separately for each photo, on the photos' device.
 
-An augmentation is a function under `@augmentation` that reads its own fields of `AugmentConfig`;
+An augmentation is a function under `@augmentation` that reads its own fields of `AugmentConfig`.
 `augment` applies all of them in the order of this file.
 
-Every function takes and returns float images `(N, 3, S, S)` in [0, 1], is differentiable, and reads
-nothing back from the device (so a CUDA graph can hold it): choices between images are arithmetic or
+Every function takes and returns float images `(N, 3, S, S)` in [0, 1]. It is differentiable. It
+reads nothing back from the device, so that a CUDA graph can hold it: images differ by arithmetic or
 `torch.where`, and only the config decides which code runs.
 
 Each transform computes what the function of the same name in `torchvision.transforms.functional`
-(`hflip` for `flip_horizontal`) computes for one float tensor; the tests compare them. Values cannot
-be checked without reading them back, so a parameter outside its stated range is not refused.
+(`hflip` for `flip_horizontal`) computes for one float tensor. Parameters outside their stated range
+are not refused, because a check would read them back from the device.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 class Draws(NamedTuple):
     """One number in [0, 1) per image and use, each `(N,)`.
 
-    Another field, or another order, would change every recorded run. A new augmentation takes a
-    `spare` number.
+    A field's position is the column it is drawn in: another field, or another order, would change
+    every recorded run. A new augmentation takes a `spare` number.
     """
 
     rotation: Tensor
@@ -40,8 +40,8 @@ class Draws(NamedTuple):
     saturation: Tensor
     hue: Tensor
     blur: Tensor
-    # The colour operations of an image are applied in ascending order of these three: leaving an
-    # operation out keeps the order of the others uniform.
+    # An image's colour operations are applied in ascending order of these three. So the order stays
+    # uniform if an operation is left out.
     brightness_rank: Tensor
     saturation_rank: Tensor
     hue_rank: Tensor
@@ -74,21 +74,20 @@ def augmentation(function: Augmentation) -> Augmentation:
 def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Rotate, mirror, jitter the colours of and blur each image, in this sequence.
 
-    All parameters are uniform over the ranges in `config`, and the colour operations that are on
-    come in an order chosen for each image with equal chances. These are the semantics of
-    torchvision's `RandomRotation`, `RandomHorizontalFlip`, `ColorJitter` and `GaussianBlur`, but
-    drawn for each image.
+    All parameters are uniform over the ranges in `config`. The enabled colour operations come in a
+    random order, drawn for each image. These are the semantics of torchvision's `RandomRotation`,
+    `RandomHorizontalFlip`, `ColorJitter` and `GaussianBlur`, but drawn for each image.
 
-    The same numbers are drawn whatever is switched on, each use having its own: toggling one
-    augmentation changes neither the draws of another nor those of later batches.
+    Each use has its own numbers, which are always drawn. So toggling one augmentation changes
+    neither the draws of another nor those of later batches.
 
     Args:
         images: float `(N, 3, S, S)` in [0, 1], S more than half of the longer kernel side.
-        config: what to do; an augmentation of strength 0 is skipped and costs nothing.
-        generator: on the device of `images`; advanced by one draw of `(N, 9)` numbers.
+        config: strengths; an augmentation of strength 0 is skipped and costs nothing.
+        generator: on the device of `images`. It is advanced by one draw of `(N, 9)` numbers.
 
     Returns:
-        Images like `images`, in [0, 1]; `images` itself if everything is off.
+        Images like `images`, in [0, 1], or `images` itself if everything is off.
     """
     size = (len(images), len(Draws._fields))
     draws = Draws(*torch.rand(size, generator=generator, device=images.device).unbind(1))
@@ -97,7 +96,7 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
     return images
 
 
-# Interpolation weights sum to 1 only up to rounding, so what they give is clamped to [0, 1].
+# Interpolation weights sum to 1 only up to rounding, so their results are clamped to [0, 1].
 
 
 @augmentation
@@ -115,11 +114,11 @@ def _flip(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
 
 @augmentation
 def _colour(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
-    """Apply brightness, saturation and hue, those that are on, in each image's own order.
+    """Apply the enabled ones of brightness, saturation and hue in each image's own order.
 
-    A factor of 1 changes nothing, so all orders share one fixed sequence that contains each of
-    them (brightness, saturation, brightness, and the same again after hue): an image's factor
-    is put where its order wants it and 1 elsewhere. Hue, by far the dearest, is done once.
+    A factor of 1 changes nothing. So one fixed sequence serves all orders: brightness, saturation,
+    brightness, hue, and the first three again. An image's factor is put where its order needs it,
+    and 1 elsewhere. Hue, by far the most expensive, is done once.
     """
     brightness = _uniform(draws.brightness, max(0.0, 1 - config.brightness), 1 + config.brightness)
     saturation = _uniform(draws.saturation, max(0.0, 1 - config.saturation), 1 + config.saturation)
@@ -156,7 +155,7 @@ def _blur(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turn each image counter-clockwise about its centre, bilinearly; what enters is black.
+    """Rotate each image counter-clockwise about its centre, bilinearly. New corners are black.
 
     Args:
         degrees: float `(N,)`.
@@ -166,8 +165,8 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     # Pixel centres in grid_sample's coordinates: the image spans -1..1, y points down.
     centres = (torch.arange(size, device=images.device, dtype=images.dtype) * 2 + 1) / size - 1
     x, y = centres.view(1, 1, size), centres.view(1, size, 1)
-    # Where each output pixel comes from. Elementwise and not F.affine_grid, whose matrix product
-    # is refused under deterministic algorithms on CUDA unless CUBLAS_WORKSPACE_CONFIG is set.
+    # Where each output pixel comes from. Not F.affine_grid: CUDA refuses its matrix product under
+    # deterministic algorithms unless CUBLAS_WORKSPACE_CONFIG is set.
     source_x = torch.cos(angle) * x - torch.sin(angle) * y
     source_y = torch.sin(angle) * x + torch.cos(angle) * y
     grid = torch.stack([source_x, source_y], dim=-1)  # (N, S, S, 2)
@@ -175,7 +174,7 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
 
 
 def flip_horizontal(images: Tensor, mask: Tensor) -> Tensor:
-    """Mirror left-right the images where `mask`, bool `(N,)`, is true."""
+    """Mirror the images where `mask`, bool `(N,)`, is true."""
     return torch.where(mask.view(-1, 1, 1, 1), images.flip(-1), images)
 
 
@@ -200,16 +199,16 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn each image's hues around the colour wheel; value and saturation (HSV) stay.
+    """Turn each image's hues around the colour wheel. Value and saturation (HSV) stay.
 
     Args:
-        shift: float `(N,)` in turns, in [-0.5, 0.5]; 1/3 turns red into green. 0 leaves an image
-            as it is up to rounding (about 1e-6), as in torchvision.
+        shift: float `(N,)` in turns, in [-0.5, 0.5]. 1/3 turns red into green. 0 changes an image
+            by rounding only (about 1e-6), as in torchvision.
     """
     red, green, blue = images.chunk(3, dim=1)  # each (N, 1, S, S)
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
-    # The hue in sixths of a turn, red at 0. Grey has none and gets 0; dividing by 1 there keeps
+    # The hue in sixths of a turn, red at 0. Grey has no hue and gets 0. Dividing by 1 there keeps
     # the gradient finite.
     divisor = torch.where(chroma == 0, 1, chroma)
     sixths = torch.where(
@@ -217,8 +216,8 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
         (green - blue) / divisor,
         torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
-    # Back to RGB without the six cases: a channel is `value` up to a sixth of a turn from its own
-    # hue (red 0, green 2, blue 4), less `chroma` from two sixths on, and linear between.
+    # Back to RGB without six cases. A channel is `value` up to a sixth of a turn from its own hue
+    # (red 0, green 2, blue 4), `value - chroma` from two sixths on, and linear between.
     primaries = 2 * torch.arange(3, device=images.device).view(1, 3, 1, 1)
     turned = sixths + 6 * _per_image(shift, images) - primaries  # (N, 3, S, S)
     turned = turned - 6 * torch.floor(turned / 6)
@@ -227,7 +226,7 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: tuple[int, int]) -> Tensor:
-    """Blur each image with a Gaussian cut off at the kernel's edges; borders are reflected.
+    """Blur each image with a Gaussian cut off at the kernel's edges. Borders are reflected.
 
     Args:
         sigma: float `(N,)` in pixels, at least 0; 0 leaves an image as it is.
@@ -260,6 +259,6 @@ def _uniform(draw: Tensor, low: float, high: float) -> Tensor:
 def _gaussian(sigma: Tensor, taps: int) -> Tensor:
     """Weights `(N, taps)` of centred Gaussians, each row summing to 1."""
     offsets = torch.arange(taps, device=sigma.device, dtype=sigma.dtype) - taps // 2
-    # The floor keeps 0/0 out: such a narrow Gaussian has all its weight in the middle.
+    # The minimum avoids 0/0: so narrow a Gaussian has all its weight in the middle.
     weights = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-6).unsqueeze(1)) ** 2)
     return weights / weights.sum(dim=1, keepdim=True)
