@@ -1,0 +1,194 @@
+"""A launch is prepared: the study opened or created, and everything decided that trials depend on.
+
+One launcher at a time does this, under the lock `opening`. Others find what it has decided.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from dcgan.config.settings import override, save_config
+from dcgan.data.bank import PhotoBank, check_enough_photos
+from dcgan.evaluation.extractors.base import Extractor
+from dcgan.runtime.devices import describe_environment
+from dcgan.runtime.numerics import numerics
+from dcgan.runtime.version import code_version
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.speed import fastest_threads
+from study.config.identity import ATTRIBUTE, check_relaunch, identity_of
+from study.config.study_config import StudyConfig, largest_batch
+from study.running.claims import Claims
+from study.running.context import StudyContext, open_context
+from study.running.estimate import Estimate, estimate
+from study.running.observer import Observer, Silent, Warned
+from study.running.resources import Machine, Measure, choose_extractor, choose_resources
+from study.search.objective import check_mode, directions
+from study.search.pruners import pruner_note
+from study.storage.attributes import CONFIG_ATTRIBUTE, TRACKING_ATTRIBUTE, with_tracking
+from study.storage.locks import announced
+from study.storage.optuna_db import clear_storage_errors, open_storage
+from study.storage.store import Store
+from study.storage.trial_summaries import summaries_of
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A launch with everything decided."""
+
+    context: StudyContext
+    workers: int
+    """Trials that run at the same time."""
+    rates: Mapping[int, float]
+    """Images/s of the base recipe by threads; empty if nothing was measured."""
+    decisions: tuple[str, ...]
+    """One sentence for each choice that a person did not make."""
+    joining: bool
+    """Whether the study was begun elsewhere, which publishes it."""
+    changed: bool
+    """Whether the config differs from the last launch's."""
+
+    @property
+    def config(self) -> StudyConfig:
+        """The study's config with what was decided."""
+        return self.context.config
+
+    def estimate(self) -> Estimate | None:
+        """The most time and disk space that the launch takes; None if nothing is left to do."""
+        trials, photos = summaries_of(self.context.study), len(self.context.bank.images)
+        rate = self.rates.get(self.config.base.train.threads or 0)
+        return estimate(self.config, self.workers, trials, self.context.store, photos, rate)
+
+
+@contextmanager
+def prepare(
+    config: StudyConfig,
+    store: Store,
+    bank: PhotoBank,
+    *,
+    observer: Observer | None = None,
+    joining: bool = False,
+    measure: Measure = fastest_threads,
+) -> Iterator[Plan]:
+    """Open the study or create it, and decide what the config leaves open.
+
+    Until the `with` block ends, the study counts as being run by this process, and errors of its
+    database become one sentence.
+
+    Args:
+        observer: told what a person should know, as `Warned` events.
+        joining: the study was begun elsewhere: leave its config to who began it.
+        measure: finds the fastest number of threads, if the first launch leaves it open.
+
+    Raises:
+        StudyMismatchError: the study exists with settings that make numbers incomparable.
+        StudyError: a database is unusable.
+        DcganError: photos or folders cannot be used.
+    """
+    check_enough_photos(bank, config.base, largest_batch(config))
+    observer = observer or Silent()
+    folder = store.study(config.study.name)
+    with ExitStack() as stack:
+        stack.enter_context(clear_storage_errors(store))
+        study = _open_study(config, store, observer)
+        claims = Claims(study, folder)
+        with claims.alone("opening"):
+            _greet(stack.enter_context(announced(folder)), observer)
+            earlier = _earlier(study)
+            config, extractor, chosen = choose_extractor(config, earlier)
+            machine = Machine.here(config.base)
+            resources = choose_resources(config, earlier, machine, measure)
+            threads = {"base.train.threads": resources.threads}
+            config = override(config, threads, "train.threads")
+            stack.enter_context(numerics(config.base.train))
+            _check_identity(config, study, bank, extractor, observer)
+            changed = False if joining else _record_launch(config, study, store)
+            if changed or not folder.config.exists():
+                save_config(config, folder.config)
+            _put_back_orphans(claims, observer)
+            place = with_tracking(store, study)
+            context = open_context(config, claims, place, bank, observer, extractor)
+        if note := pruner_note(config):
+            observer.tell(Warned(note))
+        decisions = (*chosen, *resources.notes)
+        yield Plan(context, resources.workers, resources.rates, decisions, joining, changed)
+
+
+def _open_study(config: StudyConfig, store: Store, observer: Observer) -> Study:
+    """Make or open the study in Optuna's database."""
+    storage = open_storage(store, create=True)
+    storage.say = lambda text: observer.tell(Warned(text))
+    study = optuna.create_study(
+        study_name=config.study.name,
+        storage=storage,
+        directions=directions(config.objective),
+        load_if_exists=True,
+    )
+    check_mode(study, config)
+    return study
+
+
+def _greet(others: list[int], observer: Observer) -> None:
+    if others:
+        text = (
+            f"this study is being run by another process, too (pid "
+            f"{', '.join(map(str, others))}): they share its trials"
+        )
+        observer.tell(Warned(text))
+
+
+def _earlier(study: Study) -> StudyConfig | None:
+    """The config of the study's last launch."""
+    stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
+    return StudyConfig.model_validate_json(stored) if stored else None
+
+
+def _check_identity(
+    config: StudyConfig, study: Study, bank: PhotoBank, extractor: Extractor, observer: Observer
+) -> None:
+    """Record what makes numbers comparable, or refuse to mix incomparable ones."""
+    environment = describe_environment(extractor.device) | {"code_version": code_version()}
+    named = {"name": extractor.name, "fingerprint": extractor.fingerprint}
+    identity = identity_of(config, bank.fingerprint, named, environment)
+    recorded: dict[str, Any] = json.loads(study.user_attrs.get(ATTRIBUTE, "{}"))
+    if not recorded:
+        study.set_user_attr(ATTRIBUTE, json.dumps(identity))
+        return
+    for difference in check_relaunch(config.study.name, recorded, identity):
+        observer.tell(Warned(f"differs from the study's earlier launches: {difference}"))
+
+
+def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
+    """Keep config and MLflow's address current: ranges may have been widened, the full run changed.
+
+    Returns:
+        Whether the config differs from the last launch's.
+    """
+    if store.tracking and study.user_attrs.get(TRACKING_ATTRIBUTE) != store.tracking:
+        study.set_user_attr(TRACKING_ATTRIBUTE, store.tracking)
+    changed = study.user_attrs.get(CONFIG_ATTRIBUTE) != config.model_dump_json()
+    if changed:
+        study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
+    for baseline in config.baselines:
+        attributes = {"origin": "baseline", "baseline": baseline.name}
+        params = config.baseline_params(baseline)
+        study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=True)
+    return changed
+
+
+def _put_back_orphans(claims: Claims, observer: Observer) -> None:
+    """Let trials be continued whose process is gone."""
+    with claims.alone():
+        orphans = claims.put_back_orphans()
+    for number in orphans:
+        kept = RunFolder(claims.folder.trial(number)).checkpoint.exists()
+        where = "from its checkpoint" if kept else "from step 0"
+        observer.tell(Warned(f"trial {number} was cut off earlier and continues {where}"))
