@@ -9,6 +9,8 @@ from dcgan.cli.console import load_bank_with_progress, say, stop_signals
 from dcgan.cli.display import TrainingDisplay, describe_scores
 from dcgan.config.settings import override
 from dcgan.errors import TrainingInterrupted
+from dcgan.training.loop import train
+from dcgan.training.run.history import Record
 from study.results.full_run import FullRun
 from study.storage.store import Store
 
@@ -32,14 +34,25 @@ def train_in_full(
     bank = load_bank_with_progress(run.config.data)
     say(f"full run of {run.config.provenance['trial']}, results in {run.folder}")
     try:
-        with stop_signals() as should_stop, TrainingDisplay("full run") as display:
-            result = run.train(
-                bank,
+        with (
+            stop_signals() as should_stop,
+            TrainingDisplay("full run") as display,
+            run.mirrored(bank, display.line) as deliver,
+        ):
+
+            def on_eval(record: Record) -> bool:
+                deliver()
+                return display.on_eval(record)
+
+            result = train(
+                run.config,
+                run.folder,
+                bank=bank,
+                resume=True,
                 on_start=display.on_start,
                 on_log=display.on_log,
-                on_eval=display.on_eval,
+                on_eval=on_eval,
                 should_stop=should_stop,
-                warn=display.line,
             )
     except TrainingInterrupted as stop:
         say(f"stopped after step {stop.step}; the same command continues")

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
-from dcgan.training.loop import TrainResult, train
-from dcgan.training.run.history import Record
-from dcgan.training.schedule import Schedule
 from study.results.export import full_config
 from study.results.selection import pick_trial
 from study.search.objective import score_of
@@ -58,46 +55,49 @@ class FullRun:
         """Where its results go."""
         return self.store.study(self.study.study_name).full_run(self.trial.number)
 
-    def train(
-        self,
-        bank: PhotoBank,
-        *,
-        on_start: Callable[[Schedule, int], None] | None = None,
-        on_log: Callable[[Record], None] | None = None,
-        on_eval: Callable[[Record], bool] = lambda record: False,
-        should_stop: Callable[[], bool] | None = None,
-        warn: Callable[[str], None] = lambda text: None,
-    ) -> TrainResult:
-        """Train it, or continue where it was stopped, and log it to the study's experiment.
+    @contextmanager
+    def mirrored(
+        self, bank: PhotoBank, warn: Callable[[str], None]
+    ) -> Iterator[Callable[[], None]]:
+        """Log to the study's experiment what is trained meanwhile in `folder`.
+
+        The MLflow run is left complete, paused (`TrainingInterrupted`) or failed.
 
         Args:
-            on_start, on_log, on_eval, should_stop: callbacks of `dcgan.training.loop.train`.
             warn: told when MLflow could not be updated.
+
+        Yields:
+            What to call after each score.
 
         Raises:
             StudyBusyError: another process trains it.
-            TrainingInterrupted: `should_stop` said so; a checkpoint was written.
-            DcganError: photos, checkpoint, device or MLflow's database cannot be used.
+            StudyError: MLflow's database cannot be used.
         """
-        mirror = self._mirror(bank)
+        mirror, state = self._mirror(bank), "FAIL"
 
-        def deliver_and_tell(record: Record) -> bool:
+        def deliver() -> None:
             with tolerate_mlflow_errors(warn):
                 mirror.deliver()
-            return on_eval(record)
 
-        what = f"the full run in {self.folder}"
-        with hold(self.folder, what), _status_by_outcome(mirror, warn):
-            return train(
-                self.config,
-                self.folder,
-                bank=bank,
-                resume=True,
-                on_start=on_start,
-                on_log=on_log,
-                on_eval=deliver_and_tell,
-                should_stop=should_stop,
-            )
+        with hold(self.folder, f"the full run in {self.folder}"):
+            try:
+                with tolerate_mlflow_errors(warn):
+                    mirror.open()
+                yield deliver
+                state = "COMPLETE"
+            except TrainingInterrupted:
+                state = "WAITING"
+                raise
+            except CheckpointError:  # refused before training: what the run shows stays true
+                state = ""
+                raise
+            finally:
+                with tolerate_mlflow_errors(warn):
+                    if state == "COMPLETE":
+                        mirror.deliver()
+                        mirror.deliver_files()
+                    if state:
+                        mirror.set_state(state)
 
     def _mirror(self, bank: PhotoBank) -> RunMirror:
         study, trial = self.study, self.trial
@@ -115,27 +115,3 @@ class FullRun:
             },
             score=lambda record: score_of(record, objective),
         )
-
-
-@contextmanager
-def _status_by_outcome(mirror: RunMirror, warn: Callable[[str], None]) -> Iterator[None]:
-    """Leave the MLflow run complete, paused or failed, as the training was."""
-    state: str | None = "FAIL"
-    try:
-        with tolerate_mlflow_errors(warn):
-            mirror.open()
-        yield
-        state = "COMPLETE"
-    except TrainingInterrupted:
-        state = "WAITING"
-        raise
-    except CheckpointError:  # refused before training: what the run shows stays true
-        state = None
-        raise
-    finally:
-        with tolerate_mlflow_errors(warn):
-            if state == "COMPLETE":
-                mirror.deliver()
-                mirror.deliver_files()
-            if state:
-                mirror.set_state(state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ class StudyContext:
     identity: dict[str, Any]
     """Recorded with every trial: data, extractor, code, environment."""
     observer: Observer = field(default_factory=Silent)
+    out_of_time: Callable[[], bool] = lambda: False
+    """Whether the time that this launch may take is up."""
 
     @property
     def study(self) -> Study:
@@ -57,6 +60,10 @@ class StudyContext:
     def store(self) -> Store:
         """The results folder, with the MLflow server that the study uses."""
         return self.tracker.store
+
+    def should_stop(self) -> bool:
+        """Whether a running trial should save a checkpoint and end."""
+        return self.observer.should_stop() or self.out_of_time()
 
     def warn(self, text: str) -> None:
         """Tell the observer a sentence that a person should read."""

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.devices import resolve_device
-from dcgan.training.run.size import checkpoint_bytes, closing_bytes, folder_bytes, grid_bytes
+from dcgan.training.run.size import checkpoint_bytes, kept_bytes
 from dcgan.training.schedule import Schedule
 from dcgan.training.speed import images_per_second
 from study.config.dimensions import Choices
@@ -25,9 +25,6 @@ from study.config.study_config import StudyConfig
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
 from study.storage.trial_summaries import TrialSummary
-
-BYTES_A_METRIC_LOG = 1000
-"""A log record in MLflow's database (measured, rounded up)."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,10 @@ def estimate(
     minutes = minutes_by_trials(finished, rounds)
     measured = minutes is None
     trained = photos - round(config.base.data.holdout_fraction * photos)
-    if measured:
-        minutes = minutes_by_steps(config.base, rounds * trained * config.base.train.epochs, rate)
+    # On a GPU a few steps tell too little.
+    if measured and resolve_device(config.base.train.device).type == "cpu":
+        images = rounds * trained * config.base.train.epochs
+        minutes = images / (rate or images_per_second(config.base)) / 60
     return Estimate(
         trials=left,
         begun=bool(finished),
@@ -110,17 +109,6 @@ def minutes_by_trials(finished: Sequence[TrialSummary], count: int) -> float | N
         if trial.state == TrialState.COMPLETE and trial.user_attrs.get("minutes")
     ]
     return statistics.median(minutes) * count if minutes else None
-
-
-def minutes_by_steps(config: TrainConfig, images: int, rate: float | None) -> float | None:
-    """Training time of so many images; None on a GPU, where a few steps tell too little.
-
-    Args:
-        rate: images/s; measured if left out.
-    """
-    if resolve_device(config.train.device).type != "cpu":
-        return None
-    return images / (rate or images_per_second(config)) / 60
 
 
 def disk_bytes(config: StudyConfig, trials: int, photos: int, workers: int = 1) -> float:
@@ -148,13 +136,10 @@ def largest_networks(config: StudyConfig) -> TrainConfig:
 
 
 def trial_bytes(config: TrainConfig, photos: int) -> int:
-    """What a complete trial keeps apart from its checkpoint: its folder, and what MLflow shows."""
+    """What a complete trial keeps apart from its checkpoint: in its folder, and in MLflow."""
     schedule = Schedule(config, photos, torch.device("cpu"))
-    steps = range(schedule.total_steps + 1)
-    scores = sum(schedule.eval_due(done) for done in steps)
-    logs = sum(schedule.log_due(done) for done in steps)
-    shown = scores * grid_bytes(config) + closing_bytes(config, schedule)
-    return round(folder_bytes(config, schedule) + shown + BYTES_A_METRIC_LOG * logs)
+    places = (schedule.grid_due, schedule.eval_due)
+    return round(sum(kept_bytes(config, schedule, due) for due in places))
 
 
 def _gigabytes(size: float) -> str:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from study.running.context import StudyContext
 from study.running.observer import TrialEnded
-from study.running.supervisor import run_in_processes
+from study.running.supervisor import Supervisor
 from study.running.worker import work
 
 
@@ -30,12 +30,10 @@ class Launcher(Protocol):
         """
 
 
-def run_here(context: StudyContext, workers: int) -> Generator[TrialEnded, None, None]:
-    """Run trials in this process, one after the other."""
-    yield from work(context)
-
-
-LAUNCHERS: dict[str, Launcher] = {"here": run_here, "processes": run_in_processes}
+LAUNCHERS: dict[str, Launcher] = {
+    "here": lambda context, workers: work(context),
+    "processes": lambda context, workers: Supervisor(context, workers).run(),
+}
 
 
 def launcher_for(workers: int, *, joining: bool) -> Launcher:

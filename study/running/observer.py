@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -97,36 +95,11 @@ class Observer(Protocol):
 
     def should_stop(self) -> bool:
         """Asked after every training step; true saves a checkpoint and ends the launch."""
+        return False
 
 
-class Silent:
+class Silent(Observer):
     """An observer that shows nothing and never asks to stop."""
 
     def tell(self, event: Event, worker: int | None = None) -> None:
         """Ignore the event."""
-
-    def should_stop(self) -> bool:
-        """Never."""
-        return False
-
-
-class UntilDeadline:
-    """Passes everything on to another observer, and also asks to stop after some minutes.
-
-    Args:
-        clock: seconds from any origin.
-    """
-
-    def __init__(
-        self, inner: Observer, minutes: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.inner, self.clock = inner, clock
-        self.deadline = clock() + 60 * minutes
-
-    def tell(self, event: Event, worker: int | None = None) -> None:
-        """Pass the event on."""
-        self.inner.tell(event, worker)
-
-    def should_stop(self) -> bool:
-        """Whether the other observer asks to stop or the time is up."""
-        return self.inner.should_stop() or self.clock() >= self.deadline

@@ -6,7 +6,7 @@ One launcher at a time does this, under the lock `opening`. Others find what it 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -94,38 +94,47 @@ def prepare(
         DcganError: photos or folders cannot be used.
     """
     check_enough_photos(bank, config.base, largest_batch(config))
-    observer = observer or Silent()
-    folder = store.study(config.study.name)
+    observer, folder = observer or Silent(), store.study(config.study.name)
+
+    def warn(text: str) -> None:
+        observer.tell(Warned(text))
+
     with ExitStack() as stack:
         stack.enter_context(clear_storage_errors(store))
-        study = _open_study(config, store, observer)
+        study = _open_study(config, store, warn)
         claims = Claims(study, folder)
         with claims.alone("opening"):
-            _greet(stack.enter_context(announced(folder)), observer)
-            earlier = _earlier(study)
+            if others := stack.enter_context(announced(folder)):
+                pids = ", ".join(map(str, others))
+                warn(
+                    f"this study is being run by another process, too (pid {pids}): they share "
+                    "its trials"
+                )
+            stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
+            earlier = StudyConfig.model_validate_json(stored) if stored else None
             config, extractor, chosen = choose_extractor(config, earlier)
             machine = Machine.here(config.base)
             resources = choose_resources(config, earlier, machine, measure)
             threads = {"base.train.threads": resources.threads}
             config = override(config, threads, "train.threads")
             stack.enter_context(numerics(config.base.train))
-            _check_identity(config, study, bank, extractor, observer)
+            _check_identity(config, study, bank, extractor, warn)
             changed = False if joining else _record_launch(config, study, store)
             if changed or not folder.config.exists():
                 save_config(config, folder.config)
-            _put_back_orphans(claims, observer)
+            _put_back_orphans(claims, warn)
             place = with_tracking(store, study)
             context = open_context(config, claims, place, bank, observer, extractor)
         if note := pruner_note(config):
-            observer.tell(Warned(note))
+            warn(note)
         decisions = (*chosen, *resources.notes)
         yield Plan(context, resources.workers, resources.rates, decisions, joining, changed)
 
 
-def _open_study(config: StudyConfig, store: Store, observer: Observer) -> Study:
+def _open_study(config: StudyConfig, store: Store, warn: Callable[[str], None]) -> Study:
     """Make or open the study in Optuna's database."""
     storage = open_storage(store, create=True)
-    storage.say = lambda text: observer.tell(Warned(text))
+    storage.say = warn
     study = optuna.create_study(
         study_name=config.study.name,
         storage=storage,
@@ -136,23 +145,12 @@ def _open_study(config: StudyConfig, store: Store, observer: Observer) -> Study:
     return study
 
 
-def _greet(others: list[int], observer: Observer) -> None:
-    if others:
-        text = (
-            f"this study is being run by another process, too (pid "
-            f"{', '.join(map(str, others))}): they share its trials"
-        )
-        observer.tell(Warned(text))
-
-
-def _earlier(study: Study) -> StudyConfig | None:
-    """The config of the study's last launch."""
-    stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
-    return StudyConfig.model_validate_json(stored) if stored else None
-
-
 def _check_identity(
-    config: StudyConfig, study: Study, bank: PhotoBank, extractor: Extractor, observer: Observer
+    config: StudyConfig,
+    study: Study,
+    bank: PhotoBank,
+    extractor: Extractor,
+    warn: Callable[[str], None],
 ) -> None:
     """Record what makes numbers comparable, or refuse to mix incomparable ones."""
     environment = describe_environment(extractor.device) | {"code_version": code_version()}
@@ -163,7 +161,7 @@ def _check_identity(
         study.set_user_attr(ATTRIBUTE, json.dumps(identity))
         return
     for difference in check_relaunch(config.study.name, recorded, identity):
-        observer.tell(Warned(f"differs from the study's earlier launches: {difference}"))
+        warn(f"differs from the study's earlier launches: {difference}")
 
 
 def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
@@ -184,11 +182,11 @@ def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
     return changed
 
 
-def _put_back_orphans(claims: Claims, observer: Observer) -> None:
+def _put_back_orphans(claims: Claims, warn: Callable[[str], None]) -> None:
     """Let trials be continued whose process is gone."""
     with claims.alone():
         orphans = claims.put_back_orphans()
     for number in orphans:
         kept = RunFolder(claims.folder.trial(number)).checkpoint.exists()
         where = "from its checkpoint" if kept else "from step 0"
-        observer.tell(Warned(f"trial {number} was cut off earlier and continues {where}"))
+        warn(f"trial {number} was cut off earlier and continues {where}")

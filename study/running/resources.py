@@ -31,22 +31,20 @@ class Machine:
     """Type of the device that trains: `cpu`, `cuda`, `mps`."""
     processors: int = 1
     gpus: int = 0
-    memory: int | None = None
-    """Bytes still available; None if unknown."""
+    room: int = 1
+    """Workers on the CPU that there is memory for, between 1 and the number of processors."""
 
     @classmethod
     def here(cls, config: TrainConfig) -> Machine:
         """This machine, as a config uses it."""
-        device = resolve_device(config.train.device).type
-        gpus = torch.cuda.device_count() if device == "cuda" else 0
-        return cls(device, processors(), gpus, available_memory())
+        device, cpus, memory = resolve_device(config.train.device), processors(), available_memory()
+        gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+        return cls(device.type, cpus, gpus, workers_in_memory(cpus, memory))
 
-    @property
-    def room(self) -> int:
-        """Workers that there is memory for, between 1 and the number of processors."""
-        if self.memory is None:
-            return self.processors
-        return max(1, min(self.processors, self.memory // WORKER_BYTES))
+
+def workers_in_memory(most: int, memory: int | None) -> int:
+    """How many workers there is memory for: at least 1, all if the `memory` (bytes) is unknown."""
+    return most if memory is None else max(1, min(most, memory // WORKER_BYTES))
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Resources:
 def choose_resources(
     config: StudyConfig, earlier: StudyConfig | None, machine: Machine, measure: Measure
 ) -> Resources:
-    """Choose threads and workers: `train.threads` once for all trials, since numbers depend on it.
+    """Choose threads and workers: threads once for all trials, since numbers depend on them.
 
     Args:
         earlier: the config of the study's last launch; None at the first.
@@ -76,11 +74,7 @@ def choose_resources(
     """
     if machine.device != "cpu":
         return Resources(config.base.train.threads, _workers_on_gpus(config, machine))
-    threads, rates, notes = config.base.train.threads, dict[int, float](), list[str]()
-    if threads is None and earlier is not None:
-        threads, notes = _kept_threads(earlier, config.study.workers, machine)
-    elif threads is None:
-        threads, rates, notes = _fastest_threads(config, machine, measure)
+    threads, rates, notes = _choose_threads(config, earlier, machine, measure)
     if config.study.workers != "auto":
         return Resources(threads, config.study.workers, rates, tuple(notes))
     share = 1 if threads is None else max(1, machine.processors // threads)
@@ -89,33 +83,27 @@ def choose_resources(
     return Resources(threads, min(share, machine.room), rates, tuple(notes))
 
 
-def _most_threads(workers: int | str, machine: Machine) -> int:
-    """A worker's share of the processors; all of them if the workers are yet to be chosen."""
-    return machine.processors // workers or 1 if isinstance(workers, int) else machine.processors
-
-
-def _kept_threads(
-    earlier: StudyConfig, workers: int | str, machine: Machine
-) -> tuple[int | None, list[str]]:
-    threads, most = earlier.base.train.threads, _most_threads(workers, machine)
-    if threads is None or threads <= most:
-        return threads, []
-    share = f"a worker's share of {machine.processors} processors"
-    return most, [f"train.threads is {most} from now on: {share}"]
-
-
-def _fastest_threads(
-    config: StudyConfig, machine: Machine, measure: Measure
-) -> tuple[int, dict[int, float], list[str]]:
-    workers, limit = config.study.workers, ""
-    threads, rates = measure(config.base, _most_threads(workers, machine))
+def _choose_threads(
+    config: StudyConfig, earlier: StudyConfig | None, machine: Machine, measure: Measure
+) -> tuple[int | None, dict[int, float], list[str]]:
+    """The config's own, else those of the last launch, else those that train fastest."""
+    if config.base.train.threads is not None:
+        return config.base.train.threads, {}, []
+    cpus, workers = machine.processors, config.study.workers
+    most = cpus if workers == "auto" else max(1, cpus // workers)
+    if earlier is not None:
+        threads = earlier.base.train.threads
+        if threads is None or threads <= most:
+            return threads, {}, []
+        note = f"train.threads is {most} from now on: a worker's share of {cpus} processors"
+        return most, {}, [note]
+    (fastest, rates), limit = measure(config.base, most), ""
     if workers == "auto":  # what counts is the speed of as many workers as have room
-        cpus, room = machine.processors, machine.room
-        threads = max(rates, key=lambda count: rates[count] * min(cpus // count, room))
-        limit = f", with memory for {room} workers" if room < cpus else ""
+        fastest = max(rates, key=lambda count: rates[count] * min(cpus // count, machine.room))
+        limit = f", with memory for {machine.room} workers" if machine.room < cpus else ""
     measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
-    note = f"train.threads is {threads} in this study, the fastest here{limit} ({measured})"
-    return threads, rates, [note]
+    note = f"train.threads is {fastest} in this study, the fastest here{limit} ({measured})"
+    return fastest, rates, [note]
 
 
 def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
@@ -146,13 +134,13 @@ def choose_extractor(
     Raises:
         DcganError: it cannot be loaded.
     """
-    first = config.base.eval.extractor == "auto" and earlier is None
-    if config.base.eval.extractor == "auto" and earlier is not None:
+    auto = config.base.eval.extractor == "auto"
+    if auto and earlier is not None:
         kept = {key: getattr(earlier.base.eval, key) for key in ("extractor", "weights")}
         changes = {f"base.eval.{key}": value for key, value in kept.items()}
         config = override(config, changes, "eval.extractor")
     extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
-    if not first:
+    if not auto or earlier is not None:
         return config, extractor, []
     note = (
         f"extractor auto: '{extractor.name}' ({extractor.source}) is the best at hand, so scores "

@@ -18,7 +18,7 @@ from study.errors import StudyError
 from study.results.wording import standing
 from study.running.context import StudyContext
 from study.running.launchers import launcher_for
-from study.running.observer import Observer, Progressed, Silent, Standing, UntilDeadline, Warned
+from study.running.observer import Observer, Progressed, Silent, Standing, Warned
 from study.running.prepare import Plan, prepare
 from study.running.publish import Throttle, catch_up_mirror, is_stale, parent_status, publish
 from study.storage.optuna_db import FINISHED, backend_of, finished_count
@@ -94,10 +94,12 @@ def execute(
     Raises:
         StudyError: three trials in a row failed for the same reason, or a database failed.
     """
-    observer, minutes = observer or Silent(), plan.config.study.timeout_minutes
-    if minutes is not None:
-        observer = UntilDeadline(observer, minutes, clock)
-    context = replace(plan.context, observer=observer)
+    minutes, begun = plan.config.study.timeout_minutes, clock()
+    context = replace(
+        plan.context,
+        observer=observer or Silent(),
+        out_of_time=lambda: minutes is not None and clock() >= begun + 60 * minutes,
+    )
     if backend := backend_of(context.study):
         backend.say = context.warn
     if plan.joining:

@@ -19,7 +19,7 @@ from study.running.context import StudyContext
 from study.running.observer import Event, TrialBegan, TrialEnded
 from study.running.trial import fail_trial
 from study.running.worker import Job
-from study.running.worker_process import Exited, Messages, WorkerProcess
+from study.running.worker_process import Messages, WorkerProcess
 from study.storage.optuna_db import finished_count
 
 POLL_SECONDS = 0.2
@@ -30,41 +30,34 @@ GRACE_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """How many deaths of workers are borne."""
+    """When a worker that died stays dead, and when the trial in which it died has failed."""
 
     max_restarts: int = 3
-    """Of one worker in a row, that is since it last brought a trial to its end."""
+    """Of one worker in a row: since it last brought a trial to its end."""
     max_deaths: int = 3
     """Workers that one trial may take with it."""
 
-    def gives_up_trial(self, deaths: int) -> bool:
-        """Whether a trial fails in which so many workers have died: it would kill them for ever."""
-        return deaths >= self.max_deaths
-
     def gives_up_worker(self, restarts: int) -> bool:
-        """Whether a worker stays dead instead of being started for the `restarts`-th time."""
+        """Whether it is not started again, after so many deaths in a row."""
         return restarts > self.max_restarts
 
-
-def run_in_processes(context: StudyContext, workers: int) -> Generator[TrialEnded, None, None]:
-    """Run trials in worker processes, whose deaths end nothing else; see `launchers.Launcher`.
-
-    Raises:
-        StudyError: all workers died, one after the other.
-    """
-    yield from Supervisor(context, workers).run()
+    def gives_up_trial(self, deaths: int) -> bool:
+        """Whether the trial fails: it would kill workers for ever."""
+        return deaths >= self.max_deaths
 
 
 class Supervisor:
     """The worker processes of one launch."""
 
-    def __init__(
-        self, context: StudyContext, count: int, policy: RestartPolicy | None = None
-    ) -> None:
-        self.context, self.policy = context, policy or RestartPolicy()
+    def __init__(self, context: StudyContext, count: int) -> None:
+        self.context, self.policy = context, RestartPolicy()
         self.job = Job.of(context).line()
         self.messages: Messages = queue.Queue()
-        self.workers = [self._worker(number) for number in range(1, count + 1)]
+        logs = context.folder.workers
+        self.workers = [
+            WorkerProcess(i + 1, self._environment(i), logs / f"{i + 1}.log", self.messages)
+            for i in range(count)
+        ]
         self.trials: dict[WorkerProcess, int] = {}
         """What each runs."""
         self.restarts = dict.fromkeys(self.workers, 0)
@@ -73,7 +66,11 @@ class Supervisor:
         """Why the last worker died."""
 
     def run(self) -> Generator[TrialEnded, None, None]:
-        """Run until the total is finished, a stop is asked for, or no worker is left."""
+        """Run until the total is finished, a stop is asked for, or no worker is left.
+
+        Raises:
+            StudyError: all workers died, one after the other.
+        """
         try:
             for worker in self.workers:
                 worker.start(self.job)
@@ -95,15 +92,15 @@ class Supervisor:
 
     def _listen(self) -> Iterator[TrialEnded]:
         while any(worker.running for worker in self.workers):
-            if not self.stopping and self.context.observer.should_stop():
+            if not self.stopping and self.context.should_stop():
                 self.stopping = True
                 self._tell_to_stop()
             try:
                 worker, message = self.messages.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 continue
-            if isinstance(message, Exited):
-                ended = self._exited(worker, message.code)
+            if isinstance(message, int):
+                ended = self._exited(worker, message)
             else:
                 ended = self._heard(worker, message)
             if ended is not None:
@@ -161,30 +158,12 @@ class Supervisor:
     def _done(self) -> bool:
         return finished_count(self.context.study) >= self.context.config.study.trials
 
-    def _worker(self, number: int) -> WorkerProcess:
-        on_gpu = self.context.extractor.device.type == "cuda"
-        environment = worker_environment(
-            number,
-            self.context.config.base.train.threads,
-            _visible_gpus() if on_gpu else [],
-        )
-        log = self.context.folder.workers / f"{number}.log"
-        return WorkerProcess(number, environment, log, self.messages)
-
-
-def worker_environment(number: int, threads: int | None, gpus: list[str]) -> dict[str, str]:
-    """Threads for libraries that read them from the environment, and the worker's GPU.
-
-    Args:
-        number: the worker's, from 1.
-        gpus: which there are, as `CUDA_VISIBLE_DEVICES` names them; workers take turns.
-    """
-    changes = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    if gpus:
-        changes["CUDA_VISIBLE_DEVICES"] = gpus[(number - 1) % len(gpus)]
-    return changes
-
-
-def _visible_gpus() -> list[str]:
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return given.split(",") if given else [str(i) for i in range(torch.cuda.device_count())]
+    def _environment(self, index: int) -> dict[str, str]:
+        """Threads for libraries that read them from the environment, and the worker's GPU."""
+        threads = self.context.config.base.train.threads
+        changes = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+        if self.context.extractor.device.type == "cuda":
+            given = os.environ.get("CUDA_VISIBLE_DEVICES")
+            gpus = given.split(",") if given else [str(i) for i in range(torch.cuda.device_count())]
+            changes["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
+        return changes

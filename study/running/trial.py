@@ -167,7 +167,7 @@ class TrialRun:
 
         def should_stop() -> bool:
             self.check()
-            return context.observer.should_stop()
+            return context.should_stop()
 
         def on_start(schedule: Schedule, done: int) -> None:
             steps, epoch = schedule.total_steps, schedule.steps_per_epoch

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,24 +29,24 @@ POLL_SECONDS = 0.5
 """Between two looks whether a trial that another worker runs has become free."""
 
 
-def work(context: StudyContext) -> Iterator[TrialEnded]:
+def work(context: StudyContext) -> Generator[TrialEnded, None, None]:
     """Run trials one after the other, until the total is finished or a stop is asked for.
 
     Yields:
         How each trial ended, after the observer was told.
     """
-    total, observer = context.config.study.trials, context.observer
-    while finished_count(context.study) < total and not observer.should_stop():
+    total = context.config.study.trials
+    while finished_count(context.study) < total and not context.should_stop():
         with context.claims.next(total) as claim:
             if claim is not None:
                 outcome = run_trial(context, claim)
         if claim is None:
             time.sleep(POLL_SECONDS)
             continue
-        if outcome.state == TrialState.WAITING and outcome.reason and not observer.should_stop():
+        if outcome.state == TrialState.WAITING and outcome.reason and not context.should_stop():
             context.warn(f"trial will be tried again: {outcome.reason}")
         ended = TrialEnded(claim.trial.number, outcome.state.name, outcome.reason)
-        observer.tell(ended)
+        context.observer.tell(ended)
         yield ended
 
 

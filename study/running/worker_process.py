@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from study.running.observer import Event
@@ -19,15 +18,8 @@ from study.running.pipe import decode
 PROGRAM = "study.cli.worker"
 
 
-@dataclass(frozen=True)
-class Exited:
-    """A process has ended; nothing follows from it."""
-
-    code: int
-    """Below 0: the signal that killed it."""
-
-
-Messages = queue.Queue[tuple["WorkerProcess", Event | Exited]]
+Messages = queue.Queue[tuple["WorkerProcess", Event | int]]
+"""Events of workers; last of each, its exit code (below 0: the signal that killed it)."""
 
 
 class WorkerProcess:
@@ -37,7 +29,7 @@ class WorkerProcess:
         number: from 1.
         environment: variables that it has beside those of this process.
         log: file of its standard error, emptied at each start.
-        messages: queue of its events and, last, its `Exited`.
+        messages: where its events and its exit code are put.
     """
 
     def __init__(
@@ -46,7 +38,7 @@ class WorkerProcess:
         self.number, self.environment, self.log = number, environment, log
         self.messages = messages
         self.running = False
-        """Whether its `Exited` is still to come."""
+        """Whether its exit code is still to come."""
         self._process: subprocess.Popen[str] | None = None
         self._listener: threading.Thread | None = None
 
@@ -64,7 +56,7 @@ class WorkerProcess:
             )
         self._process, self.running = process, True
         assert process.stdin
-        with suppress(BrokenPipeError):  # it is gone already: its `Exited` comes
+        with suppress(BrokenPipeError):  # it is gone already: its exit code comes
             process.stdin.write(job)
             process.stdin.flush()
         self._listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
@@ -77,7 +69,7 @@ class WorkerProcess:
                 event = decode(line)
                 if event is not None:
                     self.messages.put((self, event))
-        self.messages.put((self, Exited(process.wait())))
+        self.messages.put((self, process.wait()))
 
     def tell_to_stop(self) -> None:
         """Ask for a checkpoint and an end, by closing its input; no error if it is gone."""

@@ -1,9 +1,10 @@
-"""How much disk space a run takes at most, from its config alone: nothing is trained for it."""
+"""How much disk space a run takes at most, computed from its config without training."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.models.networks import Discriminator, Generator, parameter_count
@@ -16,7 +17,7 @@ BYTES_A_TENSOR = 400
 BYTES_A_STEP = 20
 """Five float32 losses."""
 BYTES_A_LOG = 1000
-"""A log record in the history (measured, rounded up)."""
+"""A log record, in the history or in MLflow's database (measured, rounded up)."""
 BYTES_A_FRAME = 350_000
 """A frame of the animation (measured)."""
 CLOSING_GRIDS = 8
@@ -29,37 +30,34 @@ def checkpoint_bytes(config: TrainConfig, steps: int) -> int:
     with torch.device("meta"):  # sizes without memory
         generator = Generator(model.nz, model.ngf, side)
         discriminator = Discriminator(model.ndf, side, model.leaky_slope)
-    networks = (generator, generator, discriminator)
-    size, tensors = sum(map(_state_bytes, networks)), sum(len(n.state_dict()) for n in networks)
+    size, tensors = BYTES_A_STEP * steps, 0
+    for network in (generator, generator, discriminator):
+        state = network.state_dict().values()
+        size += sum(item.numel() * item.element_size() for item in state)
+        tensors += len(state)
     for network in (generator, discriminator):
         size += 2 * 4 * parameter_count(network)
         tensors += 3 * len(list(network.parameters()))
-    return size + BYTES_A_TENSOR * tensors + BYTES_A_STEP * steps
+    return size + BYTES_A_TENSOR * tensors
 
 
-def grid_bytes(config: TrainConfig) -> float:
-    """Size of one picture of 64 samples. Noise hardly compresses."""
-    return 1.2 * GRID_IMAGES * 3 * config.data.image_size**2
+def kept_bytes(
+    config: TrainConfig, schedule: Schedule, picture_due: Callable[[int], bool]
+) -> float:
+    """What a complete run keeps in its folder, or in MLflow, apart from its checkpoint.
 
-
-def closing_bytes(config: TrainConfig, schedule: Schedule) -> float:
-    """Size of the pictures that end a run, with the animation of its grids."""
-    grids = sum(schedule.grid_due(done) for done in range(schedule.total_steps + 1))
-    return CLOSING_GRIDS * grid_bytes(config) + min(grids, MAX_FRAMES) * BYTES_A_FRAME
-
-
-def folder_bytes(config: TrainConfig, schedule: Schedule) -> float:
-    """What a complete run's folder holds apart from its checkpoint."""
+    Args:
+        picture_due: after which steps a picture of samples is kept there.
+    """
     steps = range(schedule.total_steps + 1)
-    grids = sum(schedule.grid_due(done) for done in steps)
-    logs = sum(schedule.log_due(done) for done in steps)
-    return grids * grid_bytes(config) + closing_bytes(config, schedule) + BYTES_A_LOG * logs
+    pictures = sum(map(picture_due, steps)) + CLOSING_GRIDS
+    frames = min(sum(map(schedule.grid_due, steps)), MAX_FRAMES)
+    logs = sum(map(schedule.log_due, steps))
+    picture = 1.2 * GRID_IMAGES * 3 * config.data.image_size**2  # noise hardly compresses
+    return pictures * picture + frames * BYTES_A_FRAME + logs * BYTES_A_LOG
 
 
 def run_bytes(config: TrainConfig, schedule: Schedule) -> float:
     """What a run's folder takes at most: an old checkpoint stays until the new one is written."""
-    return 2 * checkpoint_bytes(config, schedule.total_steps) + folder_bytes(config, schedule)
-
-
-def _state_bytes(network: nn.Module) -> int:
-    return sum(item.numel() * item.element_size() for item in network.state_dict().values())
+    checkpoints = 2 * checkpoint_bytes(config, schedule.total_steps)
+    return checkpoints + kept_bytes(config, schedule, schedule.grid_due)

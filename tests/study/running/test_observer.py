@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
@@ -18,7 +18,6 @@ from study.running.observer import (
     TrainingStarted,
     TrialBegan,
     TrialEnded,
-    UntilDeadline,
     Warned,
 )
 from study.running.pipe import Pipe, decode, encode
@@ -79,17 +78,6 @@ def test_a_launcher_that_is_gone_is_no_error() -> None:
             raise BrokenPipeError
 
     Pipe(Broken(), threading.Event()).tell(Warned("nobody hears it"))
-
-
-def test_a_deadline_passes_everything_on(watch: Any) -> None:
-    now, watcher = [50.0], watch(stop=lambda: now[0] == 51.0)
-    until = UntilDeadline(watcher, 2.0, lambda: now[0])
-    until.tell(Warned("text"), 3)
-    assert watcher.told == [(Warned("text"), 3)]
-    asked = {}
-    for now[0] in (50.0, 51.0, 169.0, 170.0):
-        asked[now[0]] = until.should_stop()
-    assert asked == {50.0: False, 51.0: True, 169.0: False, 170.0: True}
 
 
 @pytest.mark.parametrize(

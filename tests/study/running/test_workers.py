@@ -25,9 +25,9 @@ from dcgan.errors import UsageError
 from study.errors import StudyError
 from study.running.claims import Claims
 from study.running.observer import Scored, TrialBegan, TrialEnded
-from study.running.resources import Machine, choose_resources
+from study.running.resources import Machine, choose_resources, workers_in_memory
 from study.running.study import run_study
-from study.running.supervisor import RestartPolicy, worker_environment
+from study.running.supervisor import RestartPolicy
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.tracking.run_mirror import STATUS
@@ -251,12 +251,6 @@ def test_the_restart_policy() -> None:
     assert [policy.gives_up_trial(deaths) for deaths in range(1, 4)] == [False, True, True]
 
 
-def test_workers_take_turns_on_gpus() -> None:
-    given = [worker_environment(number, None, ["3", "5"]) for number in (1, 2, 3)]
-    assert given == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "353"]
-    assert worker_environment(4, 2, []) == {"OMP_NUM_THREADS": "2"}
-
-
 RATES = {1: 50.0, 2: 80.0, 4: 120.0}
 
 
@@ -292,7 +286,7 @@ def test_more_workers_than_gpus_take_are_refused(tiny_study: Maker) -> None:
 def test_threads_and_workers_on_four_processors(
     tiny_study: Maker, settings: dict[str, Any], settled: Any
 ) -> None:
-    machine = Machine(processors=4)
+    machine = Machine(processors=4, room=4)
     first = tiny_study(**{"base__train__threads": None, **settings})
     chosen = choose_resources(first, None, machine, measure)
     assert (chosen.threads, chosen.workers) == settled
@@ -316,7 +310,7 @@ def test_auto_starts_no_more_workers_than_memory_holds(
 ) -> None:
     """With room for 3 workers of one thread: 3 × 50 images/s are less than 2 × 80."""
     memory = None if free_gib is None else int(free_gib * 2**30)
-    machine = Machine(processors=4, memory=memory)
+    machine = Machine(processors=4, room=workers_in_memory(4, memory))
     asked = tiny_study(study__workers="auto", base__train__threads=None)
     chosen = choose_resources(asked, None, machine, measure)
     assert (chosen.threads, chosen.workers) == settled
