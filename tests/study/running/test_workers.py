@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,8 +18,9 @@ from typing import Any
 import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
-from servers import children
+from ready import Process
 
+from benchmarks.lib.servers import children
 from dcgan.errors import UsageError
 from study.errors import StudyError
 from study.running.claims import Claims
@@ -33,17 +33,9 @@ from study.storage.store import Store
 from study.tracking.run_mirror import STATUS
 
 Maker = Callable[..., Any]
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Process]
 File = Callable[..., Path]
 PATIENCE_SECONDS = 180.0
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        assert process.poll() is None, "the launcher ended first"
-        time.sleep(0.05)
 
 
 def scored_trials(store: Store) -> int:
@@ -75,11 +67,20 @@ def check_consistent(store: Store, mirror: Any, total: int) -> Study:
     return study
 
 
-def launched(study_process: Start, file: Path, store: Store) -> subprocess.Popen[str]:
+def launched(study_process: Start, file: Path, store: Store) -> Process:
     """A launch whose workers are in the middle of their first trials."""
     process = study_process("run", file, "--store", store.root)
-    wait_for(lambda: scored_trials(store) >= 2, process)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while scored_trials(store) < 2:
+        assert time.monotonic() < deadline, "it never happened"
+        assert process.poll() is None, (file.parent / "stderr.txt").read_text()
+        time.sleep(0.05)
     return process
+
+
+def workers_of(launcher: Process) -> list[int]:
+    """Process ids of a launch's workers, oldest first."""
+    return [launcher.ready.program_of(pid) for pid in children(launcher.program)]
 
 
 def check_goes_on(study_process: Start, file: Path, store: Store, mirror: Any) -> None:
@@ -99,7 +100,7 @@ def long_study(study_file: Callable[..., Path]) -> Callable[..., Path]:
                 "study__trials": 4,
                 "study__workers": 2,
                 "pruner__name": "none",
-                "base__train__epochs": 100,
+                "base__train__epochs": 60,
                 "base__eval__every_epochs": 20,
                 **settings,
             }
@@ -108,6 +109,7 @@ def long_study(study_file: Callable[..., Path]) -> Callable[..., Path]:
     return write
 
 
+@pytest.mark.usefixtures("ready_workers")
 def test_two_workers_do_exactly_the_total(
     tiny_study: Maker, store: Store, mirror_of: Any, bank: Any, watch: Any
 ) -> None:
@@ -129,6 +131,7 @@ def test_two_workers_do_exactly_the_total(
     assert run_study(config, store, bank=bank).finished == 7
 
 
+@pytest.mark.usefixtures("ready_workers")
 def test_parallel_trials_train_as_they_would_alone(
     tiny_study: Maker, store: Store, new_store: Callable[[], Store], bank: Any
 ) -> None:
@@ -151,7 +154,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(
     tmp_path: Path,
 ) -> None:
     process = launched(study_process, long_study(), store)
-    os.kill(children(process.pid)[0], signal.SIGKILL)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
     assert process.wait(PATIENCE_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
     said = (tmp_path / "stderr.txt").read_text()
     assert re.search(r"worker \d died in trial \d: killed by SIGKILL .*it is started again", said)
@@ -169,7 +172,7 @@ def test_workers_of_a_killed_launcher_stop_and_the_next_launch_goes_on(
 ) -> None:
     file = long_study()
     process = launched(study_process, file, store)
-    workers = children(process.pid)
+    workers = workers_of(process)
     process.kill()
     process.wait()
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -190,7 +193,7 @@ def test_everything_killed_at_once_loses_nothing(
 ) -> None:
     file = long_study()
     process = launched(study_process, file, store)
-    for pid in [*children(process.pid), process.pid]:
+    for pid in [*workers_of(process), process.program]:
         os.kill(pid, signal.SIGKILL)
     process.wait()
     check_goes_on(study_process, file, store, mirror_of)
@@ -216,6 +219,7 @@ def test_ctrl_c_saves_all_running_trials(
     check_goes_on(study_process, file, store, mirror_of)
 
 
+@pytest.mark.usefixtures("ready_workers")
 def test_a_trial_that_kills_its_workers_is_failed_and_the_study_stops_if_all_do(
     tiny_study: Maker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: Any
 ) -> None:

@@ -122,7 +122,7 @@ def test_a_locked_database_only_delays_a_study(
         if isinstance(event, Scored) and not locks:
             locks.append(sqlite3.connect(store.optuna_database, check_same_thread=False))
             locks[0].execute("BEGIN EXCLUSIVE")
-            threading.Timer(5.0, locks[0].rollback).start()
+            threading.Timer(3.5, locks[0].rollback).start()
 
     watcher = watch(lock)
     summary = run_study(tiny_study(study__trials=2), store, bank=bank, observer=watcher)
