@@ -29,7 +29,7 @@ CheckpointLike = Checkpoint | str | os.PathLike[str]
 
 
 class ScoringOptions(TypedDict, total=False):
-    """See `evaluate`."""
+    """Keyword arguments of `evaluate`."""
 
     bank: PhotoBank | None
     n_samples: int | None
@@ -120,16 +120,24 @@ class Scoring:
             return report_memorisation(images, self.photos, extractor, self.holdout)
 
 
-def prepare_scoring(checkpoint: CheckpointLike, **options: Unpack[ScoringOptions]) -> Scoring:
+def prepare_scoring(
+    checkpoint: CheckpointLike,
+    *,
+    bank: PhotoBank | None = None,
+    n_samples: int | None = None,
+    extractor: str | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+) -> Scoring:
     """Load everything that scoring a checkpoint needs. For options and errors see `evaluate`."""
     loaded = _loaded(checkpoint)
-    asked = {f"eval.{key}": options.get(key) for key in ("n_samples", "extractor", "weights")}
+    asked = {"eval.n_samples": n_samples, "eval.extractor": extractor, "eval.weights": weights}
     changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-    if options.get("extractor") not in (None, "auto", "inception"):
-        changes["eval.weights"] = options.get("weights")  # the run's own are Inception's
+    if extractor not in (None, "auto", "inception"):
+        changes["eval.weights"] = weights  # the run's own are Inception's
     config = override(loaded.config, changes, "evaluate")
     with clear_memory_errors():
-        photos = options.get("bank") or load_bank(config.data)
+        photos = bank or load_bank(config.data)
         if photos.images.shape[-1] != config.data.image_size:
             raise EvaluationError(
                 f"the photos are {photos.images.shape[-1]} pixels wide but {loaded.path} generates "
@@ -145,7 +153,7 @@ def prepare_scoring(checkpoint: CheckpointLike, **options: Unpack[ScoringOptions
                 "compare with all of them, none counts as held out, and memorisation is judged "
                 "against them"
             )
-        scorer = configured_extractor(config, resolve_device(options.get("device", "auto")))
+        scorer = configured_extractor(config, resolve_device(device))
         evaluator = Evaluator(photos, scorer, config.eval, holdout)
     return Scoring(loaded, config, evaluator, photos, holdout, note)
 
