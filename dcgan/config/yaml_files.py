@@ -1,7 +1,6 @@
 """YAML files: found by path or by name, read into plain data, written.
 
-Numbers such as `2e-4` are numbers (YAML 1.1, which PyYAML implements, would read them as text), and
-a key written twice is refused.
+`2e-4` is a number (in YAML 1.1, which PyYAML implements, it is text). A repeated key is refused.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
-    # PyYAML lets out more than its own errors: bad dates and numbers, endless nesting.
+    # PyYAML raises others than its own for bad dates and numbers and for endless nesting.
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         problem = re.sub(r"\s+", " ", str(error))
         raise ConfigError(f"{source} is not valid YAML: {problem}") from None

@@ -1,7 +1,4 @@
-"""The cache folder and its checked JSON files.
-
-You can delete everything in `cache_folder()` at any time: it is computed again when needed.
-"""
+"""The cache folder and its checked JSON files. You can delete its contents at any time."""
 
 from __future__ import annotations
 
@@ -19,10 +16,7 @@ _CHECKED_JSON = re.compile(rb'\{"crc32":(\d{1,10}),"body":\n(.+)\n\}\n')
 
 
 def cache_folder() -> Path:
-    """The folder of decoded photos and features. It need not exist.
-
-    `DCGAN_CACHE` if set, else `$XDG_CACHE_HOME/dcgan`, else `~/.cache/dcgan`.
-    """
+    """`DCGAN_CACHE` if set, else `$XDG_CACHE_HOME/dcgan`, else `~/.cache/dcgan`. May not exist."""
     own, shared = os.environ.get("DCGAN_CACHE"), os.environ.get("XDG_CACHE_HOME")
     try:
         if own:
@@ -47,7 +41,7 @@ def write_checked_json(path: Path, body: Any) -> None:
 
 
 def read_checked_json(path: Path) -> Any:
-    """What `write_checked_json` wrote; None if it is missing, unreadable or damaged."""
+    """What `write_checked_json` wrote; None if the file is missing, unreadable or damaged."""
     try:
         match = _CHECKED_JSON.fullmatch(path.read_bytes())
     except OSError:
