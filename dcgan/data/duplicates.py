@@ -1,12 +1,11 @@
 """The same photo more than once: exact copies at training size, and nearly equal ones.
 
-A generator repeats photos sooner that it sees more often (Somepalli et al. 2023, "Diffusion Art or
-Digital Forgery?", arXiv:2212.03860). Nearly equal photos are found in two steps. First all pairs,
-mirrored ones too, are compared by their coarse structure: 12 × 12 pixels without the slow
-variations, since plain backgrounds would make all photos alike. Similar pairs are then aligned by
-shift, zoom and rotation (Gauss-Newton steps after Lucas & Kanade 1981, "An iterative image
-registration technique", in the inverse form of Baker & Matthews 2004, "Lucas-Kanade 20 years on")
-and compared again at 32 × 32 pixels. docs/metrics.md says what is found and what is not.
+A generator repeats photos sooner that it sees more often (Somepalli et al. 2023, arXiv:2212.03860).
+First all pairs, mirrored ones too, are compared by their coarse structure: 12 × 12 pixels without
+the slow variations, since plain backgrounds would make all photos alike. Similar pairs are aligned
+by shift, zoom and rotation (Gauss-Newton steps after Lucas & Kanade 1981, in the inverse form of
+Baker & Matthews 2004, "Lucas-Kanade 20 years on") and compared again at 32 × 32 pixels.
+docs/metrics.md says what is found and what is not.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ PROBE = 0.02
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Photos that show the same picture."""
+    """Two or more photos that show the same picture."""
 
     indices: tuple[int, ...]
-    """Their positions, ascending; at least two."""
+    """Their positions, ascending."""
     names: tuple[str, ...]
     exact: bool
-    """All have the same pixels at training size. Otherwise some are only nearly equal."""
+    """All have the same pixels at training size."""
 
 
 def find_duplicates(images: Tensor, names: Sequence[str]) -> list[DuplicateGroup]:
@@ -84,29 +83,21 @@ def _first_with_equal_pixels(images: Tensor) -> list[int]:
     """For each image, the position of the first that has the same pixels."""
     positions: dict[bytes, int] = {}
     rows = images.contiguous().numpy()
-    return [
-        positions.setdefault(hashlib.sha256(row.data).digest(), index)
-        for index, row in enumerate(rows)
-    ]
+    digests = [hashlib.sha256(row.data).digest() for row in rows]
+    return [positions.setdefault(digest, index) for index, digest in enumerate(digests)]
 
 
 def _connected(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
     """The connected components of more than one node, members ascending."""
-    parent = list(range(count))
-
-    def root(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]  # halves the way for the next search
-            node = parent[node]
-        return node
-
+    components = [[node] for node in range(count)]  # by node; its members share one list
     for a, b in links:
-        low, high = sorted((root(a), root(b)))
-        parent[high] = low  # a root is its component's first member
-    groups: dict[int, list[int]] = {}
-    for node in range(count):
-        groups.setdefault(root(node), []).append(node)
-    return [group for group in groups.values() if len(group) > 1]
+        small, large = sorted((components[a], components[b]), key=len)
+        if small is not large:
+            large += small
+            for node in small:
+                components[node] = large
+    distinct = {id(component): component for component in components}
+    return [sorted(component) for component in distinct.values() if len(component) > 1]
 
 
 def _near_pairs(images: Tensor) -> list[tuple[int, int]]:

@@ -106,13 +106,11 @@ class Folder:
 
     def _recall(self) -> None:
         """Look up every file in the index. A changed file is hashed: it may only have moved."""
-        known, changed = self._index.contents, list[Photo]()
+        digests, known = self._index
         for photo in self._photos:
-            digest = self._index.digest_of(photo.file)
-            photo.facts = known.get(digest or "", _UNKNOWN)
-            if digest is None:
-                changed.append(photo)
+            photo.facts = known.get(digests.get(photo.file, ""), _UNKNOWN)
         if known:  # at a first start the decoder hashes what it reads anyway
+            changed = [photo for photo in self._photos if photo.file not in digests]
             for photo, digest in zip(changed, in_threads(self._hash, changed), strict=True):
                 photo.facts = known.get(digest, _UNKNOWN)
 
@@ -151,12 +149,12 @@ class Folder:
 
     def _sort(self) -> None:
         """Tell usable photos from bad ones, once the facts of all are known."""
-        faults = [self._fault(photo) for photo in self._photos]
-        both = list(zip(self._photos, faults, strict=True))
-        self.bad = self._unreadable + [
-            BadFile(one.file.path, fault) for one, fault in both if fault
-        ]
-        self.usable = [photo for photo, fault in both if not fault]
+        self.bad, self.usable = list(self._unreadable), []
+        for photo in self._photos:
+            if fault := self._fault(photo):
+                self.bad.append(BadFile(photo.file.path, fault))
+            else:
+                self.usable.append(photo)
         self.usable.sort(key=lambda photo: (photo.facts.digest, photo.file.path))
         digests = "".join(f"{photo.facts.digest}\n" for photo in self.usable)
         self.fingerprint = hashlib.sha256(digests.encode()).hexdigest()
@@ -182,15 +180,10 @@ class Folder:
 
 def _arrange(images: Pixels, order: Sequence[int]) -> Pixels:
     """`images[order]`, in place: a copy would double the memory of a large bank."""
-    unused = sorted(set(range(len(images))).difference(order))
-    source = [*order, *unused]  # row i is to become the old row source[i]
-    moved = [False] * len(source)
-    for start in range(len(source)):
-        if moved[start]:
-            continue
-        first, here = images[start].copy(), start
-        while source[here] != start:  # follow the cycle of rows that take each other's place
-            images[here] = images[source[here]]
-            moved[here], here = True, source[here]
-        images[here], moved[here] = first, True
+    for row, source in enumerate(order):
+        while source < row:  # an earlier swap moved the image from there to order[source]
+            source = order[source]
+        kept = images[row].copy()
+        images[row] = images[source]
+        images[source] = kept
     return images[: len(order)]
