@@ -44,16 +44,9 @@ class Photo:
 class Folder:
     """The photos below `root`, or below its folders `classes` only, for one image size.
 
-    Attributes:
-        root: the folder.
-        image_size: side S of the images in pixels.
-        others: files below the folder that are no images by name.
-        usable: the photos that can be used, by digest, equal ones by path. Empty before `load` or
-            `identify`, as are the next two.
-        bad: the files that cannot be used, with the reasons.
-        fingerprint: names the content of the usable photos (hex).
-        from_cache: whether `load` found the pixels in the cache and decoded nothing.
-        note: what the user should know after `load`, such as a cache that cannot be written.
+    `load` and `identify` set `usable` (by digest, equal ones by path), `bad` and `fingerprint`;
+    `load` also sets `from_cache` and `note` (see `PhotoBank`). `others` are files that are no
+    images by name.
 
     Raises:
         DataError: `root` is not a readable folder, or a class folder does not exist.
