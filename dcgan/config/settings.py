@@ -27,8 +27,7 @@ def load_train_config(
 ) -> TrainConfig:
     """Load a training config (a path or a named config) and apply dotted overrides.
 
-    Raises:
-        ConfigError: file, key or value is wrong.
+    Raises `ConfigError` if the file, a key or a value is wrong.
     """
     path = find_config(name)
     data = read_yaml(path)
@@ -43,10 +42,9 @@ def load_train_config(
 
 
 def override(config: ModelT, values: Mapping[str, Any], source: str = "--set") -> ModelT:
-    """Return a copy of a config with dotted keys replaced, checked as a whole.
+    """A copy of a config with dotted keys replaced, checked as a whole.
 
-    Raises:
-        ConfigError: a key does not exist or a value is refused.
+    Raises `ConfigError` if a key does not exist or a value is refused.
     """
     valid = dotted_keys(type(config))
     data = config.model_dump(mode="json")
@@ -73,8 +71,7 @@ def get_dotted(config: BaseModel, key: str) -> Any:
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """Turn `--set` arguments `key=value` into a mapping; values are YAML.
 
-    Raises:
-        ConfigError: an argument has no `=` or its value is not YAML.
+    Raises `ConfigError` if an argument has no `=` or its value is not YAML.
     """
     values: dict[str, Any] = {}
     for assignment in assignments:
@@ -112,10 +109,9 @@ def nearest(key: str, valid: Iterable[str]) -> str:
 
 
 def validate(model: type[ModelT], data: Any, source: str) -> ModelT:
-    """Build a config from plain data, turning pydantic's errors into one sentence each.
+    """Build a config from plain data.
 
-    Raises:
-        ConfigError: one line per problem, each naming key, problem and nearest valid name.
+    Raises `ConfigError` with a clause per problem that names key, problem and nearest valid name.
     """
     try:
         return model.model_validate(data)

@@ -23,9 +23,7 @@ def refuse_program(extractor: str) -> None:
     """Refuse the extractor `FILE.pt2`, an exported program, which earlier releases loaded.
 
     Only config files and scoring refuse it, so that runs of earlier releases can still be shown.
-
-    Raises:
-        ConfigError: says how to load the program.
+    Raises `ConfigError`, which says how to load the program.
     """
     if extractor.endswith(".pt2"):
         raise ConfigError(

@@ -37,11 +37,7 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parse YAML text; `source` names it in the error.
-
-    Raises:
-        ConfigError: the text is not valid YAML.
-    """
+    """Parse YAML text. Raises `ConfigError`, which names `source`, if it is not valid."""
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
     # PyYAML raises others than its own for bad dates and numbers and for endless nesting.
@@ -53,8 +49,7 @@ def parse_yaml(text: str, source: str) -> Any:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
-    Raises:
-        ConfigError: the file is missing, unreadable, not YAML, or not a mapping.
+    Raises `ConfigError` if the file is missing, unreadable, not YAML, or not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -73,8 +68,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def find_config(name: str | os.PathLike[str]) -> Path:
     """Find a config by path, or by name in ./configs and then among the shipped ones.
 
-    Raises:
-        ConfigError: there is no such file; the message lists the shipped names.
+    Raises `ConfigError`, which lists the shipped names, if there is no such file.
     """
     given = Path(name)
     named = [folder / f"{given}.yaml" for folder in config_folders()]

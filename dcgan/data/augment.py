@@ -169,15 +169,14 @@ def flip_horizontal(images: Tensor, mask: Tensor) -> Tensor:
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply each image by its factor, float `(N,)` ≥ 0, and clamp to [0, 1]. 1 is exact."""
+    """Multiply each image by its factor, float `(N,)`, at least 0, and clamp to [0, 1]."""
     return (images * _per_image(factor, images)).clamp_(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Move each image away from its grey version (towards it below 1) and clamp to [0, 1].
 
-    Args:
-        factor: float `(N,)`, at least 0; 0 makes an image grey, 1 leaves it exactly as it is.
+    `factor` is float `(N,)`, at least 0; 0 makes an image grey, 1 leaves it exactly as it is.
     """
     red, green, blue = images.chunk(3, dim=1)  # each (N, 1, S, S)
     grey = GREY_WEIGHTS[0] * red + GREY_WEIGHTS[1] * green + GREY_WEIGHTS[2] * blue
@@ -187,9 +186,8 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     """Turn each image's hues around the colour wheel. Value and saturation (HSV) stay.
 
-    Args:
-        shift: float `(N,)` in turns, in [-0.5, 0.5]. 1/3 turns red into green. 0 changes an image
-            by rounding only (about 1e-6), as in torchvision.
+    `shift` is float `(N,)` in turns, in [-0.5, 0.5]. 1/3 turns red into green. 0 changes an image
+    by rounding only (about 1e-6), as in torchvision.
     """
     red, green, blue = images.chunk(3, dim=1)  # each (N, 1, S, S)
     value = torch.maximum(torch.maximum(red, green), blue)

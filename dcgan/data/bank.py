@@ -50,10 +50,8 @@ class PhotoBank:
         """The photos to train on and the held-out ones (none at 0), both with this fingerprint.
 
         A bank is sorted by digest, so its first photos are a random sample, the same on every
-        machine, that changes little when photos are added.
-
-        Raises:
-            DataError: one photo or none would be held out, and a distance needs two.
+        machine, that changes little when photos are added. Raises `DataError` if fewer than the
+        two photos that a distance needs are held out.
         """
         if holdout_fraction == 0.0:
             return self, None
@@ -119,13 +117,9 @@ def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> Ph
         with suppress(OSError):  # without a cache, the next start draws them again
             write_images(kept, images)
     report(count, count)
-    return PhotoBank(
-        images=torch.from_numpy(images),
-        fingerprint=fingerprint,
-        names=tuple(f"toy-cat-{number:06d}" for number in range(count)),
-        sizes=((size, size),) * count,
-        from_cache=from_cache,
-    )
+    names = tuple(f"toy-cat-{number:06d}" for number in range(count))
+    sizes = ((size, size),) * count
+    return PhotoBank(torch.from_numpy(images), fingerprint, names, sizes, from_cache)
 
 
 def _load_photos(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
@@ -193,13 +187,9 @@ def _too_few(config: DataConfig, bank: PhotoBank, minimum: int) -> str:
 
 
 def check_enough_photos(bank: PhotoBank, config: TrainConfig, batch_size: int = 0) -> None:
-    """Refuse fewer training photos than a batch.
+    """Raise `DataError` if there are fewer training photos than the run's largest batch.
 
-    Args:
-        batch_size: the largest batch of the run; 0: `train.batch_size`.
-
-    Raises:
-        DataError: says how many there are and what to change.
+    A `batch_size` of 0 means `train.batch_size`.
     """
     photos, holdout = bank.split(config.data.holdout_fraction)
     count, batch_size = len(photos.images), batch_size or config.train.batch_size

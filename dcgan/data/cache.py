@@ -66,11 +66,7 @@ def read_index(path: Path) -> StatIndex:
 
 
 def write_index(path: Path, index: StatIndex) -> None:
-    """Store an index.
-
-    Raises:
-        OSError: the cache folder cannot be written.
-    """
+    """Store an index. Raises `OSError` if the cache folder cannot be written."""
     # One list per column, because 20,000 short lists are several times slower to read.
     files = [*zip(*index.files, strict=True), [*index.files.values()]]
     contents = [*zip(*index.contents.values(), strict=True)]
@@ -102,11 +98,7 @@ def read_images(path: Path, count: int, image_size: int) -> Pixels | None:
 
 
 def write_images(path: Path, images: Pixels) -> None:
-    """Store a bank, uint8 (N, 3, S, S), C-contiguous.
-
-    Raises:
-        OSError: the cache folder cannot be written.
-    """
+    """Store a bank, uint8 (N, 3, S, S), C-contiguous; raises `OSError` like `write_index`."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(images))
     start = header.getvalue()

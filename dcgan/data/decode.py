@@ -87,11 +87,8 @@ def too_small(width: int, height: int, image_size: int) -> str:
 def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels | None]:
     """Read and decode one file. Threads may call this inside `quiet_pillow()`.
 
-    Args:
-        image_size: side of the resulting square in pixels; None: the whole photo at its own size.
-
-    Returns:
-        The facts, and uint8 RGB (3, height, width), or None if the photo is bad or too small.
+    Returns the facts, and uint8 RGB (3, `image_size`, `image_size`), at None the whole photo at its
+    own size (3, height, width). There are no pixels if the photo is bad or too small.
     """
     try:
         data = path.read_bytes()

@@ -47,15 +47,14 @@ class Folder:
     `load` and `identify` set `usable` (by digest, equal ones by path), `bad` and `fingerprint`;
     `load` also sets `from_cache` and `note` (see `PhotoBank`). `others` are files that are no
     images by name.
-
-    Raises:
-        DataError: `root` is not a readable folder, or a class folder does not exist.
+    Raises `DataError` if `root` is not a readable folder or a class folder does not exist.
     """
 
     def __init__(self, root: Path, classes: tuple[str, ...] | None, image_size: int) -> None:
         self.root, self.image_size = root, image_size
         scan = scan_photos(root, classes)
         self.others, self._unreadable = scan.others, scan.bad
+        self.holds_images = bool(scan.files or scan.bad)  # by name, readable or not
         self._photos = [Photo(row, file) for row, file in enumerate(scan.files)]
         self._index_path = index_path(root, classes)
         self._index = read_index(self._index_path)
@@ -63,25 +62,17 @@ class Folder:
         self.bad: list[BadFile] = []
         self.fingerprint, self.note, self.from_cache = "", "", False
 
-    @property
-    def holds_images(self) -> bool:
-        """Whether any file is an image by name, readable or not."""
-        return bool(self._photos or self._unreadable)
-
     def load(self, on_progress: Callable[[int, int], None]) -> Pixels:
-        """The pixels of the usable photos, from the cache or decoded. The cache is updated.
+        """The pixels, uint8 RGB (N, 3, S, S), in the order of `usable`. The cache is updated.
 
-        Args:
-            on_progress: called with (files done, files in all) from this thread.
-
-        Returns:
-            uint8 RGB (N, 3, S, S), in the order of `usable`.
+        `on_progress` is called with (files done, files in all) from this thread.
         """
         self._recall()
         images = None
         if not any(photo.facts is _UNKNOWN for photo in self._photos):
             self._sort()
-            images = read_images(self._bank_path(), len(self.usable), self.image_size)
+            path = bank_path(self.fingerprint, self.image_size)
+            images = read_images(path, len(self.usable), self.image_size)
         self.from_cache = images is not None
         if images is None:
             images = self._decode(on_progress)
@@ -152,15 +143,12 @@ class Folder:
         digests = "".join(f"{photo.facts.digest}\n" for photo in self.usable)
         self.fingerprint = hashlib.sha256(digests.encode()).hexdigest()
 
-    def _bank_path(self) -> Path:
-        return bank_path(self.fingerprint, self.image_size)
-
     def _save(self, images: Pixels) -> str:
         """Store what is new. Without a cache the next start only takes longer: hence a note."""
         index = make_index((photo.file, photo.facts) for photo in self._photos)
         try:
             if self.usable and not self.from_cache:
-                write_images(self._bank_path(), images)
+                write_images(bank_path(self.fingerprint, self.image_size), images)
             if index != self._index:
                 write_index(self._index_path, index)
         except OSError as error:

@@ -29,11 +29,7 @@ def cache_folder() -> Path:
 
 
 def write_checked_json(path: Path, body: Any) -> None:
-    """Write plain data as JSON with its checksum, atomically.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write plain data as JSON with its checksum, like `write_atomic`."""
     # ASCII: file names that are not valid Unicode survive as escapes.
     text = json.dumps(body, separators=(",", ":")).encode("ascii")
     document = b'{"crc32":%d,"body":\n%b\n}\n' % (zlib.crc32(text), text)

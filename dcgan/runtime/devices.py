@@ -14,11 +14,7 @@ from dcgan.errors import OutOfMemoryError, UsageError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn `auto|cpu|cuda|mps` into a device that exists here.
-
-    Raises:
-        UsageError: the named device is not available on this machine.
-    """
+    """Turn `auto|cpu|cuda|mps` into a device. Raises `UsageError` if there is none here."""
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next((kind for kind, there in present.items() if there), "cpu")
@@ -37,11 +33,7 @@ def processors() -> int:
 
 @contextmanager
 def clear_memory_errors() -> Iterator[None]:
-    """Turn an out-of-memory failure of the device or the machine into one sentence.
-
-    Raises:
-        OutOfMemoryError: naming the settings that shrink the need.
-    """
+    """Turn an out-of-memory failure of the device or the machine into an `OutOfMemoryError`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

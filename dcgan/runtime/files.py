@@ -39,13 +39,9 @@ def write_atomic(
 ) -> None:
     """Let `writer` fill a new binary file, then replace `path` with it in one step.
 
-    After an error the old file is unchanged and no temporary file is left.
-
-    Args:
-        durable: wait until the content is on the disk, so that a power failure cannot lose it.
-
-    Raises:
-        OSError: the folder cannot be made or the file cannot be written.
+    `durable` waits until the content is on the disk, so that a power failure cannot lose it. Raises
+    `OSError` if the folder cannot be made or the file cannot be written. After any error the old
+    file is unchanged and no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")

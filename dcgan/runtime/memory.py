@@ -30,10 +30,8 @@ def available_memory(system: Path = Path("/")) -> int | None:
     """Bytes that this process and its children can still use without swapping; None if unknown.
 
     This is the minimum of what Linux reports as available and of what each control group (version
-    2: a container, a batch job) of the process leaves.
-
-    Args:
-        system: root of the file system whose `proc` and `sys` are read.
+    2: a container, a batch job) of the process leaves. `system` is the root of the file system
+    whose `proc` and `sys` are read.
     """
     amounts = [_group_left(folder) for folder in _own_groups(system)]
     with suppress(OSError):
