@@ -11,7 +11,7 @@ docs/metrics.md says what is found and what is not.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -40,41 +40,24 @@ class DuplicateGroup:
 
     indices: tuple[int, ...]
     """Their positions, ascending."""
-    names: tuple[str, ...]
     exact: bool
     """All have the same pixels at training size."""
 
 
-def find_duplicates(images: Tensor, names: Sequence[str]) -> list[DuplicateGroup]:
-    """Groups of photos that show the same picture.
+def find_duplicates(images: Tensor) -> list[DuplicateGroup]:
+    """Groups of photos, uint8 (N, 3, S, S), that show the same picture, sorted by their first one.
 
     Two photos are in one group if a chain of equal or nearly equal pairs connects them. Time grows
-    with N², and memory with N (400 MB beyond the images for 20,000).
-
-    Args:
-        images: uint8 (N, 3, S, S).
-        names: one for each photo.
-
-    Returns:
-        The groups, sorted by their first photo.
-
-    Raises:
-        TypeError: the images are not uint8.
-        ValueError: the numbers of images and names differ.
+    with N², and memory with N (400 MB beyond the images for 20,000). Raises `TypeError` if the
+    images are not uint8.
     """
-    if len(images) != len(names):
-        raise ValueError(f"there are {len(images)} images but {len(names)} names")
     images = images.cpu()
     first = _first_with_equal_pixels(images)
     distinct = sorted(set(first))
     links = list(enumerate(first))
     links += [(distinct[a], distinct[b]) for a, b in _near_pairs(images[distinct])]
     return [
-        DuplicateGroup(
-            indices=tuple(group),
-            names=tuple(names[index] for index in group),
-            exact=len({first[index] for index in group}) == 1,
-        )
+        DuplicateGroup(tuple(group), exact=len({first[index] for index in group}) == 1)
         for group in _connected(len(images), links)
     ]
 

@@ -144,7 +144,7 @@ def calibrate_photos(
     """
     everything = photos if holdout is None else torch.cat([photos, holdout])
     if groups is None:
-        groups = find_duplicates(everything, [""] * len(everything))
+        groups = find_duplicates(everything)
     labels = picture_labels(len(everything), groups)
     own, new = labels[: len(photos)], labels[len(photos) :]
     vectors = picture_vectors(photos)

@@ -70,7 +70,7 @@ def report_memorisation(
     """
     held_out = None if holdout is None else holdout.images
     everything = photos.images if held_out is None else torch.cat([photos.images, held_out])
-    groups = find_duplicates(everything, [""] * len(everything))
+    groups = find_duplicates(everything)
     by_pictures = calibrate_photos(photos.images, holdout=held_out, groups=groups)
     # Duplicates count once here, too, and a held-out copy of a training photo is not new.
     own, new = picture_labels(len(everything), groups).tensor_split([len(photos.images)])
