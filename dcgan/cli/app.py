@@ -102,7 +102,7 @@ def inspect(
     resolved = load_config(config, folder, settings)
     bank = load_bank_with_progress(resolved.data, minimum=1, list_bad_files=False)
     say(describe_photos(bank))
-    say(describe_duplicates(find_duplicates(bank.images, bank.names)))
+    say(describe_duplicates(find_duplicates(bank.images), bank.names))
     save_picture(training_images(bank, resolved), target)
     say(f"as training sees them: {target}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from dcgan.cli.tables import planned_extractor
@@ -76,18 +77,18 @@ def describe_photos(bank: PhotoBank) -> str:
     return "\n".join(lines)
 
 
-def describe_duplicates(groups: list[DuplicateGroup], most: int = 20) -> str:
+def describe_duplicates(groups: list[DuplicateGroup], names: Sequence[str], most: int = 20) -> str:
     """Photos that are there more than once, by name."""
     if not groups:
         return "no duplicates found"
-    extra = sum(len(group.names) - 1 for group in groups)
+    extra = sum(len(group.indices) - 1 for group in groups)
     lines = [
         f"{extra} photos show the same picture as another one, which makes scores on held-out "
         "photos look better than they are:"
     ]
     for group in groups[:most]:
         kind = "same pixels" if group.exact else "nearly the same"
-        lines.append(f"  {kind}: {', '.join(group.names)}")
+        lines.append(f"  {kind}: {', '.join(names[index] for index in group.indices)}")
     if len(groups) > most:
         lines.append(f"  … and {len(groups) - most} more groups")
     return "\n".join(lines)

@@ -1,7 +1,6 @@
-"""The configuration of one training run: the meaning, unit and default of each value.
+"""The configuration of one training run: the meaning, unit and only default of each value.
 
-The defaults are the published hand-tuned cat recipe, which `configs/reference.yaml` spells out. No
-other module defines a default.
+The defaults are the published hand-tuned cat recipe, which `configs/reference.yaml` spells out.
 """
 
 from __future__ import annotations
@@ -23,11 +22,8 @@ EXTRACTORS = ("auto", "inception", "layout", "random")
 def refuse_program(extractor: str) -> None:
     """Refuse the extractor `FILE.pt2`, an exported program, which earlier releases loaded.
 
-    The config classes accept such a name, so that what an earlier release wrote can still be shown
-    and sampled from. Config files and scoring refuse it.
-
-    Raises:
-        ConfigError: says how to load the program.
+    Only config files and scoring refuse it, so that runs of earlier releases can still be shown.
+    Raises `ConfigError`, which says how to load the program.
     """
     if extractor.endswith(".pt2"):
         raise ConfigError(
@@ -194,10 +190,10 @@ class EvalConfig(Section):
     @field_validator("extractor")
     @classmethod
     def _known_extractor(cls, value: str) -> str:
-        # Runs and studies of earlier releases may name a FILE.pt2: see `refuse_program`.
-        if value in EXTRACTORS or re.fullmatch(r"[\w.]+:[\w.]+|.*\.pt2", value):
-            return value
-        raise ValueError(f"must be {', '.join(EXTRACTORS)} or module:callable")
+        # For FILE.pt2 see `refuse_program`.
+        if value not in EXTRACTORS and not re.fullmatch(r"[\w.]+:[\w.]+|.*\.pt2", value):
+            raise ValueError(f"must be {', '.join(EXTRACTORS)} or module:callable")
+        return value
 
     @field_validator("weights")
     @classmethod

@@ -1,18 +1,17 @@
 """The same photo more than once: exact copies at training size, and nearly equal ones.
 
-A generator repeats photos sooner that it sees more often (Somepalli et al. 2023, "Diffusion Art or
-Digital Forgery?", arXiv:2212.03860). Nearly equal photos are found in two steps. First all pairs,
-mirrored ones too, are compared by their coarse structure: 12 × 12 pixels without the slow
-variations, since plain backgrounds would make all photos alike. Similar pairs are then aligned by
-shift, zoom and rotation (Gauss-Newton steps after Lucas & Kanade 1981, "An iterative image
-registration technique", in the inverse form of Baker & Matthews 2004, "Lucas-Kanade 20 years on")
-and compared again at 32 × 32 pixels. docs/metrics.md says what is found and what is not.
+A generator repeats photos sooner that it sees more often (Somepalli et al. 2023, arXiv:2212.03860).
+First all pairs, mirrored ones too, are compared by their coarse structure: 12 × 12 pixels without
+the slow variations, since plain backgrounds would make all photos alike. Similar pairs are aligned
+by shift, zoom and rotation (Gauss-Newton steps after Lucas & Kanade 1981, in the inverse form of
+Baker & Matthews 2004, "Lucas-Kanade 20 years on") and compared again at 32 × 32 pixels.
+docs/metrics.md says what is found and what is not.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -37,45 +36,28 @@ PROBE = 0.02
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Photos that show the same picture."""
+    """Two or more photos that show the same picture."""
 
     indices: tuple[int, ...]
-    """Their positions, ascending; at least two."""
-    names: tuple[str, ...]
+    """Their positions, ascending."""
     exact: bool
-    """All have the same pixels at training size. Otherwise some are only nearly equal."""
+    """All have the same pixels at training size."""
 
 
-def find_duplicates(images: Tensor, names: Sequence[str]) -> list[DuplicateGroup]:
-    """Groups of photos that show the same picture.
+def find_duplicates(images: Tensor) -> list[DuplicateGroup]:
+    """Groups of photos, uint8 (N, 3, S, S), that show the same picture, sorted by their first one.
 
     Two photos are in one group if a chain of equal or nearly equal pairs connects them. Time grows
-    with N², and memory with N (400 MB beyond the images for 20,000).
-
-    Args:
-        images: uint8 (N, 3, S, S).
-        names: one for each photo.
-
-    Returns:
-        The groups, sorted by their first photo.
-
-    Raises:
-        TypeError: the images are not uint8.
-        ValueError: the numbers of images and names differ.
+    with N², and memory with N (400 MB beyond the images for 20,000). Raises `TypeError` if the
+    images are not uint8.
     """
-    if len(images) != len(names):
-        raise ValueError(f"there are {len(images)} images but {len(names)} names")
     images = images.cpu()
     first = _first_with_equal_pixels(images)
     distinct = sorted(set(first))
     links = list(enumerate(first))
     links += [(distinct[a], distinct[b]) for a, b in _near_pairs(images[distinct])]
     return [
-        DuplicateGroup(
-            indices=tuple(group),
-            names=tuple(names[index] for index in group),
-            exact=len({first[index] for index in group}) == 1,
-        )
+        DuplicateGroup(tuple(group), exact=len({first[index] for index in group}) == 1)
         for group in _connected(len(images), links)
     ]
 
@@ -84,29 +66,21 @@ def _first_with_equal_pixels(images: Tensor) -> list[int]:
     """For each image, the position of the first that has the same pixels."""
     positions: dict[bytes, int] = {}
     rows = images.contiguous().numpy()
-    return [
-        positions.setdefault(hashlib.sha256(row.data).digest(), index)
-        for index, row in enumerate(rows)
-    ]
+    digests = [hashlib.sha256(row.data).digest() for row in rows]
+    return [positions.setdefault(digest, index) for index, digest in enumerate(digests)]
 
 
 def _connected(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
     """The connected components of more than one node, members ascending."""
-    parent = list(range(count))
-
-    def root(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]  # halves the way for the next search
-            node = parent[node]
-        return node
-
+    components = [[node] for node in range(count)]  # by node; its members share one list
     for a, b in links:
-        low, high = sorted((root(a), root(b)))
-        parent[high] = low  # a root is its component's first member
-    groups: dict[int, list[int]] = {}
-    for node in range(count):
-        groups.setdefault(root(node), []).append(node)
-    return [group for group in groups.values() if len(group) > 1]
+        small, large = sorted((components[a], components[b]), key=len)
+        if small is not large:
+            large += small
+            for node in small:
+                components[node] = large
+    distinct = {id(component): component for component in components}
+    return [sorted(component) for component in distinct.values() if len(component) > 1]
 
 
 def _near_pairs(images: Tensor) -> list[tuple[int, int]]:

@@ -103,7 +103,7 @@ def picture_labels(photos: Tensor, holdout: Tensor | None = None) -> tuple[Tenso
     """A number for each photo, int64 (N,) and (H,), equal for duplicates among all of them."""
     everything = photos if holdout is None else torch.cat([photos, holdout])
     labels = torch.arange(len(everything))
-    for group in find_duplicates(everything, [""] * len(everything)):
+    for group in find_duplicates(everything):
         labels[list(group.indices)] = group.indices[0]
     return labels[: len(photos)], labels[len(photos) :]
 

@@ -14,7 +14,7 @@ from dcgan.runtime.memory import keep_freed_memory
 
 
 class NumericSettings(Protocol):
-    """What `numerics` reads of a run's settings; `config.train` has it."""
+    """What `numerics` reads of `config.train`."""
 
     @property
     def deterministic(self) -> bool:
@@ -22,11 +22,11 @@ class NumericSettings(Protocol):
 
     @property
     def threads(self) -> int | None:
-        """CPU threads; none: what torch chooses."""
+        """CPU threads; None: torch's choice."""
 
     @property
     def precision(self) -> Literal["fp32", "tf32", "bf16"]:
-        """Of products on a GPU."""
+        """Precision of products on a GPU."""
 
 
 @contextmanager
