@@ -30,12 +30,7 @@ from study.config.study_config import StudyConfig
 from study.running.claims import Claims
 from study.search.pruners import make_pruner
 from study.search.samplers import SeededSampler
-from study.storage.optuna_db import (
-    finished_count,
-    load_optuna_study,
-    open_storage,
-    set_attributes,
-)
+from study.storage.optuna_db import finished_count, load_optuna_study, open_storage, set_attributes
 from study.storage.store import Store
 
 SPACE: dict[str, Any] = {

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.training.run.history import EvalRecord, LogRecord, Record
+from dcgan.evaluation.record import EvalRecord
+from dcgan.training.run.history import LogRecord, Record
 from study.config.study_config import CollapseConfig
 
 

@@ -9,7 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.errors import EvaluationError
-from dcgan.training.run.history import EvalRecord
+from dcgan.evaluation.record import EvalRecord
 from study.config.identity import check_relaunch
 from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.storage.attributes import stored_identity

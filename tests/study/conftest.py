@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 from dcgan.config.settings import set_dotted
 from dcgan.data.bank import PhotoBank, load_bank
 from study.config.study_config import StudyConfig
+from study.running.observer import Event, LossesLogged, Warned
 from study.running.study import StudySummary, run_study
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
@@ -159,6 +160,51 @@ def own_finished(finished: Finished, tmp_path: Path) -> Store:
     shutil.copytree(finished.store.root, store.root)
     relocate(store)
     return store
+
+
+class Watcher:
+    """An observer that keeps what it is told.
+
+    Args:
+        react: called with each event; what it raises fails the trial.
+        stop: asked whether to stop.
+        stop_after: a trial and the step after whose losses it asks to stop.
+    """
+
+    def __init__(
+        self,
+        react: Callable[[Event], object] = lambda event: None,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        stop_after: tuple[int, int] | None = None,
+    ) -> None:
+        self.react, self.stop, self.stop_after = react, stop, stop_after
+        self.told: list[tuple[Event, int | None]] = []
+        self.stopping = False
+
+    def tell(self, event: Event, worker: int | None = None) -> None:
+        self.told.append((event, worker))
+        if isinstance(event, LossesLogged):
+            reached = event.trial, event.record.step
+            self.stopping = self.stopping or reached == self.stop_after
+        self.react(event)
+
+    def should_stop(self) -> bool:
+        return self.stopping or self.stop()
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """The events of a kind."""
+        return [event for event, _ in self.told if isinstance(event, kind)]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event.text for event in self.of(Warned)]
+
+
+@pytest.fixture(scope="session")
+def watch() -> type[Watcher]:
+    """Make an observer."""
+    return Watcher
 
 
 class Mirror:

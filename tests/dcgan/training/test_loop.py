@@ -29,16 +29,10 @@ from dcgan.errors import (
     TrainingInterrupted,
     UsageError,
 )
+from dcgan.evaluation.record import EvalRecord
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.checkpoint import check_continues, load_checkpoint
-from dcgan.training.run.history import (
-    STEP_FIELDS,
-    EvalRecord,
-    LogRecord,
-    read_evals,
-    read_history,
-    read_logs,
-)
+from dcgan.training.run.history import STEP_FIELDS, LogRecord, read_evals, read_history, read_logs
 
 EPOCHS, STEPS = 6, 18  # three steps an epoch
 

@@ -23,7 +23,7 @@ from benchmarks.lib.servers import (
 )
 from study.errors import LeaseLostError, StudyMismatchError
 from study.running.claims import Claims
-from study.running.observer import Hooks
+from study.running.observer import Event, Scored
 from study.running.study import run_study
 from study.storage.leases import LEASE_VARIABLE, Leases
 from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
@@ -193,42 +193,46 @@ def test_a_frozen_worker_lets_go_of_its_trial(
 
 
 def test_a_database_that_restarts_only_delays(
-    tiny_study: Maker, database: Postgres, machines: tuple[Store, Store], quiet: Any, mirror_of: Any
+    tiny_study: Maker,
+    database: Postgres,
+    machines: tuple[Store, Store],
+    quiet: Any,
+    mirror_of: Any,
+    watch: Any,
 ) -> None:
-    said: list[str] = []
     restarts: list[int] = []
 
-    def on_eval(record: dict[str, Any]) -> None:
-        if not restarts:
-            restarts.append(record.epoch)
+    def restart(event: Event) -> None:
+        if isinstance(event, Scored) and not restarts:
+            restarts.append(event.record.epoch)
             database.stop()
             threading.Timer(4.0, database.start).start()
 
     settings = {"study__trials": 3, "pruner__name": "none"}
-    hooks = Hooks(on_eval=on_eval, on_warning=said.append)
-    run_study(tiny_study(**settings), machines[0], hooks=hooks)
+    watcher = watch(restart)
+    run_study(tiny_study(**settings), machines[0], observer=watcher)
     assert restarts == [1]
+    said = watcher.warnings
     assert any("does not answer" in line and "waiting for it" in line for line in said)
     assert any("answers again after" in line for line in said)
     check_as_alone(machines[0], "tiny", 3, mirror_of, quiet(**settings))
 
 
 def test_an_mlflow_server_that_is_away_gets_everything_later(
-    tiny_study: Maker, url: str, quiet: Any, mirror_of: Any, tmp_path: Path
+    tiny_study: Maker, url: str, quiet: Any, mirror_of: Any, watch: Any, tmp_path: Path
 ) -> None:
-    said: list[str] = []
     settings = {"study__trials": 3, "pruner__name": "none"}
     with mlflow_server() as server:
 
-        def on_eval(record: dict[str, Any]) -> None:
-            if server.process:
+        def stop_server(event: Event) -> None:
+            if isinstance(event, Scored) and server.process:
                 server.stop()
 
         store = Store.at(tmp_path / "a", url, server.uri)
-        hooks = Hooks(on_eval=on_eval, on_warning=said.append)
-        summary = run_study(tiny_study(**settings), store, hooks=hooks)
+        watcher = watch(stop_server)
+        summary = run_study(tiny_study(**settings), store, observer=watcher)
         assert summary.finished == 3
-        assert [line for line in said if "MLflow" in line] == [
+        assert [line for line in watcher.warnings if "MLflow" in line] == [
             "MLflow was not updated (it does not answer); the run's own folder has everything"
         ]
         server.start()

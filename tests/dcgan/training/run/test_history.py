@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.history import (
     STEP_FIELDS,
-    EvalRecord,
     History,
     LogRecord,
     read_evals,
