@@ -17,7 +17,8 @@ from dcgan.runtime.files import write_text_atomic
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import STEP_FIELDS, Record, read_history
 from study.storage.trial_record import TrialRecord
-from study.tracking.client import Metric, RunTag
+from dcgan.evaluation.metrics.registry import Metric
+from study.tracking.client import RunTag
 
 BATCH = 1000
 STATUS = {
