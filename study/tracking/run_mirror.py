@@ -17,8 +17,7 @@ from dcgan.runtime.files import write_text_atomic
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import STEP_FIELDS, Record, read_history
 from study.storage.trial_record import TrialRecord
-from dcgan.evaluation.metrics.registry import Metric
-from study.tracking.client import RunTag
+from study.tracking.client import Metric, RunTag
 
 BATCH = 1000
 STATUS = {
