@@ -184,10 +184,7 @@ def _too_few(config: DataConfig, bank: PhotoBank, minimum: int) -> str:
 
 
 def check_enough_photos(bank: PhotoBank, config: TrainConfig, batch_size: int = 0) -> None:
-    """Raise `DataError` if there are fewer training photos than the run's largest batch.
-
-    A `batch_size` of 0 means `train.batch_size`.
-    """
+    """Raise `DataError` for fewer training photos than a batch (0: `train.batch_size`)."""
     photos, holdout = bank.split(config.data.holdout_fraction)
     count, batch_size = len(photos.images), batch_size or config.train.batch_size
     if count < batch_size:
