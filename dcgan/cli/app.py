@@ -104,9 +104,10 @@ def inspect(
 @app.command()
 def schema(output: SchemaOption = None) -> None:
     """Print the JSON schema of a train config. Editors check and complete YAML with it."""
-    from dcgan.config.schema import train_schema
+    from dcgan.config.schema import config_schema
+    from dcgan.config.train_config import TrainConfig
 
-    write_schema(train_schema(), output)
+    write_schema(config_schema(TrainConfig), output)
 
 
 for command in (cli_scores.evaluate, cli_scores.fid, cli_scores.floor, cli_scores.doctor):

@@ -95,7 +95,7 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def nearest(key: str, valid: Iterable[str]) -> str:
-    """A hint naming the most similar valid key (or key of the same last part), or nothing."""
+    """A hint that names the first key with the same last part, the most similar key, or all."""
     lasts: dict[str, str] = {}  # the last part of a key → the first key that ends in it
     names = list(valid)
     for name in names:

@@ -9,12 +9,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dcgan.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 MAX_SEED = 2**63 - 1
 EXTRACTORS = ("auto", "inception", "layout", "random")
 
@@ -178,7 +179,7 @@ class EvalConfig(Section):
     the small fixed one shipped here (`fd_layout`); `random`: the same, blind to where in the image
     something is (`fd_random`); `module:callable`: your own; `auto`: Inception where its weights are
     at hand or can be fetched, else layout."""
-    weights: Path | None = None
+    weights: AbsolutePath | None = None
     """File with Inception's weights; null: the place that `dcgan doctor` shows."""
     n_samples: int = Field(1024, ge=3, le=1_000_000)
     """Generated images per score. Scores of different n are never comparable."""
@@ -194,11 +195,6 @@ class EvalConfig(Section):
         if value not in EXTRACTORS and not re.fullmatch(r"[\w.]+:[\w.]+|.*\.pt2", value):
             raise ValueError(f"must be {', '.join(EXTRACTORS)} or module:callable")
         return value
-
-    @field_validator("weights")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser().absolute()
 
     @model_validator(mode="after")
     def _weights_are_inceptions(self) -> EvalConfig:

@@ -59,29 +59,25 @@ AUGMENTATIONS: list[Augmentation] = []
 
 
 def augmentation(function: Augmentation) -> Augmentation:
-    """Add the decorated function after the augmentations so far.
+    """Add the decorated function to `AUGMENTATIONS`.
 
-    It takes images, the config and each image's random numbers, and returns images in [0, 1]. With
-    its strength at 0 it returns the images themselves.
+    It returns images in [0, 1], and the images themselves if its strength is 0.
     """
     AUGMENTATIONS.append(function)
     return function
 
 
 def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Rotate, mirror, jitter the colours of and blur each image, in this sequence.
+    """Rotate, mirror, jitter the colours of and blur each image: float `(N, 3, S, S)` in [0, 1].
 
     These are torchvision's `RandomRotation`, `RandomHorizontalFlip`, `ColorJitter` (in random
     order) and `GaussianBlur` with parameters drawn for each image, uniform over the ranges in
     `config`. All numbers are always drawn, so toggling one augmentation changes no draws of others.
 
     Args:
-        images: float `(N, 3, S, S)` in [0, 1], S more than half of the longer kernel side.
+        images: S more than half of the longer kernel side. Returned as they are if all is off.
         config: strengths; an augmentation of strength 0 is skipped and costs nothing.
         generator: on the device of `images`. It is advanced by one draw of `(N, 9)` numbers.
-
-    Returns:
-        Images in [0, 1], or `images` itself if everything is off.
     """
     size = (len(images), len(Draws._fields))
     draws = Draws(*torch.rand(size, generator=generator, device=images.device).unbind(1))
@@ -212,9 +208,8 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
 def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: tuple[int, int]) -> Tensor:
     """Blur each image with a Gaussian cut off at the kernel's edges. Borders are reflected.
 
-    Args:
-        sigma: float `(N,)` in pixels, at least 0; 0 leaves an image as it is.
-        kernel_size: width and height in pixels, both odd and less than twice the image's side.
+    `sigma` is float `(N,)` in pixels, at least 0; 0 leaves an image as it is. `kernel_size` is
+    width and height in pixels, both odd and less than twice the image's side.
     """
     count, channels, side, _ = images.shape
     width, height = kernel_size

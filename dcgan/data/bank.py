@@ -84,8 +84,7 @@ def load_bank(
 
     Raises:
         ConfigError: no photos are named.
-        DataError: the folder is missing or unreadable, a class folder does not exist, or fewer
-            than `minimum` photos are usable; the message says what to do.
+        DataError: a folder is missing or unreadable, or fewer than `minimum` photos are usable.
     """
     load = _draw_toy_cats if config.source == "toy_cats" else _load_photos
     bank = load(config, on_progress or (lambda done, total: None))
@@ -95,11 +94,9 @@ def load_bank(
 
 
 def fingerprint_of(config: DataConfig) -> str:
-    """The fingerprint that `load_bank` would give the photos. Nothing is written.
+    """The fingerprint of `load_bank`, which raises the same errors. Nothing is written.
 
-    Raises:
-        ConfigError: no photos are named.
-        DataError: the folder or a class folder is missing or unreadable, or holds no images.
+    A folder with too few usable photos is accepted here.
     """
     if config.source == "toy_cats":
         return toy_cats_fingerprint(config.toy_count, config.image_size, config.toy_seed)
@@ -187,10 +184,7 @@ def _too_few(config: DataConfig, bank: PhotoBank, minimum: int) -> str:
 
 
 def check_enough_photos(bank: PhotoBank, config: TrainConfig, batch_size: int = 0) -> None:
-    """Raise `DataError` if there are fewer training photos than the run's largest batch.
-
-    A `batch_size` of 0 means `train.batch_size`.
-    """
+    """Raise `DataError` for fewer training photos than a batch (0: `train.batch_size`)."""
     photos, holdout = bank.split(config.data.holdout_fraction)
     count, batch_size = len(photos.images), batch_size or config.train.batch_size
     if count < batch_size:

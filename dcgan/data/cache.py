@@ -16,9 +16,9 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,14 +35,6 @@ class StatIndex(NamedTuple):
     """The digest of a file that still has this path, size and time of change."""
     contents: dict[str, PhotoFacts]
     """By digest, so that a renamed, moved or touched file is still known."""
-
-
-def make_index(photos: Iterable[tuple[PhotoFile, PhotoFacts]]) -> StatIndex:
-    """An index of exactly these files. Files that could not be read are left out."""
-    known = [(file, facts) for file, facts in photos if facts.digest]
-    return StatIndex(
-        {file: facts.digest for file, facts in known}, {facts.digest: facts for _, facts in known}
-    )
 
 
 def index_path(root: Path, classes: Sequence[str] | None) -> Path:
@@ -81,17 +73,14 @@ def bank_path(fingerprint: str, image_size: int) -> Path:
 def read_images(path: Path, count: int, image_size: int) -> Pixels | None:
     """The stored bank, uint8 (count, 3, S, S), or None if it is absent or damaged."""
     about = read_checked_json(path.with_suffix(".json"))
-    wanted = {"count": count, "image_size": image_size, "preprocessing": PREPROCESSING}
-    if not isinstance(about, dict) or any(about.get(key) != wanted[key] for key in wanted):
+    if about is None:
         return None
     try:
-        if path.stat().st_size != about["bytes"]:
-            return None
         # Mapped, so that the processes of a study share one copy. Mode "c": writes stay private.
         content = np.asarray(np.memmap(path, np.uint8, "c"))
     except (OSError, ValueError):
         return None
-    if zlib.crc32(content.data) != about["crc32"]:
+    if about != _about(count, image_size, content.size, zlib.crc32(content.data)):
         return None
     shape = (count, 3, image_size, image_size)
     return content[content.size - int(np.prod(shape)) :].reshape(shape)  # behind the npy header
@@ -102,20 +91,20 @@ def write_images(path: Path, images: Pixels) -> None:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(images))
     start = header.getvalue()
-
-    def write(file: BinaryIO) -> None:
-        file.write(start)
-        file.write(images.data)
-
-    write_atomic(path, write)
-    about = {
-        "count": images.shape[0],
-        "image_size": images.shape[-1],
-        "preprocessing": PREPROCESSING,
-        "bytes": len(start) + images.nbytes,
-        "crc32": zlib.crc32(images.data, zlib.crc32(start)),
-    }
+    write_atomic(path, lambda file: file.writelines((start, images.data)))
+    crc32 = zlib.crc32(images.data, zlib.crc32(start))
+    about = _about(len(images), images.shape[-1], len(start) + images.nbytes, crc32)
     write_checked_json(path.with_suffix(".json"), about)
+
+
+def _about(count: int, image_size: int, size: int, crc32: int) -> dict[str, int | str]:
+    return {
+        "count": count,
+        "image_size": image_size,
+        "preprocessing": PREPROCESSING,
+        "bytes": size,
+        "crc32": crc32,
+    }
 
 
 def _path(kind: str, key: str, suffix: str) -> Path:

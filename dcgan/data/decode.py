@@ -101,7 +101,10 @@ def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels |
             raise _UnfitPhotoError("the file is empty")
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
-            _check_header(width, height)
+            if width * height > MAX_PIXELS:
+                raise _UnfitPhotoError(f"more than 100 megapixels ({width}×{height})")
+            if max(width, height) > MAX_ASPECT * min(width, height):
+                raise _UnfitPhotoError(f"a strip: {width}×{height}, more than {MAX_ASPECT} to 1")
             large = width * height > _LARGE_PIXELS
             with _LARGE_ONES if large else contextlib.nullcontext():
                 upright = _upright(picture)
@@ -112,13 +115,6 @@ def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels |
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
         return PhotoFacts(digest, width, height, _plain_reason(error)), None
     return PhotoFacts(digest, width, height, ""), pixels
-
-
-def _check_header(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _UnfitPhotoError(f"more than 100 megapixels ({width}×{height})")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise _UnfitPhotoError(f"a strip: {width}×{height}, more than {MAX_ASPECT} to 1")
 
 
 def _plain_reason(error: Exception) -> str:

@@ -1,11 +1,10 @@
 """The same photo more than once: exact copies at training size, and nearly equal ones.
 
-A generator repeats photos sooner that it sees more often (Somepalli et al. 2023, arXiv:2212.03860).
-First all pairs, mirrored ones too, are compared by their coarse structure: 12 × 12 pixels without
-the slow variations, since plain backgrounds would make all photos alike. Similar pairs are aligned
-by shift, zoom and rotation (Gauss-Newton steps after Lucas & Kanade 1981, in the inverse form of
-Baker & Matthews 2004, "Lucas-Kanade 20 years on") and compared again at 32 × 32 pixels.
-docs/metrics.md says what is found and what is not.
+A generator is more likely to repeat such photos (Somepalli et al. 2023, arXiv:2212.03860). All
+pairs, mirrored ones too, are first compared at 12 × 12 pixels without slow variations, because
+plain backgrounds make all photos alike. Similar pairs are aligned by shift, zoom and rotation
+(Gauss-Newton steps in the inverse form of Baker & Matthews 2004, "Lucas-Kanade 20 years on") and
+compared again at 32 × 32 pixels. docs/metrics.md says what is found and what is not.
 """
 
 from __future__ import annotations
@@ -91,7 +90,9 @@ def _near_pairs(images: Tensor) -> list[tuple[int, int]]:
         pairs, sign = candidates[start : start + BLOCK].split((2, 1), dim=1)
         one, other = (to_unit(images[column]) for column in pairs.unbind(dim=1))
         other = torch.where(sign.view(-1, 1, 1, 1) < 0, other.flip(-1), other)
-        near += [(int(a), int(b)) for a, b in pairs[_likeness(one, other) >= MIN_DETAIL]]
+        # Both ways, because only one photo may show all of the other.
+        likeness = torch.maximum(_likeness(one, other), _likeness(other, one))
+        near += [(int(a), int(b)) for a, b in pairs[likeness >= MIN_DETAIL]]
     return near
 
 
@@ -141,15 +142,8 @@ def _unit_length(images: Tensor) -> Tensor:
     return images / images.square().sum(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
 
 
-def _likeness(one: Tensor, other: Tensor) -> Tensor:
-    """Correlation of the structure of aligned pairs, (P, 3, S, S) each in [0, 1].
-
-    Each is moved onto the other, since only one of them may show all of the other.
-    """
-    return torch.maximum(_likeness_when_moved(one, other), _likeness_when_moved(other, one))
-
-
-def _likeness_when_moved(fixed: Tensor, moved: Tensor) -> Tensor:
+def _likeness(fixed: Tensor, moved: Tensor) -> Tensor:
+    """Correlation of structure once `moved` is aligned; pairs (P, 3, S, S) each in [0, 1]."""
     shift, turn = _placement(fixed.mean(1, keepdim=True), moved.mean(1, keepdim=True))
     target, source = (F.adaptive_avg_pool2d(images, DETAIL_SIDE) for images in (fixed, moved))
     return (_detail(target) * _detail(_move(source, shift, turn))).sum(dim=1)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from dcgan.data.cache import (
+    StatIndex,
     bank_path,
     index_path,
-    make_index,
     read_images,
     read_index,
     write_images,
@@ -45,8 +45,7 @@ class Folder:
     """The photos below `root`, or below its folders `classes` only, for one image size.
 
     `load` and `identify` set `usable` (by digest, equal ones by path), `bad` and `fingerprint`;
-    `load` also sets `from_cache` and `note` (see `PhotoBank`). `others` are files that are no
-    images by name.
+    `load` also sets `from_cache` and `note` (see `PhotoBank`). `others` are no images by name.
     Raises `DataError` if `root` is not a readable folder or a class folder does not exist.
     """
 
@@ -145,7 +144,9 @@ class Folder:
 
     def _save(self, images: Pixels) -> str:
         """Store what is new. Without a cache the next start only takes longer: hence a note."""
-        index = make_index((photo.file, photo.facts) for photo in self._photos)
+        facts = {photo.file: photo.facts for photo in self._photos if photo.facts.digest}
+        digests = {file: known.digest for file, known in facts.items()}
+        index = StatIndex(digests, {known.digest: known for known in facts.values()})
         try:
             if self.usable and not self.from_cache:
                 write_images(bank_path(self.fingerprint, self.image_size), images)

@@ -66,16 +66,12 @@ def _list_root(root: Path) -> list[str]:
     """The names directly below the root."""
     try:
         return sorted(os.listdir(root))  # noqa: PTH208 (names only, and one call that can fail)
-    except FileNotFoundError:
-        raise DataError(
-            f"there is no folder {root}; pass the photos' folder with --data DIR or data.root"
-        ) from None
-    except NotADirectoryError:
-        raise DataError(
-            f"{root} is a file; pass the folder which holds the photos with --data DIR or data.root"
-        ) from None
     except OSError as error:
-        raise DataError(f"cannot read the folder {root}: {error.strerror}") from None
+        problem = f"cannot read the folder {root}: {error.strerror}"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            what = f"{root} is a file" if root.exists() else f"there is no folder {root}"
+            problem = f"{what}; pass the folder of the photos with --data DIR or data.root"
+        raise DataError(problem) from None
 
 
 def _class_folders(root: Path, top: list[str], classes: tuple[str, ...]) -> list[str]:

@@ -84,16 +84,10 @@ class _Cat:
 def draw_toy_cats(
     count: int, image_size: int, seed: int, on_progress: Callable[[int], None] | None = None
 ) -> np.ndarray:
-    """Draw `count` cats. Picture i depends only on the seed, i and the size, never on `count`.
+    """Draw cats: uint8 RGB (count, 3, S, S), S = `image_size` in pixels: 32, 64 or 128.
 
-    Args:
-        count: at least 0.
-        image_size: side S in pixels: 32, 64 or 128 (the same cats at each, fine texture apart).
-        seed: at least 0.
-        on_progress: called after each picture with the number done so far.
-
-    Returns:
-        uint8 RGB (count, 3, S, S).
+    Picture i depends only on the seed (at least 0), i and S; all S show the same cats but for fine
+    texture. `on_progress` is called after each picture with the number done so far.
     """
     if image_size not in _OVERSAMPLING:
         raise ValueError(f"image_size must be 32, 64 or 128, but got {image_size}")

@@ -39,9 +39,8 @@ class Project(_ShownAsTheLibrarys, nn.ConvTranspose2d):
 class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
     """`(N, C, s, s)` → `(N, C', 2s, 2s)`: 4×4, stride 2, padding 1.
 
-    Args:
-        by_product: compute it as a matrix product on a CPU, which is faster for 4 × 4 pixels and
-            for few channels out.
+    With `by_product` a CPU computes a matrix product, which is faster for 4 × 4 pixels and for few
+    channels out.
     """
 
     def __init__(self, wide: int, narrow: int, *, by_product: bool = False) -> None:

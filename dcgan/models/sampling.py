@@ -36,10 +36,9 @@ def render(generator: Generator, noise: Tensor, batch_size: int = 64) -> Tensor:
 def latent_walk(
     generator: Generator, seed: int, stops: int = 6, frames: int = 12
 ) -> list[Image.Image]:
-    """Frames of 16 closed walks through noise space.
+    """Frames of 16 closed walks through noise space, by spherical interpolation.
 
-    Spherical interpolation (White 2016, arXiv:1609.04468) keeps every frame's noise as long as a
-    typical sample. A straight line passes near the untypical origin.
+    This keeps noise as long as a typical sample (White 2016, arXiv:1609.04468).
     """
     rng = make_rng("cpu", f"walk {seed}")
     anchors = [sample_noise(16, generator.nz, rng) for _ in range(stops)]

@@ -18,10 +18,7 @@ def is_temporary(name: str) -> bool:
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Why a folder, which need not exist, cannot be written to; None if it can.
-
-    Unlike `make_folder` this only checks permissions and creates nothing.
-    """
+    """Why a folder, which need not exist, cannot be written to; None if it can. Creates nothing."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         return f"{there} is not a folder"

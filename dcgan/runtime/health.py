@@ -72,10 +72,7 @@ def disk(
     folder: Path | None = None,
     needs: str = "a run at 64×64 keeps 30 MB of pictures and a checkpoint of 50 to 200 MB",
 ) -> Finding:
-    """Free space in an existing folder (default: the working folder).
-
-    A warning says what `needs` the space.
-    """
+    """Free space in an existing folder (default: the working one); a warning adds `needs`."""
     here = folder or Path.cwd()
     free = shutil.disk_usage(here).free / 1e9
     text = f"{free:,.1f} GB free in {here}"
