@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 
+from dcgan.evaluation.record import EvalRecord
+from dcgan.training.run.history import LogRecord
 from study.cli.display import StudyDisplay
 from study.running.observer import (
     Event,
@@ -22,18 +25,23 @@ from study.running.observer import (
 )
 from study.running.pipe import Pipe, decode, encode
 
-LOG = {"kind": "log", "step": 4, "epoch": 2, "images_per_second": 81.6}
-EVAL = {
-    "kind": "eval",
-    "step": 4,
-    "epoch": 2,
-    "frechet_metric": "fd_random",
-    "fd_random": 3.5,
-    "fd_random_ema": 3.5,
-    "fd_random_raw": 4.5,
-    "n_samples": 64,
-    "imbalance": None,
-}
+LOG = LogRecord(
+    step=4,
+    epoch=2,
+    loss_d=1.0,
+    loss_g=0.7,
+    d_real=0.6,
+    d_fake_before=0.4,
+    d_fake_after=0.3,
+    images_per_second=81.6,
+)
+EVAL = EvalRecord(
+    step=4,
+    epoch=2,
+    frechet_metric="fd_random",
+    metrics={"fd_random": 3.5, "fd_random_ema": 3.5, "fd_random_raw": 4.5},
+    n_samples=64,
+)
 EVENTS: list[Event] = [
     Progressed(0, 2),
     TrialBegan(7, "trial-007: lr_g 0.001"),
@@ -59,9 +67,9 @@ def test_every_event_is_sent_and_read_again() -> None:
 
 
 def test_the_losses_of_single_steps_are_not_sent() -> None:
-    event = LossesLogged(7, {**LOG, "every_step": {"loss_d": [1.0, 1.1]}})
+    event = LossesLogged(7, replace(LOG, every_step={"loss_d": [1.0, 1.1]}))
     assert decode(encode(event)) == LossesLogged(7, LOG)
-    assert "every_step" in event.record
+    assert event.record.every_step
 
 
 @pytest.mark.parametrize(
