@@ -113,7 +113,7 @@ def states(store: OldStore, name: str) -> list[str]:
     return [row["state"] for _, row in sorted(store.shown(name).items())]
 
 
-TINY = ["COMPLETE", "COMPLETE", "COMPLETE", "FAIL", "WAITING"]
+TINY = ["COMPLETE", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
 
 
 def test_old_studies_are_shown(store: OldStore) -> None:
@@ -128,6 +128,7 @@ def test_old_studies_are_shown(store: OldStore) -> None:
         assert tiny[number]["score"] == tiny[number]["distances"]["fd_random"] == last.frechet
         assert tiny[number]["imbalance"] == last.imbalance
         assert tiny[number]["params"]["lr_g"] == load_train_config(folder.config).optim.lr_g
+    assert tiny[2]["reason"].startswith("hopeless")
     assert tiny[3]["reason"] == "OSError: the disk was away"
     assert any(row["front"] for row in front.values())
 

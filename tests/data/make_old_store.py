@@ -10,7 +10,7 @@ It holds
 
 - `run`: a run of two epochs,
 - `store`: two studies. `tiny` minimises a score and was interrupted in its last trial:
-  0 to 2 complete, 3 failed, 4 waiting with a checkpoint of step 2;
+  0 and 1 complete, 2 pruned, 3 failed, 4 waiting with a checkpoint of step 2;
   `front` minimises distance and imbalance, and has two complete trials.
 
 The pictures would be nine tenths of the archive: each is replaced by a plain one of the same size.
@@ -42,7 +42,7 @@ BASE: dict[str, Any] = {
     "eval": {"extractor": "random", "n_samples": 64, "every_epochs": 1},
 }
 STUDY: dict[str, Any] = {
-    "study": {"name": "tiny", "trials": 5, "seed": 5},
+    "study": {"name": "tiny", "trials": 5, "seed": 7},
     "space": {
         "model.nz": {"type": "int", "low": 2, "high": 8, "log": True},
         "optim.lr_g": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
