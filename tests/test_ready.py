@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start(programs: Ready, folder: Path, how: str) -> Process:
-    streams = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     environment = {**os.environ, "GREETING": "hello"}
     arguments = ("-u", "-m", "probe", how, "a b")
     process = programs.start("python", *arguments, cwd=folder, env=environment, **streams)
