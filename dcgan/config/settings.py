@@ -72,6 +72,10 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """Turn `--set` arguments `key=value` into a mapping; values are YAML.
 
     Raises `ConfigError` if an argument has no `=` or its value is not YAML.
+
+    Examples:
+        >>> parse_assignments(["train.epochs=20", "optim.lr_d=2e-4"])
+        {'train.epochs': 20, 'optim.lr_d': 0.0002}
     """
     values: dict[str, Any] = {}
     for assignment in assignments:

@@ -24,6 +24,10 @@ def ema_weight(batch_size: int, images_seen: int, half_life_images: int) -> floa
 
     The half-life is at most a tenth of the images seen so far (`images_seen` includes this batch),
     so that the first, random weights are forgotten early. 0 means no averaging (weight 1).
+
+    Examples:
+        >>> ema_weight(batch_size=32, images_seen=320, half_life_images=2000)
+        0.5
     """
     half_life = min(float(half_life_images), images_seen / 10)
     return 1.0 if half_life <= 0 else 1.0 - 0.5 ** (batch_size / half_life)

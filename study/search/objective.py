@@ -125,6 +125,12 @@ def penalised_score(
 
     Raises:
         EvaluationError: a value is not finite, or one but `distance` is negative.
+
+    Examples:
+        >>> penalised_score(8.0, 1.5, tolerance=1.5, weight=0.25, cap=0.25)
+        8.0
+        >>> penalised_score(8.0, 9.0, tolerance=1.5, weight=0.25, cap=0.25)
+        10.0
     """
     settings = {"imbalance": imbalance, "tolerance": tolerance, "weight": weight, "cap": cap}
     for name, value in settings.items():

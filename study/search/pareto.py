@@ -20,6 +20,10 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
     Args:
         points: pairs of numbers, none of them NaN.
+
+    Examples:
+        >>> on_front([(1.0, 3.0), (2.0, 2.0), (2.0, 4.0)])
+        [True, True, False]
     """
     front: set[tuple[float, float]] = set()
     lowest: float | None = None

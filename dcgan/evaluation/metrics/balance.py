@@ -29,6 +29,10 @@ def log_loss_ratio(loss_g: ArrayLike, loss_d: ArrayLike) -> float:
 
     Raises:
         EvaluationError: no iterations, different lengths, negative or non-finite losses.
+
+    Examples:
+        >>> round(log_loss_ratio(Tensor([1.4]), Tensor([0.7])), 3)
+        0.693
     """
     losses_g, losses_d = _checked(loss_g, "loss_g"), _checked(loss_d, "loss_d")
     if len(losses_g) != len(losses_d):

@@ -111,6 +111,11 @@ def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:
 
     Raises:
         EvaluationError: fewer than 2 rows, different d, NaN or infinite features.
+
+    Examples:
+        >>> photos = torch.tensor([[0.0], [2.0]])
+        >>> frechet_distance(photos, photos + 3.0)
+        9.0
     """
     return distance_between(fit_gaussian(real, "real"), fit_gaussian(fake, "fake"))
 
