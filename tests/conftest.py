@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ready
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
@@ -38,6 +41,28 @@ TINY: dict[str, Any] = {
     "eval.n_samples": 64,
     "eval.every_epochs": 0,
 }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start one ready process for all the processes of a test run."""
+    if hasattr(config, "workerinput"):  # of pytest-xdist: the first process has started it
+        return
+    folder = Path(tempfile.mkdtemp(prefix="ready"))
+    os.environ[ready.VARIABLE] = str(folder)
+    process = ready.start(folder)
+
+    def stop() -> None:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)
+
+    config.add_cleanup(stop)
+
+
+@pytest.fixture(scope="session")
+def programs() -> ready.Ready:
+    """`python`, `study` and `dcgan` as programs that start at once: see `ready`."""
+    return ready.Ready(Path(os.environ[ready.VARIABLE]))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,6 +20,7 @@ def test_help(
 ) -> None:
     # As `python -m` does it, but in this process: the libraries are imported once for all.
     monkeypatch.setattr(sys, "argv", [name, "--help"])
+    monkeypatch.delitem(sys.modules, name, raising=False)  # another test may have imported it
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     assert ended.value.code == 0

@@ -25,9 +25,8 @@ from sqlalchemy import insert
 from dcgan.config.settings import save_config
 from dcgan.training.run.folder import RunFolder
 from study.config.dimensions import Choices, FloatRange, encode_choice
-from study.config.identity import ATTRIBUTE
 from study.config.study_config import StudyConfig
-from study.storage.attributes import CONFIG_ATTRIBUTE
+from study.storage.attributes import CONFIG_ATTRIBUTE, IDENTITY_ATTRIBUTE
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store, StudyFolder
 
@@ -51,7 +50,7 @@ def build(store: Store, config: StudyConfig, count: int) -> None:
     storage = open_storage(store, create=True)
     study = optuna.create_study(study_name=config.study.name, storage=storage)
     study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
-    study.set_user_attr(ATTRIBUTE, json.dumps(IDENTITY))
+    study.set_user_attr(IDENTITY_ATTRIBUTE, json.dumps(IDENTITY))
     distributions = {config.short_name(k): distribution(d) for k, d in config.space.items()}
     chance = random.Random(0)
     for start in range(0, count, BATCH):

@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -115,16 +115,28 @@ def postgres() -> Iterator[Postgres]:
 
 
 class MlflowServer:
-    """An MLflow tracking server that also stores artifacts, as a team runs it."""
+    """An MLflow tracking server that also stores artifacts, as a team runs it.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    Args:
+        folder: Where the database and the artifacts go.
+        python: The interpreter that runs the server.
+        group_of: Gives the process group of the server from the process id of `python`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        python: str = sys.executable,
+        group_of: Callable[[int], int] = lambda pid: pid,
+    ) -> None:
+        self.folder, self.python, self.group_of = folder, python, group_of
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+        command = [self.python, "-m", "mlflow", "server", "--host", "127.0.0.1"]
         command += ["--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
@@ -139,26 +151,36 @@ class MlflowServer:
             )
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
+            if self.answers():
                 return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
+            time.sleep(0.05)
         raise RuntimeError((self.folder / "server.log").read_text())
 
+    def answers(self) -> bool:
+        """Return whether the server serves requests now."""
+        try:
+            urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
+
     def stop(self) -> None:
-        """Kill the server and its child processes."""
+        """Kill the server and its child processes, and wait until they are gone."""
         if self.process:
-            os.killpg(self.process.pid, 9)
+            os.killpg(self.group_of(self.process.pid), 9)
             self.process.wait()
             self.process = None
+            while self.answers():
+                time.sleep(0.01)
 
 
 @contextmanager
-def mlflow_server() -> Iterator[MlflowServer]:
-    """Start a new MLflow server; stop and delete it at the end."""
+def mlflow_server(
+    python: str = sys.executable, group_of: Callable[[int], int] = lambda pid: pid
+) -> Iterator[MlflowServer]:
+    """Start a new MLflow server; stop and delete it at the end. The arguments are the server's."""
     with tempfile.TemporaryDirectory(prefix="mlflow", ignore_cleanup_errors=True) as folder:
-        server = MlflowServer(Path(folder))
+        server = MlflowServer(Path(folder), python, group_of)
         server.start()
         try:
             yield server

@@ -31,11 +31,10 @@ from dcgan.data.bank import load_bank
 from study.config.space import suggest
 from study.config.study_config import StudyConfig, load_study_config
 from study.running.claims import Claims
-from study.running.context import open_bench
-from study.running.observer import Hooks
+from study.running.context import open_context
+from study.running.observer import Silent
 from study.running.publish import publish
-from study.storage.attributes import set_attributes
-from study.storage.optuna_db import finished_count, load_optuna_study
+from study.storage.optuna_db import finished_count, load_optuna_study, set_attributes
 from study.storage.store import Store
 
 SETTINGS = {
@@ -130,7 +129,7 @@ def probe(store: Store) -> dict[str, float]:
     with timed("opening the study, without MLflow"):
         study = load_optuna_study(store, config.study.name)
     claims = Claims(study, store.study(config.study.name))
-    bench = open_bench(config, claims, store, bank, Hooks())
+    context = open_context(config, claims, store, bank, Silent())
     total = config.study.trials
     with timed("first claim and proposal"), claims.next(total) as first:
         assert first
@@ -151,12 +150,12 @@ def probe(store: Store) -> dict[str, float]:
         with timed("asking the pruner"):
             trial.should_prune()
         with timed("nine facts"):
-            set_attributes(study, trial._trial_id, dict.fromkeys("abcdefghi", 1.0))
+            set_attributes(study, trial, dict.fromkeys("abcdefghi", 1.0))
         with timed("the outcome"):
             study.tell(trial, 30.0)
         held.__exit__(None, None, None)
         with timed("publishing"):
-            publish(bench)
+            publish(context)
     return {what: min(values) for what, values in times.items()}
 
 

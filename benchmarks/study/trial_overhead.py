@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dcgan.training.run.history import read_evals
 from study.config.study_config import StudyConfig, load_study_config
+from study.running.observer import Event, Progressed, Silent
 from study.running.study import run_study
 from study.storage.store import Store
 
@@ -51,14 +52,23 @@ def main() -> None:
         print(f"{key:40} {value}")
 
 
+class Clock(Silent):
+    """Notes when the trial could begin and when it was done."""
+
+    def __init__(self) -> None:
+        self.marks: list[float] = []
+
+    def tell(self, event: Event, worker: int | None = None) -> None:
+        """Note the time of a `Progressed`."""
+        if isinstance(event, Progressed):
+            self.marks.append(time.monotonic())
+
+
 def measure(config: StudyConfig, store: Store) -> dict[str, float]:
     """Run one trial; seconds and shares."""
-    marks: list[float] = []
-    summary = run_study(
-        config, store, on_progress=lambda finished, total: marks.append(time.monotonic())
-    )
-    assert summary.finished == 1
-    whole = marks[-1] - marks[0]
+    clock = Clock()
+    assert run_study(config, store, observer=clock).finished == 1
+    whole = clock.marks[-1] - clock.marks[0]
     trial = store.study(config.study.name).trial(0)
     training = json.loads((trial / "result.json").read_text())["training_seconds"]
     scoring = sum(record.seconds for record in read_evals(trial / "history.jsonl"))

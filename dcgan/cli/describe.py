@@ -6,8 +6,6 @@ import shutil
 import statistics
 from pathlib import Path
 
-import torch
-
 from dcgan.cli.tables import planned_extractor
 from dcgan.config.train_config import TrainConfig
 from dcgan.config.yaml_files import dump_yaml
@@ -15,11 +13,9 @@ from dcgan.data.bank import PhotoBank
 from dcgan.data.duplicates import DuplicateGroup
 from dcgan.models.networks import Discriminator, Generator, parameter_count
 from dcgan.runtime.devices import resolve_device
+from dcgan.training.run.size import run_bytes
 from dcgan.training.schedule import Schedule
-from dcgan.training.speed import MEASURED_STEPS, seconds_per_step
-
-FLOAT_BYTES = 4
-GRID_BYTES_PER_PIXEL = 1  # measured on grids of noise and of samples: 0.5 to 1
+from dcgan.training.speed import MEASURED_STEPS, images_per_second
 
 
 def print_networks(config: TrainConfig) -> str:
@@ -39,7 +35,8 @@ def describe(config: TrainConfig, bank: PhotoBank, folder: Path) -> str:
     photos, holdout = bank.split(config.data.holdout_fraction)
     held_out = f" and {len(holdout.images)} held out" if holdout else ""
     schedule = Schedule(config, len(photos.images), device)
-    seconds = seconds_per_step(config, bank) * schedule.total_steps
+    trained = len(photos.images) * config.train.epochs
+    seconds = trained / images_per_second(config)
     parent = next(path for path in (folder, *folder.parents) if path.exists())
     free_mb = shutil.disk_usage(parent).free / 1e6
     return (
@@ -49,22 +46,9 @@ def describe(config: TrainConfig, bank: PhotoBank, folder: Path) -> str:
         f"{schedule.total_steps} steps in all, on {device}\n"
         f"{planned_extractor(config)}\n"
         f"training: about {minutes(seconds)} (measured over {MEASURED_STEPS} steps), plus scoring\n"
-        f"disk: about {disk_megabytes(config, schedule):.0f} MB in {folder} "
+        f"disk: about {run_bytes(config, schedule) / 1e6:.0f} MB in {folder} "
         f"({free_mb:,.0f} MB free)"
     )
-
-
-def disk_megabytes(config: TrainConfig, schedule: Schedule) -> float:
-    """Estimate of a run's folder: two checkpoints while one replaces the other, and grids."""
-    model, size = config.model, config.data.image_size
-    with torch.device("meta"):
-        generator = parameter_count(Generator(model.nz, model.ngf, size))
-        discriminator = parameter_count(Discriminator(model.ndf, size, model.leaky_slope))
-    grids = schedule.total_steps // config.train.grid_every_steps + 2
-    pictures = grids * GRID_BYTES_PER_PIXEL * (8 * max(128, size)) ** 2
-    # G: weights, average and Adam's two moments; D: weights and Adam's two moments.
-    checkpoints = 2 * FLOAT_BYTES * (4 * generator + 3 * discriminator)
-    return (checkpoints + pictures) / 1e6 + 5
 
 
 def minutes(seconds: float) -> str:

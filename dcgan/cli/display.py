@@ -6,7 +6,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dcgan.training.run.history import EvalRecord, LogRecord
+    from dcgan.evaluation.record import EvalRecord
+    from dcgan.training.run.history import LogRecord
     from dcgan.training.schedule import Schedule
 
 
@@ -34,8 +35,8 @@ class TrainingDisplay:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.schedule: Schedule | None = None
         self.task: Any = None
+        self.steps_per_epoch = self.epochs = 1
 
     def __enter__(self) -> TrainingDisplay:
         self.progress.start()
@@ -46,12 +47,15 @@ class TrainingDisplay:
 
     def on_start(self, schedule: Schedule, done: int) -> None:
         """Begin a bar over the run's steps."""
-        self.schedule = schedule
+        epochs = schedule.config.train.epochs
+        self.start(schedule.total_steps, done, schedule.steps_per_epoch, epochs)
+
+    def start(self, total_steps: int, done: int, steps_per_epoch: int, epochs: int) -> None:
+        """Begin a bar over this many steps, `done` of which were trained before."""
+        self.steps_per_epoch, self.epochs = steps_per_epoch, epochs
         if self.task is not None:
             self.progress.remove_task(self.task)
-        self.task = self.progress.add_task(
-            self.label, total=schedule.total_steps, completed=done, status=""
-        )
+        self.task = self.progress.add_task(self.label, total=total_steps, completed=done, status="")
 
     def on_log(self, record: LogRecord) -> None:
         """Show the published status line: Loss_D, Loss_G, D(x), D(G(z)) before / after."""
@@ -63,9 +67,9 @@ class TrainingDisplay:
         )
         if self.console.is_terminal:
             self.progress.update(self.task, completed=record.step, status=status)
-        elif self.schedule and record.step % self.schedule.steps_per_epoch == 0:
-            epochs = self.schedule.config.train.epochs
-            print(f"{self.label}: epoch {record.epoch}/{epochs}  {status}", file=sys.stderr)
+        elif record.step % self.steps_per_epoch == 0:
+            epoch = f"epoch {record.epoch}/{self.epochs}"
+            print(f"{self.label}: {epoch}  {status}", file=sys.stderr)
 
     def on_eval(self, record: EvalRecord) -> bool:
         """Show a score on a line of its own; never ends the run."""

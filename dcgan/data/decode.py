@@ -1,9 +1,9 @@
-"""One photo file → an upright, square, 8-bit RGB picture, or the reason why it cannot be one.
+"""One photo file → an upright, square, 8-bit RGB picture, or the reason why it is unusable.
 
 The shorter side is resized to the wanted size (bilinear with antialiasing) and the centre is cut
-out: the same pixels as torchvision's `Resize(S)` + `CenterCrop(S)` give on the upright RGB photo.
-Transparent parts become white, as on a web page; of an animation the first frame counts; colour
-profiles are ignored. The first frame of what the file *contains* counts, whatever its name says.
+out. The pixels are those of torchvision's `Resize(S)` + `CenterCrop(S)` on the upright RGB photo.
+Transparent parts become white. The first frame of an animation counts. Colour profiles are ignored.
+The content of the file decides its format, not its name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
-# The plugins register themselves when imported; in threads Pillow's lazy imports would race.
+# Importing the plugins registers them. In threads, Pillow's lazy imports would race.
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -36,7 +36,7 @@ from PIL import (
 
 Pixels = npt.NDArray[np.uint8]
 
-# Naming the formats keeps Pillow from trying others (an EPS named .jpg would start Ghostscript).
+# Named, so that Pillow tries no other formats (an EPS named .jpg would start Ghostscript).
 FORMATS = tuple(
     plugin.format
     for plugin in (
@@ -49,13 +49,13 @@ FORMATS = tuple(
     )
 )
 PREPROCESSING = f"1, Pillow {PIL.__version__}"
-"""Names how pixels are made, for cache keys; raise the number when this module changes them."""
+"""Identifies how pixels are made, for cache keys. Raise the number if this module changes them."""
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 20
-"""Longer strips are refused: resized by their shorter side they would fill the memory."""
+"""Longer strips are refused, since resized by their shorter side they would fill the memory."""
 _LARGE_PIXELS = 25_000_000
 _LARGE_ONES = threading.Lock()
-"""Held while a large photo is decoded: one at a time, whatever the number of threads."""
+"""Held while a large photo is decoded, so that no two threads do so at once."""
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -71,15 +71,15 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # or odd files would
 
 
 class PhotoFacts(NamedTuple):
-    """What is known of a file's content, at whatever size it will be used."""
+    """What is known of a file's content. It does not depend on the training size."""
 
     digest: str
-    """sha256 of the raw bytes in hex; empty if they could not be read."""
+    """sha256 of the raw bytes (hex). Empty if they could not be read."""
     width: int
-    """Of the upright photo in pixels; 0 if unknown."""
+    """Of the upright photo in pixels. 0 if unknown."""
     height: int
     reason: str
-    """Why it can never be used; empty for a good photo."""
+    """Why it can never be used. Empty for a good photo."""
 
 
 class _UnfitPhotoError(Exception):
@@ -90,7 +90,7 @@ class _UnfitPhotoError(Exception):
 def quiet_pillow() -> Iterator[None]:
     """Silence Pillow's warnings about odd files, in all threads.
 
-    Enter it once around the threads that decode: the filters belong to the whole process.
+    Enter it once around the threads that decode, because warning filters are per process.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\b")
@@ -98,21 +98,21 @@ def quiet_pillow() -> Iterator[None]:
 
 
 def too_small(width: int, height: int, image_size: int) -> str:
-    """Why a photo of this size cannot be used at `image_size`; empty if it can."""
-    shortest = image_size // 4  # beyond four times, enlarging shows nothing but blur
+    """Why a photo of this size cannot be used at `image_size`. Empty if it can."""
+    shortest = image_size // 4  # enlarged more than four times, a photo is only blur
     if min(width, height) >= shortest:
         return ""
     return f"too small: {width}×{height} pixels, and data.image_size {image_size} needs {shortest}"
 
 
 def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels | None]:
-    """Read and decode one file; safe to call from several threads inside `quiet_pillow()`.
+    """Read and decode one file. Threads may call this inside `quiet_pillow()`.
 
     Args:
-        image_size: side of the square to make of it; none: the whole photo at its own size.
+        image_size: side of the resulting square in pixels; None: the whole photo at its own size.
 
     Returns:
-        The facts, and uint8 RGB (3, height, width), or None if it is bad or too small.
+        The facts, and uint8 RGB (3, height, width), or None if the photo is bad or too small.
     """
     try:
         data = path.read_bytes()
@@ -132,7 +132,7 @@ def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels |
                 width, height = upright.size
                 rgb = _to_rgb(upright)
                 pixels = _pixels(rgb, image_size)
-    except MemoryError:  # the machine's fault, which must not be remembered as the file's
+    except MemoryError:  # a fault of the machine must not be remembered as one of the file
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
         return PhotoFacts(digest, width, height, _plain_reason(error)), None
@@ -159,8 +159,8 @@ def _plain_reason(error: Exception) -> str:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Turned as the camera was held (like `ImageOps.exif_transpose`, but bad EXIF is no error)."""
-    picture.load()  # first: TIFFs turn themselves here and then drop the tag
+    """Turned as the camera was held. Unlike in `ImageOps.exif_transpose`, bad EXIF is no error."""
+    picture.load()  # first, because this turns a TIFF and drops its tag
     try:
         orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # a broken EXIF block says nothing about the pixels
@@ -187,7 +187,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _deep_grey_to_rgb(picture: Image.Image) -> Image.Image:
-    """16-bit grey, scaled so that 65535 is white (Pillow's own conversion would clip at 255)."""
+    """16-bit grey, scaled so that 65535 is white. Pillow's own conversion clips at 255."""
     values = np.asarray(picture)
     if values.min() < 0 or values.max() > 65535:
         raise _UnfitPhotoError("32-bit grey pixels; save it as an 8-bit image")
@@ -202,7 +202,7 @@ def _pixels(rgb: Image.Image, image_size: int | None) -> Pixels | None:
 
 
 def _square(rgb: Image.Image, side: int) -> Pixels:
-    """Resize the shorter side, cut the centre: uint8 (3, side, side). Rounds as torchvision."""
+    """Resize the shorter side and cut the centre: uint8 (3, side, side). Rounds as torchvision."""
     width, height = rgb.size
     long_side = int(side * max(width, height) / min(width, height))
     new_width, new_height = (side, long_side) if width <= height else (long_side, side)

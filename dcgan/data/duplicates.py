@@ -1,24 +1,12 @@
 """The same photo more than once: exact copies at training size, and nearly equal ones.
 
-What is seen more often in training is repeated sooner by a generator (Somepalli et al. 2023,
-"Diffusion Art or Digital Forgery?", arXiv:2212.03860). Nearly equal photos are found in two steps.
-First each photo is compared with each other one, mirrored too, by its coarse structure: 12 × 12
-pixels without what varies slowly (plain backgrounds would make all photos alike). Pairs that look
-alike are then laid over each other by shift, zoom and rotation (Gauss-Newton steps after Lucas &
-Kanade 1981, "An iterative image registration technique", in the inverse form of Baker & Matthews
-2004, "Lucas-Kanade 20 years on") and compared again at 32 × 32 pixels.
-
-Measured on 527 photos of cats, 64 × 64, beside an altered copy of each. Found: all copies that were
-resized, mirrored, blurred, saved as JPEG of quality 20, made 10 % brighter or 30 % darker, or of
-other contrast or saturation; 99 % if cropped by 2 to 5 % on every side, in any combination with
-these; 97 % if made grey; about 9 of 10 if cropped by 8 % on every side or 10 % on one, turned by 2°
-to 5°, written on, or 60 % brighter. Not to be relied on: 10 % cropped on every side or on two, a
-turn by 10°, an added frame. Another photo of the same scene is no duplicate.
-
-Not one of the 138,601 pairs of different photos was taken for duplicates: the likeness reached 0.69
-where 0.9 is asked for. Mistakes happen between nearly empty pictures, between photos in the same
-broad frame (2 pairs of 527 photos framed alike), and between toy cats, which resemble each other
-much more (2 of 50 million pairs).
+A generator repeats photos sooner that it sees more often (Somepalli et al. 2023, "Diffusion Art or
+Digital Forgery?", arXiv:2212.03860). Nearly equal photos are found in two steps. First all pairs,
+mirrored ones too, are compared by their coarse structure: 12 × 12 pixels without the slow
+variations, since plain backgrounds would make all photos alike. Similar pairs are then aligned by
+shift, zoom and rotation (Gauss-Newton steps after Lucas & Kanade 1981, "An iterative image
+registration technique", in the inverse form of Baker & Matthews 2004, "Lucas-Kanade 20 years on")
+and compared again at 32 × 32 pixels. docs/metrics.md says what is found and what is not.
 """
 
 from __future__ import annotations
@@ -35,13 +23,13 @@ from dcgan.data.pixels import to_unit
 
 COARSE_SIDE, DETAIL_SIDE = 12, 32
 ALIGNMENT = ((16, 3), (32, 2))
-"""Sides in pixels, and the Gauss-Newton steps at each, by which a pair is laid over each other."""
+"""Sides in pixels, and the number of Gauss-Newton steps at each, that align a pair."""
 MIN_COARSE, MIN_DETAIL = 0.6, 0.9
-"""Least correlations of nearly equal photos, before and after they are laid over each other."""
+"""Least correlations of nearly equal photos, before and after they are aligned."""
 MIN_CONTRAST = 1 / 255
-"""Photos whose coarse structure is weaker are empty but for noise: only exact copies count."""
+"""Photos with a weaker coarse structure are empty but for noise. Only exact copies count there."""
 MAX_CANDIDATES = 10_000
-"""Pairs compared in detail, the most alike first: a bound for large sets of very similar photos."""
+"""Pairs compared in detail, the most similar first. Bounds the time for very similar photos."""
 BLOCK = 256
 PROBE = 0.02
 """Step of the difference quotients: a third of a pixel or less (half an image's side is 1)."""
@@ -55,22 +43,21 @@ class DuplicateGroup:
     """Their positions, ascending; at least two."""
     names: tuple[str, ...]
     exact: bool
-    """All have the same pixels at training size; else some are only nearly equal."""
+    """All have the same pixels at training size. Otherwise some are only nearly equal."""
 
 
 def find_duplicates(images: Tensor, names: Sequence[str]) -> list[DuplicateGroup]:
-    """Groups of photos that show the same picture; what counts as the same is said above.
+    """Groups of photos that show the same picture.
 
-    Two photos are in one group if a chain of pairs leads from one to the other. Time grows with
-    N²: 0.2 s for 527 photos; 15 s for 20,000 on one busy core, of which at most 10 s are for pairs
-    that look alike. Memory grows with N: some 400 MB beyond the images for 20,000.
+    Two photos are in one group if a chain of equal or nearly equal pairs connects them. Time grows
+    with N², and memory with N (400 MB beyond the images for 20,000).
 
     Args:
         images: uint8 (N, 3, S, S).
-        names: One for each photo.
+        names: one for each photo.
 
     Returns:
-        The groups, by their first photo.
+        The groups, sorted by their first photo.
 
     Raises:
         TypeError: the images are not uint8.
@@ -115,7 +102,7 @@ def _connected(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
 
     for a, b in links:
         low, high = sorted((root(a), root(b)))
-        parent[high] = low  # a root is the first member of its component
+        parent[high] = low  # a root is its component's first member
     groups: dict[int, list[int]] = {}
     for node in range(count):
         groups.setdefault(root(node), []).append(node)
@@ -137,8 +124,8 @@ def _near_pairs(images: Tensor) -> list[tuple[int, int]]:
 def _candidates(images: Tensor) -> Tensor:
     """Pairs of coarsely similar photos, int64 (P, 3): both positions, and -1 if mirrored, else 1.
 
-    With vectors split into a part that is even under mirroring and one that is odd, x·y is the sum
-    of the parts' products and x·mirrored(y) their difference: both for the price of one.
+    Vectors are split into a part that is even under mirroring and one that is odd. Then x·y is the
+    sum of the parts' products, and x·mirrored(y) their difference.
     """
     even, odd = _coarse_structure(images)
     pairs, likeness = torch.empty((0, 3), dtype=torch.int64), torch.empty(0)
@@ -170,7 +157,7 @@ def _coarse_structure(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _structure(images: Tensor) -> Tensor:
-    """Images (N, C, s, s) without what varies over a quarter of a side or more."""
+    """Images (N, C, s, s) without the variations over a quarter of a side or more."""
     side = images.shape[-1]
     slow = F.adaptive_avg_pool2d(images, side // 4)
     return images - F.interpolate(slow, size=(side, side), mode="bilinear")
@@ -181,9 +168,9 @@ def _unit_length(images: Tensor) -> Tensor:
 
 
 def _likeness(one: Tensor, other: Tensor) -> Tensor:
-    """Correlation of the structure of pairs, (P, 3, S, S) each in [0, 1], laid over each other.
+    """Correlation of the structure of aligned pairs, (P, 3, S, S) each in [0, 1].
 
-    Each is moved onto the other, since perhaps only one of them holds all that the other shows.
+    Each is moved onto the other, since only one of them may show all of the other.
     """
     return torch.maximum(_likeness_when_moved(one, other), _likeness_when_moved(other, one))
 
@@ -205,7 +192,7 @@ def _placement(fixed: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
         ahead = [_detail(_move(target, s, t.exp())) for s, t in probes]
         behind = [_detail(_move(target, -s, (-t).exp())) for s, t in probes]
         slopes = (torch.stack(ahead, dim=1) - torch.stack(behind, dim=1)) / (2 * PROBE)
-        normal = slopes @ slopes.mT + 1e-3 * torch.eye(4)  # solvable for empty pictures, too
+        normal = slopes @ slopes.mT + 1e-3 * torch.eye(4)  # solvable for empty pictures too
         for _ in range(steps):
             error = _detail(_move(source, shift, log_turn.exp())) - _detail(target)
             step = torch.linalg.solve(normal, slopes @ error.unsqueeze(2)).squeeze(2)
@@ -222,7 +209,7 @@ def _detail(images: Tensor) -> Tensor:
 def _move(images: Tensor, shift: Tensor, turn: Tensor) -> Tensor:
     """Show at the point z of each image what was at turn·z + shift, both complex (P,).
 
-    z = x + iy, 0 at the centre, half a side from it to the edge is 1; borders are continued.
+    z = x + iy is 0 at the centre and 1 half a side from it. Borders are continued.
     """
     rows = (turn.real, -turn.imag, shift.real), (turn.imag, turn.real, shift.imag)
     matrices = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # (P, 2, 3)

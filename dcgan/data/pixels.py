@@ -1,7 +1,8 @@
 """The three forms of an image, and the only conversions between them.
 
-At rest: uint8 RGB `(N, 3, S, S)`. Augmentations work on floats in [0, 1], networks on floats in
-[-1, 1]."""
+Images at rest are uint8 RGB `(N, 3, S, S)`. Augmentations work on floats in [0, 1], networks on
+floats in [-1, 1].
+"""
 
 from __future__ import annotations
 
@@ -20,14 +21,14 @@ def to_unit(images: torch.Tensor) -> torch.Tensor:
 
 
 def to_signed(images: torch.Tensor) -> torch.Tensor:
-    """Float images in [0, 1] → the same in [-1, 1], as the networks see them."""
+    """Float images in [0, 1] → the same images in [-1, 1], the range of the networks."""
     return images * 2 - 1
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Float images in [-1, 1] → uint8, rounded to the nearest grey level, clamped beyond.
+    """Float images in [-1, 1] → uint8, rounded to the nearest grey level. Others are clamped.
 
-    Exactly undoes `to_signed(to_unit(…))`.
+    This is the exact inverse of `to_signed(to_unit(…))`.
 
     Raises:
         TypeError: the images are not floating-point.

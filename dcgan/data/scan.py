@@ -1,4 +1,4 @@
-"""Which files below a folder are photos: nesting, class folders, hidden files, links."""
+"""Which files below a folder are photos: nested folders, class folders, hidden files, links."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dcgan.config.settings import nearest
 from dcgan.errors import DataError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-MAX_FILE_BYTES = 400_000_000  # a photo of the largest accepted size, uncompressed with alpha
+MAX_FILE_BYTES = 400_000_000  # the largest accepted photo, uncompressed, with alpha
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Scan:
 
     files: list[PhotoFile] = field(default_factory=list)
     bad: list[BadFile] = field(default_factory=list)
-    """Photos by name that cannot even be opened: dead links, pipes, unreadable folders."""
+    """Photos by name that cannot be opened: dead links, pipes, unreadable folders."""
     others: list[str] = field(default_factory=list)
-    """Files without an image suffix; they are ignored."""
+    """Files without an image suffix, which are ignored."""
 
 
 def scan_photos(root: Path, classes: tuple[str, ...] | None) -> Scan:
     """Find the photos below `root`, or below its folders `classes` only.
 
-    Hidden files and folders are ignored. Links are followed, each real folder is entered once.
+    Hidden files and folders are ignored. Links are followed. Each real folder is entered once.
 
     Raises:
         DataError: `root` is not a readable folder, or a class folder does not exist.
@@ -107,12 +107,12 @@ def _walk(start: Path, prefix: str, scan: Scan, entered: set[tuple[int, int]]) -
             continue
         visible = [entry for entry in ordered if not entry.name.startswith(".")]
         folders = [entry for entry in visible if _add_file(entry, prefix, scan)]
-        # The stack gives the last one back first: reversed, folders are entered in name order.
+        # Reversed, because the stack returns the last one first: folders come in name order.
         waiting += [(entry.path, f"{prefix}{entry.name}/") for entry in reversed(folders)]
 
 
 def _add_file(entry: os.DirEntry[str], prefix: str, scan: Scan) -> bool:
-    """Sort one entry into `scan`; True if it is a folder instead."""
+    """Add one entry to `scan`. Returns True, without adding, if it is a folder."""
     path = prefix + entry.name
     is_photo = os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122
     try:
@@ -125,7 +125,7 @@ def _add_file(entry: os.DirEntry[str], prefix: str, scan: Scan) -> bool:
         return True
     if not is_photo:
         scan.others.append(path)
-    elif not stat.S_ISREG(info.st_mode):  # opening a pipe would wait for ever
+    elif not stat.S_ISREG(info.st_mode):  # opening a pipe would block
         scan.bad.append(BadFile(path, "not a regular file"))
     elif info.st_size > MAX_FILE_BYTES:
         scan.bad.append(BadFile(path, f"larger than {MAX_FILE_BYTES // 1_000_000} MB"))

@@ -26,9 +26,10 @@ class EvalRecord:
     generators with `_ema` and `_raw` behind the distance's name. What could not be computed is
     left out."""
     imbalance: float | None = None
-    """|log_loss_ratio|: 0 is the game's equilibrium; none before any training."""
+    """|log_loss_ratio|: 0 in balance, ln 2 = 0.69 where one mean loss is twice the other; None
+    before any training."""
     log_loss_ratio: float | None = None
-    """ln(mean loss_G / mean loss_D): above 0 D is ahead; none before any training."""
+    """ln(mean loss_G / mean loss_D): above 0 D is ahead."""
     score_model: str = "ema"
     """The generator that counts: `ema` or `raw`."""
     n_samples: int = 0

@@ -1,10 +1,9 @@
-"""The convolutions of a DCGAN, as matrix products where the library is far below that rate.
+"""The convolutions of a DCGAN, as matrix products where the library's are much slower.
 
-Same weights, same mathematics, same state dict as `nn.Conv2d` and `nn.ConvTranspose2d`. Images are
-kept channels-last in memory, `(N, H, W, C)`, where a convolution over the whole image is one matrix
-product without any copy, and one that doubles the side is a product with all 16 taps at once whose
-results are then added up where they overlap (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
-The weights' gradient is a product of the smaller images' pixels and the larger ones' 4×4 windows.
+Weights, results and state dicts are those of `nn.Conv2d` and `nn.ConvTranspose2d`. Images are kept
+channels-last in memory, `(N, H, W, C)`. There a convolution over the whole image is one matrix
+product without a copy. One that doubles the side is a product with all 16 taps at once, whose
+results are added where they overlap (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
 """
 
 from __future__ import annotations
@@ -17,15 +16,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 KERNEL = 4
-MANY_CHANNELS = 384
-"""From this many channels of the smaller image on, copying windows makes the weights' gradient
-faster on a CPU."""
-WINDOWS_AT_ONCE = 1 << 22
-"""At most about so many numbers (16 MiB) of them are held at a time."""
 
 
 class _ShownAsTheLibrarys(nn.Module):
-    """Prints as the layer it is a way of computing: that name is known."""
+    """Prints under the name of the library's layer, which readers know."""
 
     def _get_name(self) -> str:
         return "Conv2d" if isinstance(self, nn.Conv2d) else "ConvTranspose2d"
@@ -47,8 +41,8 @@ class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
     """`(N, C, s, s)` → `(N, C', 2s, 2s)`: 4×4, stride 2, padding 1.
 
     Args:
-        by_product: on a CPU, compute it as a matrix product: quicker for 4 × 4 pixels (most of all
-            the weights' gradient) and for few channels out.
+        by_product: on a CPU, compute it as a matrix product, which is quicker for 4 × 4 pixels
+            (above all the weights' gradient) and for few channels out.
     """
 
     def __init__(self, wide: int, narrow: int, *, by_product: bool = False) -> None:
@@ -56,11 +50,9 @@ class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
         self.by_product = by_product
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Choose the quickest way of computing the same."""
+        """The product or the library's convolution, with the same result."""
         if self.by_product and input.device.type == "cpu":
             return _plus(_DoubleByProduct.apply(input, self.weight), self.bias)
-        if _weights_by_product(input, self.in_channels):
-            return _plus(_WeightsByProduct.apply(input, self.weight, True), self.bias)
         return super().forward(input)
 
 
@@ -69,13 +61,6 @@ class Halve(_ShownAsTheLibrarys, nn.Conv2d):
 
     def __init__(self, narrow: int, wide: int) -> None:
         super().__init__(narrow, wide, KERNEL, stride=2, padding=1, bias=False)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Choose the quicker way of computing the same."""
-        if _weights_by_product(input, self.out_channels):
-            halved: Tensor = _WeightsByProduct.apply(input, self.weight, False)
-            return halved
-        return super().forward(input)
 
 
 class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
@@ -88,35 +73,6 @@ class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
         """One product with `(4·4·C, 1)`."""
         pixels = input.permute(0, 2, 3, 1).flatten(1)
         return (pixels @ _taps(self.weight).T).view(-1, 1, 1, 1)
-
-
-class _WeightsByProduct(torch.autograd.Function):
-    """A convolution that halves or doubles the side, by the library but for its weights' gradient.
-
-    Halving and doubling with the same weights are each other's gradient with respect to the images.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, doubles: bool) -> Tensor:
-        """(N, C, s, s) → (N, C', 2s, 2s) or (N, C', s/2, s/2)"""
-        ctx.save_for_backward(images, weight)
-        ctx.doubles = doubles
-        convolve = F.conv_transpose2d if doubles else F.conv2d
-        return convolve(images, weight, None, stride=2, padding=1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        """Gradients of images and weight, each where it is needed."""
-        images, weight = ctx.saved_tensors
-        for_images = for_weight = None
-        if ctx.needs_input_grad[0]:
-            reverse = F.conv2d if ctx.doubles else F.conv_transpose2d
-            for_images = reverse(gradient, weight, None, stride=2, padding=1)
-        if ctx.needs_input_grad[1]:
-            small, large = (images, gradient) if ctx.doubles else (gradient, images)
-            for_weight = _weight_gradient(small, large)
-        return for_images, for_weight, None
 
 
 class _DoubleByProduct(torch.autograd.Function):
@@ -154,19 +110,6 @@ class _DoubleByProduct(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             for_weight = _from_taps(_pixels(images).T @ windows)
         return for_images, for_weight
-
-
-def _weights_by_product(images: Tensor, channels: int) -> bool:
-    return images.device.type == "cpu" and channels >= MANY_CHANNELS
-
-
-def _weight_gradient(small: Tensor, large: Tensor) -> Tensor:
-    """(N, C, s, s), (N, C', 2s, 2s) → (C, C', 4, 4)"""
-    taps = small.new_zeros(small.shape[1], KERNEL * KERNEL * large.shape[1])
-    at_once = max(1, WINDOWS_AT_ONCE // (small[0, 0].numel() * taps.shape[1]))
-    for some, same in zip(small.split(at_once), large.split(at_once), strict=True):
-        taps.addmm_(_pixels(some).T, _windows(same))
-    return _from_taps(taps)
 
 
 def _windows(images: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
 from dcgan.errors import TrainingDivergedError, TrainingInterrupted, first_line
 from dcgan.evaluation.evaluator import Evaluator
 from dcgan.evaluation.extractors.base import Extractor
+from dcgan.evaluation.record import EvalRecord
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.networks import Generator
 from dcgan.runtime.devices import clear_memory_errors, describe_environment, resolve_device
@@ -31,13 +32,7 @@ from dcgan.training.recorder import Recorder, balance_of
 from dcgan.training.resume import check_same_extractor, open_folder, with_resolved_extractor
 from dcgan.training.run.checkpoint import Checkpoint, check_continues, restore, save_checkpoint
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import (
-    STEP_FIELDS,
-    EvalRecord,
-    History,
-    LogRecord,
-    read_evals,
-)
+from dcgan.training.run.history import STEP_FIELDS, History, LogRecord, read_evals
 from dcgan.training.run.pictures import draw_final, draw_fixed_noise, training_images
 from dcgan.training.schedule import Schedule
 from dcgan.training.step import TrainState

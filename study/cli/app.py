@@ -219,7 +219,7 @@ def train(
     storage: StorageOption = None,
 ) -> None:
     """Train the best (or a given) trial in full, beside its study in MLflow."""
-    from study.results.full_run import train_in_full
+    from study.cli.train import train_in_full
     from study.storage.store import Store
 
     train_in_full(Store.at(store, storage), name, trial, data, pick)

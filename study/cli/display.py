@@ -1,104 +1,109 @@
-"""What a running study shows: a live display on a terminal, plain lines elsewhere."""
+"""The observer on a terminal: a live display there, plain lines elsewhere."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from dcgan.cli.display import TrainingDisplay, describe_scores
-from dcgan.training.run.history import EvalRecord, LogRecord
-from study.config.study_config import StudyConfig
-from study.results.wording import describe_trial
-from study.running.observer import Event
+from dcgan.training.run.history import LogRecord
+from study.running.observer import (
+    Event,
+    LossesLogged,
+    Progressed,
+    Scored,
+    Standing,
+    TrainingStarted,
+    TrialBegan,
+    TrialEnded,
+    Warned,
+)
 from study.storage.store import trial_name
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
-
-    from dcgan.config.train_config import TrainConfig
 
 
 class StudyDisplay(TrainingDisplay):
-    """Adds a bar over the study's trials to the bar of the running one."""
+    """Shows a bar over the study's trials, and one over the steps of each running trial.
 
-    def __init__(self, config: StudyConfig) -> None:
+    Args:
+        should_stop: whether the person at the terminal has asked to stop.
+    """
+
+    def __init__(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         super().__init__()
-        self.config = config
-        self.trials = self.progress.add_task("trials", total=config.study.trials, status="")
+        self.should_stop = should_stop
+        self.trials = self.progress.add_task("trials", total=None, status="")
         self.workers: dict[int, WorkerLine] = {}
-
-    def on_progress(self, finished: int, total: int) -> None:
-        """Move the study's bar."""
-        self.progress.update(self.trials, completed=finished, total=total)
-
-    def on_standing(self, text: str) -> None:
-        """Show the best so far beside the study's bar."""
-        self.progress.update(self.trials, status=text)
-
-    def on_begin(self, trial: Trial, config: TrainConfig) -> None:
-        """Say which trial starts and with what."""
-        self.label = trial_name(trial.number)
-        self.line(describe_trial(self.config, trial, config))
-
-    def on_worker(self, worker: int, event: Event) -> None:
-        """Show what a worker process tells, on a line of the worker's own."""
-        line = self.workers.setdefault(worker, WorkerLine(worker))
-        kind = event["kind"]
-        if kind == "begin":
-            line.label = trial_name(event["trial"])
-            self.line(f"worker {worker}: {event['text']}")
-        elif kind == "start":
-            line.start(self, event)
-        elif kind == "log":
-            line.log(self, LogRecord.from_dict(event["record"]))
-        elif kind == "eval":
-            record = EvalRecord.from_dict(event["record"])
-            line.score = record.frechet
-            self.line(f"{line.label}: {describe_scores(record)}")
-        elif kind == "warning":
-            self.on_warning(f"worker {worker}: {event['text']}")
-        elif kind == "outcome" and event["reason"]:
-            self.line(f"{line.label}: {event['state'].lower()}, {event['reason']}")
-
-    def on_warning(self, text: str) -> None:
-        """Show a warning on a line of its own."""
-        self.line(f"note: {text}")
 
     def __enter__(self) -> StudyDisplay:
         super().__enter__()
         return self
 
+    def tell(self, event: Event, worker: int | None = None) -> None:
+        """Show an event."""
+        match event:
+            case Progressed(finished, total):
+                self.progress.update(self.trials, completed=finished, total=total)
+            case Standing(text):
+                self.progress.update(self.trials, status=text)
+            case Warned(text):
+                self.line(f"note: {'' if worker is None else f'worker {worker}: '}{text}")
+            case _ if worker is not None:
+                self.workers.setdefault(worker, WorkerLine(worker, self)).tell(event)
+            case TrialBegan(trial, text):
+                self.label = trial_name(trial)
+                self.line(text)
+            case TrainingStarted(_, total_steps, done, steps_per_epoch, epochs):
+                self.start(total_steps, done, steps_per_epoch, epochs)
+            case LossesLogged(_, record):
+                self.on_log(record)
+            case Scored(_, record):
+                self.on_eval(record)
+
 
 class WorkerLine:
-    """A worker's bar over the steps of its trial."""
+    """The bar of a worker process over the steps of its trial."""
 
-    def __init__(self, worker: int) -> None:
-        self.worker = worker
-        self.label = ""
+    def __init__(self, worker: int, display: StudyDisplay) -> None:
+        self.worker, self.display = worker, display
+        self.task: Any = None
+        self.started = TrainingStarted(0, 1, 0, 1, 1)
         self.score: float | None = None
         """The last distance of its trial."""
-        self.task: Any = None
-        self.plan: Event = {}
 
-    def start(self, display: StudyDisplay, event: Event) -> None:
-        """Begin a bar anew for the next trial."""
-        self.plan, self.score = event, None
+    def tell(self, event: Event) -> None:
+        """Show what the worker tells."""
+        match event:
+            case TrialBegan(_, text):
+                self.display.line(f"worker {self.worker}: {text}")
+            case TrainingStarted():
+                self._start(event)
+            case LossesLogged(trial, record):
+                self._log(trial_name(trial), record)
+            case Scored(trial, record):
+                self.score = record.frechet
+                self.display.line(f"{trial_name(trial)}: {describe_scores(record)}")
+            case TrialEnded(trial, state, reason) if reason:
+                self.display.line(f"{trial_name(trial)}: {state.lower()}, {reason}")
+
+    def _start(self, event: TrainingStarted) -> None:
+        """Begin the bar anew for the next trial."""
+        self.started, self.score = event, None
+        progress = self.display.progress
         if self.task is not None:
-            display.progress.remove_task(self.task)
-        self.task = display.progress.add_task(
-            f"{self.worker} {self.label}",
-            total=event["total_steps"],
-            completed=event["done"],
-            status="",
+            progress.remove_task(self.task)
+        label = f"{self.worker} {trial_name(event.trial)}"
+        self.task = progress.add_task(
+            label, total=event.total_steps, completed=event.done, status=""
         )
 
-    def log(self, display: StudyDisplay, record: LogRecord) -> None:
-        """Move the bar; a line an epoch where there is no terminal."""
+    def _log(self, label: str, record: LogRecord) -> None:
+        """Move the bar; print a line an epoch if there is no terminal."""
         status = (
-            f"epoch {record.epoch}/{self.plan['epochs']}  {record.images_per_second:.0f} images/s"
+            f"epoch {record.epoch}/{self.started.epochs}  {record.images_per_second:.0f} images/s"
         )
         if self.score is not None:
             status += f"  last {self.score:.2f}"
-        if display.console.is_terminal:
-            display.progress.update(self.task, completed=record.step, status=status)
-        elif record.step % self.plan["steps_per_epoch"] == 0:
-            display.line(f"{self.label}: {status}")
+        if self.display.console.is_terminal:
+            self.display.progress.update(self.task, completed=record.step, status=status)
+        elif record.step % self.started.steps_per_epoch == 0:
+            self.display.line(f"{label}: {status}")

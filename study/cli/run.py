@@ -11,23 +11,18 @@ from typing import Any
 
 from dcgan.cli.console import load_bank_with_progress, say, stop_signals
 from dcgan.config.settings import override
-from dcgan.data.bank import PhotoBank, check_enough_photos
 from dcgan.errors import DcganError, UsageError
 from study.cli.display import StudyDisplay
 from study.cli.tables import print_table
-from study.config.study_config import StudyConfig, largest_batch
-from study.errors import UnknownStudyError
+from study.config.study_config import StudyConfig
 from study.results.leaderboard import best_rows_of
-from study.running.estimate import estimate
-from study.running.observer import Hooks
-from study.running.resources import settle_workers
-from study.running.study import StudySummary, run_study
+from study.running.prepare import Plan, prepare
+from study.running.study import StudySummary, execute
 from study.search.objective import is_pareto
-from study.storage.attributes import stored_config, study_config, with_tracking
+from study.storage.attributes import study_config, with_tracking
 from study.storage.optuna_db import load_optuna_study
 from study.storage.schema_versions import check_schemas
 from study.storage.store import Store
-from study.storage.trial_summaries import summaries_of
 from study.tracking.relocate import describe_misplaced
 from study.tracking.ui import trials_link
 
@@ -36,7 +31,7 @@ def join(store: Store, name: str, settings: dict[str, Any]) -> None:
     """Run trials of a study that was begun elsewhere, until its total is finished.
 
     Args:
-        settings: dotted keys that this machine has otherwise: photos, workers.
+        settings: dotted keys that differ on this machine: photos, workers.
 
     Raises:
         UnknownStudyError: there is no such study.
@@ -72,26 +67,12 @@ def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
         if misplaced := describe_misplaced(store):
             say(f"warning: {misplaced}")
     bank = load_bank_with_progress(config.base.data)
-    config = prepare(config, store, bank)
-    with stop_signals() as should_stop, StudyDisplay(config) as display:
-        hooks = Hooks(
-            on_begin=display.on_begin,
-            on_start=display.on_start,
-            on_log=display.on_log,
-            on_eval=display.on_eval,
-            on_warning=display.on_warning,
-            on_worker=display.on_worker,
-            on_standing=display.on_standing,
-            should_stop=should_stop,
-        )
-        summary = run_study(
-            config,
-            store,
-            bank=bank,
-            hooks=hooks,
-            on_progress=display.on_progress,
-            joining=joining,
-        )
+    with stop_signals() as should_stop:
+        display = StudyDisplay(should_stop)
+        with prepare(config, store, bank, observer=display, joining=joining) as plan:
+            print_plan(plan)
+            with display:
+                summary = execute(plan, display)
     print_summary(summary)
     if summary.interrupted:
         say(f"stopped at {summary.finished} of {summary.total} trials; the same command continues")
@@ -99,21 +80,11 @@ def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
             sys.exit(130)
 
 
-def prepare(config: StudyConfig, store: Store, bank: PhotoBank) -> StudyConfig:
-    """Measure what decides how fast trials run, and say what the study will take at most.
-
-    Returns:
-        The config with what was decided.
-    """
-    check_enough_photos(bank, config.base, largest_batch(config))
-    try:
-        study = load_optuna_study(store, config.study.name)
-        trials = summaries_of(study)
-        earlier = stored_config(study)
-    except UnknownStudyError:
-        trials, earlier = [], None
-    config, workers = settle_workers(config, earlier, say)
-    expected = estimate(config, workers, trials, store, len(bank.images))
+def print_plan(plan: Plan) -> None:
+    """What was decided, and what the study will take at most."""
+    for decision in plan.decisions:
+        say(decision)
+    expected = plan.estimate()
     if expected:
         say(expected.describe())
         if not expected.fits:
@@ -121,7 +92,6 @@ def prepare(config: StudyConfig, store: Store, bank: PhotoBank) -> StudyConfig:
                 "warning: that is more than is free; lower checkpoints.keep, or choose another "
                 "folder with --store"
             )
-    return config
 
 
 def print_summary(summary: StudySummary) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -119,21 +119,15 @@ def distances_of(facts: Mapping[str, Any]) -> dict[str, float]:
     return {key: facts[key] for key in facts if key.startswith(("fd_", "kd_", "fid", "kid"))}
 
 
-def columns_of(rows: Iterable[Row]) -> tuple[str | None, list[str], list[str]]:
-    """The name of the distance that is shown (none before the first score: the minimised one, else
-    the Fréchet distance), of other metrics that are, and the searched names."""
-    shown, metrics, params = None, dict[str, None](), dict[str, None]()
-    for row in rows:
-        frechet = next((k for k in row.distances if k.startswith(("fd_", "fid"))), None)
-        shown = shown or row.metric or frechet
-        metrics |= dict.fromkeys(row.metrics)
-        params |= dict.fromkeys(row.params)
-    return shown, list(metrics), list(params)
-
-
 def cells_of(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
-    """Headings and formatted cells."""
-    metric, others, names = columns_of(rows)
+    """Headings and formatted cells.
+
+    The distance that is minimised is shown, else the Fréchet distance.
+    """
+    named = (row.metric or next(filter(_is_frechet, row.distances), None) for row in rows)
+    metric = next(filter(None, named), None)  # none before the first score
+    others = list(dict.fromkeys(name for row in rows for name in row.metrics))
+    names = list(dict.fromkeys(name for row in rows for name in row.params))
     mark = ["front"] if any(row.front is not None for row in rows) else []
     headings = ["trial", "state", *mark, "score", metric or "distance"]
     headings += [*others, "imbalance", "epoch", *names, "minutes", "origin"]
@@ -148,6 +142,10 @@ def cells_of(rows: list[Row]) -> tuple[list[str], list[list[str]]]:
         cells += [plain(row.params.get(name)) for name in names]
         body.append([*cells, number(row.minutes, 1), row.origin])
     return headings, body
+
+
+def _is_frechet(name: str) -> bool:
+    return name.startswith(("fd_", "fid"))
 
 
 def as_markdown(rows: list[Row]) -> str:

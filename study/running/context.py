@@ -1,12 +1,11 @@
-"""What every trial of a process needs and is made once: study, photos, extractor, tracker."""
+"""What every trial of a process needs, made once: study, photos, extractor, tracker, observer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-from optuna.trial import TrialState
 
 from dcgan.data.bank import PhotoBank
 from dcgan.evaluation.evaluator import configured_extractor
@@ -14,7 +13,7 @@ from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import resolve_device
 from study.config.study_config import StudyConfig
 from study.running.claims import Claims
-from study.running.observer import Hooks
+from study.running.observer import Observer, Silent, Warned
 from study.search.pruners import make_pruner
 from study.search.samplers import SeededSampler
 from study.storage.attributes import stored_identity
@@ -31,8 +30,8 @@ FACTS = ("data.fingerprint", "extractor.name", "extractor.fingerprint")
 
 
 @dataclass(frozen=True)
-class Workbench:
-    """Everything a trial needs that is made once per study."""
+class StudyContext:
+    """Everything a trial needs that is made once per process."""
 
     config: StudyConfig
     claims: Claims
@@ -42,7 +41,9 @@ class Workbench:
     parent_run_id: str
     identity: dict[str, Any]
     """Recorded with every trial: data, extractor, code, environment."""
-    hooks: Hooks = field(default_factory=Hooks)
+    observer: Observer = field(default_factory=Silent)
+    out_of_time: Callable[[], bool] = lambda: False
+    """Whether the time that this launch may take is up."""
 
     @property
     def study(self) -> Study:
@@ -54,42 +55,43 @@ class Workbench:
         """The study's files."""
         return self.claims.folder
 
+    @property
+    def store(self) -> Store:
+        """The results folder, with the MLflow server that the study uses."""
+        return self.tracker.store
+
+    def should_stop(self) -> bool:
+        """Whether a running trial should save a checkpoint and end."""
+        return self.observer.should_stop() or self.out_of_time()
+
+    def warn(self, text: str) -> None:
+        """Tell the observer a sentence that a person should read."""
+        self.observer.tell(Warned(text))
+
     def mirroring(self) -> AbstractContextManager[None]:
-        """Let no trouble with MLflow end a trial: its folder has everything."""
-        return tolerate_mlflow_errors(self.hooks.on_warning)
+        """Turn MLflow's errors into warnings: the trial's folder has everything."""
+        return tolerate_mlflow_errors(self.warn)
+
+    def mirror_of(self, record: TrialRecord) -> RunMirror:
+        """The MLflow mirror of a trial's folder."""
+        objective = self.config.objective
+        return mirror_into(self.tracker, self.parent_run_id, self.folder, objective, record)
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a trial ended: COMPLETE, PRUNED, FAIL, or WAITING (to be continued)."""
-
-    state: TrialState
-    reason: str | None = None
-    score: float | None = None
-    values: tuple[float, ...] = ()
-    """What Optuna is told of a complete trial."""
-
-
-def mirror_of(bench: Workbench, record: TrialRecord) -> RunMirror:
-    """The MLflow mirror of a trial's folder."""
-    objective = bench.config.objective
-    return mirror_into(bench.tracker, bench.parent_run_id, bench.folder, objective, record)
-
-
-def open_bench(
+def open_context(
     config: StudyConfig,
     claims: Claims,
     store: Store,
     bank: PhotoBank,
-    hooks: Hooks,
+    observer: Observer,
     extractor: Extractor | None = None,
     runs: tuple[str, str] | None = None,
-) -> Workbench:
-    """Make what trials need in this process; the launcher has opened the study before.
+) -> StudyContext:
+    """Make what trials need in this process; the launcher has recorded the study's identity before.
 
     Args:
         extractor: loaded as the config says if left out.
-        runs: ids of the MLflow experiment and the study's own run, which are looked up if left
+        runs: ids of the MLflow experiment and of the study's own run, which are looked up if left
             out; with them MLflow may be away.
 
     Raises:
@@ -104,7 +106,7 @@ def open_bench(
     facts = identity_tags(stored_identity(study))
     tracker = Tracker(store, config.study.name, runs[0] if runs else None)
     parent = runs[1] if runs else tracker.parent_run(folder.config, facts)
-    return Workbench(config, claims, bank, extractor, tracker, parent, facts, hooks)
+    return StudyContext(config, claims, bank, extractor, tracker, parent, facts, observer)
 
 
 def identity_tags(identity: dict[str, Any]) -> dict[str, Any]:

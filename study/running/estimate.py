@@ -1,7 +1,7 @@
-"""What a study will take, said before it runs: at most so much time, at most so much disk space.
+"""The most time and disk space that a study will take, told before it runs.
 
-Nothing is trained for the disk space: it follows from the networks' sizes. The time comes from the
-study's own complete trials, else on a CPU from a few steps of its base recipe, which take a second.
+The disk space follows from the sizes of the networks. The time comes from the study's own complete
+trials, else on a CPU from a few steps of its base recipe, which take a second.
 """
 
 from __future__ import annotations
@@ -13,14 +13,11 @@ from dataclasses import dataclass
 
 import torch
 from optuna.trial import TrialState
-from torch import nn
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from dcgan.models.networks import Discriminator, Generator, parameter_count
-from dcgan.models.sampling import GRID_IMAGES
 from dcgan.runtime.devices import resolve_device
-from dcgan.training.run.pictures import MAX_FRAMES
+from dcgan.training.run.size import checkpoint_bytes, kept_bytes
 from dcgan.training.schedule import Schedule
 from dcgan.training.speed import images_per_second
 from study.config.dimensions import Choices
@@ -28,17 +25,6 @@ from study.config.study_config import StudyConfig
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
 from study.storage.trial_summaries import TrialSummary
-
-BYTES_A_TENSOR = 400
-"""What torch's file format adds to each tensor (measured)."""
-BYTES_A_STEP = 20
-"""Five float32 losses."""
-BYTES_A_LOG = 2000
-"""A log record in the history and in MLflow's database (measured, rounded up)."""
-BYTES_A_FRAME = 350_000
-"""A frame of a trial's animation (measured)."""
-CLOSING_GRIDS = 8
-"""What the pictures that end a trial take, animation apart, in grids (measured)."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +64,20 @@ class Estimate:
 
 
 def estimate(
-    config: StudyConfig, workers: int, trials: Sequence[TrialSummary], store: Store, photos: int
+    config: StudyConfig,
+    workers: int,
+    trials: Sequence[TrialSummary],
+    store: Store,
+    photos: int,
+    rate: float | None = None,
 ) -> Estimate | None:
-    """What a launch of a study will take; none where it has nothing left to do.
+    """What a launch of a study will take; None if nothing is left to do.
 
     Args:
         workers: trials that run at the same time.
         trials: the study's trials so far.
         photos: how many there are.
+        rate: images/s of the base recipe, if it was measured before.
     """
     finished = [trial for trial in trials if trial.state in FINISHED]
     left = config.study.trials - len(finished)
@@ -95,8 +87,10 @@ def estimate(
     minutes = minutes_by_trials(finished, rounds)
     measured = minutes is None
     trained = photos - round(config.base.data.holdout_fraction * photos)
-    if measured:
-        minutes = minutes_by_steps(config.base, rounds * trained * config.base.train.epochs)
+    # On a GPU a few steps tell too little.
+    if measured and resolve_device(config.base.train.device).type == "cpu":
+        images = rounds * trained * config.base.train.epochs
+        minutes = images / (rate or images_per_second(config.base)) / 60
     return Estimate(
         trials=left,
         begun=bool(finished),
@@ -115,13 +109,6 @@ def minutes_by_trials(finished: Sequence[TrialSummary], count: int) -> float | N
         if trial.state == TrialState.COMPLETE and trial.user_attrs.get("minutes")
     ]
     return statistics.median(minutes) * count if minutes else None
-
-
-def minutes_by_steps(config: TrainConfig, images: int) -> float | None:
-    """Training time of so many images; none on a GPU, where a few steps tell too little."""
-    if resolve_device(config.train.device).type != "cpu":
-        return None
-    return images / images_per_second(config, config.train.threads) / 60
 
 
 def disk_bytes(config: StudyConfig, trials: int, photos: int, workers: int = 1) -> float:
@@ -148,34 +135,11 @@ def largest_networks(config: StudyConfig) -> TrainConfig:
     return override(config.base, sizes, "space")
 
 
-def checkpoint_bytes(config: TrainConfig, steps: int) -> int:
-    """Size of a run's checkpoint: both networks, the moving average, Adam's two means, losses."""
-    model, side = config.model, config.data.image_size
-    with torch.device("meta"):  # sizes without memory
-        generator = Generator(model.nz, model.ngf, side)
-        discriminator = Discriminator(model.ndf, side, model.leaky_slope)
-    networks = (generator, generator, discriminator)
-    size, tensors = sum(map(_state_bytes, networks)), sum(len(n.state_dict()) for n in networks)
-    for network in (generator, discriminator):
-        size += 2 * 4 * parameter_count(network)
-        tensors += 3 * len(list(network.parameters()))
-    return size + BYTES_A_TENSOR * tensors + BYTES_A_STEP * steps
-
-
 def trial_bytes(config: TrainConfig, photos: int) -> int:
-    """What a complete trial keeps apart from its checkpoint, in its folder and in MLflow."""
+    """What a complete trial keeps apart from its checkpoint: in its folder, and in MLflow."""
     schedule = Schedule(config, photos, torch.device("cpu"))
-    steps = range(schedule.total_steps + 1)
-    grids = sum(schedule.grid_due(done) for done in steps)
-    scores = sum(schedule.eval_due(done) for done in steps)
-    grid = 1.2 * GRID_IMAGES * 3 * config.data.image_size**2  # noise hardly compresses
-    closing = CLOSING_GRIDS * grid + min(grids, MAX_FRAMES) * BYTES_A_FRAME
-    logs = sum(schedule.log_due(done) for done in steps)
-    return round((grids + scores) * grid + 2 * closing + BYTES_A_LOG * logs)
-
-
-def _state_bytes(network: nn.Module) -> int:
-    return sum(item.numel() * item.element_size() for item in network.state_dict().values())
+    places = (schedule.grid_due, schedule.eval_due)
+    return round(sum(kept_bytes(config, schedule, due) for due in places))
 
 
 def _gigabytes(size: float) -> str:

@@ -1,67 +1,106 @@
-"""What a running study tells whoever watches it; between processes, one JSON object a line."""
+"""What a running study tells its observer: one small class per event."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Protocol
 
-from dcgan.config.train_config import TrainConfig
-from dcgan.training.run.history import EvalRecord, LogRecord
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
-
-Event = dict[str, Any]
-"""`kind` and what belongs to it:
-
-- `begin`: a trial starts (`trial`, `text`: its parameters in words)
-- `start`: its training starts (`total_steps`, `done`, `steps_per_epoch`, `epochs`)
-- `log`: losses were read back (`record`, without the single steps)
-- `eval`: it was scored (`record`)
-- `warning`: something a person should read (`text`)
-- `outcome`: it ended (`state`, `reason`)
-"""
+from dcgan.evaluation.record import EvalRecord
+from dcgan.training.run.history import LogRecord
 
 
 @dataclass(frozen=True)
-class Hooks:
-    """What a trial tells the outside while it runs, and asks of it."""
+class TrialBegan:
+    """A trial starts or continues."""
 
-    on_begin: Callable[[Trial, TrainConfig], None] = lambda trial, config: None
-    on_start: Callable[..., None] = lambda schedule, done: None
-    on_log: Callable[[LogRecord], None] = lambda record: None
-    on_eval: Callable[[EvalRecord], Any] = lambda record: None
-    on_warning: Callable[[str], None] = lambda text: None
-    on_worker: Callable[[int, Event], None] = lambda worker, event: None
-    """Called instead of the others, except `on_warning`, for what worker processes tell."""
-    on_standing: Callable[[str], None] = lambda text: None
-    """Called with the best score so far, in words, after each trial."""
-    should_stop: Callable[[], bool] = lambda: False
+    trial: int
+    text: str
+    """Its number and searched values in words."""
 
 
-class Sender:
-    """Writes events where nothing else is written: other output goes to standard error."""
+@dataclass(frozen=True)
+class TrainingStarted:
+    """The training of a trial starts; `done` of its `total_steps` were trained earlier."""
 
-    def __init__(self) -> None:
-        self.stream: TextIO = sys.stdout
-        sys.stdout = sys.stderr
-
-    def send(self, kind: str, **values: Any) -> None:
-        """Write one event; a launcher that is gone is no reason to fail (see `worker`)."""
-        try:
-            self.stream.write(json.dumps({"kind": kind, **values}) + "\n")
-            self.stream.flush()
-        except BrokenPipeError:
-            pass
+    trial: int
+    total_steps: int
+    done: int
+    steps_per_epoch: int
+    epochs: int
 
 
-def parse(line: str) -> Event | None:
-    """The event of a line; none for anything else that found its way there."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "kind" in event else None
+@dataclass(frozen=True)
+class LossesLogged:
+    """Losses were read back. A worker process leaves the single steps out of the record."""
+
+    trial: int
+    record: LogRecord
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A trial was evaluated."""
+
+    trial: int
+    record: EvalRecord
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial is COMPLETE, PRUNED or FAIL, or was put back to WAITING."""
+
+    trial: int
+    state: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Warned:
+    """A person should read this sentence."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """So many of the study's trials are finished."""
+
+    finished: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The best score so far, in words; told after each trial."""
+
+    text: str
+
+
+Event = (
+    TrialBegan
+    | TrainingStarted
+    | LossesLogged
+    | Scored
+    | TrialEnded
+    | Warned
+    | Progressed
+    | Standing
+)
+
+
+class Observer(Protocol):
+    """Watches a running study, and may ask it to stop. An exception in `tell` fails the trial."""
+
+    def tell(self, event: Event, worker: int | None = None) -> None:
+        """Called with each event; `worker` numbers the worker process it comes from, from 1."""
+
+    def should_stop(self) -> bool:
+        """Asked after every training step; true saves a checkpoint and ends the launch."""
+        return False
+
+
+class Silent(Observer):
+    """An observer that shows nothing and never asks to stop."""
+
+    def tell(self, event: Event, worker: int | None = None) -> None:
+        """Ignore the event."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from dcgan.config.settings import save_config
@@ -10,7 +11,7 @@ from study.results.checkpoints import remove_checkpoints
 from study.results.contact_sheet import draw_contact_sheet
 from study.results.export import export_config, header_of
 from study.results.leaderboard import Row, as_markdown, rows_of
-from study.running.context import Workbench
+from study.running.context import StudyContext
 from study.search.objective import is_pareto
 from study.storage.locks import running
 from study.storage.optuna_db import finished_count
@@ -19,69 +20,99 @@ from study.tracking.experiment import NOTE_ROWS
 
 
 @contextmanager
-def parent_status(bench: Workbench) -> Iterator[None]:
+def parent_status(context: StudyContext) -> Iterator[None]:
     """Show in MLflow that the study runs, and afterwards whether its total is reached."""
-    with bench.mirroring():
-        bench.tracker.set_status(bench.parent_run_id, "RUNNING")
+    with context.mirroring():
+        context.tracker.set_status(context.parent_run_id, "RUNNING")
     try:
         yield
     finally:
-        done = finished_count(bench.study) >= bench.config.study.trials
-        if done or not running(bench.folder):
-            with bench.mirroring():
-                bench.tracker.set_status(bench.parent_run_id, "COMPLETE" if done else "WAITING")
+        done = finished_count(context.study) >= context.config.study.trials
+        if done or not running(context.folder):
+            with context.mirroring():
+                context.tracker.set_status(context.parent_run_id, "COMPLETE" if done else "WAITING")
 
 
-def catch_up_mirror(bench: Workbench) -> bool:
+def catch_up_mirror(context: StudyContext) -> bool:
     """Show in MLflow what an earlier launch could not: it was cut off, or MLflow was away.
 
     Returns:
         Whether there was anything.
     """
-    states = {trial.number: trial.state.name for trial in bench.study.get_trials(deepcopy=False)}
+    states = {trial.number: trial.state.name for trial in context.study.get_trials(deepcopy=False)}
     delivered = 0
-    with bench.mirroring():
+    with context.mirroring():
         delivered = catch_up(
-            bench.tracker,
-            bench.parent_run_id,
-            bench.folder,
-            bench.config.objective,
+            context.tracker,
+            context.parent_run_id,
+            context.folder,
+            context.config.objective,
             states,
-            bench.claims.is_held,
+            context.claims.is_held,
             unfinished=False,
         )
     return delivered > 0
 
 
-def is_stale(bench: Workbench) -> bool:
+def is_stale(context: StudyContext) -> bool:
     """Whether an earlier launch ended before it had published its last trial."""
-    folder = bench.folder
+    folder = context.folder
     current = folder.leaderboard.read_text(encoding="utf-8") if folder.leaderboard.exists() else ""
     missing = not folder.contact_sheet.exists()
     status = None
-    with bench.mirroring():
-        status = bench.tracker.run_status(bench.parent_run_id)
-    return missing or current != _note(bench, rows_of(bench.study)) or status == "RUNNING"
+    with context.mirroring():
+        status = context.tracker.run_status(context.parent_run_id)
+    return missing or current != _note(context, rows_of(context.study)) or status == "RUNNING"
 
 
-def _note(bench: Workbench, rows: list[Row]) -> str:
-    return f"# {bench.config.study.name}\n\n{as_markdown(rows)}"
+def _note(context: StudyContext, rows: list[Row]) -> str:
+    return f"# {context.config.study.name}\n\n{as_markdown(rows)}"
 
 
-def publish(bench: Workbench) -> None:
+def publish(context: StudyContext) -> None:
     """Write leaderboard, contact sheet and best config, and show them in MLflow."""
-    with bench.claims.alone("publishing"):
-        _publish_alone(bench)
+    with context.claims.alone("publishing"):
+        _publish_alone(context)
 
 
-def _publish_alone(bench: Workbench) -> None:
-    rows, folder = rows_of(bench.study), bench.folder
-    folder.leaderboard.write_text(_note(bench, rows), encoding="utf-8")
+def _publish_alone(context: StudyContext) -> None:
+    rows, folder = rows_of(context.study), context.folder
+    folder.leaderboard.write_text(_note(context, rows), encoding="utf-8")
     draw_contact_sheet(rows, folder)
-    if not is_pareto(bench.study) and any(row.state == "COMPLETE" for row in rows):
-        best = export_config(bench.study)
+    if not is_pareto(context.study) and any(row.state == "COMPLETE" for row in rows):
+        best = export_config(context.study)
         save_config(best, folder.best, header_of(best))
-    with bench.mirroring():
+    with context.mirroring():
         files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
-        bench.tracker.publish_study(bench.parent_run_id, _note(bench, rows[:NOTE_ROWS]), files)
-    remove_checkpoints(bench.study, folder, bench.config.checkpoints.keep)
+        context.tracker.publish_study(
+            context.parent_run_id, _note(context, rows[:NOTE_ROWS]), files
+        )
+    remove_checkpoints(context.study, folder, context.config.checkpoints.keep)
+
+
+class Throttle:
+    """Calls a function when asked, unless the last call was just now or such calls take too long.
+
+    Args:
+        seconds: the least pause after each call.
+        share: the largest part of the time that the calls may take, from 0 to 1.
+        clock: seconds from any origin.
+    """
+
+    def __init__(
+        self,
+        seconds: float = 10.0,
+        share: float = 0.05,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.seconds, self.share, self.clock = seconds, share, clock
+        self._next = clock()
+
+    def __call__(self, action: Callable[[], object]) -> None:
+        """Call it, at first and whenever the pause after the last call is over."""
+        begun = self.clock()
+        if begun < self._next:
+            return
+        action()
+        ended = self.clock()
+        self._next = ended + max(self.seconds, (ended - begun) / self.share)

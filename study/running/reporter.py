@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcgan.config.train_config import TrainConfig
+from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import EvalRecord, read_evals, read_history
+from dcgan.training.run.history import read_evals, read_history
 from study.config.study_config import StudyConfig
 from study.search.collapse import collapse_reason
 from study.search.objective import score_of

@@ -1,120 +1,150 @@
-"""What a study's first launch finds out about the machine and later launches keep."""
+"""What a study's first launch decides by the machine, and later launches keep."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
 from dcgan.config.settings import override
+from dcgan.config.train_config import TrainConfig
 from dcgan.errors import UsageError
 from dcgan.evaluation.evaluator import configured_extractor
+from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import processors, resolve_device
 from dcgan.runtime.memory import available_memory
-from dcgan.training.speed import fastest_threads
 from study.config.study_config import StudyConfig
 
 WORKER_BYTES = 3 * 2**29
-"""Memory `auto` reckons for each worker on a CPU, whatever its config: nearly twice the peak of the
-reference recipe (`benchmarks/training/first_step.py`)."""
+"""Memory that `auto` reserves for each worker on a CPU, whatever its config: nearly twice the peak
+of the reference recipe (`benchmarks/training/first_step.py`)."""
+Measure = Callable[[TrainConfig, int], tuple[int, dict[int, float]]]
+"""Maps a config and the most threads allowed to the fastest number and the images/s of each."""
 
 
-def settle(
-    config: StudyConfig, earlier: StudyConfig | None, say: Callable[[str], None]
-) -> tuple[StudyConfig, int]:
-    """Replace what the config leaves open: `eval.extractor: auto`, and `train.threads` on a CPU.
+@dataclass(frozen=True)
+class Machine:
+    """What decides how many threads and workers make sense."""
 
-    Numbers depend on both, so they are chosen once for all trials.
+    device: str = "cpu"
+    """Type of the device that trains: `cpu`, `cuda`, `mps`."""
+    processors: int = 1
+    gpus: int = 0
+    room: int = 1
+    """Workers on the CPU that there is memory for, between 1 and the number of processors."""
+
+    @classmethod
+    def here(cls, config: TrainConfig) -> Machine:
+        """This machine, as a config uses it."""
+        device, cpus, memory = resolve_device(config.train.device), processors(), available_memory()
+        gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+        return cls(device.type, cpus, gpus, workers_in_memory(cpus, memory))
+
+
+def workers_in_memory(most: int, memory: int | None) -> int:
+    """How many workers there is memory for: at least 1, all if the `memory` (bytes) is unknown."""
+    return most if memory is None else max(1, min(most, memory // WORKER_BYTES))
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What was chosen."""
+
+    threads: int | None
+    """Of each worker; None on a GPU, and in studies from before threads were measured."""
+    workers: int
+    rates: Mapping[int, float] = field(default_factory=dict)
+    """Images/s by threads; empty if nothing was measured."""
+    notes: tuple[str, ...] = ()
+    """One sentence for each choice that a person did not make."""
+
+
+def choose_resources(
+    config: StudyConfig, earlier: StudyConfig | None, machine: Machine, measure: Measure
+) -> Resources:
+    """Choose threads and workers: threads once for all trials, since numbers depend on them.
 
     Args:
-        earlier: the config of the study's last launch; none at the first.
-        say: called with one sentence for each choice made.
-
-    Returns:
-        The config, and how many workers shall run trials.
+        earlier: the config of the study's last launch; None at the first.
+        measure: called at most once, if the threads have to be measured.
 
     Raises:
-        UsageError: more workers than the GPUs may take.
+        UsageError: more workers are asked for than the GPUs may take.
     """
-    return settle_workers(_with_extractor(config, earlier, say), earlier, say)
+    if machine.device != "cpu":
+        return Resources(config.base.train.threads, _workers_on_gpus(config, machine))
+    threads, rates, notes = _choose_threads(config, earlier, machine, measure)
+    if config.study.workers != "auto":
+        return Resources(threads, config.study.workers, rates, tuple(notes))
+    share = 1 if threads is None else max(1, machine.processors // threads)
+    if machine.room < share:
+        notes.append(f"--workers auto: {machine.room}, as many as the free memory is enough for")
+    return Resources(threads, min(share, machine.room), rates, tuple(notes))
 
 
-def settle_workers(
-    config: StudyConfig, earlier: StudyConfig | None, say: Callable[[str], None]
-) -> tuple[StudyConfig, int]:
-    """The part of `settle` that decides how fast trials run. What it has decided it leaves alone.
-
-    Args, result and errors are those of `settle`.
-    """
-    if resolve_device(config.base.train.device).type == "cpu":
-        return _with_threads(config, earlier, say)
-    return config, _workers_on_gpus(config)
-
-
-def _with_extractor(
-    config: StudyConfig, earlier: StudyConfig | None, say: Callable[[str], None]
-) -> StudyConfig:
-    """The best extractor at hand."""
-    if config.base.eval.extractor != "auto":
-        return config
+def _choose_threads(
+    config: StudyConfig, earlier: StudyConfig | None, machine: Machine, measure: Measure
+) -> tuple[int | None, dict[int, float], list[str]]:
+    """The config's own, else those of the last launch, else those that train fastest."""
+    if config.base.train.threads is not None:
+        return config.base.train.threads, {}, []
+    cpus, workers = machine.processors, config.study.workers
+    most = cpus if workers == "auto" else max(1, cpus // workers)
     if earlier is not None:
-        kept = {
-            f"base.eval.{key}": getattr(earlier.base.eval, key) for key in ("extractor", "weights")
-        }
-        return override(config, kept, "eval.extractor")
+        threads = earlier.base.train.threads
+        if threads is None or threads <= most:
+            return threads, {}, []
+        note = f"train.threads is {most} from now on: a worker's share of {cpus} processors"
+        return most, {}, [note]
+    (fastest, rates), limit = measure(config.base, most), ""
+    if workers == "auto":  # what counts is the speed of as many workers as have room
+        fastest = max(rates, key=lambda count: rates[count] * min(cpus // count, machine.room))
+        limit = f", with memory for {machine.room} workers" if machine.room < cpus else ""
+    measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
+    note = f"train.threads is {fastest} in this study, the fastest here{limit} ({measured})"
+    return fastest, rates, [note]
+
+
+def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
+    workers, each = config.study.workers, config.study.trials_per_gpu
+    if machine.device != "cuda":
+        return 1 if workers == "auto" else workers
+    if workers == "auto":
+        return machine.gpus * each
+    if workers > machine.gpus * each:
+        raise UsageError(
+            f"{workers} workers are more than {machine.gpus} GPUs take with {each} each; lower "
+            "--workers or raise --trials-per-gpu"
+        )
+    return workers
+
+
+def choose_extractor(
+    config: StudyConfig, earlier: StudyConfig | None
+) -> tuple[StudyConfig, Extractor, list[str]]:
+    """Load the extractor. `eval.extractor: auto` takes the best at hand, once for all trials.
+
+    Args:
+        earlier: the config of the study's last launch; None at the first.
+
+    Returns:
+        The config with the extractor's name, the extractor, and a sentence if it was chosen now.
+
+    Raises:
+        DcganError: it cannot be loaded.
+    """
+    auto = config.base.eval.extractor == "auto"
+    if auto and earlier is not None:
+        kept = {key: getattr(earlier.base.eval, key) for key in ("extractor", "weights")}
+        changes = {f"base.eval.{key}": value for key, value in kept.items()}
+        config = override(config, changes, "eval.extractor")
     extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
-    say(
+    if not auto or earlier is not None:
+        return config, extractor, []
+    note = (
         f"extractor auto: '{extractor.name}' ({extractor.source}) is the best at hand, so scores "
         f"are {extractor.frechet_name} in this study"
     )
-    return override(config, {"base.eval.extractor": extractor.name}, "eval.extractor")
-
-
-def _with_threads(
-    config: StudyConfig, earlier: StudyConfig | None, say: Callable[[str], None]
-) -> tuple[StudyConfig, int]:
-    """The thread count that trains the base recipe fastest, and workers for the processors left."""
-    cpus, workers, threads = processors(), config.study.workers, config.base.train.threads
-    most = cpus if workers == "auto" else max(1, cpus // workers)
-    room = _workers_memory_holds(cpus) if workers == "auto" else cpus
-    if threads is None and earlier is not None:
-        threads = earlier.base.train.threads
-        if threads is None:  # begun before threads were measured
-            return config, 1 if workers == "auto" else workers
-        if threads > most:
-            say(f"train.threads is {most} from now on: a worker's share of {cpus} processors")
-            threads = most
-    if threads is None:
-        threads, rates = fastest_threads(config.base, most)
-        if workers == "auto":  # what counts is the speed of as many workers as have room
-            threads = max(rates, key=lambda count: rates[count] * min(cpus // count, room))
-        measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
-        limit = f", with memory for {room} workers" if room < cpus else ""
-        say(f"train.threads is {threads} in this study, the fastest here{limit} ({measured})")
-    config = override(config, {"base.train.threads": threads}, "train.threads")
-    if workers != "auto":
-        return config, workers
-    share = max(1, cpus // threads)
-    if room < share:
-        say(f"--workers auto: {room}, as many as the free memory is enough for")
-    return config, min(share, room)
-
-
-def _workers_memory_holds(workers: int) -> int:
-    """How many of these there is memory for, at least one."""
-    memory = available_memory()
-    return workers if memory is None else max(1, min(workers, memory // WORKER_BYTES))
-
-
-def _workers_on_gpus(config: StudyConfig) -> int:
-    if resolve_device(config.base.train.device).type != "cuda":
-        return 1 if config.study.workers == "auto" else config.study.workers
-    room = torch.cuda.device_count() * config.study.trials_per_gpu
-    if config.study.workers == "auto":
-        return room
-    if config.study.workers > room:
-        raise UsageError(
-            f"{config.study.workers} workers are more than {torch.cuda.device_count()} GPUs take "
-            f"with {config.study.trials_per_gpu} each; lower --workers or raise --trials-per-gpu"
-        )
-    return config.study.workers
+    config = override(config, {"base.eval.extractor": extractor.name}, "eval.extractor")
+    return config, extractor, [note]

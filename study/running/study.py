@@ -1,51 +1,27 @@
-"""Launch a study: open or create it once, then run trials until its total is reached."""
+"""Launch a study: prepare it, then run trials until its total is reached."""
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import optuna
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from dcgan.config.settings import save_config
-from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
-from dcgan.evaluation.evaluator import configured_extractor
-from dcgan.evaluation.extractors.base import Extractor
-from dcgan.runtime.devices import describe_environment, resolve_device
-from dcgan.runtime.numerics import numerics
-from dcgan.runtime.version import code_version
-from dcgan.training.run.folder import RunFolder
-from study.config.identity import check_relaunch, identity_of
-from study.config.study_config import StudyConfig, largest_batch
+from dcgan.data.bank import PhotoBank, load_bank
+from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.wording import standing
-from study.running.claims import Claims
-from study.running.context import Outcome, Workbench, open_bench
-from study.running.observer import Hooks
-from study.running.publish import catch_up_mirror, is_stale, parent_status, publish
-from study.running.resources import settle
-from study.running.supervisor import Pool
-from study.running.worker import work
-from study.search.objective import check_mode, directions
-from study.search.pruners import pruner_note
-from study.storage.attributes import (
-    CONFIG_ATTRIBUTE,
-    IDENTITY_ATTRIBUTE,
-    TRACKING_ATTRIBUTE,
-    stored_config,
-    stored_identity,
-    with_tracking,
-)
-from study.storage.locks import announced
-from study.storage.optuna_db import FINISHED, clear_storage_errors, finished_count, open_storage
+from study.running.context import StudyContext
+from study.running.launchers import launcher_for
+from study.running.observer import Observer, Progressed, Silent, Standing, Warned
+from study.running.prepare import Plan, prepare
+from study.running.publish import Throttle, catch_up_mirror, is_stale, parent_status, publish
+from study.storage.optuna_db import FINISHED, backend_of, finished_count
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
 
@@ -73,8 +49,7 @@ def run_study(
     store: Store | None = None,
     *,
     bank: PhotoBank | None = None,
-    hooks: Hooks | None = None,
-    on_progress: Callable[[int, int], None] = lambda finished, total: None,
+    observer: Observer | None = None,
     joining: bool = False,
 ) -> StudySummary:
     """Create the study or continue it, and run trials until `config.study.trials` are finished.
@@ -83,9 +58,9 @@ def run_study(
     that run one study share its trials.
 
     Args:
+        store: the results folder (default: `Store.at()`).
         bank: the photos; loaded as `config.base.data` says if left out.
-        hooks: what running trials tell and ask (progress, a wish to stop).
-        on_progress: called with (finished, total) after each trial and at the start.
+        observer: told everything that happens (see `study.running.observer`); may ask to stop.
         joining: run trials of a study that was begun elsewhere, and leave its config, leaderboard
             and pictures to who began it.
 
@@ -94,109 +69,103 @@ def run_study(
         StudyError: three trials in a row failed for the same reason, or a database is unusable.
         DcganError: photos or folders cannot be used.
     """
-    store = store or Store.at()
+    store, observer = store or Store.at(), observer or Silent()
     store.create()
     bank = bank or load_bank(config.base.data)
-    check_enough_photos(bank, config.base, largest_batch(config))
-    folder = store.study(config.study.name)
-    hooks = _with_deadline(hooks or Hooks(), config.study.timeout_minutes)
-    with ExitStack() as stack:
-        stack.enter_context(clear_storage_errors(store))
-        study, earlier = _open_study(config, store, hooks)
-        claims = Claims(study, folder)
-        with claims.alone("opening"):  # one launcher measures, enqueues and so on; others find it
-            _greet(stack.enter_context(announced(folder)), hooks)
-            config, workers = settle(config, earlier(), hooks.on_warning)
-            stack.enter_context(numerics(config.base.train))
-            bench, changed = _workbench(config, claims, store, bank, hooks, joining=joining)
-        if note := pruner_note(config):
-            hooks.on_warning(note)
-        if joining:
-            catch_up_mirror(bench)
-            _run_trials(bench, workers, on_progress, joining=True)
-            catch_up_mirror(bench)
-        else:
-            _lead(bench, workers, on_progress, changed=changed)
-        finished = finished_count(bench.study)
-        return StudySummary(
-            store=bench.tracker.store,
-            name=config.study.name,
-            study=bench.study,
-            finished=finished,
-            total=config.study.trials,
-            interrupted=finished < config.study.trials,
-            experiment_id=bench.tracker.experiment_id,
-            best_config=folder.best if folder.best.exists() else None,
-            contact_sheet=folder.contact_sheet if folder.contact_sheet.exists() else None,
-        )
+    with prepare(config, store, bank, observer=observer, joining=joining) as plan:
+        for decision in plan.decisions:
+            observer.tell(Warned(decision))
+        return execute(plan, observer)
 
 
-def _lead(
-    bench: Workbench, workers: int, on_progress: Callable[[int, int], None], *, changed: bool
-) -> None:
-    """Run trials and publish what came of them; nothing where there is nothing left to do.
+def execute(
+    plan: Plan,
+    observer: Observer | None = None,
+    *,
+    throttle: Throttle | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> StudySummary:
+    """Run a prepared launch, inside the `with` block of `prepare`.
 
     Args:
-        changed: whether the config differs from the last launch's.
+        throttle: how often the leaderboard is published meanwhile.
+        clock: seconds from any origin, by which `study.timeout_minutes` is measured.
+
+    Raises:
+        StudyError: three trials in a row failed for the same reason, or a database failed.
     """
-    caught_up = catch_up_mirror(bench)
-    unfinished = finished_count(bench.study) < bench.config.study.trials
-    if caught_up or unfinished or changed or is_stale(bench):
-        with parent_status(bench):
+    minutes, begun = plan.config.study.timeout_minutes, clock()
+    context = replace(
+        plan.context,
+        observer=observer or Silent(),
+        out_of_time=lambda: minutes is not None and clock() >= begun + 60 * minutes,
+    )
+    if backend := backend_of(context.study):
+        backend.say = context.warn
+    if plan.joining:
+        catch_up_mirror(context)
+        _run_trials(context, plan)
+        catch_up_mirror(context)
+    else:
+        _lead(context, plan, throttle or Throttle())
+    return _summary(context)
+
+
+def _summary(context: StudyContext) -> StudySummary:
+    finished, total = finished_count(context.study), context.config.study.trials
+    folder = context.folder
+    return StudySummary(
+        store=context.store,
+        name=context.config.study.name,
+        study=context.study,
+        finished=finished,
+        total=total,
+        interrupted=finished < total,
+        experiment_id=context.tracker.experiment_id,
+        best_config=folder.best if folder.best.exists() else None,
+        contact_sheet=folder.contact_sheet if folder.contact_sheet.exists() else None,
+    )
+
+
+def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> None:
+    """Run trials and publish what came of them; change nothing if nothing is left to do."""
+    caught_up = catch_up_mirror(context)
+    unfinished = finished_count(context.study) < context.config.study.trials
+    if caught_up or unfinished or plan.changed or is_stale(context):
+        with parent_status(context):
             try:
-                _run_trials(bench, workers, on_progress)
+                _run_trials(context, plan, lambda: throttle(lambda: publish(context)))
             except StudyError:
-                publish(bench)
+                publish(context)
                 raise
-            catch_up_mirror(bench)  # what MLflow missed while it was away
-            publish(bench)
-
-
-def _greet(others: list[int], hooks: Hooks) -> None:
-    if others:
-        hooks.on_warning(
-            f"this study is being run by another process, too (pid "
-            f"{', '.join(map(str, others))}): they share its trials"
-        )
+            catch_up_mirror(context)  # what MLflow missed while it was away
+            publish(context)
 
 
 def _run_trials(
-    bench: Workbench,
-    workers: int,
-    on_progress: Callable[[int, int], None],
-    *,
-    joining: bool = False,
+    context: StudyContext, plan: Plan, after_each: Callable[[], None] = lambda: None
 ) -> None:
-    """Run trials until the total, a wish to stop, or repeated failure; publish now and then."""
-    publishing = Throttle()
-    total = bench.config.study.trials
-    on_progress(finished_count(bench.study), total)
-    workers = min(workers, total - finished_count(bench.study))
-    with closing(_outcomes(bench, workers, in_processes=joining)) as outcomes:
-        for outcome in outcomes:
-            on_progress(finished_count(bench.study), total)
-            bench.hooks.on_standing(standing(bench.study, outcomes_of(bench.study)))
-            if not joining:
-                publishing(lambda: publish(bench))
-            if outcome.state == TrialState.FAIL:
-                _stop_if_hopeless(bench)
+    """Run trials until the total is finished, a stop is asked for, or repeated failure."""
+    study, tell = context.study, context.observer.tell
+    finished, total = finished_count(study), context.config.study.trials
+    tell(Progressed(finished, total))
+    if finished >= total:
+        return
+    workers = min(plan.workers, total - finished)
+    launch = launcher_for(workers, joining=plan.joining)
+    with closing(launch(context, workers)) as ends:
+        for end in ends:
+            tell(Progressed(finished_count(study), total))
+            tell(Standing(standing(study, outcomes_of(study))))
+            after_each()
+            if end.state == TrialState.FAIL.name:
+                _stop_if_hopeless(study)
 
 
-def _outcomes(
-    bench: Workbench, workers: int, *, in_processes: bool
-) -> Generator[Outcome, None, None]:
-    """Of trials run here, or in processes of their own, whose death ends nothing else."""
-    if workers > 1 or (in_processes and workers == 1):
-        yield from Pool(bench, workers).outcomes()
-    else:
-        for _, outcome in work(bench):
-            yield outcome
-
-
-def _stop_if_hopeless(bench: Workbench) -> None:
+def _stop_if_hopeless(study: Study) -> None:
     ended = [
         trial
-        for trial in bench.study.get_trials(deepcopy=False, states=FINISHED)
+        for trial in study.get_trials(deepcopy=False, states=FINISHED)
         if trial.datetime_complete
     ]
     ended.sort(key=lambda trial: trial.datetime_complete or 0)
@@ -213,118 +182,3 @@ def _stop_if_hopeless(bench: Workbench) -> None:
 def _without_trial(reason: str) -> str:
     """A reason without the trial it names, as in the path of a file that could not be written."""
     return re.sub(r"trial[- ]\d+", "trial", reason)
-
-
-def _open_study(
-    config: StudyConfig, store: Store, hooks: Hooks
-) -> tuple[Study, Callable[[], StudyConfig | None]]:
-    """Make or open the study in Optuna's database.
-
-    Returns:
-        The study, and what reads its config of an earlier launch.
-    """
-    storage = open_storage(store, create=True)
-    storage.say = hooks.on_warning
-    study = optuna.create_study(
-        study_name=config.study.name,
-        storage=storage,
-        directions=directions(config.objective),
-        load_if_exists=True,
-    )
-    check_mode(study, config)
-    return study, lambda: stored_config(study)
-
-
-def _workbench(
-    config: StudyConfig,
-    claims: Claims,
-    store: Store,
-    bank: PhotoBank,
-    hooks: Hooks,
-    *,
-    joining: bool,
-) -> tuple[Workbench, bool]:
-    """Make or open everything else that trials need, and refuse to mix incomparable numbers.
-
-    Returns:
-        The workbench, and whether the config differs from the last launch's.
-    """
-    study, folder = claims.study, store.study(config.study.name)
-    recorded = stored_identity(study)
-    extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
-    identity = _identity(config, bank, extractor)
-    if recorded:
-        for difference in check_relaunch(config.study.name, recorded, identity):
-            hooks.on_warning(f"differs from the study's earlier launches: {difference}")
-    else:
-        study.set_user_attr(IDENTITY_ATTRIBUTE, json.dumps(identity))
-    changed = False if joining else _record_launch(config, study, store)
-    if changed or not folder.config.exists():
-        save_config(config, folder.config)
-    with claims.alone():
-        orphans = claims.put_back_orphans()
-    for number in orphans:
-        kept = RunFolder(folder.trial(number)).checkpoint.exists()
-        where = "from its checkpoint" if kept else "from step 0"
-        hooks.on_warning(f"trial {number} was cut off earlier and continues {where}")
-    place = with_tracking(store, study)
-    return open_bench(config, claims, place, bank, hooks, extractor), changed
-
-
-def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
-    """Keep config and MLflow's address current: ranges may have been widened, the full run changed.
-
-    Returns:
-        Whether the config differs from the last launch's.
-    """
-    if store.tracking and study.user_attrs.get(TRACKING_ATTRIBUTE) != store.tracking:
-        study.set_user_attr(TRACKING_ATTRIBUTE, store.tracking)
-    changed = study.user_attrs.get(CONFIG_ATTRIBUTE) != config.model_dump_json()
-    if changed:
-        study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
-    for baseline in config.baselines:
-        attributes = {"origin": "baseline", "baseline": baseline.name}
-        params = config.baseline_params(baseline)
-        study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=True)
-    return changed
-
-
-def _identity(config: StudyConfig, bank: PhotoBank, extractor: Extractor) -> dict[str, Any]:
-    environment = describe_environment(extractor.device) | {"code_version": code_version()}
-    named = {"name": extractor.name, "fingerprint": extractor.fingerprint}
-    return identity_of(config, bank.fingerprint, named, environment)
-
-
-def _with_deadline(hooks: Hooks, minutes: float | None) -> Hooks:
-    if minutes is None:
-        return hooks
-    deadline = time.monotonic() + minutes * 60
-    return replace(hooks, should_stop=lambda: hooks.should_stop() or time.monotonic() >= deadline)
-
-
-class Throttle:
-    """Does something when asked, unless it was done just now or took too large a share of the time.
-
-    Args:
-        seconds: the least pause after each time.
-        share: the largest part of the time it may take.
-        clock: seconds from any beginning.
-    """
-
-    def __init__(
-        self,
-        seconds: float = 10.0,
-        share: float = 0.05,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.seconds, self.share, self.clock = seconds, share, clock
-        self._next = clock()
-
-    def __call__(self, action: Callable[[], object]) -> None:
-        """Do it, at the first call and whenever the pause after the last time is over."""
-        begun = self.clock()
-        if begun < self._next:
-            return
-        action()
-        ended = self.clock()
-        self._next = ended + max(self.seconds, (ended - begun) / self.share)

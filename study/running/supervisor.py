@@ -1,229 +1,168 @@
-"""Several worker processes of one study: started, listened to, restarted when they die.
+"""The launcher `processes`: several worker processes of one study, restarted when they die.
 
-Each runs `worker`; only its events and its exit code come back. What a worker was doing when
-it died is in the trial's folder and its last checkpoint: whoever claims the trial next continues
-there.
+A worker's events and its exit code are all that comes back. What a worker was doing when it died is
+in the trial's folder and its last checkpoint: whoever claims the trial next continues there.
 """
 
 from __future__ import annotations
 
 import os
 import queue
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 
 import torch
-from optuna.trial import TrialState
 
 from study.errors import StudyError
-from study.running.context import Outcome, Workbench
-from study.running.observer import Event, parse
+from study.running.context import StudyContext
+from study.running.observer import Event, TrialBegan, TrialEnded
 from study.running.trial import fail_trial
 from study.running.worker import Job
+from study.running.worker_process import Messages, WorkerProcess
 from study.storage.optuna_db import finished_count
 
-MAX_RESTARTS = 3
-"""Of one worker in a row."""
-MAX_DEATHS = 3
-"""Workers that one trial may take with it."""
+POLL_SECONDS = 0.2
+"""Between two looks whether a stop is asked for, while no worker tells anything."""
 GRACE_SECONDS = 60.0
 """For workers to save a checkpoint when told to stop."""
 
 
-@dataclass
-class Worker:
-    """One worker process and what is known of it."""
+@dataclass(frozen=True)
+class RestartPolicy:
+    """When a worker that died stays dead, and when the trial in which it died has failed."""
 
-    number: int
-    """From 1."""
-    environment: dict[str, str]
-    log: Path
-    """Its standard error, anew at each start."""
-    process: subprocess.Popen[str] | None = None
-    listener: threading.Thread | None = None
-    trial: int | None = None
-    """The trial it runs."""
-    restarts: int = 0
-    """In a row: since it last brought a trial to its end."""
-    running: bool = False
-    """Whether its `exit` is still to come."""
+    max_restarts: int = 3
+    """Of one worker in a row: since it last brought a trial to its end."""
+    max_deaths: int = 3
+    """Workers that one trial may take with it."""
 
-    def start(self, bench: Workbench, events: queue.Queue[tuple[Worker, Event]]) -> None:
-        """Start the process and a thread that puts its events, and last its `exit`, on a queue."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("w", encoding="utf-8") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "study.running.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, **self.environment},
-            )
-        self.process, self.trial, self.running = process, None, True
-        assert process.stdin
-        with suppress(BrokenPipeError):  # it is gone already: its `exit` comes
-            process.stdin.write(Job.of(bench).line())
-            process.stdin.flush()
+    def gives_up_worker(self, restarts: int) -> bool:
+        """Whether it is not started again, after so many deaths in a row."""
+        return restarts > self.max_restarts
 
-        def listen() -> None:
-            assert process.stdout
-            with process.stdout:
-                for line in process.stdout:
-                    event = parse(line)
-                    if event is not None:
-                        events.put((self, event))
-            events.put((self, {"kind": "exit", "code": process.wait()}))
-
-        self.listener = threading.Thread(target=listen, daemon=True)
-        self.listener.start()
-
-    def tell_to_stop(self) -> None:
-        """Ask for a checkpoint and an end; a process that is gone is no error."""
-        if self.process and self.process.stdin:
-            with suppress(BrokenPipeError):
-                self.process.stdin.close()
-
-    def kill(self) -> None:
-        """End it at once."""
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-    def reason(self, code: int) -> str:
-        """Why it ended, in words."""
-        if code < 0:
-            name = signal.Signals(-code).name
-            hint = " (out of memory?)" if name == "SIGKILL" else ""
-            return f"killed by {name}{hint}"
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit code {code}"
+    def gives_up_trial(self, deaths: int) -> bool:
+        """Whether the trial fails: it would kill workers for ever."""
+        return deaths >= self.max_deaths
 
 
-@dataclass
-class Pool:
-    """The workers of one launch."""
+class Supervisor:
+    """The worker processes of one launch."""
 
-    bench: Workbench
-    count: int
-    events: queue.Queue[tuple[Worker, Event]] = field(default_factory=queue.Queue)
-    last_reason: str = ""
-    """Why the last worker died that did."""
+    def __init__(self, context: StudyContext, count: int) -> None:
+        self.context, self.policy = context, RestartPolicy()
+        self.job = Job.of(context).line()
+        self.messages: Messages = queue.Queue()
+        logs = context.folder.workers
+        self.workers = [
+            WorkerProcess(i + 1, self._environment(i), logs / f"{i + 1}.log", self.messages)
+            for i in range(count)
+        ]
+        self.trials: dict[WorkerProcess, int] = {}
+        """What each runs."""
+        self.restarts = dict.fromkeys(self.workers, 0)
+        self.stopping = False
+        self.last_reason = ""
+        """Why the last worker died."""
 
-    def outcomes(self) -> Iterator[Outcome]:
-        """Run until the study's total is finished, a stop is wished for, or no worker is left.
-
-        Yields:
-            Each trial's outcome, as its worker tells it.
+    def run(self) -> Generator[TrialEnded, None, None]:
+        """Run until the total is finished, a stop is asked for, or no worker is left.
 
         Raises:
             StudyError: all workers died, one after the other.
         """
-        folder, hooks = self.bench.folder, self.bench.hooks
-        workers = [
-            Worker(number + 1, self._environment(number), folder.workers / f"{number + 1}.log")
-            for number in range(self.count)
-        ]
         try:
-            for worker in workers:
-                worker.start(self.bench, self.events)
-            stopping = False
-            while any(worker.running for worker in workers):
-                if hooks.should_stop() and not stopping:
-                    stopping = True
-                    for worker in workers:
-                        worker.tell_to_stop()
-                try:
-                    worker, event = self.events.get(timeout=0.2)
-                except queue.Empty:
-                    continue
-                if event["kind"] == "exit":
-                    outcome = self._ended(worker, event["code"], stopping)
-                else:
-                    outcome = self._heard(worker, event)
-                if outcome is not None:
-                    yield outcome
+            for worker in self.workers:
+                worker.start(self.job)
+            yield from self._listen()
         except KeyboardInterrupt:
-            for worker in workers:
+            for worker in self.workers:
                 worker.kill()
             raise
         finally:
-            self._dismiss(workers)
-        done = finished_count(self.bench.study) >= self.bench.config.study.trials
-        if not done and not stopping:
+            self._tell_to_stop()
+            deadline = time.monotonic() + GRACE_SECONDS
+            for worker in self.workers:
+                worker.dismiss(deadline)
+        if not (self._done() or self.stopping):
             raise StudyError(
                 f"all workers have died; the last one: {self.last_reason}; what is finished is "
                 "kept, and the same command continues"
             )
 
-    def _heard(self, worker: Worker, event: Event) -> Outcome | None:
-        if event["kind"] == "begin":
-            worker.trial = event["trial"]
-        self.bench.hooks.on_worker(worker.number, event)
-        if event["kind"] != "outcome":
-            return None
-        worker.trial, worker.restarts = None, 0
-        return Outcome(TrialState[event["state"]], event["reason"])
+    def _listen(self) -> Iterator[TrialEnded]:
+        while any(worker.running for worker in self.workers):
+            if not self.stopping and self.context.should_stop():
+                self.stopping = True
+                self._tell_to_stop()
+            try:
+                worker, message = self.messages.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if isinstance(message, int):
+                ended = self._exited(worker, message)
+            else:
+                ended = self._heard(worker, message)
+            if ended is not None:
+                yield ended
 
-    def _ended(self, worker: Worker, code: int, stopping: bool) -> Outcome | None:
-        """After a process's end: start it again where there is work left for it.
+    def _heard(self, worker: WorkerProcess, event: Event) -> TrialEnded | None:
+        self.context.observer.tell(event, worker.number)
+        if isinstance(event, TrialBegan):
+            self.trials[worker] = event.trial
+        if not isinstance(event, TrialEnded):
+            return None
+        self.trials.pop(worker, None)
+        self.restarts[worker] = 0
+        return event
+
+    def _exited(self, worker: WorkerProcess, code: int) -> TrialEnded | None:
+        """Start a worker that died again, unless there is nothing left for it to do.
 
         Returns:
-            The outcome of the trial it ran, if that has taken too many workers with it.
+            The end of the trial it ran, if too many workers have died in it.
         """
         worker.running = False
         worker.tell_to_stop()  # closes what is left of the connection
-        total = self.bench.config.study.trials
-        if stopping or (code == 0 and finished_count(self.bench.study) >= total):
+        if self.stopping or (code == 0 and self._done()):
             return None
-        self.last_reason = worker.reason(code)
-        on = "" if worker.trial is None else f" in trial {worker.trial}"
-        outcome = None if worker.trial is None else self._count_death(worker.trial)
-        worker.restarts = worker.restarts + 1 if outcome is None else 0
-        again = worker.restarts <= MAX_RESTARTS
-        what = "it is started again" if again else f"given up after {MAX_RESTARTS} restarts"
-        self.bench.hooks.on_warning(f"worker {worker.number} died{on}: {self.last_reason}; {what}")
-        if again:
-            worker.start(self.bench, self.events)
-        return outcome
+        self.last_reason = worker.why_ended(code)
+        trial = self.trials.pop(worker, None)
+        ended = None if trial is None else self._count_death(trial)
+        self.restarts[worker] = self.restarts[worker] + 1 if ended is None else 0
+        on = "" if trial is None else f" in trial {trial}"
+        what = "it is started again"
+        if gives_up := self.policy.gives_up_worker(self.restarts[worker]):
+            what = f"given up after {self.policy.max_restarts} restarts"
+        self.context.warn(f"worker {worker.number} died{on}: {self.last_reason}; {what}")
+        if not gives_up:
+            worker.start(self.job)
+        return ended
 
-    def _count_death(self, number: int) -> Outcome | None:
-        """A trial that keeps killing its worker is failed, or it would do so for ever."""
-        with self.bench.claims.take(number) as trial:
+    def _count_death(self, number: int) -> TrialEnded | None:
+        with self.context.claims.take(number) as trial:
             if trial is None:
                 return None
             deaths = int(trial.user_attrs.get("deaths", 0)) + 1
             trial.set_user_attr("deaths", deaths)
-            if deaths < MAX_DEATHS:
+            if not self.policy.gives_up_trial(deaths):
                 return None
             reason = f"its worker died {deaths} times, last: {self.last_reason}"
-            return fail_trial(self.bench, trial, reason)
+            outcome = fail_trial(self.context, trial, reason)
+            return TrialEnded(number, outcome.state.name, outcome.reason)
 
-    def _dismiss(self, workers: list[Worker]) -> None:
-        deadline = time.monotonic() + GRACE_SECONDS
-        for worker in workers:
+    def _tell_to_stop(self) -> None:
+        for worker in self.workers:
             worker.tell_to_stop()
-        for worker in workers:
-            try:
-                if worker.process:
-                    worker.process.wait(max(0.0, deadline - time.monotonic()))
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                worker.kill()
-            if worker.listener:
-                worker.listener.join()
+
+    def _done(self) -> bool:
+        return finished_count(self.context.study) >= self.context.config.study.trials
 
     def _environment(self, index: int) -> dict[str, str]:
-        """Threads for libraries that read them from here, and the worker's GPU."""
-        threads = self.bench.config.base.train.threads
+        """Threads for libraries that read them from the environment, and the worker's GPU."""
+        threads = self.context.config.base.train.threads
         changes = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-        if self.bench.extractor.device.type == "cuda":
+        if self.context.extractor.device.type == "cuda":
             given = os.environ.get("CUDA_VISIBLE_DEVICES")
             gpus = given.split(",") if given else [str(i) for i in range(torch.cuda.device_count())]
             changes["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]

@@ -1,10 +1,11 @@
-"""One trial: suggest → train → report and prune → score. One function runs one trial."""
+"""One trial: suggest → train → report and prune → score."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -17,17 +18,21 @@ from dcgan.errors import (
     TrainingDivergedError,
     TrainingInterrupted,
 )
+from dcgan.evaluation.record import EvalRecord
 from dcgan.evaluation.set_score import shown_in
 from dcgan.runtime.devices import resolve_device
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.checkpoint import check_continues, load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import EvalRecord, read_evals
+from dcgan.training.run.history import read_evals
+from dcgan.training.schedule import Schedule
 from dcgan.training.step import TrainState
 from study.config.space import suggest
 from study.errors import LeaseLostError
+from study.results.wording import describe_trial
 from study.running.claims import Claim
-from study.running.context import Outcome, Workbench, mirror_of
+from study.running.context import StudyContext
+from study.running.observer import LossesLogged, Scored, TrainingStarted, TrialBegan
 from study.running.reporter import Reporter, continue_from
 from study.search.objective import objective_facts, score_of, values_of
 from study.storage.attributes import METRICS_ATTRIBUTE
@@ -41,156 +46,219 @@ if TYPE_CHECKING:
 MAX_TRIES = 3
 
 
-def run_trial(bench: Workbench, claim: Claim) -> Outcome:
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: COMPLETE, PRUNED, FAIL, or WAITING (to be continued)."""
+
+    state: TrialState
+    reason: str | None = None
+    score: float | None = None
+    values: tuple[float, ...] = ()
+    """What Optuna is told of a complete trial."""
+
+
+def run_trial(context: StudyContext, claim: Claim) -> Outcome:
     """Run (or continue) one trial to its end, in Optuna, in its folder and in MLflow.
 
-    No exception of the trial escapes: each becomes an outcome with a reason. Only what stops the
-    whole program (a second Ctrl-C) passes through. A trial that has become another process's is
-    left as it is.
+    An exception in the trial becomes an outcome with a reason. Only what stops the whole program
+    (a second Ctrl-C) passes through. A trial whose lease was lost is left to its new owner.
     """
+    run = TrialRun(context, claim.trial, claim.check)
     try:
-        return _run_trial(bench, claim)
+        return run.run()
     except LeaseLostError as error:
-        bench.hooks.on_warning(f"{error}; it goes on there")
+        context.warn(f"{error}; it goes on there")
     except UpdateFinishedTrialError:  # while this one waited for the database to say so
-        bench.hooks.on_warning(f"trial {claim.trial.number} was ended by another process")
+        context.warn(f"trial {claim.trial.number} was ended by another process")
     return Outcome(TrialState.WAITING)
 
 
-def _run_trial(bench: Workbench, claim: Claim) -> Outcome:
-    trial = claim.trial
-    folder = bench.folder.trial(trial.number)
-    try:
-        config = suggest(trial, bench.config)
-        _discard_unusable_folder(bench, trial, config, folder)
-    except Exception as error:  # this trial can never train: no use in trying again
-        reason = _in_words(error)
-        set_attributes(bench.study, trial, {"reason": reason})
-        bench.study.tell(trial, state=TrialState.FAIL)
-        return Outcome(TrialState.FAIL, reason)
-    record = _open_record(trial, config, folder, bench.identity)
-    mirror = mirror_of(bench, record)
-    with bench.mirroring():
-        record.run_id = mirror.open()
-    record.save(folder)
-    bench.hooks.on_begin(trial, config)
-    sitting = time.time()
-    try:
-        outcome = _train(bench, claim, config, folder, mirror)
-    except LeaseLostError:
-        raise
-    except Exception as error:  # a bug or the environment: tried again, then failed
-        outcome = _after_error(record, error)
-    except BaseException:  # a second Ctrl-C
-        _save_minutes(record, folder, sitting)
-        raise
-    claim.check()
-    _save_minutes(record, folder, sitting)
-    _close(bench, trial, record, mirror, folder, outcome)
+def fail_trial(context: StudyContext, trial: Trial, reason: str) -> Outcome:
+    """End a claimed trial that no worker can run to its end."""
+    run, outcome = TrialRun(context, trial), Outcome(TrialState.FAIL, reason)
+    record = TrialRecord.load(run.folder)
+    if record is None:
+        return run.fail_before_start(reason)
+    run.close(record, context.mirror_of(record), outcome)
     return outcome
 
 
-def _save_minutes(record: TrialRecord, folder: Path, sitting: float) -> None:
-    record.minutes += (time.time() - sitting) / 60
-    record.save(folder)
+class TrialRun:
+    """One sitting of a trial in this process.
 
+    Args:
+        check: raises `LeaseLostError` once the trial is another process's.
+    """
 
-def _train(
-    bench: Workbench, claim: Claim, config: TrainConfig, folder: Path, mirror: RunMirror
-) -> Outcome:
-    objective, hooks = bench.config.objective, bench.hooks
-    reporter = Reporter(claim.trial, bench.config, config, RunFolder(folder))
-    if continue_from(folder, reporter, config.train.epochs):
-        return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
+    def __init__(
+        self, context: StudyContext, trial: Trial, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self.context, self.trial, self.check = context, trial, check
+        self.folder = context.folder.trial(trial.number)
 
-    def should_stop() -> bool:
-        claim.check()
-        return hooks.should_stop()
+    def run(self) -> Outcome:
+        """Open, train and close; see `run_trial`."""
+        try:
+            config = suggest(self.trial, self.context.config)
+            self._discard_unusable_folder(config)
+        except Exception as error:  # this trial can never train: no use in trying again
+            return self.fail_before_start(_in_words(error))
+        record, mirror = self.open(config)
+        started = time.time()
+        try:
+            outcome = self.train(config, mirror)
+        except LeaseLostError:
+            raise
+        except Exception as error:  # a bug or the environment: tried again, then failed
+            outcome = _after_error(record, error)
+        except BaseException:  # a second Ctrl-C
+            self._save_minutes(record, started)
+            raise
+        self.check()
+        self._save_minutes(record, started)
+        self.close(record, mirror, outcome)
+        return outcome
 
-    def on_eval(record: EvalRecord) -> bool:
-        claim.check()
-        stop = reporter.report(record)
-        with bench.mirroring():
-            mirror.deliver()  # a checkpoint holds all of it: a continued trial repeats none
-        hooks.on_eval(record)
-        return stop
+    def open(self, config: TrainConfig) -> tuple[TrialRecord, RunMirror]:
+        """Write the trial's record, show it in MLflow, and tell that it begins."""
+        trial, context = self.trial, self.context
+        record = TrialRecord.load(self.folder) or TrialRecord(
+            number=trial.number,
+            params=dict(trial.params),
+            origin=trial.user_attrs.get("origin", "sampler"),
+            baseline=trial.user_attrs.get("baseline"),
+            seed=config.train.seed,
+            started=time.time(),
+            identity=context.identity,
+        )
+        record.state, record.reason, record.ended = "RUNNING", None, None
+        record.save(self.folder)
+        mirror = context.mirror_of(record)
+        with context.mirroring():
+            record.run_id = mirror.open()
+        record.save(self.folder)
+        text = describe_trial(context.config, trial, config)
+        context.observer.tell(TrialBegan(trial.number, text))
+        return record, mirror
 
-    try:
-        result: TrainResult = train(
+    def train(self, config: TrainConfig, mirror: RunMirror) -> Outcome:
+        """Train from the checkpoint or from step 0, until the last step or an early end."""
+        reporter = Reporter(self.trial, self.context.config, config, RunFolder(self.folder))
+        if continue_from(self.folder, reporter, config.train.epochs):
+            return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
+        try:
+            result = self._train(config, reporter, mirror)
+        except TrainingInterrupted as stop:
+            return Outcome(TrialState.WAITING, f"interrupted after step {stop.step}")
+        except TrainingDivergedError as error:
+            reason = f"diverged at step {error.step} (epoch {error.epoch})"
+            return Outcome(TrialState.PRUNED, reason)
+        except OutOfMemoryError as error:
+            return Outcome(TrialState.PRUNED, str(error))
+        for fault in result.picture_faults:
+            self.context.warn(f"trial {self.trial.number}: {fault}; all else of it is there")
+        if result.stopped_early:
+            return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
+        final, objective = result.final, self.context.config.objective
+        return Outcome(
+            TrialState.COMPLETE, None, score_of(final, objective), values_of(final, objective)
+        )
+
+    def _train(self, config: TrainConfig, reporter: Reporter, mirror: RunMirror) -> TrainResult:
+        number, context, tell = self.trial.number, self.context, self.context.observer.tell
+
+        def should_stop() -> bool:
+            self.check()
+            return context.should_stop()
+
+        def on_start(schedule: Schedule, done: int) -> None:
+            steps, epoch = schedule.total_steps, schedule.steps_per_epoch
+            tell(TrainingStarted(number, steps, done, epoch, config.train.epochs))
+
+        def on_eval(record: EvalRecord) -> bool:
+            self.check()
+            stop = reporter.report(record)
+            with context.mirroring():
+                mirror.deliver()  # the checkpoint holds all of it: a continued trial repeats none
+            tell(Scored(number, record))
+            return stop
+
+        return train(
             config,
-            folder,
-            bank=bench.bank,
-            extractor=bench.extractor,
+            self.folder,
+            bank=context.bank,
+            extractor=context.extractor,
             resume=True,
-            on_start=hooks.on_start,
-            on_log=hooks.on_log,
+            on_start=on_start,
+            on_log=lambda record: tell(LossesLogged(number, record)),
             on_eval=on_eval,
             should_stop=should_stop,
         )
-    except TrainingInterrupted as stop:
-        return Outcome(TrialState.WAITING, f"interrupted after step {stop.step}")
-    except TrainingDivergedError as error:
-        return Outcome(TrialState.PRUNED, f"diverged at step {error.step} (epoch {error.epoch})")
-    except OutOfMemoryError as error:
-        return Outcome(TrialState.PRUNED, str(error))
-    for fault in result.picture_faults:
-        hooks.on_warning(f"trial {claim.trial.number}: {fault}; all else of it is there")
-    if result.stopped_early:
-        return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
-    final = result.final
-    return Outcome(
-        TrialState.COMPLETE, None, score_of(final, objective), values_of(final, objective)
-    )
 
+    def close(self, record: TrialRecord, mirror: RunMirror, outcome: Outcome) -> None:
+        """Write the outcome: the folder first, then Optuna, then MLflow."""
+        study, trial = self.context.study, self.trial
+        record.run_id = record.run_id or mirror.run_id  # MLflow may have been away at the start
+        record.state, record.reason = outcome.state.name, outcome.reason
+        record.score, record.values = outcome.score, list(outcome.values)
+        record.ended = time.time()
+        record.save(self.folder)
+        set_attributes(study, trial, self._facts(record))
+        if outcome.state == TrialState.WAITING:
+            put_back(study, trial)
+            with self.context.mirroring():
+                mirror.set_state("WAITING")
+            return
+        values = outcome.values if outcome.state == TrialState.COMPLETE else None
+        study.tell(trial, values, state=outcome.state)
+        with self.context.mirroring():
+            finish_mirror(mirror, record)
 
-def _discard_unusable_folder(
-    bench: Workbench, trial: Trial, config: TrainConfig, folder: Path
-) -> None:
-    """Start again from step 0, with a fresh MLflow run, if what is there cannot be continued:
-    a damaged checkpoint, one of another kind of device, a folder left by a deleted study."""
-    record = TrialRecord.load(folder)
-    try:
-        if record and (record.params, record.seed) != (trial.params, config.train.seed):
-            raise CheckpointError(f"{folder} holds another trial")
-        if RunFolder(folder).checkpoint.exists():
-            checkpoint = load_checkpoint(RunFolder(folder).checkpoint)
-            check_continues(checkpoint, config, bench.bank.fingerprint)
-            restore(checkpoint, TrainState.fresh(config, resolve_device(config.train.device)))
-    except CheckpointError as error:
-        if record and record.run_id:
-            with bench.mirroring():
-                bench.tracker.delete_run(record.run_id)
-        shutil.rmtree(folder)
-        bench.hooks.on_warning(f"{error}; the trial starts again from step 0")
+    def fail_before_start(self, reason: str) -> Outcome:
+        """End a trial that has no record yet."""
+        set_attributes(self.context.study, self.trial, {"reason": reason})
+        self.context.study.tell(self.trial, state=TrialState.FAIL)
+        return Outcome(TrialState.FAIL, reason)
 
+    def _facts(self, record: TrialRecord) -> dict[str, Any]:
+        """What Optuna's database keeps of the trial beside its values."""
+        last = next(iter(read_evals(RunFolder(self.folder).history)[-1:]), None)
+        facts: dict[str, Any] = {
+            "reason": record.reason,
+            "minutes": record.minutes,
+            "run_id": record.run_id,
+            "epoch": last.epoch if last else None,
+            "imbalance": last.imbalance if last else None,
+            "seed": record.seed,
+            "code_version": record.identity.get("environment.code_version"),
+        }
+        if last:
+            facts |= {last.frechet_metric: last.frechet, last.kernel_metric: last.kernel}
+            if shown := shown_in("leaderboard", last):
+                facts[METRICS_ATTRIBUTE] = shown
+        return facts | objective_facts(last, self.context.config.objective)
 
-def _open_record(
-    trial: Trial, config: TrainConfig, folder: Path, identity: dict[str, Any]
-) -> TrialRecord:
-    record = TrialRecord.load(folder) or TrialRecord(
-        number=trial.number,
-        params=dict(trial.params),
-        origin=trial.user_attrs.get("origin", "sampler"),
-        baseline=trial.user_attrs.get("baseline"),
-        seed=config.train.seed,
-        started=time.time(),
-        identity=identity,
-    )
-    record.state, record.reason, record.ended = "RUNNING", None, None
-    record.save(folder)
-    return record
+    def _discard_unusable_folder(self, config: TrainConfig) -> None:
+        """Start again from step 0, with a fresh MLflow run, if the folder cannot be continued: a
+        damaged checkpoint, one of another kind of device, a folder left by a deleted study."""
+        record, path = TrialRecord.load(self.folder), RunFolder(self.folder).checkpoint
+        try:
+            if record and (record.params, record.seed) != (self.trial.params, config.train.seed):
+                raise CheckpointError(f"{self.folder} holds another trial")
+            if path.exists():
+                checkpoint = load_checkpoint(path)
+                check_continues(checkpoint, config, self.context.bank.fingerprint)
+                restore(checkpoint, TrainState.fresh(config, resolve_device(config.train.device)))
+        except CheckpointError as error:
+            if record and record.run_id:
+                with self.context.mirroring():
+                    self.context.tracker.delete_run(record.run_id)
+            shutil.rmtree(self.folder)
+            self.context.warn(f"{error}; the trial starts again from step 0")
 
-
-def fail_trial(bench: Workbench, trial: Trial, reason: str) -> Outcome:
-    """End a claimed trial that nobody can run to its end."""
-    folder, outcome = bench.folder.trial(trial.number), Outcome(TrialState.FAIL, reason)
-    record = TrialRecord.load(folder)
-    if record is None:  # it never got so far
-        set_attributes(bench.study, trial, {"reason": reason})
-        bench.study.tell(trial, state=TrialState.FAIL)
-    else:
-        _close(bench, trial, record, mirror_of(bench, record), folder, outcome)
-    return outcome
+    def _save_minutes(self, record: TrialRecord, started: float) -> None:
+        record.minutes += (time.time() - started) / 60
+        record.save(self.folder)
 
 
 def _after_error(record: TrialRecord, error: Exception) -> Outcome:
@@ -202,44 +270,3 @@ def _after_error(record: TrialRecord, error: Exception) -> Outcome:
 
 def _in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
-
-
-def _close(
-    bench: Workbench,
-    trial: Trial,
-    record: TrialRecord,
-    mirror: RunMirror,
-    folder: Path,
-    outcome: Outcome,
-) -> None:
-    """Write the outcome: the folder first, then Optuna, then the mirror."""
-    record.run_id = record.run_id or mirror.run_id  # MLflow may have been away at the start
-    last = next(iter(read_evals(RunFolder(folder).history)[-1:]), None)
-    record.state, record.reason = outcome.state.name, outcome.reason
-    record.score, record.values = outcome.score, list(outcome.values)
-    record.ended = time.time()
-    record.save(folder)
-    facts: dict[str, Any] = {
-        "reason": outcome.reason,
-        "minutes": record.minutes,
-        "run_id": record.run_id,
-        "epoch": last.epoch if last else None,
-        "imbalance": last.imbalance if last else None,
-        "seed": record.seed,
-        "code_version": record.identity.get("environment.code_version"),
-    }
-    if last:
-        facts |= {last.frechet_metric: last.frechet, last.kernel_metric: last.kernel}
-        if shown := shown_in("leaderboard", last):
-            facts[METRICS_ATTRIBUTE] = shown
-    facts |= objective_facts(last, bench.config.objective)
-    set_attributes(bench.study, trial, facts)
-    if outcome.state == TrialState.WAITING:
-        put_back(bench.study, trial)
-        with bench.mirroring():
-            mirror.set_state("WAITING")
-        return
-    values = outcome.values if outcome.state == TrialState.COMPLETE else None
-    bench.study.tell(trial, values, state=outcome.state)
-    with bench.mirroring():
-        finish_mirror(mirror, record)

@@ -6,40 +6,37 @@ Read from a run's history, so that a continued trial is judged as an undisturbed
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
-from typing import TypeVar
+from typing import Any
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.training.run.history import EvalRecord, LogRecord, Record
+from dcgan.evaluation.record import EvalRecord
+from dcgan.training.run.history import LogRecord, Record
 from study.config.study_config import CollapseConfig
-
-RecordT = TypeVar("RecordT", LogRecord, EvalRecord)
 
 
 def _saturated(log: LogRecord) -> str | None:
     """D(x) and D(G(z)) near 1 and 0 leave G hardly a gradient."""
-    if log.d_real > 0.99 and log.d_fake_before < 0.01:
-        return f"D(x) = {log.d_real:.2f}, D(G(z)) = {log.d_fake_before:.2f}"
-    return None
+    seen = log.d_real > 0.99 and log.d_fake_before < 0.01
+    return f"D(x) = {log.d_real:.2f}, D(G(z)) = {log.d_fake_before:.2f}" if seen else None
 
 
 def _ran_away(log: LogRecord) -> str | None:
     """A cross-entropy of 30 means that D is sure of the wrong side by 13 orders of magnitude."""
-    if max(log.loss_d, log.loss_g) > 30.0:
-        return f"loss_D = {log.loss_d:.0f}, loss_G = {log.loss_g:.0f}"
-    return None
+    seen = max(log.loss_d, log.loss_g) > 30.0
+    return f"loss_D = {log.loss_d:.0f}, loss_G = {log.loss_g:.0f}" if seen else None
 
 
 def _one_image(scored: EvalRecord) -> str | None:
     spread = scored.metrics.get("spread", 1.0)
-    if spread < 1e-3:
-        return f"its images vary {spread:.0e} times as much as the photos"
-    return None
+    return f"its images vary {spread:.0e} times as much as the photos" if spread < 1e-3 else None
 
 
-LOG_SIGNS = {"D saturated": _saturated, "loss ran away": _ran_away}
-EVAL_SIGNS = {"G makes one image": _one_image}
-"""What to look for: each returns what it sees in a record in words, or None."""
+SIGNS: dict[str, tuple[type[Record], Callable[[Any], str | None]]] = {
+    "D saturated": (LogRecord, _saturated),
+    "loss ran away": (LogRecord, _ran_away),
+    "G makes one image": (EvalRecord, _one_image),
+}
+"""What to look for, in which records: what is seen there in words, or None."""
 
 
 def collapse_reason(
@@ -54,30 +51,13 @@ def collapse_reason(
     """
     if settings.patience_epochs == 0:
         return None
-    logs = [record for record in records if isinstance(record, LogRecord)]
-    scored = [record for record in records if isinstance(record, EvalRecord)]
-    reasons = chain(
-        (_lasting(name, sign, logs, settings) for name, sign in LOG_SIGNS.items()),
-        (_lasting(name, sign, scored, settings) for name, sign in EVAL_SIGNS.items()),
-    )
-    reason = next(filter(None, reasons), None)
-    return reason and f"{reason}, lr_d/lr_g = {config.optim.lr_d / config.optim.lr_g:.2g}"
-
-
-def _lasting(
-    name: str,
-    sign: Callable[[RecordT], str | None],
-    records: Sequence[RecordT],
-    settings: CollapseConfig,
-) -> str | None:
-    """A sign in words if it has been seen in all records of the last `patience_epochs` epochs."""
-    since, seen = None, None
-    for record in records:
-        seen = sign(record)
-        if seen is None:
-            since = None
-        elif since is None:
-            since = record.epoch
-    if since is not None and records[-1].epoch - since >= settings.patience_epochs:
-        return f"{name} since epoch {since}: {seen}"
+    for name, (kind, sign) in SIGNS.items():
+        since, seen, epoch = None, None, 0
+        for record in records:
+            if isinstance(record, kind):
+                seen, epoch = sign(record), record.epoch
+                since = None if seen is None else epoch if since is None else since
+        if since is not None and epoch - since >= settings.patience_epochs:
+            ratio = config.optim.lr_d / config.optim.lr_g
+            return f"{name} since epoch {since}: {seen}, lr_d/lr_g = {ratio:.2g}"
     return None

@@ -9,7 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.errors import EvaluationError
-from dcgan.training.run.history import EvalRecord
+from dcgan.evaluation.record import EvalRecord
 from study.config.identity import check_relaunch
 from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.storage.attributes import stored_identity
@@ -118,7 +118,7 @@ def penalised_score(
 
     Args:
         distance: a Fréchet or kernel distance.
-        imbalance: `loss_imbalance`, >= 0.
+        imbalance: |ln(mean loss_G / mean loss_D)|, >= 0.
         tolerance: imbalance that costs nothing, >= 0.
         weight: growth of the factor per unit of imbalance beyond that, >= 0.
         cap: the most that is added to the factor, >= 0.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from dcgan.training.run.history import EvalRecord
+from dcgan.evaluation.record import EvalRecord
 from study.storage.store import Store, trial_name
 from study.tracking.client import Param, RunTag, ViewType, open_client, required
 from study.tracking.run_mirror import STATUS, RunMirror, set_status

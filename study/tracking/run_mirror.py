@@ -12,9 +12,10 @@ from typing import Any
 
 from PIL import Image
 
+from dcgan.evaluation.record import EvalRecord
 from dcgan.runtime.files import write_text_atomic
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import STEP_FIELDS, EvalRecord, Record, read_history
+from dcgan.training.run.history import STEP_FIELDS, Record, read_history
 from study.storage.trial_record import TrialRecord
 from study.tracking.client import Metric, RunTag
 

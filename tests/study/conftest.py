@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,13 @@ from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+from ready import Process, Ready
 
+from benchmarks.lib.servers import MlflowServer, mlflow_server
 from dcgan.config.settings import set_dotted
 from dcgan.data.bank import PhotoBank, load_bank
 from study.config.study_config import StudyConfig
+from study.running.observer import Event, LossesLogged, Warned
 from study.running.study import StudySummary, run_study
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
@@ -161,6 +163,51 @@ def own_finished(finished: Finished, tmp_path: Path) -> Store:
     return store
 
 
+class Watcher:
+    """An observer that keeps what it is told.
+
+    Args:
+        react: called with each event; what it raises fails the trial.
+        stop: asked whether to stop.
+        stop_after: a trial and the step after whose losses it asks to stop.
+    """
+
+    def __init__(
+        self,
+        react: Callable[[Event], object] = lambda event: None,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        stop_after: tuple[int, int] | None = None,
+    ) -> None:
+        self.react, self.stop, self.stop_after = react, stop, stop_after
+        self.told: list[tuple[Event, int | None]] = []
+        self.stopping = False
+
+    def tell(self, event: Event, worker: int | None = None) -> None:
+        self.told.append((event, worker))
+        if isinstance(event, LossesLogged):
+            reached = event.trial, event.record.step
+            self.stopping = self.stopping or reached == self.stop_after
+        self.react(event)
+
+    def should_stop(self) -> bool:
+        return self.stopping or self.stop()
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        """The events of a kind."""
+        return [event for event, _ in self.told if isinstance(event, kind)]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [event.text for event in self.of(Warned)]
+
+
+@pytest.fixture(scope="session")
+def watch() -> type[Watcher]:
+    """Make an observer."""
+    return Watcher
+
+
 class Mirror:
     """What MLflow shows of one study."""
 
@@ -218,91 +265,50 @@ def study_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-STUDY = shutil.which("study", path=str(Path(sys.executable).parent)) or "study"
-
-
-ENTRY = """
-import json, os, sys, traceback
-import study.cli.run, study.cli.show, study.tracking.experiment
-from study.cli.app import main
-for line in sys.stdin:
-    job = json.loads(line)
-    if os.fork() == 0:
-        for number, path in ((1, job["out"]), (2, job["err"])):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        os.chdir(job["cwd"])
-        os.environ.update(job["env"])
-        sys.argv = ["study", *job["arguments"]]
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else bool(end.code)
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
-"""
-"""A process that has imported everything, and runs each command in a fork of itself: a process of
-its own with its own exit code, without the seconds that the imports take."""
-
-
-@pytest.fixture(scope="session")
-def ready_process() -> Iterator[subprocess.Popen[str]]:
-    """The process that runs the commands of `shell`."""
-    with subprocess.Popen(
-        [sys.executable, "-c", ENTRY],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        text=True,
-    ) as process:
-        yield process
-        assert process.stdin
-        process.stdin.close()
-
-
 @pytest.fixture
-def shell(ready_process: subprocess.Popen[str], tmp_path: Path) -> Shell:
+def shell(programs: Ready, tmp_path: Path) -> Shell:
     """Run the `study` command as a user does, in a working folder of its own."""
 
     def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        out, err = tmp_path / "stdout.txt", tmp_path / "stderr.txt"
-        given = [str(argument) for argument in arguments]
-        job = {"arguments": given, "out": str(out), "err": str(err), "cwd": str(tmp_path)}
-        job["env"] = {"DCGAN_CACHE": os.environ["DCGAN_CACHE"]}
-        assert ready_process.stdin
-        assert ready_process.stdout
-        ready_process.stdin.write(json.dumps(job) + "\n")
-        ready_process.stdin.flush()
-        ended = int(ready_process.stdout.readline())
-        done = subprocess.CompletedProcess(given, ended, out.read_text(), err.read_text())
+        command = [str(programs.study), *map(str, arguments)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert "Traceback" not in done.stderr, done.stderr
-        assert ended == code, (ended, done.stdout, done.stderr)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         return done
 
     return run
 
 
 @pytest.fixture
-def study_process(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def ready_workers(programs: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes that a launch in this process starts are ready at once."""
+    monkeypatch.setattr(sys, "executable", str(programs.python))
+
+
+@pytest.fixture(scope="session")
+def make_tracking(programs: Ready) -> Callable[[], AbstractContextManager[MlflowServer]]:
+    """Start an MLflow server of one's own."""
+    return lambda: mlflow_server(str(programs.python), programs.program_of)
+
+
+@pytest.fixture(scope="session")
+def tracking(
+    make_tracking: Callable[[], AbstractContextManager[MlflowServer]],
+) -> Iterator[MlflowServer]:
+    """An MLflow server that tests share."""
+    with make_tracking() as server:
+        yield server
+
+
+@pytest.fixture
+def study_process(programs: Ready, tmp_path: Path) -> Callable[..., Process]:
     """Start the `study` command and leave it running (its output goes to files, `NAME.out` and
     `NAME.err` of a given name)."""
 
-    def start(*arguments: object, output: str = "") -> subprocess.Popen[str]:
+    def start(*arguments: object, output: str = "") -> Process:
         out = (tmp_path / (f"{output}.out" if output else "stdout.txt")).open("w")
         err = (tmp_path / (f"{output}.err" if output else "stderr.txt")).open("w")
         with out, err:
-            return subprocess.Popen(
-                [STUDY, *map(str, arguments)],
-                cwd=tmp_path,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                stdout=out,
-                stderr=err,
-                text=True,
-            )
+            return programs.start("study", *arguments, cwd=tmp_path, stdout=out, stderr=err)
 
     return start

@@ -1,1 +1,1 @@
-"""Images to features: one extractor a module, loaded by its name in `eval.extractor`."""
+"""Extractors turn images into features; they are loaded by their name in `eval.extractor`."""

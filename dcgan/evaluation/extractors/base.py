@@ -1,4 +1,4 @@
-"""Images to features: what an extractor is, and how one is run (`registry` loads it by name)."""
+"""What an extractor is, and how one is run. `registry` loads one by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dcgan.runtime.numerics import full_float32
 
 
 class Extractor(Protocol):
-    """Turns images into features. A metric's name says which extractor made its features."""
+    """Turns images into features. Names of metrics say which extractor made the features."""
 
     @property
     def name(self) -> str:
-        """Short name: "layout", "inception", or of one's own, as in its metrics' names."""
+        """Short name: "layout", "inception", or NAME of your own as in fd_NAME."""
 
     @property
     def frechet_name(self) -> str:
@@ -33,18 +33,18 @@ class Extractor(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of weights and definition; only equal fingerprints may be compared."""
+        """Digest (hex) of weights and definition. Only scores of equal ones may be compared."""
 
     @property
     def source(self) -> str:
-        """Where it came from, in plain words: "shipped with the package"."""
+        """Where it came from, in plain words, such as "shipped with the package"."""
 
     @property
     def device(self) -> torch.device:
-        """Where it expects images; `extract` moves them there."""
+        """Where it expects images. `extract` moves them there."""
 
     def __call__(self, images: Tensor, /) -> Tensor:
-        """uint8 (N, 3, H, W) on `device` -> float32 (N, d); each row depends on its image only."""
+        """uint8 (N, 3, H, W) on `device` -> float32 (N, d). A row depends on its image only."""
 
 
 def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tensor:
@@ -53,7 +53,7 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tens
     Args:
         extractor: see `Extractor`.
         images: uint8 (N, 3, H, W), N >= 1, on any device.
-        batch_size: images at once (memory only; features agree to float32 rounding).
+        batch_size: images at once. It changes memory, and features by float32 rounding only.
 
     Returns:
         float64 tensor (N, d) on the CPU.

@@ -50,23 +50,16 @@ MeasureT = TypeVar("MeasureT", bound=Measure)
 
 @dataclass(frozen=True)
 class Metric:
-    """One function and the numbers that it computes."""
+    """One function and its numbers; `mlflow`, `leaderboard` and `table` are some of its names."""
 
     names: tuple[str, ...]
-    """Of its numbers, in order; `{frechet}` and `{kernel}` stand for the distances' own names."""
     measure: Measure
     mlflow: tuple[str, ...]
-    """Those of its names that get a chart in MLflow."""
     leaderboard: tuple[str, ...]
-    """Those that get a column in a study's leaderboard."""
     table: tuple[str, ...]
-    """Those that get a column in the tables of `dcgan evaluate` and `dcgan fid`."""
     heading: str
-    """Of its column in these tables; empty: the name."""
     digits: int
-    """Behind the decimal point in tables."""
     both: bool
-    """Whether training computes it for the generator that does not count, too."""
 
     @property
     def description(self) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from dcgan.evaluation.record import EvalRecord as EvalRecord
+from dcgan.evaluation.record import EvalRecord
 from dcgan.runtime.files import write_text_atomic
 
 STEP_FIELDS = ("loss_d", "loss_g", "d_real", "d_fake_before", "d_fake_after")

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ready import Ready
 
 from dcgan.cli.app import app
 from dcgan.cli.console import run_app, stop_signals
@@ -504,7 +505,9 @@ def test_stop_signals(number: signal.Signals, capfd: pytest.CaptureFixture[str])
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_a_stopped_process_saves_and_continues(tiny_config, dcgan: Shell, tmp_path: Path) -> None:
+def test_a_stopped_process_saves_and_continues(
+    tiny_config, dcgan: Shell, programs: Ready, tmp_path: Path
+) -> None:
     """Ctrl-C on a real process, then `--resume`."""
     config = tiny_config(
         train__epochs=2000,
@@ -514,10 +517,9 @@ def test_a_stopped_process_saves_and_continues(tiny_config, dcgan: Shell, tmp_pa
     )
     save_config(config, tmp_path / "long.yaml")
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "dcgan.cli", "train", "long.yaml", "--out", str(folder)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    command = ["train", "long.yaml", "--out", folder]
+    process = programs.start("dcgan", *command, cwd=tmp_path, **streams)
     try:
         give_up = time.monotonic() + 120
         while not (folder / "history.jsonl").exists() and time.monotonic() < give_up:

@@ -19,10 +19,13 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from dcgan.config.train_config import AugmentConfig
 from dcgan.data.augment import (
+    AUGMENTATIONS,
+    Draws,
     adjust_brightness,
     adjust_hue,
     adjust_saturation,
     augment,
+    augmentation,
     flip_horizontal,
     gaussian_blur,
     rotate,
@@ -239,6 +242,59 @@ def test_toggling_rotation_leaves_the_other_draws() -> None:
     middle = (..., slice(14, 18), slice(14, 18))
     torch.testing.assert_close(turned[middle], plain[middle], rtol=0, atol=1e-5)
     assert not torch.allclose(turned, plain, atol=1e-2)
+
+
+# --- one more augmentation ------------------------------------------------------------------------
+
+
+class WithNegatives(AugmentConfig):
+    """The settings with one more field."""
+
+    negative: float = 0.0
+
+
+@pytest.fixture
+def negative() -> Iterator[None]:
+    """Add an augmentation as the documentation says, for one test."""
+
+    @augmentation
+    def negative(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
+        assert isinstance(config, WithNegatives)
+        if config.negative == 0:
+            return images
+        chosen = (draws.spare(0) < config.negative).view(-1, 1, 1, 1)
+        return torch.where(chosen, 1 - images, images)
+
+    yield
+    AUGMENTATIONS.remove(negative)
+
+
+@pytest.mark.usefixtures("negative")
+def test_an_augmentation_is_one_function_and_one_field() -> None:
+    """It leaves the draws of the others, and of later batches, as they were."""
+    images, streams = photos(400, 16), [rng(3) for _ in range(3)]
+    before = dict(EVERYTHING)
+    off, half, on = (WithNegatives(**before, negative=share) for share in (0.0, 0.5, 1.0))
+    plain = augment(images, off, streams[0])
+    assert torch.equal(augment(images, on, streams[1]), 1 - plain)
+    mixed = augment(images, half, streams[2])
+    changed = (mixed != plain).flatten(1).any(dim=1)
+    assert 160 < int(changed.sum()) < 240
+    assert torch.equal(mixed[changed], 1 - plain[changed])
+    states = [stream.get_state() for stream in streams]
+    assert all(torch.equal(state, states[0]) for state in states)
+
+
+def test_spare_numbers_are_uniform_and_independent_of_the_drawn_ones() -> None:
+    drawn = torch.rand(20_000, 9, generator=rng(5))
+    draws = Draws(*drawn.unbind(1))
+    spare = [draws.spare(which) for which in range(9)]
+    for which, numbers in enumerate(spare):
+        assert_uniform(numbers, 0.0, 1.0)
+        for other in [*draws, *spare[:which]]:
+            assert abs(float(torch.corrcoef(torch.stack([numbers, other]))[0, 1])) < 0.03
+            assert_uniform((numbers + other) % 1, 0.0, 1.0)
+            assert_uniform((numbers - other) % 1, 0.0, 1.0)
 
 
 # --- the draws -----------------------------------------------------------------------------------

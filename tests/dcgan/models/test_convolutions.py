@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcgan.models import convolutions
 from dcgan.models.convolutions import Double, Halve, Project, Verdict
 
 Case = tuple[nn.Conv2d | nn.ConvTranspose2d, tuple[int, ...]]
@@ -20,16 +19,10 @@ CASES = {
     "double, odd side": lambda: (Double(4, 3, by_product=True), (2, 4, 7, 7)),
     "double, one pixel": lambda: (Double(4, 3, by_product=True), (2, 4, 1, 1)),
     "double, large": lambda: (Double(8, 3, by_product=True), (2, 8, 32, 32)),
-    "double, many channels": lambda: (Double(384, 3), (3, 384, 8, 8)),
     "halve": lambda: (Halve(3, 8), (3, 3, 8, 8)),
-    "halve, many channels": lambda: (Halve(3, 384), (3, 3, 8, 8)),
-    "halve, two pixels": lambda: (Halve(2, 384), (1, 2, 2, 2)),
+    "halve, two pixels": lambda: (Halve(2, 8), (1, 2, 2, 2)),
     "verdict": lambda: (Verdict(7), (5, 7, 4, 4)),
 }
-
-
-BY_PRODUCT = ["double by product", "double, many channels", "halve, many channels"]
-"""Cases whose gradients are ours."""
 
 
 def library(layer: nn.Conv2d | nn.ConvTranspose2d, images: Tensor, weight: Tensor) -> Tensor:
@@ -59,19 +52,8 @@ def test_values_and_gradients_are_the_librarys(name: str, memory: torch.memory_f
     torch.testing.assert_close(layer.weight.grad, plain_weight.grad, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("windows", [1, 3 * 4 * 4 * 16 * 5])
-def test_a_weight_gradient_in_several_parts(windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One image at a time, and three and three and one of seven."""
-    monkeypatch.setattr(convolutions, "WINDOWS_AT_ONCE", windows)
-    small, large = torch.randn(7, 6, 4, 4).double(), torch.randn(7, 5, 8, 8).double()
-    reference = torch.nn.grad.conv2d_weight(large, [6, 5, 4, 4], small, stride=2, padding=1)
-    ours = convolutions._weight_gradient(small, large)
-    torch.testing.assert_close(ours, reference, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", BY_PRODUCT)
-def test_gradients_are_made_only_where_they_are_needed(name: str) -> None:
-    layer, shape = CASES[name]()
+def test_gradients_are_made_only_where_they_are_needed() -> None:
+    layer, shape = CASES["double by product"]()
     images = torch.randn(shape)
     layer(images).sum().backward()
     assert images.grad is None
@@ -84,10 +66,9 @@ def test_gradients_are_made_only_where_they_are_needed(name: str) -> None:
     assert layer.weight.grad is None
 
 
-@pytest.mark.parametrize("name", BY_PRODUCT)
-def test_weight_gradients_come_in_the_weights_memory_order(name: str) -> None:
+def test_weight_gradients_come_in_the_weights_memory_order() -> None:
     # or the optimizer's first act would be to copy each of them
-    layer, shape = CASES[name]()
+    layer, shape = CASES["double by product"]()
     layer = layer.to(memory_format=torch.channels_last)
     layer(torch.randn(shape)).square().sum().backward()
     assert layer.weight.grad is not None

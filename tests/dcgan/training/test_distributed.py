@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ready import Process, Ready
 from torch import Tensor
 
 from dcgan.config.settings import save_config
@@ -45,20 +45,14 @@ def config(tiny_config):
     )
 
 
-def torchrun(config: Any, out: Path, *arguments: str) -> subprocess.Popen[str]:
+def torchrun(programs: Ready, config: Any, out: Path, *arguments: str) -> Process:
     """Start the training command in two processes, in a session of their own."""
     out.parent.mkdir(exist_ok=True)
     save_config(config, out.with_suffix(".yaml"))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
     train = ["-m", "dcgan.cli", "train", str(out.with_suffix(".yaml")), "--out", str(out)]
-    return subprocess.Popen(
-        [sys.executable, *launcher, *train, *arguments],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return programs.start("python", *launcher, *train, *arguments, **streams)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
@@ -74,9 +68,9 @@ def step_losses(out: Path) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def undisturbed(config, programs: Ready, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("peers") / "run"
-    process = torchrun(config, out)
+    process = torchrun(programs, config, out)
     output = finished(process)
     assert process.returncode == 0, output
     assert output.count("results in") == 1
@@ -125,18 +119,20 @@ def test_two_processes_train_as_one_that_takes_both_shares(config, undisturbed: 
     assert alone.peers is ALONE
 
 
-def test_a_run_stopped_by_ctrl_c_continues_bit_for_bit(config, undisturbed: Path) -> None:
+def test_a_run_stopped_by_ctrl_c_continues_bit_for_bit(
+    config, programs: Ready, undisturbed: Path
+) -> None:
     out = undisturbed.with_name("stopped")
-    process = torchrun(config, out)
+    process = torchrun(programs, config, out)
     deadline = time.monotonic() + 120
     while len(read_logs(out / "history.jsonl")) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to torchrun and to both processes
+    os.killpg(process.program, signal.SIGINT)  # as a terminal does: to torchrun and its processes
     output = finished(process)
     assert process.returncode != 0, output
     stopped = load_checkpoint(out / "checkpoint.pt")
     assert 5 <= stopped.step < 3 * EPOCHS
-    again = torchrun(config, out, "--resume")
+    again = torchrun(programs, config, out, "--resume")
     output = finished(again)
     assert again.returncode == 0, output
     assert torch.equal(step_losses(out), step_losses(undisturbed))

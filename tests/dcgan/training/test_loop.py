@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from ready import Ready
 from torch import Tensor
 
 from dcgan.api import evaluate
@@ -29,16 +29,10 @@ from dcgan.errors import (
     TrainingInterrupted,
     UsageError,
 )
+from dcgan.evaluation.record import EvalRecord
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.checkpoint import check_continues, load_checkpoint
-from dcgan.training.run.history import (
-    STEP_FIELDS,
-    EvalRecord,
-    LogRecord,
-    read_evals,
-    read_history,
-    read_logs,
-)
+from dcgan.training.run.history import STEP_FIELDS, LogRecord, read_evals, read_history, read_logs
 
 EPOCHS, STEPS = 6, 18  # three steps an epoch
 
@@ -497,7 +491,9 @@ def test_a_run_leaves_torch_as_it_found_it(straight: Run, bank: PhotoBank, tmp_p
 
 
 @quick
-def test_a_killed_process_continues_bit_for_bit(tiny_config, tmp_path: Path) -> None:
+def test_a_killed_process_continues_bit_for_bit(
+    tiny_config, programs: Ready, tmp_path: Path
+) -> None:
     """`kill -9` after the first checkpoint of a real `dcgan train`, then resume."""
     epochs = 400
     config = tiny_config(
@@ -510,11 +506,9 @@ def test_a_killed_process_continues_bit_for_bit(tiny_config, tmp_path: Path) -> 
     )
     save_config(config, tmp_path / "long.yaml")
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "dcgan.cli", "train", str(tmp_path / "long.yaml")]
+    command = ["train", tmp_path / "long.yaml", "--out", folder]
     with (tmp_path / "stderr").open("w") as errors:
-        process = subprocess.Popen(
-            [*command, "--out", str(folder)], stdout=subprocess.DEVNULL, stderr=errors
-        )
+        process = programs.start("dcgan", *command, stdout=subprocess.DEVNULL, stderr=errors)
         try:
             give_up = time.monotonic() + 120
             while not (folder / "checkpoint.pt").exists() and time.monotonic() < give_up:

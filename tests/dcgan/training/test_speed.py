@@ -5,7 +5,6 @@ import torch
 
 from dcgan.config.train_config import DataConfig, ModelConfig, TrainConfig
 from dcgan.runtime.devices import processors
-from dcgan.training import speed as thread_choice
 from dcgan.training.speed import fastest_threads
 
 
@@ -21,9 +20,9 @@ from dcgan.training.speed import fastest_threads
         ({1: 50.0, 2: 90.0, 3: 120.0}, 3, 3, [1, 2, 3]),
     ],
 )
-def test_doubles_while_it_pays(rates, limit, chosen, tried, monkeypatch):
-    monkeypatch.setattr(thread_choice, "images_per_second", lambda config, n: rates[n])
-    assert fastest_threads(TrainConfig(), limit) == (chosen, {n: rates[n] for n in tried})
+def test_doubles_while_it_pays(rates, limit, chosen, tried):
+    found = fastest_threads(TrainConfig(), limit, measure=lambda config, threads: rates[threads])
+    assert found == (chosen, {n: rates[n] for n in tried})
 
 
 def test_measures_for_real_and_leaves_the_thread_count_alone():

@@ -310,11 +310,12 @@ def test_ctrl_c_ends_with_130_and_the_same_command_completes(
 def test_two_launches_at_once_share_the_trials(
     study_process: Start, study_file: Writer, store: Store, mirror_of: Any, tmp_path: Path
 ) -> None:
-    file = study_file(study__trials=6, pruner__name="none", base__train__epochs=20)
+    long = {"base__train__epochs": 20, "base__eval__every_epochs": 10}
+    file = study_file(study__trials=6, pruner__name="none", **long)
     both = [study_process("run", file, "--store", store.root, output=name) for name in "ab"]
+    pids = [process.program for process in both]
     assert [process.wait(180) for process in both] == [0, 0]
     said = [(tmp_path / f"{name}.err").read_text() for name in "ab"]
-    pids = [process.pid for process in both]
     shares = "this study is being run by another process, too (pid {}): they share its trials"
     assert [shares.format(pid) in text for pid, text in zip(pids, said[::-1], strict=True)].count(
         True

@@ -17,7 +17,7 @@ from study.config.study_config import StudyConfig
 from study.results.checkpoints import expendable
 from study.results.export import export_config
 from study.results.selection import best_trial
-from study.running.observer import Hooks
+from study.running.observer import Scored
 from study.running.study import run_study
 from study.storage.store import Store
 
@@ -79,11 +79,12 @@ def test_a_study_keeps_its_best_and_everything_else_of_each_trial(
     assert with_checkpoint(store) == []
 
 
-def test_an_interrupted_trial_keeps_its_own(tiny_study: Maker, store: Store, bank: Any) -> None:
+def test_an_interrupted_trial_keeps_its_own(
+    tiny_study: Maker, store: Store, bank: Any, watch: Any
+) -> None:
     config = tiny_study(study__trials=2, checkpoints__keep=0)
-    evaluations: list[Any] = []
-    hooks = Hooks(on_eval=evaluations.append, should_stop=lambda: len(evaluations) == 3)
-    run_study(config, store, bank=bank, hooks=hooks)
+    watcher = watch(stop=lambda: len(watcher.of(Scored)) == 3)
+    run_study(config, store, bank=bank, observer=watcher)
     assert with_checkpoint(store) == [1]
     assert load_checkpoint(RunFolder(store.study("tiny").trial(1)).checkpoint).step == 3
     assert run_study(config, store, bank=bank).finished == 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from PIL import Image
+from ready import Ready
 
 from dcgan.config.settings import get_dotted, load_train_config, save_config
 from dcgan.errors import DcganError, UsageError
@@ -251,11 +251,10 @@ def test_unknown_and_unfinished_trials(finished: Any) -> None:
     assert isinstance(caught.value, DcganError)
 
 
-def test_an_export_trains_anywhere(finished: Any, tmp_path: Path) -> None:
+def test_an_export_trains_anywhere(finished: Any, programs: Ready, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     save_config(export_config(finished.summary.study), path)
-    dcgan = Path(sys.executable).with_name("dcgan")
-    command = [dcgan, "train", path, "--out", tmp_path / "run", "--set", "train.epochs=1"]
+    command = [programs.dcgan, "train", path, "--out", tmp_path / "run", "--set", "train.epochs=1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     assert load_train_config(tmp_path / "run" / "config.yaml").train.epochs == 1

@@ -14,17 +14,19 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from dcgan.config.train_config import TrainConfig
 from dcgan.training.run.checkpoint import load_checkpoint, save_checkpoint
 from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.size import checkpoint_bytes
 from dcgan.training.step import TrainState, training_step
+from study.cli.run import print_plan
 from study.config.study_config import StudyConfig
 from study.running.estimate import (
     Estimate,
-    checkpoint_bytes,
     disk_bytes,
     estimate,
     largest_networks,
     minutes_by_trials,
     trial_bytes,
 )
+from study.running.prepare import prepare
 from study.storage.store import Store
 
 Maker = Callable[..., StudyConfig]
@@ -170,10 +172,26 @@ def test_a_launch_says_it_before_the_first_trial(
 def test_a_study_that_would_fill_the_disk(
     tiny_study: Maker, store: Store, bank: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from study.cli.run import prepare
-
     settings = {"study__trials": 1_000_000, "base__train__grid_every_steps": 1}
-    prepare(tiny_study(**settings, base__train__epochs=500), store, bank)
+    config = tiny_study(**settings, base__train__epochs=500)
+    with prepare(config, store, bank) as plan:
+        print_plan(plan)
     out = capsys.readouterr().out
     assert "1000000 trials: about " in out
     assert "warning: that is more than is free; lower checkpoints.keep, or choose another" in out
+
+
+def test_speed_is_measured_once(tiny_study: Maker, store: Store, bank: Any) -> None:
+    """The rate that decides the threads also makes the estimate."""
+
+    def measure(config: TrainConfig, most: int) -> tuple[int, dict[int, float]]:
+        return 1, {1: 32.0}
+
+    config = tiny_study(study__trials=30, base__train__threads=None)
+    with prepare(config, store, bank, measure=measure) as plan:
+        expected = plan.estimate()
+    assert plan.decisions == (
+        "train.threads is 1 in this study, the fastest here (1: 32 images/s)",
+    )
+    assert expected is not None
+    assert expected.minutes == pytest.approx(1.0)  # 30 trials of 2 epochs of 32 photos

@@ -32,7 +32,7 @@ from study.errors import StudyError, StudyMismatchError
 from study.results.export import export_config
 from study.results.leaderboard import as_markdown, rows_of
 from study.results.selection import pick_trial
-from study.running.observer import Hooks
+from study.running.observer import TrialBegan
 from study.running.study import run_study
 from study.search.objective import score_of
 from study.search.pruners import make_pruner
@@ -59,20 +59,19 @@ def pareto(tiny_study: Maker) -> Maker:
 class Ended:
     """A study with a front that ran to its total, and what it said."""
 
-    def __init__(self, config: StudyConfig, store: Store, bank: PhotoBank) -> None:
+    def __init__(self, config: StudyConfig, store: Store, bank: PhotoBank, watcher: Any) -> None:
         self.config, self.store = config, store
-        self.notes: list[str] = []
-        hooks = Hooks(on_warning=self.notes.append)
-        self.summary = run_study(config, store, bank=bank, hooks=hooks)
+        self.summary = run_study(config, store, bank=bank, observer=watcher)
+        self.notes: list[str] = watcher.warnings
         self.study = self.summary.study
         self.trials = self.study.get_trials()
         self.front = sorted(self.study.best_trials, key=lambda trial: trial.values[0])
 
 
 @pytest.fixture(scope="module")
-def ended(pareto: Maker, bank: PhotoBank, new_store: Callable[[], Store]) -> Ended:
+def ended(pareto: Maker, bank: PhotoBank, new_store: Callable[[], Store], watch: Any) -> Ended:
     """Only to be read."""
-    return Ended(pareto(), new_store(), bank)
+    return Ended(pareto(), new_store(), bank, watch())
 
 
 def test_all_trials_run_and_none_is_reported(ended: Ended) -> None:
@@ -92,12 +91,12 @@ def test_all_trials_run_and_none_is_reported(ended: Ended) -> None:
 
 
 def test_the_launch_says_once_that_the_pruner_is_not_asked(
-    ended: Ended, pareto: Maker, store: Store, bank: PhotoBank
+    ended: Ended, pareto: Maker, store: Store, bank: PhotoBank, watch: Any
 ) -> None:
     said = [note for note in ended.notes if "pruner" in note]
     assert len(said) == 1
     assert "'percentile' is not asked" in said[0]
-    silent = Ended(pareto(study__trials=1, pruner={"name": "none"}), store, bank)
+    silent = Ended(pareto(study__trials=1, pruner={"name": "none"}), store, bank, watch())
     assert silent.notes == []
 
 
@@ -151,13 +150,16 @@ def test_a_front_has_no_best_config(ended: Ended) -> None:
     assert not ended.store.study("tiny").best.exists()
 
 
-def test_launching_it_again_changes_nothing(ended: Ended, bank: PhotoBank) -> None:
-    begun: list[object] = []
+def test_launching_it_again_changes_nothing(ended: Ended, bank: PhotoBank, watch: Any) -> None:
+    watcher = watch()
     board = ended.store.study("tiny").leaderboard
     before = board.stat().st_mtime_ns
-    hooks = Hooks(on_begin=lambda trial, config: begun.append(trial))
-    again = run_study(ended.config, ended.store, bank=bank, hooks=hooks)
-    assert (begun, again.finished, board.stat().st_mtime_ns) == ([], TRIALS, before)
+    again = run_study(ended.config, ended.store, bank=bank, observer=watcher)
+    assert (watcher.of(TrialBegan), again.finished, board.stat().st_mtime_ns) == (
+        [],
+        TRIALS,
+        before,
+    )
 
 
 def test_a_kernel_study_is_ordered_and_shown_by_its_distance(
@@ -178,28 +180,18 @@ def test_a_bracket_of_hyperband_does_not_hide_trials_from_the_sampler(pareto: Ma
 # Interruptions
 
 
-class StopAt:
-    """Asks a study to stop after a step of a trial."""
-
-    def __init__(self, trial: int, step: int) -> None:
-        self.where, self.number, self.stop = (trial, step), -1, False
-
-    def hooks(self) -> Hooks:
-        return Hooks(on_begin=self.begin, on_log=self.log, should_stop=lambda: self.stop)
-
-    def begin(self, trial: Any, config: object) -> None:
-        self.number = trial.number
-
-    def log(self, record: dict[str, Any]) -> None:
-        self.stop = self.stop or (self.number, record.step) == self.where
-
-
 def test_interruptions_change_no_number(
-    ended: Ended, pareto: Maker, store: Store, bank: PhotoBank, essence: Essence, mirror_of: Any
+    ended: Ended,
+    pareto: Maker,
+    store: Store,
+    bank: PhotoBank,
+    essence: Essence,
+    mirror_of: Any,
+    watch: Any,
 ) -> None:
     """After the first evaluation of a baseline, and of a trial that the model proposed."""
     for trial in (1, 4):
-        halted = run_study(pareto(), store, bank=bank, hooks=StopAt(trial, 2).hooks())
+        halted = run_study(pareto(), store, bank=bank, observer=watch(stop_after=(trial, 2)))
         assert (halted.interrupted, halted.finished) == (True, trial)
         waiting = halted.study.get_trials()[trial]
         assert waiting.state == TrialState.WAITING

@@ -16,15 +16,16 @@ from optuna.trial import TrialState, create_trial
 from PIL import Image
 from sqlalchemy import Engine, event
 
-import study.running.study
-import study.running.trial
 from dcgan.data.bank import PhotoBank
 from study.cli.show import print_studies, print_study
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.contact_sheet import MAX_TILES, draw_contact_sheet
 from study.results.leaderboard import rows_of
-from study.running.study import Throttle, run_study
+from study.running.observer import Event, Progressed, TrainingStarted
+from study.running.prepare import prepare
+from study.running.publish import Throttle
+from study.running.study import execute
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store, StudyFolder
 
@@ -202,44 +203,41 @@ def test_a_throttle_keeps_what_takes_long_to_its_share() -> None:
     assert 2.0 * len(done) / now[0] <= 0.05
 
 
-@pytest.fixture
-def rarely(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Publish at most once an hour; how many trials were there each time."""
-    seen: list[int] = []
-    publish = study.running.study.publish
+RARELY = 3600.0
 
-    def counted(bench: Any) -> None:
-        seen.append(
-            len(bench.study.get_trials(deepcopy=False, states=study.running.study.FINISHED))
-        )
-        publish(bench)
 
-    monkeypatch.setattr(study.running.study, "Throttle", lambda: Throttle(seconds=3600.0))
-    monkeypatch.setattr(study.running.study, "publish", counted)
-    return seen
+def published(store: Store) -> int:
+    """How many finished trials the leaderboard shows."""
+    board = store.study("tiny").leaderboard
+    text = board.read_text(encoding="utf-8") if board.exists() else ""
+    return text.count("| complete |") + text.count("| pruned |")
 
 
 def test_a_launch_publishes_at_its_first_trial_and_at_its_end(
-    tiny_study: Maker, bank: PhotoBank, store: Store, rarely: list[int]
+    tiny_study: Maker, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
-    run_study(tiny_study(study__trials=3), store, bank=bank)
-    assert rarely == [1, 3]
-    board = store.study("tiny").leaderboard.read_text(encoding="utf-8")
-    assert all(f"| trial-00{number} |" in board for number in range(3))
+    seen: list[int] = []
+
+    def look(event: Event) -> None:
+        if isinstance(event, Progressed):
+            seen.append(published(store))
+
+    with prepare(tiny_study(study__trials=3), store, bank) as plan:
+        execute(plan, watch(look), throttle=Throttle(seconds=RARELY))
+    assert [*seen, published(store)] == [0, 0, 1, 1, 3]
 
 
 def test_a_launch_that_gives_up_shows_what_it_did(
-    tiny_study: Maker,
-    bank: PhotoBank,
-    store: Store,
-    rarely: list[int],
-    monkeypatch: pytest.MonkeyPatch,
+    tiny_study: Maker, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise ZeroDivisionError("division by zero")
+    def broken(event: Event) -> None:
+        if isinstance(event, TrainingStarted):
+            raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(study.running.trial, "train", broken)
-    with pytest.raises(StudyError, match="3 trials in a row"):
-        run_study(tiny_study(study__trials=9), store, bank=bank)
+    with (
+        prepare(tiny_study(study__trials=9), store, bank) as plan,
+        pytest.raises(StudyError, match="3 trials in a row"),
+    ):
+        execute(plan, watch(broken), throttle=Throttle(seconds=RARELY))
     board = store.study("tiny").leaderboard.read_text(encoding="utf-8")
     assert board.count("| fail |") == 3

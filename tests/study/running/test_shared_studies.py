@@ -17,13 +17,12 @@ from sqlalchemy import create_engine
 from benchmarks.lib.servers import (
     MlflowServer,
     Postgres,
-    mlflow_server,
     postgres,
     postgres_programs,
 )
 from study.errors import LeaseLostError, StudyMismatchError
 from study.running.claims import Claims
-from study.running.observer import Hooks
+from study.running.observer import Event, Scored
 from study.running.study import run_study
 from study.storage.leases import LEASE_VARIABLE, Leases
 from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
@@ -44,13 +43,6 @@ pytestmark = pytest.mark.skipif(
 def database() -> Iterator[Postgres]:
     """A PostgreSQL server."""
     with postgres() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def tracking() -> Iterator[MlflowServer]:
-    """An MLflow server."""
-    with mlflow_server() as server:
         yield server
 
 
@@ -99,7 +91,7 @@ def check_as_alone(store: Store, name: str, total: int, mirror: Any, alone: Any)
     assert [trial.number for trial in trials] == list(range(total))
     expected = {trial.number: trial for trial in alone.get_trials()}
     for trial in trials:
-        assert trial.state.name == "COMPLETE"
+        assert trial.state.name == "COMPLETE", trial.user_attrs
         same = expected[trial.number]
         if trial.params == same.params:  # what the sampler knew depends on who finished when
             assert trial.values == same.values
@@ -129,7 +121,7 @@ def quiet(tiny_study: Maker, new_store: Callable[[], Store], bank: Any) -> Calla
     return run
 
 
-LONG = {"pruner__name": "none", "base__train__epochs": 100, "base__eval__every_epochs": 20}
+LONG = {"pruner__name": "none", "base__train__epochs": 60, "base__eval__every_epochs": 20}
 
 
 def test_a_second_machine_joins(
@@ -141,7 +133,7 @@ def test_a_second_machine_joins(
     tmp_path: Path,
 ) -> None:
     first, second = machines
-    settings = {**LONG, "study__trials": 6}
+    settings = {**LONG, "study__trials": 4}
     launcher = study_process("run", study_file(**settings), *options(first), output="a")
     wait_for(lambda: has_score(first) or launcher.poll() is not None)
     joined = study_process("worker", "tiny", *options(second, tracking=False), output="b")
@@ -149,11 +141,11 @@ def test_a_second_machine_joins(
         (tmp_path / "a.err").read_text(),
         (tmp_path / "b.err").read_text(),
     )
-    check_as_alone(first, "tiny", 6, mirror_of, quiet(**settings))
+    check_as_alone(first, "tiny", 4, mirror_of, quiet(**settings))
     folders = [{path.name for path in m.study("tiny").path.glob("trials/*")} for m in machines]
     assert all(folders)
     assert not folders[0] & folders[1]
-    assert len(folders[0] | folders[1]) == 6
+    assert len(folders[0] | folders[1]) == 4
     for said in ("a.out", "a.err", "b.out", "b.err"):
         assert "a-password" not in (tmp_path / said).read_text()
     # The one that joined leaves what belongs to the study to the one that began it.
@@ -180,6 +172,8 @@ def test_a_frozen_worker_lets_go_of_its_trial(
     shown = mirror_of(first).runs("trial")[0]
     assert shown.data.metrics["eval/fd_random"] > 0
     frozen.send_signal(signal.SIGSTOP)
+    leases = Leases(open_storage(first).engine, "tiny", "looker")
+    wait_for(lambda: leases.all()[0].lapsed)
     try:
         other = study_process("run", file, *options(second), output="b")
         assert other.wait(PATIENCE_SECONDS) == 0, (tmp_path / "b.err").read_text()
@@ -193,42 +187,52 @@ def test_a_frozen_worker_lets_go_of_its_trial(
 
 
 def test_a_database_that_restarts_only_delays(
-    tiny_study: Maker, database: Postgres, machines: tuple[Store, Store], quiet: Any, mirror_of: Any
+    tiny_study: Maker,
+    database: Postgres,
+    machines: tuple[Store, Store],
+    quiet: Any,
+    mirror_of: Any,
+    watch: Any,
 ) -> None:
-    said: list[str] = []
     restarts: list[int] = []
 
-    def on_eval(record: dict[str, Any]) -> None:
-        if not restarts:
-            restarts.append(record.epoch)
+    def restart(event: Event) -> None:
+        if isinstance(event, Scored) and not restarts:
+            restarts.append(event.record.epoch)
             database.stop()
-            threading.Timer(4.0, database.start).start()
+            threading.Timer(3.0, database.start).start()
 
     settings = {"study__trials": 3, "pruner__name": "none"}
-    hooks = Hooks(on_eval=on_eval, on_warning=said.append)
-    run_study(tiny_study(**settings), machines[0], hooks=hooks)
+    watcher = watch(restart)
+    run_study(tiny_study(**settings), machines[0], observer=watcher)
     assert restarts == [1]
+    said = watcher.warnings
     assert any("does not answer" in line and "waiting for it" in line for line in said)
     assert any("answers again after" in line for line in said)
     check_as_alone(machines[0], "tiny", 3, mirror_of, quiet(**settings))
 
 
 def test_an_mlflow_server_that_is_away_gets_everything_later(
-    tiny_study: Maker, url: str, quiet: Any, mirror_of: Any, tmp_path: Path
+    tiny_study: Maker,
+    url: str,
+    quiet: Any,
+    mirror_of: Any,
+    watch: Any,
+    make_tracking: Any,
+    tmp_path: Path,
 ) -> None:
-    said: list[str] = []
     settings = {"study__trials": 3, "pruner__name": "none"}
-    with mlflow_server() as server:
+    with make_tracking() as server:
 
-        def on_eval(record: dict[str, Any]) -> None:
-            if server.process:
+        def stop_server(event: Event) -> None:
+            if isinstance(event, Scored) and server.process:
                 server.stop()
 
         store = Store.at(tmp_path / "a", url, server.uri)
-        hooks = Hooks(on_eval=on_eval, on_warning=said.append)
-        summary = run_study(tiny_study(**settings), store, hooks=hooks)
+        watcher = watch(stop_server)
+        summary = run_study(tiny_study(**settings), store, observer=watcher)
         assert summary.finished == 3
-        assert [line for line in said if "MLflow" in line] == [
+        assert [line for line in watcher.warnings if "MLflow" in line] == [
             "MLflow was not updated (it does not answer); the run's own folder has everything"
         ]
         server.start()

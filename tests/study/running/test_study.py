@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,14 +22,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.config.settings import load_train_config
 from dcgan.data.bank import PhotoBank
+from dcgan.evaluation.record import EvalRecord
 from dcgan.runtime.devices import processors
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import EvalRecord, LogRecord, read_evals, read_history
+from dcgan.training.run.history import LogRecord, read_evals, read_history
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
-from study.running.observer import Hooks
-from study.running.study import run_study
+from study.running.observer import Event, LossesLogged, Progressed, TrainingStarted, TrialBegan
+from study.running.prepare import prepare
+from study.running.study import execute, run_study
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
 from study.tracking.run_mirror import STATUS, RunMirror
@@ -209,7 +210,7 @@ def test_artifacts_lie_in_the_store(finished: Any, mirror_of: Any) -> None:
 
 
 def test_launching_a_finished_study_changes_nothing(
-    finished: Any, mirror_of: Any, bank: PhotoBank
+    finished: Any, mirror_of: Any, bank: PhotoBank, watch: Any
 ) -> None:
     study, store, mirror = (
         finished.summary.study,
@@ -217,10 +218,9 @@ def test_launching_a_finished_study_changes_nothing(
         mirror_of(finished.store),
     )
     before = snapshot(study, mirror, store)
-    begun: list[object] = []
-    hooks = Hooks(on_begin=lambda trial, config: begun.append(trial))
-    again = run_study(finished.config, store, bank=bank, hooks=hooks)
-    assert not begun
+    watcher = watch()
+    again = run_study(finished.config, store, bank=bank, observer=watcher)
+    assert not watcher.of(TrialBegan)
     assert (again.finished, again.total, again.interrupted) == (6, 6, False)
     assert again.best_config == finished.summary.best_config
     assert snapshot(again.study, mirror, store) == before
@@ -233,18 +233,21 @@ def test_a_raised_total_continues_to_the_same_numbers(
     bank: PhotoBank,
     store: Store,
     essence: Essence,
+    watch: Any,
 ) -> None:
     """Also: two stores with the same config hold the same parameters and scores, bit for bit."""
-    progress: list[tuple[int, int]] = []
+    watcher = watch()
     for total in (1, 3):
-        summary = run_study(
-            tiny_study(study__trials=total),
-            store,
-            bank=bank,
-            on_progress=lambda done, of: progress.append((done, of)),
-        )
+        config = tiny_study(study__trials=total)
+        summary = run_study(config, store, bank=bank, observer=watcher)
         assert summary.finished == summary.total == total
-    assert progress == [(0, 1), (1, 1), (1, 3), (2, 3), (3, 3)]
+    assert [(told.finished, told.total) for told in watcher.of(Progressed)] == [
+        (0, 1),
+        (1, 1),
+        (1, 3),
+        (2, 3),
+        (3, 3),
+    ]
     assert essence(summary.study) == essence(finished.summary.study)[:3]
     assert finished.trials[2].state == TrialState.PRUNED
     assert_mirrored_once(store, mirror_of(store), summary.study.get_trials())
@@ -266,33 +269,16 @@ def test_a_study_with_other_settings_is_refused_and_left_alone(
     assert snapshot(load_optuna_study(store, "tiny"), mirror, store) == before
 
 
-def test_other_threads_only_warn(tiny_study: Maker, finished: Any, bank: PhotoBank) -> None:
-    warnings: list[str] = []
-    hooks = Hooks(on_warning=warnings.append)
-    run_study(tiny_study(base__train__threads=2), finished.store, bank=bank, hooks=hooks)
-    run_study(finished.config, finished.store, bank=bank, hooks=hooks)
-    assert any("train.threads was 1, now 2" in text for text in warnings)
+def test_other_threads_only_warn(
+    tiny_study: Maker, finished: Any, bank: PhotoBank, watch: Any
+) -> None:
+    watcher = watch()
+    run_study(tiny_study(base__train__threads=2), finished.store, bank=bank, observer=watcher)
+    run_study(finished.config, finished.store, bank=bank, observer=watcher)
+    assert any("train.threads was 1, now 2" in text for text in watcher.warnings)
 
 
 # Interruptions
-
-
-class StopAfter:
-    """Asks a study to stop after a step of a trial."""
-
-    def __init__(self, trial: int, step: int) -> None:
-        self.where = (trial, step)
-        self.number = -1
-        self.stop = False
-
-    def hooks(self) -> Hooks:
-        return Hooks(on_begin=self.begin, on_log=self.log, should_stop=lambda: self.stop)
-
-    def begin(self, trial: Any, config: object) -> None:
-        self.number = trial.number
-
-    def log(self, record: dict[str, Any]) -> None:
-        self.stop = self.stop or (self.number, record.step) == self.where
 
 
 @pytest.mark.parametrize(
@@ -305,18 +291,15 @@ def test_an_interrupted_trial_waits_and_continues_to_the_same_numbers(
     bank: PhotoBank,
     store: Store,
     essence: Essence,
+    watch: Any,
     step: int,
 ) -> None:
     config = tiny_study(study__trials=2)
     if step:
-        hooks = StopAfter(trial=1, step=step).hooks()
+        watcher = watch(stop_after=(1, step))
     else:
-        begun: list[int] = []
-        hooks = Hooks(
-            on_begin=lambda trial, config: begun.append(trial.number),
-            should_stop=lambda: 1 in begun,
-        )
-    summary = run_study(config, store, bank=bank, hooks=hooks)
+        watcher = watch(stop=lambda: len(watcher.of(TrialBegan)) == 2)
+    summary = run_study(config, store, bank=bank, observer=watcher)
     mirror = mirror_of(store)
     assert summary.interrupted
     assert (summary.finished, summary.total) == (1, 2)
@@ -328,11 +311,10 @@ def test_an_interrupted_trial_waits_and_continues_to_the_same_numbers(
     assert mirror.runs("study")[0].info.status == "SCHEDULED"
     run_id = mirror.runs("trial")[1].info.run_id
 
-    started: list[int] = []
-    hooks = Hooks(on_start=lambda schedule, done: started.append(done))
-    summary = run_study(config, store, bank=bank, hooks=hooks)
+    watcher = watch()
+    summary = run_study(config, store, bank=bank, observer=watcher)
     # It asks to stop after the step that follows the log record (or the first of all).
-    assert started == [step + 1]
+    assert [event.done for event in watcher.of(TrainingStarted)] == [step + 1]
     assert not summary.interrupted
     assert essence(summary.study) == essence(finished.summary.study)[:2]
     assert [run.info.status for run in mirror.runs("trial")] == ["FINISHED"] * 2
@@ -342,17 +324,17 @@ def test_an_interrupted_trial_waits_and_continues_to_the_same_numbers(
 
 
 def test_a_timeout_pauses_and_the_next_launch_continues(
-    tiny_study: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+    tiny_study: Maker, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
     """The clock is the test's own: each log record takes ten minutes."""
     clock = [0.0]
-    monkeypatch.setattr("study.running.study.time", SimpleNamespace(monotonic=lambda: clock[0]))
 
-    def log(record: object) -> None:
-        clock[0] += 600.0
+    def wait(event: Event) -> None:
+        clock[0] += 600.0 * isinstance(event, LossesLogged)
 
     config = tiny_study(study__trials=1, study__timeout_minutes=15.0)
-    summary = run_study(config, store, bank=bank, hooks=Hooks(on_log=log))
+    with prepare(config, store, bank) as plan:
+        summary = execute(plan, watch(wait), clock=lambda: clock[0])
     assert summary.interrupted
     trial, _ = summary.study.get_trials()
     assert trial.state == TrialState.WAITING
@@ -380,6 +362,7 @@ def test_a_killed_process_leaves_nothing_behind(
     essence: Essence,
     study_file: Callable[..., Path],
     study_process: Callable[..., subprocess.Popen[str]],
+    watch: Any,
 ) -> None:
     process = study_process("run", study_file(study__trials=2), "--store", store.root)
     history = RunFolder(store.study("tiny").trial(1)).history
@@ -391,10 +374,9 @@ def test_a_killed_process_leaves_nothing_behind(
     mirror = mirror_of(store)
     assert [run.info.status for run in mirror.runs("trial")] == ["FINISHED", "RUNNING"]
 
-    warnings: list[str] = []
-    hooks = Hooks(on_warning=warnings.append)
-    summary = run_study(tiny_study(study__trials=2), store, bank=bank, hooks=hooks)
-    assert any("trial 1 was cut off" in text for text in warnings)
+    watcher = watch()
+    summary = run_study(tiny_study(study__trials=2), store, bank=bank, observer=watcher)
+    assert any("trial 1 was cut off" in text for text in watcher.warnings)
     assert summary.finished == 2
     assert essence(summary.study) == essence(finished.summary.study)[:2]
     assert {run.info.status for run in mirror.all_runs()} == {"FINISHED"}
@@ -409,6 +391,7 @@ def test_a_process_that_ended_after_its_last_score_is_caught_up(
     bank: PhotoBank,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
+    watch: Any,
     where: str,
 ) -> None:
     """Optuna has the outcome; MLflow and the files follow at the next launch."""
@@ -416,14 +399,17 @@ def test_a_process_that_ended_after_its_last_score_is_caught_up(
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def die_at_the_end(event: Event) -> None:
+        if event == Progressed(2, 2):
+            die()
+
     run_study(tiny_study(study__trials=1), store, bank=bank)
     with monkeypatch.context() as patch:
+        watcher = watch(die_at_the_end)
         if where == "while its run is closed":
             patch.setattr(RunMirror, "finish", die)
-        else:
-            patch.setattr("study.running.study.publish", die)
         with pytest.raises(KeyboardInterrupt):
-            run_study(tiny_study(study__trials=2), store, bank=bank)
+            run_study(tiny_study(study__trials=2), store, bank=bank, observer=watcher)
     summary = run_study(tiny_study(study__trials=2), store, bank=bank)
     assert summary.finished == 2
     mirror = mirror_of(store)
@@ -452,20 +438,25 @@ def test_an_extractor_of_ones_own_and_a_relaunch_with_auto(
 
 
 def test_threads_are_measured_once_and_kept(
-    tiny_study: Maker, store: Store, monkeypatch: pytest.MonkeyPatch
+    tiny_study: Maker, store: Store, bank: PhotoBank, watch: Any
 ) -> None:
-    said: list[str] = []
-    hooks = Hooks(on_warning=said.append)
-    left_open = {"base__train__threads": None}
-    first = run_study(tiny_study(study__trials=1, **left_open), store, hooks=hooks)
+    watcher, left_open = watch(), {"base__train__threads": None}
+    first = run_study(tiny_study(study__trials=1, **left_open), store, observer=watcher)
     chosen = json.loads(first.study.user_attrs["config"])["base"]["train"]["threads"]
     assert 1 <= chosen <= processors()
-    assert any(line.startswith(f"train.threads is {chosen} in this study") for line in said)
+    said = [line for line in watcher.warnings if line.startswith("train.threads is")]
+    assert len(said) == 1
+    assert said[0].startswith(f"train.threads is {chosen} in this study")
     assert json.loads(first.study.user_attrs["identity"])["environment.threads"] == chosen
     trained = load_train_config(first.store.study("tiny").trial(0) / "config.yaml")
     assert trained.train.threads == chosen
+
     # A relaunch on a machine that is busy now does not measure again.
-    monkeypatch.setattr("study.running.resources.fastest_threads", lambda config: 1 / 0)
-    again = run_study(tiny_study(study__trials=2, **left_open), store, hooks=hooks)
-    assert again.finished == 2
-    assert not [line for line in said if line.startswith("differs")]
+    def measure(*_: Any) -> Any:
+        raise AssertionError("measured again")
+
+    config = tiny_study(study__trials=2, **left_open)
+    with prepare(config, store, bank, observer=watcher, measure=measure) as plan:
+        assert (plan.config.base.train.threads, plan.rates, plan.decisions) == (chosen, {}, ())
+        assert execute(plan, watcher).finished == 2
+    assert not [line for line in watcher.warnings if line.startswith("differs")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,22 +13,19 @@ from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
 import dcgan.training.cuda_graphs
-import dcgan.training.loop
-import study.running.trial
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import DataError, DcganError
+from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import EvalRecord
 from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.errors import StudyError
-from study.running.observer import Hooks
+from study.running.observer import Event, Progressed, Scored, TrainingStarted
 from study.running.study import run_study
 from study.search.objective import score_of
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 
 Maker = Callable[..., StudyConfig]
-TRAIN = study.running.trial.train
 
 
 @pytest.fixture
@@ -39,32 +35,23 @@ def single(tiny_study: Maker) -> Maker:
     return lambda **settings: tiny_study(**{"baselines": baselines, **settings})
 
 
-def stop_in(trial: int, step: int) -> Hooks:
-    """Hooks that ask to stop in a trial, after the step that follows a log record."""
-    at = SimpleNamespace(number=-1, stop=False)
-
-    def begin(begun: Any, _: object) -> None:
-        at.number = begun.number
-
-    def log(record: dict[str, Any]) -> None:
-        at.stop = at.stop or (at.number, record.step) == (trial, step)
-
-    return Hooks(on_begin=begin, on_log=log, should_stop=lambda: at.stop)
-
-
 class Failing:
-    """Training that raises in its first calls, then trains."""
+    """Raises in its first calls; as an observer's reaction, when training starts."""
 
-    def __init__(self, error: Exception, times: int) -> None:
-        self.error = error
-        self.times = times
+    def __init__(
+        self, error: Exception, times: int = 10**6, at: type[Event] = TrainingStarted
+    ) -> None:
+        self.error, self.times, self.at = error, times, at
         self.calls = 0
 
-    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, self.at):
+            self.fail()
+
+    def fail(self, *_: Any) -> None:
         self.calls += 1
         if self.calls <= self.times:
             raise self.error
-        return TRAIN(*arguments, **settings)
 
 
 def test_a_diverged_trial_is_pruned_with_its_step(
@@ -128,7 +115,7 @@ def test_out_of_memory_is_pruned_and_says_what_to_lower(
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
-    monkeypatch.setattr(dcgan.training.cuda_graphs, "update", Failing(error, times=99))
+    monkeypatch.setattr(dcgan.training.cuda_graphs, "update", Failing(error).fail)
     (trial,) = run_study(single(study__trials=1), store, bank=bank).study.get_trials()
     assert trial.state == TrialState.PRUNED
     assert "out of memory" in trial.user_attrs["reason"]
@@ -136,52 +123,37 @@ def test_out_of_memory_is_pruned_and_says_what_to_lower(
 
 
 def test_an_error_is_tried_again(
-    single: Maker,
-    finished: Any,
-    bank: PhotoBank,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
+    single: Maker, finished: Any, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
     flaky = Failing(OSError("the disk\nwas away"), times=2)
-    monkeypatch.setattr(study.running.trial, "train", flaky)
-    warnings: list[str] = []
-    hooks = Hooks(on_warning=warnings.append)
-    (trial,) = run_study(single(study__trials=1), store, bank=bank, hooks=hooks).study.get_trials()
+    watcher = watch(flaky)
+    summary = run_study(single(study__trials=1), store, bank=bank, observer=watcher)
+    (trial,) = summary.study.get_trials()
     assert flaky.calls == 3
     assert trial.state == TrialState.COMPLETE
     assert trial.value == finished.trials[0].value
     assert trial.user_attrs["reason"] is None
-    assert warnings == ["trial will be tried again: OSError: the disk"] * 2
+    assert watcher.warnings == ["trial will be tried again: OSError: the disk"] * 2
 
 
-def test_an_error_in_a_hook_is_the_trials_too(
-    single: Maker, finished: Any, bank: PhotoBank, store: Store
+def test_an_error_in_the_middle_of_a_trial_continues_it(
+    single: Maker, finished: Any, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
-    """A trial that fails in the middle continues from its checkpoint."""
-    failing = Failing(RuntimeError("display gone"), times=1)
-
-    def on_eval(record: Any) -> None:
-        failing.calls += 1
-        if failing.calls <= failing.times:
-            raise failing.error
-
-    config = single(study__trials=1)
-    (trial,) = run_study(config, store, bank=bank, hooks=Hooks(on_eval=on_eval)).study.get_trials()
+    """From its checkpoint. An error of the observer is the trial's, too."""
+    failing = watch(Failing(RuntimeError("display gone"), times=1, at=Scored))
+    summary = run_study(single(study__trials=1), store, bank=bank, observer=failing)
+    assert [event.done for event in failing.of(TrainingStarted)] == [0, 2]
+    (trial,) = summary.study.get_trials()
     assert trial.state == TrialState.COMPLETE
     assert trial.intermediate_values == finished.trials[0].intermediate_values
 
 
 def test_three_failed_trials_stop_the_study(
-    single: Maker,
-    mirror_of: Any,
-    bank: PhotoBank,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
+    single: Maker, mirror_of: Any, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
-    broken = Failing(ZeroDivisionError("division by zero"), times=10**6)
-    monkeypatch.setattr(study.running.trial, "train", broken)
+    broken = Failing(ZeroDivisionError("division by zero"))
     with pytest.raises(StudyError) as caught:
-        run_study(single(study__trials=9), store, bank=bank)
+        run_study(single(study__trials=9), store, bank=bank, observer=watch(broken))
     sentence = str(caught.value)
     assert caught.value.exit_code == 1
     assert "3 trials in a row failed for the same reason" in sentence
@@ -193,8 +165,8 @@ def test_three_failed_trials_stop_the_study(
     assert {run.data.tags["reason"] for run in runs} == {"ZeroDivisionError: division by zero"}
 
     # Mended but interrupted at once: that is no failure.
-    monkeypatch.setattr(study.running.trial, "train", TRAIN)
-    summary = run_study(single(study__trials=4), store, bank=bank, hooks=stop_in(3, 1))
+    watcher = watch(stop_after=(3, 1))
+    summary = run_study(single(study__trials=4), store, bank=bank, observer=watcher)
     assert summary.interrupted
     summary = run_study(single(study__trials=4), store, bank=bank)
     states = [trial.state for trial in summary.study.get_trials()]
@@ -205,56 +177,54 @@ def test_three_failed_trials_stop_the_study(
 
 
 def test_the_same_failure_in_each_trials_own_folder_stops_the_study(
-    single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+    single: Maker, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
-    def full_disk(config: Any, folder: Path, **_: Any) -> None:
-        raise OSError(28, "No space left on device", str(folder / "checkpoint.pt"))
+    def full_disk(event: Event) -> None:
+        if isinstance(event, TrainingStarted):
+            path = store.study("tiny").trial(event.trial) / "checkpoint.pt"
+            raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(study.running.trial, "train", full_disk)
     with pytest.raises(StudyError, match=r"3 trials in a row .*No space left on device"):
-        run_study(single(study__trials=9), store, bank=bank)
+        run_study(single(study__trials=9), store, bank=bank, observer=watch(full_disk))
 
 
 def test_a_folder_of_a_deleted_study_is_not_continued(
-    single: Maker, finished: Any, bank: PhotoBank, store: Store
+    single: Maker, finished: Any, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
     """The name is used again: the old folder holds a trial with other parameters."""
     folder = store.study("tiny").trial(0)
     folder.mkdir(parents=True)
     old = TrialRecord(number=0, params={"nz": 9}, origin="sampler", baseline=None, seed=1)
     old.save(folder)
-    warnings: list[str] = []
-    hooks = Hooks(on_warning=warnings.append)
-    (trial,) = run_study(single(study__trials=1), store, bank=bank, hooks=hooks).study.get_trials()
+    watcher = watch()
+    summary = run_study(single(study__trials=1), store, bank=bank, observer=watcher)
+    (trial,) = summary.study.get_trials()
     assert trial.value == finished.trials[0].value
-    assert any("holds another trial" in text for text in warnings)
+    assert any("holds another trial" in text for text in watcher.warnings)
 
 
 def test_failures_for_different_reasons_do_not_stop_it(
-    single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+    single: Maker, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
-    calls = [0]
+    def broken(event: Event) -> None:
+        if isinstance(event, TrainingStarted):
+            raise ValueError(f"reason {event.trial}")
 
-    def broken(*_: Any, **__: Any) -> None:
-        calls[0] += 1
-        raise ValueError(f"reason {(calls[0] - 1) // 3}")
-
-    monkeypatch.setattr(study.running.trial, "train", broken)
-    summary = run_study(single(study__trials=4), store, bank=bank)
+    summary = run_study(single(study__trials=4), store, bank=bank, observer=watch(broken))
     reasons = [trial.user_attrs["reason"] for trial in summary.study.get_trials()]
     assert reasons == [f"ValueError: reason {number}" for number in range(4)]
     assert summary.finished == 4
 
 
 def test_a_damaged_checkpoint_starts_the_trial_again(
-    single: Maker, finished: Any, mirror_of: Any, bank: PhotoBank, store: Store
+    single: Maker, finished: Any, mirror_of: Any, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
     config = single(study__trials=1)
-    assert run_study(config, store, bank=bank, hooks=stop_in(0, 2)).interrupted
+    assert run_study(config, store, bank=bank, observer=watch(stop_after=(0, 2))).interrupted
     RunFolder(store.study("tiny").trial(0)).checkpoint.write_bytes(b"not a checkpoint")
-    warnings: list[str] = []
-    summary = run_study(config, store, bank=bank, hooks=Hooks(on_warning=warnings.append))
-    assert any("starts again from step 0" in text for text in warnings)
+    watcher = watch()
+    summary = run_study(config, store, bank=bank, observer=watcher)
+    assert any("starts again from step 0" in text for text in watcher.warnings)
     (trial,) = summary.study.get_trials()
     wanted = finished.trials[0]
     assert (trial.number, trial.state) == (0, TrialState.COMPLETE)
@@ -283,24 +253,23 @@ def test_trouble_with_mlflow_never_ends_a_trial(
     bank: PhotoBank,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
+    watch: Any,
     methods: list[str],
 ) -> None:
-    """MLflow fails from the moment a trial begins until it ends."""
+    """MLflow fails from the moment before the trial begins."""
 
     def locked(*_: Any, **__: Any) -> None:
         raise MlflowException("(sqlite3.OperationalError) database is locked\nand more")
 
-    ask = study.running.trial.suggest
+    def begin(event: Event) -> None:
+        if event == Progressed(0, 1):
+            for method in methods:
+                monkeypatch.setattr(f"mlflow.tracking.MlflowClient.{method}", locked)
 
-    def begin(*arguments: Any) -> Any:
-        for method in methods:
-            monkeypatch.setattr(f"mlflow.tracking.MlflowClient.{method}", locked)
-        return ask(*arguments)
-
-    monkeypatch.setattr(study.running.trial, "suggest", begin)
-    warnings: list[str] = []
-    hooks = Hooks(on_warning=warnings.append)
-    (trial,) = run_study(single(study__trials=1), store, bank=bank, hooks=hooks).study.get_trials()
+    watcher = watch(begin)
+    summary = run_study(single(study__trials=1), store, bank=bank, observer=watcher)
+    (trial,) = summary.study.get_trials()
+    warnings = watcher.warnings
     assert trial.state == TrialState.COMPLETE
     assert trial.value == finished.trials[0].value
     assert warnings
@@ -315,6 +284,7 @@ def test_what_mlflow_missed_once_is_delivered_later(
     bank: PhotoBank,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
+    watch: Any,
     method: str,
 ) -> None:
     """The database is locked when the first score is delivered, and free again for the second."""
@@ -322,14 +292,15 @@ def test_what_mlflow_missed_once_is_delivered_later(
     locked = Failing(MlflowException("database is locked"), times=1)
 
     def sometimes(*arguments: Any, **settings: Any) -> Any:
-        if locked.calls < locked.times:
-            locked.calls += 1
-            raise locked.error
+        locked.fail()
         return real(*arguments, **settings)
 
-    hooks = Hooks(on_start=lambda *_: monkeypatch.setattr(MlflowClient, method, sometimes))
-    run_study(single(study__trials=1), store, bank=bank, hooks=hooks)
-    assert locked.calls == 1
+    def begin(event: Event) -> None:
+        if isinstance(event, TrainingStarted):
+            monkeypatch.setattr(MlflowClient, method, sometimes)
+
+    run_study(single(study__trials=1), store, bank=bank, observer=watch(begin))
+    assert locked.calls > 1
     mirror = mirror_of(store)
     (run,) = mirror.runs("trial")
     assert [point.step for point in mirror.history(run, "train/loss_g")] == [1, 2, 3, 4]
@@ -397,17 +368,21 @@ def test_the_folder_has_everything(finished: Any) -> None:
 
 
 def test_a_picture_that_cannot_be_drawn_ends_nothing(
-    tiny_study: Maker, store: Store, bank: PhotoBank, monkeypatch: pytest.MonkeyPatch
+    tiny_study: Maker,
+    store: Store,
+    bank: PhotoBank,
+    watch: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def broken(*_: Any) -> None:
         raise RuntimeError("no such font")
 
     monkeypatch.setattr("dcgan.training.loop.draw_final", broken)
     monkeypatch.setattr("dcgan.training.loop.draw_fixed_noise", broken)
-    said: list[str] = []
-    hooks = Hooks(on_warning=said.append)
-    summary = run_study(tiny_study(study__trials=1), store, bank=bank, hooks=hooks)
+    watcher = watch()
+    summary = run_study(tiny_study(study__trials=1), store, bank=bank, observer=watcher)
     assert summary.study.trials[0].state == TrialState.COMPLETE
+    said = watcher.warnings
     assert [line.partition(" (")[0] for line in said] == [
         "trial 0: a grid of samples could not be drawn",
         "trial 0: a closing picture could not be drawn",

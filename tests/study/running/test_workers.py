@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,29 +18,24 @@ from typing import Any
 import pytest
 from optuna.study import Study
 from optuna.trial import TrialState
+from ready import Process
 
 from benchmarks.lib.servers import children
+from dcgan.errors import UsageError
 from study.errors import StudyError
 from study.running.claims import Claims
-from study.running.observer import Hooks
-from study.running.resources import settle
+from study.running.observer import Scored, TrialBegan, TrialEnded
+from study.running.resources import Machine, choose_resources, workers_in_memory
 from study.running.study import run_study
+from study.running.supervisor import RestartPolicy
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.tracking.run_mirror import STATUS
 
 Maker = Callable[..., Any]
-Start = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., Process]
 File = Callable[..., Path]
 PATIENCE_SECONDS = 180.0
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        assert process.poll() is None, "the launcher ended first"
-        time.sleep(0.05)
 
 
 def scored_trials(store: Store) -> int:
@@ -73,11 +67,20 @@ def check_consistent(store: Store, mirror: Any, total: int) -> Study:
     return study
 
 
-def launched(study_process: Start, file: Path, store: Store) -> subprocess.Popen[str]:
+def launched(study_process: Start, file: Path, store: Store) -> Process:
     """A launch whose workers are in the middle of their first trials."""
     process = study_process("run", file, "--store", store.root)
-    wait_for(lambda: scored_trials(store) >= 2, process)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while scored_trials(store) < 2:
+        assert time.monotonic() < deadline, "it never happened"
+        assert process.poll() is None, (file.parent / "stderr.txt").read_text()
+        time.sleep(0.05)
     return process
+
+
+def workers_of(launcher: Process) -> list[int]:
+    """Process ids of a launch's workers, oldest first."""
+    return [launcher.ready.program_of(pid) for pid in children(launcher.program)]
 
 
 def check_goes_on(study_process: Start, file: Path, store: Store, mirror: Any) -> None:
@@ -97,7 +100,7 @@ def long_study(study_file: Callable[..., Path]) -> Callable[..., Path]:
                 "study__trials": 4,
                 "study__workers": 2,
                 "pruner__name": "none",
-                "base__train__epochs": 100,
+                "base__train__epochs": 60,
                 "base__eval__every_epochs": 20,
                 **settings,
             }
@@ -106,13 +109,13 @@ def long_study(study_file: Callable[..., Path]) -> Callable[..., Path]:
     return write
 
 
+@pytest.mark.usefixtures("ready_workers")
 def test_two_workers_do_exactly_the_total(
-    tiny_study: Maker, store: Store, mirror_of: Any, bank: Any
+    tiny_study: Maker, store: Store, mirror_of: Any, bank: Any, watch: Any
 ) -> None:
-    events: list[tuple[int, str]] = []
-    hooks = Hooks(on_worker=lambda worker, event: events.append((worker, event["kind"])))
+    watcher = watch()
     config = tiny_study(study__trials=7, study__workers=2, pruner__name="none")
-    summary = run_study(config, store, bank=bank, hooks=hooks)
+    summary = run_study(config, store, bank=bank, observer=watcher)
     assert (summary.finished, summary.interrupted) == (7, False)
     study = check_consistent(store, mirror_of, 7)
     assert states(study) == {"COMPLETE": 7}
@@ -120,14 +123,15 @@ def test_two_workers_do_exactly_the_total(
         "good",
         "slow",
     ]
-    assert {worker for worker, _ in events} == {1, 2}
-    counts = Counter(kind for _, kind in events)
-    assert (counts["begin"], counts["outcome"], counts["eval"]) == (7, 7, 14)
+    assert {worker for _, worker in watcher.told} == {None, 1, 2}
+    counts = [len(watcher.of(kind)) for kind in (TrialBegan, TrialEnded, Scored)]
+    assert counts == [7, 7, 14]
     assert summary.contact_sheet
     # A relaunch with all workers wanted finds nothing to do.
     assert run_study(config, store, bank=bank).finished == 7
 
 
+@pytest.mark.usefixtures("ready_workers")
 def test_parallel_trials_train_as_they_would_alone(
     tiny_study: Maker, store: Store, new_store: Callable[[], Store], bank: Any
 ) -> None:
@@ -150,7 +154,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(
     tmp_path: Path,
 ) -> None:
     process = launched(study_process, long_study(), store)
-    os.kill(children(process.pid)[0], signal.SIGKILL)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
     assert process.wait(PATIENCE_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
     said = (tmp_path / "stderr.txt").read_text()
     assert re.search(r"worker \d died in trial \d: killed by SIGKILL .*it is started again", said)
@@ -168,7 +172,7 @@ def test_workers_of_a_killed_launcher_stop_and_the_next_launch_goes_on(
 ) -> None:
     file = long_study()
     process = launched(study_process, file, store)
-    workers = children(process.pid)
+    workers = workers_of(process)
     process.kill()
     process.wait()
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -189,7 +193,7 @@ def test_everything_killed_at_once_loses_nothing(
 ) -> None:
     file = long_study()
     process = launched(study_process, file, store)
-    for pid in [*children(process.pid), process.pid]:
+    for pid in [*workers_of(process), process.program]:
         os.kill(pid, signal.SIGKILL)
     process.wait()
     check_goes_on(study_process, file, store, mirror_of)
@@ -215,18 +219,19 @@ def test_ctrl_c_saves_all_running_trials(
     check_goes_on(study_process, file, store, mirror_of)
 
 
+@pytest.mark.usefixtures("ready_workers")
 def test_a_trial_that_kills_its_workers_is_failed_and_the_study_stops_if_all_do(
-    tiny_study: Maker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bank: Any
+    tiny_study: Maker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deadly_encoder.py").write_text(
         "import os, signal, sys\n"
         "def deadly(images):\n"
-        "    if 'study.running.worker' in ' '.join(sys.orig_argv) and len(images) == 32:\n"
+        "    if 'study.cli.worker' in ' '.join(sys.orig_argv) and len(images) == 32:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return images.float().mean(dim=(2, 3))\n"
     )
-    said: list[str] = []
+    watcher = watch()
     config = tiny_study(
         study__trials=6,
         study__workers=2,
@@ -234,31 +239,41 @@ def test_a_trial_that_kills_its_workers_is_failed_and_the_study_stops_if_all_do(
         base__data__toy_count=40,
     )
     with pytest.raises(StudyError, match="3 trials in a row failed for the same reason"):
-        run_study(config, store, hooks=Hooks(on_warning=said.append))
+        run_study(config, store, observer=watcher)
     study = load_optuna_study(store, "tiny")
     failed = [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
     assert len(failed) >= 3
     for trial in failed:
         reason = trial.user_attrs["reason"]
         assert reason == "its worker died 3 times, last: killed by SIGKILL (out of memory?)"
-    assert sum("it is started again" in line for line in said) >= 6
+    assert sum("it is started again" in line for line in watcher.warnings) >= 6
 
 
-def test_more_workers_than_gpus_take_are_refused(
-    tiny_study: Maker, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
+def test_the_restart_policy() -> None:
+    policy = RestartPolicy(max_restarts=3, max_deaths=2)
+    assert [policy.gives_up_worker(restarts) for restarts in range(5)] == [False] * 4 + [True]
+    assert [policy.gives_up_trial(deaths) for deaths in range(1, 4)] == [False, True, True]
 
-    from dcgan.errors import UsageError
-    from study.running.resources import _workers_on_gpus
 
-    monkeypatch.setattr("study.running.resources.resolve_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert _workers_on_gpus(tiny_study(study__workers="auto")) == 2
-    assert _workers_on_gpus(tiny_study(study__workers="auto", study__trials_per_gpu=3)) == 6
-    assert _workers_on_gpus(tiny_study(study__workers=2)) == 2
+RATES = {1: 50.0, 2: 80.0, 4: 120.0}
+
+
+def measure(config: Any, most: int) -> tuple[int, dict[int, float]]:
+    """A machine that more threads make faster, but not twice as fast."""
+    return most, {threads: rate for threads, rate in RATES.items() if threads <= most}
+
+
+def test_more_workers_than_gpus_take_are_refused(tiny_study: Maker) -> None:
+    machine = Machine("cuda", processors=8, gpus=2)
+
+    def workers(**settings: Any) -> int:
+        return choose_resources(tiny_study(**settings), None, machine, measure).workers
+
+    assert workers(study__workers="auto") == 2
+    assert workers(study__workers="auto", study__trials_per_gpu=3) == 6
+    assert workers(study__workers=2) == 2
     with pytest.raises(UsageError, match="5 workers are more than 2 GPUs take with 2 each"):
-        _workers_on_gpus(tiny_study(study__workers=5, study__trials_per_gpu=2))
+        workers(study__workers=5, study__trials_per_gpu=2)
 
 
 @pytest.mark.parametrize(
@@ -273,22 +288,21 @@ def test_more_workers_than_gpus_take_are_refused(
     ],
 )
 def test_threads_and_workers_on_four_processors(
-    tiny_study: Maker, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], settled: Any
+    tiny_study: Maker, settings: dict[str, Any], settled: Any
 ) -> None:
-    rates = {1: 50.0, 2: 80.0, 4: 120.0}
-    monkeypatch.setattr("study.running.resources.processors", lambda: 4)
-    monkeypatch.setattr(
-        "study.running.resources.fastest_threads",
-        lambda config, most: (most, {n: rate for n, rate in rates.items() if n <= most}),
-    )
-    said: list[str] = []
-    config, workers = settle(
-        tiny_study(**{"base__train__threads": None, **settings}), None, said.append
-    )
-    assert (config.base.train.threads, workers) == settled
+    machine = Machine(processors=4, room=4)
+    first = tiny_study(**{"base__train__threads": None, **settings})
+    chosen = choose_resources(first, None, machine, measure)
+    assert (chosen.threads, chosen.workers) == settled
+    assert bool(chosen.rates) == bool(chosen.notes) == (first.base.train.threads is None)
     # A relaunch keeps the threads, or gives each worker its share of the processors.
     again = tiny_study(base__train__threads=None, study__workers=4)
-    assert settle(again, config, said.append)[0].base.train.threads == 1
+    earlier = tiny_study(base__train__threads=chosen.threads)
+    kept = choose_resources(again, earlier, machine, measure)
+    assert (kept.threads, kept.workers, kept.rates) == (1, 4, {})
+    # In a study from before threads were measured they stay unset.
+    old = choose_resources(again, tiny_study(base__train__threads=None), machine, measure)
+    assert (old.threads, old.workers, old.notes) == (None, 4, ())
 
 
 @pytest.mark.parametrize(
@@ -296,26 +310,19 @@ def test_threads_and_workers_on_four_processors(
     [(None, (1, 4), 4), (6.0, (1, 4), 4), (4.5, (2, 2), 3), (1.6, (4, 1), 1), (0.5, (4, 1), 1)],
 )
 def test_auto_starts_no_more_workers_than_memory_holds(
-    tiny_study: Maker,
-    monkeypatch: pytest.MonkeyPatch,
-    free_gib: float | None,
-    settled: tuple[int, int],
-    of_one_thread: int,
+    tiny_study: Maker, free_gib: float | None, settled: tuple[int, int], of_one_thread: int
 ) -> None:
-    rates = {1: 50.0, 2: 80.0, 4: 120.0}  # with room for 3: 3 × 50 is less than 2 × 80
+    """With room for 3 workers of one thread: 3 × 50 images/s are less than 2 × 80."""
     memory = None if free_gib is None else int(free_gib * 2**30)
-    monkeypatch.setattr("study.running.resources.processors", lambda: 4)
-    monkeypatch.setattr("study.running.resources.available_memory", lambda: memory)
-    monkeypatch.setattr("study.running.resources.fastest_threads", lambda config, most: (4, rates))
+    machine = Machine(processors=4, room=workers_in_memory(4, memory))
     asked = tiny_study(study__workers="auto", base__train__threads=None)
-    said: list[str] = []
-    config, workers = settle(asked, None, said.append)
-    assert (config.base.train.threads, workers) == settled
-    assert any("with memory for" in text for text in said) == (of_one_thread < 4)
-    said.clear()
+    chosen = choose_resources(asked, None, machine, measure)
+    assert (chosen.threads, chosen.workers) == settled
+    assert any("with memory for" in text for text in chosen.notes) == (of_one_thread < 4)
     asked = tiny_study(study__workers="auto", base__train__threads=1)
-    assert settle(asked, None, said.append)[1] == of_one_thread
-    assert bool(said) == (of_one_thread < 4)
+    chosen = choose_resources(asked, None, machine, measure)
+    assert chosen.workers == of_one_thread
+    assert bool(chosen.notes) == (of_one_thread < 4)
 
 
 def test_a_claimed_trial_is_nobody_elses(tiny_study: Maker, finished: Any) -> None:

@@ -9,7 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from dcgan.config.settings import override
-from dcgan.training.run.history import EvalRecord, LogRecord, Record
+from dcgan.evaluation.record import EvalRecord
+from dcgan.training.run.history import LogRecord, Record
 from study.config.study_config import CollapseConfig, StudyConfig
 from study.running.study import run_study
 from study.search.collapse import collapse_reason

@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
 from dcgan.errors import UsageError
-from dcgan.training.run.history import EvalRecord
+from dcgan.evaluation.record import EvalRecord
 from study.config.study_config import ObjectiveConfig
 from study.results.leaderboard import rows_of
 from study.results.selection import MOST_LISTED, pick_trial

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 
 import study.storage.optuna_db
-from study.running.observer import Hooks
+from study.running.observer import Event, Scored
 from study.running.study import run_study
 from study.storage.optuna_db import open_storage
 from study.storage.retries import LONGEST_PAUSE_SECONDS, is_passing, patiently, pauses
@@ -109,21 +109,25 @@ def test_ending_a_trial_whose_first_answer_was_lost(store: Store) -> None:
 
 
 def test_a_locked_database_only_delays_a_study(
-    tiny_study: Callable[..., Any], store: Store, bank: Any, monkeypatch: pytest.MonkeyPatch
+    tiny_study: Callable[..., Any],
+    store: Store,
+    bank: Any,
+    watch: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(study.storage.optuna_db, "LOCK_WAIT_SECONDS", 0.2)  # instead of a minute
-    said: list[str] = []
     locks: list[sqlite3.Connection] = []
 
-    def on_eval(record: dict[str, Any]) -> None:
-        if not locks:
+    def lock(event: Event) -> None:
+        if isinstance(event, Scored) and not locks:
             locks.append(sqlite3.connect(store.optuna_database, check_same_thread=False))
             locks[0].execute("BEGIN EXCLUSIVE")
-            threading.Timer(5.0, locks[0].rollback).start()
+            threading.Timer(3.5, locks[0].rollback).start()
 
-    hooks = Hooks(on_eval=on_eval, on_warning=said.append)
-    summary = run_study(tiny_study(study__trials=2), store, bank=bank, hooks=hooks)
+    watcher = watch(lock)
+    summary = run_study(tiny_study(study__trials=2), store, bank=bank, observer=watcher)
     assert [trial.state for trial in summary.study.trials] == [TrialState.COMPLETE] * 2
+    said = watcher.warnings
     assert said[0] == "the study database does not answer (database is locked); waiting for it"
     assert said[1].startswith("the study database answers again after ")
     locks[0].close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,12 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from benchmarks.lib.servers import MlflowServer, mlflow_server
 from study.running.claims import Claims
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 
 Shell = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[MlflowServer]:
-    """An MLflow server."""
-    with mlflow_server() as started:
-        yield started
 
 
 def essence(mirror: Any) -> dict[int, Any]:
@@ -76,12 +68,12 @@ def test_a_lost_database_is_made_again(
 
 
 def test_a_study_moves_to_a_server(
-    own_finished: Store, mirror_of: Any, shell: Shell, server: MlflowServer
+    own_finished: Store, mirror_of: Any, shell: Shell, tracking: Any
 ) -> None:
     before = essence(mirror_of(own_finished))
-    options = ("--store", own_finished.root, "--tracking-uri", server.uri)
-    assert f"{server.uri}/#/experiments/" in shell("sync", "tiny", *options).stdout
-    there = mirror_of(Store(own_finished.root, tracking=server.uri))
+    options = ("--store", own_finished.root, "--tracking-uri", tracking.uri)
+    assert f"{tracking.uri}/#/experiments/" in shell("sync", "tiny", *options).stdout
+    there = mirror_of(Store(own_finished.root, tracking=tracking.uri))
     assert essence(there) == before
     assert essence(mirror_of(own_finished)) == before
     run = there.runs("trial")[0]

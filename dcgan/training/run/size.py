@@ -1,0 +1,63 @@
+"""How much disk space a run takes at most, computed from its config without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from dcgan.config.train_config import TrainConfig
+from dcgan.models.networks import Discriminator, Generator, parameter_count
+from dcgan.models.sampling import GRID_IMAGES
+from dcgan.training.run.pictures import MAX_FRAMES
+from dcgan.training.schedule import Schedule
+
+BYTES_A_TENSOR = 400
+"""What torch's file format adds to each tensor (measured)."""
+BYTES_A_STEP = 20
+"""Five float32 losses."""
+BYTES_A_LOG = 1000
+"""A log record, in the history or in MLflow's database (measured, rounded up)."""
+BYTES_A_FRAME = 350_000
+"""A frame of the animation (measured)."""
+CLOSING_GRIDS = 8
+"""What the pictures that end a run take, animation apart, in grids (measured)."""
+
+
+def checkpoint_bytes(config: TrainConfig, steps: int) -> int:
+    """Size of a run's checkpoint: both networks, the moving average, Adam's two means, losses."""
+    model, side = config.model, config.data.image_size
+    with torch.device("meta"):  # sizes without memory
+        generator = Generator(model.nz, model.ngf, side)
+        discriminator = Discriminator(model.ndf, side, model.leaky_slope)
+    size, tensors = BYTES_A_STEP * steps, 0
+    for network in (generator, generator, discriminator):
+        state = network.state_dict().values()
+        size += sum(item.numel() * item.element_size() for item in state)
+        tensors += len(state)
+    for network in (generator, discriminator):
+        size += 2 * 4 * parameter_count(network)
+        tensors += 3 * len(list(network.parameters()))
+    return size + BYTES_A_TENSOR * tensors
+
+
+def kept_bytes(
+    config: TrainConfig, schedule: Schedule, picture_due: Callable[[int], bool]
+) -> float:
+    """What a complete run keeps in its folder, or in MLflow, apart from its checkpoint.
+
+    Args:
+        picture_due: after which steps a picture of samples is kept there.
+    """
+    steps = range(schedule.total_steps + 1)
+    pictures = sum(map(picture_due, steps)) + CLOSING_GRIDS
+    frames = min(sum(map(schedule.grid_due, steps)), MAX_FRAMES)
+    logs = sum(map(schedule.log_due, steps))
+    picture = 1.2 * GRID_IMAGES * 3 * config.data.image_size**2  # noise hardly compresses
+    return pictures * picture + frames * BYTES_A_FRAME + logs * BYTES_A_LOG
+
+
+def run_bytes(config: TrainConfig, schedule: Schedule) -> float:
+    """What a run's folder takes at most: an old checkpoint stays until the new one is written."""
+    checkpoints = 2 * checkpoint_bytes(config, schedule.total_steps)
+    return checkpoints + kept_bytes(config, schedule, schedule.grid_due)

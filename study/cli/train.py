@@ -1,0 +1,62 @@
+"""`study train`: a full run with its display, and what is said before and after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from dcgan.cli.console import load_bank_with_progress, say, stop_signals
+from dcgan.cli.display import TrainingDisplay, describe_scores
+from dcgan.config.settings import override
+from dcgan.errors import TrainingInterrupted
+from dcgan.evaluation.record import EvalRecord
+from dcgan.training.loop import train
+from study.results.full_run import FullRun
+from study.storage.store import Store
+
+
+def train_in_full(
+    store: Store, name: str, number: int | None, data: Path | None, rule: str | None = None
+) -> None:
+    """Train the best (or a given) trial's exported config; continues where it was stopped.
+
+    Args:
+        data: folder of photos; the study's own if left out.
+        rule: which trial of a front, if no number is given.
+
+    Raises:
+        SystemExit: code 130, if it was stopped by a signal.
+    """
+    run = FullRun.of(store, name, number, rule)
+    if data is not None:
+        changes = {"data.source": "folder", "data.root": str(data.expanduser().resolve())}
+        run = replace(run, config=override(run.config, changes, "--data"))
+    bank = load_bank_with_progress(run.config.data)
+    say(f"full run of {run.config.provenance['trial']}, results in {run.folder}")
+    try:
+        with (
+            stop_signals() as should_stop,
+            TrainingDisplay("full run") as display,
+            run.mirrored(bank, display.line) as deliver,
+        ):
+
+            def on_eval(record: EvalRecord) -> bool:
+                deliver()
+                return display.on_eval(record)
+
+            result = train(
+                run.config,
+                run.folder,
+                bank=bank,
+                resume=True,
+                on_start=display.on_start,
+                on_log=display.on_log,
+                on_eval=on_eval,
+                should_stop=should_stop,
+            )
+    except TrainingInterrupted as stop:
+        say(f"stopped after step {stop.step}; the same command continues")
+        raise SystemExit(stop.exit_code) from None
+    say(describe_scores(result.final))
+    say(f"pictures: {run.folder / 'real_vs_generated.png'}")
+    say(f"checkpoint: {run.folder / 'checkpoint.pt'}")

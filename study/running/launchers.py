@@ -1,0 +1,41 @@
+"""The ways to run a study's trials, by name. A new one is a function in a file of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Protocol
+
+from study.running.context import StudyContext
+from study.running.observer import TrialEnded
+from study.running.supervisor import Supervisor
+from study.running.worker import work
+
+
+class Launcher(Protocol):
+    """Runs trials of an opened study until its total is finished or the observer asks to stop.
+
+    Each worker claims its trials itself (`StudyContext.claims`), so that no trial is given out
+    twice, whoever else runs the study. The launcher passes every event on to `context.observer`.
+    It releases all it has started when its generator is closed.
+    """
+
+    def __call__(self, context: StudyContext, workers: int) -> Generator[TrialEnded, None, None]:
+        """Yield each trial's end, after the observer was told.
+
+        Args:
+            workers: trials to run at the same time, at least 1.
+
+        Raises:
+            StudyError: no worker is left.
+        """
+
+
+LAUNCHERS: dict[str, Launcher] = {
+    "here": lambda context, workers: work(context),
+    "processes": lambda context, workers: Supervisor(context, workers).run(),
+}
+
+
+def launcher_for(workers: int, *, joining: bool) -> Launcher:
+    """Processes of their own for several workers, and on a machine that joined a study."""
+    return LAUNCHERS["processes" if workers > 1 or joining else "here"]

@@ -1,0 +1,198 @@
+"""A launch is prepared: the study opened or created, and everything decided that trials depend on.
+
+One launcher at a time does this, under the lock `opening`. Others find what it has decided.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import optuna
+
+from dcgan.config.settings import override, save_config
+from dcgan.data.bank import PhotoBank, check_enough_photos
+from dcgan.evaluation.extractors.base import Extractor
+from dcgan.runtime.devices import describe_environment
+from dcgan.runtime.numerics import numerics
+from dcgan.runtime.version import code_version
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.speed import fastest_threads
+from study.config.identity import check_relaunch, identity_of
+from study.config.study_config import StudyConfig, largest_batch
+from study.running.claims import Claims
+from study.running.context import StudyContext, open_context
+from study.running.estimate import Estimate, estimate
+from study.running.observer import Observer, Silent, Warned
+from study.running.resources import Machine, Measure, choose_extractor, choose_resources
+from study.search.objective import check_mode, directions
+from study.search.pruners import pruner_note
+from study.storage.attributes import (
+    CONFIG_ATTRIBUTE,
+    IDENTITY_ATTRIBUTE,
+    TRACKING_ATTRIBUTE,
+    stored_config,
+    stored_identity,
+    with_tracking,
+)
+from study.storage.locks import announced
+from study.storage.optuna_db import clear_storage_errors, open_storage
+from study.storage.store import Store
+from study.storage.trial_summaries import summaries_of
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A launch with everything decided."""
+
+    context: StudyContext
+    workers: int
+    """Trials that run at the same time."""
+    rates: Mapping[int, float]
+    """Images/s of the base recipe by threads; empty if nothing was measured."""
+    decisions: tuple[str, ...]
+    """One sentence for each choice that a person did not make."""
+    joining: bool
+    """Whether the study was begun elsewhere, which publishes it."""
+    changed: bool
+    """Whether the config differs from the last launch's."""
+
+    @property
+    def config(self) -> StudyConfig:
+        """The study's config with what was decided."""
+        return self.context.config
+
+    def estimate(self) -> Estimate | None:
+        """The most time and disk space that the launch takes; None if nothing is left to do."""
+        trials, photos = summaries_of(self.context.study), len(self.context.bank.images)
+        rate = self.rates.get(self.config.base.train.threads or 0)
+        return estimate(self.config, self.workers, trials, self.context.store, photos, rate)
+
+
+@contextmanager
+def prepare(
+    config: StudyConfig,
+    store: Store,
+    bank: PhotoBank,
+    *,
+    observer: Observer | None = None,
+    joining: bool = False,
+    measure: Measure = fastest_threads,
+) -> Iterator[Plan]:
+    """Open the study or create it, and decide what the config leaves open.
+
+    Until the `with` block ends, the study counts as being run by this process, and errors of its
+    database become one sentence.
+
+    Args:
+        observer: told what a person should know, as `Warned` events.
+        joining: the study was begun elsewhere: leave its config to who began it.
+        measure: finds the fastest number of threads, if the first launch leaves it open.
+
+    Raises:
+        StudyMismatchError: the study exists with settings that make numbers incomparable.
+        StudyError: a database is unusable.
+        DcganError: photos or folders cannot be used.
+    """
+    check_enough_photos(bank, config.base, largest_batch(config))
+    observer, folder = observer or Silent(), store.study(config.study.name)
+
+    def warn(text: str) -> None:
+        observer.tell(Warned(text))
+
+    with ExitStack() as stack:
+        stack.enter_context(clear_storage_errors(store))
+        study = _open_study(config, store, warn)
+        claims = Claims(study, folder)
+        with claims.alone("opening"):
+            if others := stack.enter_context(announced(folder)):
+                pids = ", ".join(map(str, others))
+                warn(
+                    f"this study is being run by another process, too (pid {pids}): they share "
+                    "its trials"
+                )
+            earlier = stored_config(study)
+            config, extractor, chosen = choose_extractor(config, earlier)
+            machine = Machine.here(config.base)
+            resources = choose_resources(config, earlier, machine, measure)
+            threads = {"base.train.threads": resources.threads}
+            config = override(config, threads, "train.threads")
+            stack.enter_context(numerics(config.base.train))
+            _check_identity(config, study, bank, extractor, warn)
+            changed = False if joining else _record_launch(config, study, store)
+            if changed or not folder.config.exists():
+                save_config(config, folder.config)
+            _put_back_orphans(claims, warn)
+            place = with_tracking(store, study)
+            context = open_context(config, claims, place, bank, observer, extractor)
+        if note := pruner_note(config):
+            warn(note)
+        decisions = (*chosen, *resources.notes)
+        yield Plan(context, resources.workers, resources.rates, decisions, joining, changed)
+
+
+def _open_study(config: StudyConfig, store: Store, warn: Callable[[str], None]) -> Study:
+    """Make or open the study in Optuna's database."""
+    storage = open_storage(store, create=True)
+    storage.say = warn
+    study = optuna.create_study(
+        study_name=config.study.name,
+        storage=storage,
+        directions=directions(config.objective),
+        load_if_exists=True,
+    )
+    check_mode(study, config)
+    return study
+
+
+def _check_identity(
+    config: StudyConfig,
+    study: Study,
+    bank: PhotoBank,
+    extractor: Extractor,
+    warn: Callable[[str], None],
+) -> None:
+    """Record what makes numbers comparable, or refuse to mix incomparable ones."""
+    environment = describe_environment(extractor.device) | {"code_version": code_version()}
+    named = {"name": extractor.name, "fingerprint": extractor.fingerprint}
+    identity = identity_of(config, bank.fingerprint, named, environment)
+    recorded = stored_identity(study)
+    if not recorded:
+        study.set_user_attr(IDENTITY_ATTRIBUTE, json.dumps(identity))
+        return
+    for difference in check_relaunch(config.study.name, recorded, identity):
+        warn(f"differs from the study's earlier launches: {difference}")
+
+
+def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
+    """Keep config and MLflow's address current: ranges may have been widened, the full run changed.
+
+    Returns:
+        Whether the config differs from the last launch's.
+    """
+    if store.tracking and study.user_attrs.get(TRACKING_ATTRIBUTE) != store.tracking:
+        study.set_user_attr(TRACKING_ATTRIBUTE, store.tracking)
+    changed = study.user_attrs.get(CONFIG_ATTRIBUTE) != config.model_dump_json()
+    if changed:
+        study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
+    for baseline in config.baselines:
+        attributes = {"origin": "baseline", "baseline": baseline.name}
+        params = config.baseline_params(baseline)
+        study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=True)
+    return changed
+
+
+def _put_back_orphans(claims: Claims, warn: Callable[[str], None]) -> None:
+    """Let trials be continued whose process is gone."""
+    with claims.alone():
+        orphans = claims.put_back_orphans()
+    for number in orphans:
+        kept = RunFolder(claims.folder.trial(number)).checkpoint.exists()
+        where = "from its checkpoint" if kept else "from step 0"
+        warn(f"trial {number} was cut off earlier and continues {where}")
