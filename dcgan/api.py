@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -28,17 +28,24 @@ if TYPE_CHECKING:
 CheckpointLike = Checkpoint | str | os.PathLike[str]
 
 
+class ScoringOptions(TypedDict, total=False):
+    """Keyword arguments of `evaluate`."""
+
+    bank: PhotoBank | None
+    n_samples: int | None
+    extractor: str | None
+    weights: Path | None
+    device: str
+
+
 def generate(
     checkpoint: CheckpointLike, count: int = 64, *, seed: int | None = None, model: str = "ema"
 ) -> Tensor:
-    """Draw `count` images from a checkpoint's generator.
+    """Draw images, uint8 `(count, 3, S, S)`, RGB, on the CPU, from a checkpoint's generator.
 
     Args:
         seed: of the noise; None draws the noise of the fixed-noise grids.
         model: `ema` (moving average) or `raw` (last weights).
-
-    Returns:
-        uint8 `(count, 3, S, S)`, RGB, on the CPU.
 
     Raises:
         CheckpointError: the file cannot be used.
@@ -57,40 +64,25 @@ def load_for_sampling(
     return load_generator(_loaded(checkpoint), model, resolve_device(device))
 
 
-def evaluate(
-    checkpoint: CheckpointLike,
-    *,
-    bank: PhotoBank | None = None,
-    n_samples: int | None = None,
-    extractor: str | None = None,
-    weights: Path | None = None,
-    device: str = "auto",
-) -> EvalRecord:
+def evaluate(checkpoint: CheckpointLike, **options: Unpack[ScoringOptions]) -> EvalRecord:
     """Score a checkpoint's moving average and raw generator against photos.
 
-    Args:
-        bank: the photos; loaded as the checkpoint's config says if left out.
-        n_samples: generated images; the config's number if left out. Scores of different n are
-            not comparable.
-        extractor: as in `eval.extractor`; the config's if left out.
-        weights: file with Inception's weights, as in `eval.weights`.
+    The checkpoint's config gives the options that you leave out:
+
+    - `bank`: the photos.
+    - `n_samples`: number of generated images. Scores of different n are not comparable.
+    - `extractor`, `weights`: as in `eval.extractor` and `eval.weights`.
+    - `device`: `auto`, `cpu`, `cuda` or `mps`, by default `auto`.
 
     Raises:
         DcganError: checkpoint, photos or extractor cannot be used.
     """
-    return prepare_scoring(
-        checkpoint,
-        bank=bank,
-        n_samples=n_samples,
-        extractor=extractor,
-        weights=weights,
-        device=device,
-    ).evaluate()
+    return prepare_scoring(checkpoint, **options).evaluate()
 
 
 @dataclass(frozen=True, eq=False)
 class Scoring:
-    """A checkpoint and everything that its scores need, loaded once."""
+    """A checkpoint and everything that its scores need."""
 
     checkpoint: Checkpoint
     config: TrainConfig
@@ -98,7 +90,7 @@ class Scoring:
     photos: PhotoBank
     holdout: PhotoBank | None
     note: str = ""
-    """A warning about the scores; empty if there is none."""
+    """A warning about the scores, or an empty string."""
 
     def evaluate(self) -> EvalRecord:
         """Score the moving average and the last weights."""
@@ -113,7 +105,7 @@ class Scoring:
             )
 
     def memorisation(self) -> MemorisationReport:
-        """Whether the generator that counts (`eval.score_model`) repeats its training photos.
+        """Judge whether the generator that counts (`eval.score_model`) repeats training photos.
 
         Raises:
             EvaluationError: fewer than 3 different photos.
@@ -137,7 +129,7 @@ def prepare_scoring(
     weights: Path | None = None,
     device: str = "auto",
 ) -> Scoring:
-    """Load everything that scoring a checkpoint needs. Arguments and errors: see `evaluate`."""
+    """Load everything that scoring a checkpoint needs. For options and errors see `evaluate`."""
     loaded = _loaded(checkpoint)
     asked = {"eval.n_samples": n_samples, "eval.extractor": extractor, "eval.weights": weights}
     changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
@@ -157,8 +149,9 @@ def prepare_scoring(
         else:
             note = (
                 f"these are not the photos that {loaded.path} was trained on (fingerprint "
-                f"{photos.fingerprint[:12]}, there {loaded.data_fingerprint[:12]}): all of them "
-                "are compared with, none counts as held out, and repeats are looked for among them"
+                f"{photos.fingerprint[:12]}, there {loaded.data_fingerprint[:12]}): the scores "
+                "compare with all of them, none counts as held out, and memorisation is judged "
+                "against them"
             )
         scorer = configured_extractor(config, resolve_device(device))
         evaluator = Evaluator(photos, scorer, config.eval, holdout)

@@ -1,8 +1,7 @@
 """Every error a user can meet, in one place.
 
-Each message is one sentence saying what is wrong, where, and what to do. The command line prints
-it without a traceback and leaves with the class's `exit_code`: 2 for something the user typed or
-wrote in a config, 1 for something that failed.
+Each message is one sentence that says what is wrong, where, and what to do. The command line prints
+it without a traceback and exits with the class's `exit_code`: 2 for wrong input, 1 for a failure.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ class OutOfMemoryError(DcganError):
 class TrainingDivergedError(DcganError):
     """A loss became NaN or infinite.
 
-    The update it would have driven was not applied, nor any later one. (Where D's loss was finite
-    and only G's was not, D's own update of that step stands.)
+    Its update and all later ones were not applied. If only G's loss was not finite, D's update of
+    that step was applied.
     """
 
     def __init__(self, step: int, epoch: int) -> None:
@@ -69,5 +68,5 @@ class TrainingInterrupted(DcganError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type where it has none."""
+    """The first line of an error's text, or its type if the text is empty."""
     return str(error).partition("\n")[0].strip() or type(error).__name__

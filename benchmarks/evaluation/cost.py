@@ -33,6 +33,7 @@ from dcgan.evaluation.evaluator import Evaluator
 from dcgan.evaluation.extractors.base import extract
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import StreamingMoments
+from dcgan.evaluation.set_score import score_set
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.sampling import generate_images
 from dcgan.runtime.numerics import numerics
@@ -81,6 +82,7 @@ def measure(config: TrainConfig, repeats: int, steps: int) -> dict[str, Any]:
     bank = load_bank(config.data)
     schedule, state = Schedule(config, len(bank.images), device), TrainState.fresh(config, device)
     extractor = load_extractor(config.eval.extractor, device)
+    names = extractor.frechet_name, extractor.kernel_name
     evaluator = Evaluator(bank, extractor, config.eval)
     losses = torch.full((64, len(STEP_FIELDS)), 0.7)
     times: dict[str, list[float]] = {}
@@ -117,7 +119,7 @@ def measure(config: TrainConfig, repeats: int, steps: int) -> dict[str, Any]:
         features = timed(
             "features", lambda x=images: torch.cat([extract(extractor, part) for part in x])
         )
-        timed("distances", lambda f=features: evaluator.real.score(f))
+        timed("distances", lambda f=features: score_set(evaluator.real, f, *names))
     seconds = {name: statistics.median(values) for name, values in times.items()}
     scores = config.train.epochs // config.eval.every_epochs
     trial = seconds["training"] / steps * schedule.total_steps + scores * seconds["whole"]

@@ -1,7 +1,4 @@
-"""The `dcgan` command: train one DCGAN, generate from it, score it, look at the photos.
-
-Heavy libraries are imported inside the commands, so that `--help` answers at once.
-"""
+"""The `dcgan` command. Commands import heavy libraries themselves, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dcgan.cli import scores as cli_scores
-from dcgan.cli.console import run_app
+from dcgan.cli.console import load_bank_with_progress, run_app, say
 from dcgan.cli.options import (
     CheckpointArgument,
     DataOption,
@@ -64,18 +61,16 @@ def generate(
     model: ModelOption = "ema",
 ) -> None:
     """Draw images from a trained generator: a grid, or a latent walk as an animation."""
-    from dcgan.api import generate as generate_images
-    from dcgan.api import load_for_sampling
-    from dcgan.cli.console import say
+    from dcgan import api
     from dcgan.models.sampling import latent_walk
     from dcgan.runtime.pictures import grid_scale, image_grid, save_animation, save_picture
 
     target = checked_output(output or Path("walk.gif" if walk else "grid.png"), walk)
     if walk:
-        generator = load_for_sampling(checkpoint, model=model)
+        generator = api.load_for_sampling(checkpoint, model=model)
         save_animation(latent_walk(generator, seed or 0), target)
     else:
-        images = generate_images(checkpoint, count, seed=seed, model=model)
+        images = api.generate(checkpoint, count, seed=seed, model=model)
         save_picture(image_grid(images, scale=grid_scale(images.shape[-1])), target)
     say(str(target))
 
@@ -91,8 +86,7 @@ def inspect(
     ),
     settings: SetOption = None,
 ) -> None:
-    """Look at a folder of photos as training would see it: counts, bad files, sizes, a sheet."""
-    from dcgan.cli.console import load_bank_with_progress, say
+    """Show a folder of photos as training would see it: counts, bad files, sizes, a sheet."""
     from dcgan.cli.describe import describe_duplicates, describe_photos
     from dcgan.data.duplicates import find_duplicates
     from dcgan.runtime.pictures import save_picture
@@ -102,17 +96,18 @@ def inspect(
     resolved = load_config(config, folder, settings)
     bank = load_bank_with_progress(resolved.data, minimum=1, list_bad_files=False)
     say(describe_photos(bank))
-    say(describe_duplicates(find_duplicates(bank.images, bank.names)))
+    say(describe_duplicates(find_duplicates(bank.images), bank.names))
     save_picture(training_images(bank, resolved), target)
     say(f"as training sees them: {target}")
 
 
 @app.command()
 def schema(output: SchemaOption = None) -> None:
-    """Print the JSON schema of a train config, with which an editor checks and completes YAML."""
-    from dcgan.config.schema import train_schema
+    """Print the JSON schema of a train config. Editors check and complete YAML with it."""
+    from dcgan.config.schema import config_schema
+    from dcgan.config.train_config import TrainConfig
 
-    write_schema(train_schema(), output)
+    write_schema(config_schema(TrainConfig), output)
 
 
 for command in (cli_scores.evaluate, cli_scores.fid, cli_scores.floor, cli_scores.doctor):

@@ -1,4 +1,4 @@
-"""What both command lines share: printing, errors without tracebacks, progress, stop signals."""
+"""Shared by both command lines: printing, error messages, progress bars, stop signals."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ from dcgan.errors import DcganError, TrainingInterrupted
 from dcgan.runtime.memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    import torch
     from rich.console import Console
 
-    from dcgan.config.train_config import DataConfig, TrainConfig
+    from dcgan.config.train_config import DataConfig
     from dcgan.data.bank import PhotoBank
     from dcgan.data.scan import BadFile
-    from dcgan.evaluation.extractors.base import Extractor
 
 
 def run_app(app: Callable[[], Any]) -> None:
-    """Run a typer app; an expected error becomes one sentence on stderr and its exit code."""
+    """Run a typer app. An expected error prints one sentence to stderr and sets the exit code."""
     keep_freed_memory()
     try:
         app()
@@ -34,17 +32,17 @@ def run_app(app: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output (head, less) has gone
+    except BrokenPipeError:  # the reader of the output (head, less) has ended
         sys.stderr.close()
         sys.exit(141)
-    except OSError as error:  # a full disk, a folder that has become unwritable
+    except OSError as error:  # such as a full disk
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         sys.exit(1)
 
 
 def stdout() -> Console:
-    """A console for results. Long paths stay on one line when the output is not a terminal."""
+    """A console for results, wide enough for long paths if stdout is not a terminal."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -52,38 +50,35 @@ def stdout() -> Console:
 
 
 def say(text: str) -> None:
-    """Print one line as it is: no wrapping, no markup."""
+    """Print text without wrapping or markup."""
     print(text, flush=True)
 
 
 @contextmanager
 def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; a second Ctrl-C stops at once.
+    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one stops at once.
 
     Args:
-        processes: of this run. `torchrun` passes a terminal's Ctrl-C on, so that each of several
-            gets it twice; there only `torchrun` itself stops at once, at its own second Ctrl-C.
-        quiet: say nothing, since another process does.
+        processes: of this run. With several, a second signal is ignored, because each process gets
+            Ctrl-C both from the terminal and from `torchrun`, which stops at a second Ctrl-C.
+        quiet: print nothing.
 
     Yields:
-        A function that tells whether a stop was asked for.
+        A function that returns whether a stop was requested.
     """
     asked: list[int] = []
 
     def on_signal(number: int, _frame: Any) -> None:
         if asked and processes == 1:
             raise KeyboardInterrupt
-        if asked:
-            return
         asked.append(number)
-        # Not print(): the signal may have come in the middle of one.
-        if not quiet:
+        # Not print(), which the signal may have interrupted.
+        if len(asked) == 1 and not quiet:
             os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n")
 
-    # Set explicitly, since a shell starts background jobs with Ctrl-C ignored.
-    before = {
-        number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    # SIGINT is set explicitly, because a shell starts background jobs with Ctrl-C ignored.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield lambda: bool(asked)
     finally:
@@ -93,10 +88,10 @@ def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callabl
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr that goes away when done; nothing where stderr is not a terminal.
+    """A bar on stderr that disappears at the end. It is shown only on a terminal.
 
     Yields:
-        What to call with (done, total).
+        A function to call with (done, total). Until it is called, the bar pulses.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -109,19 +104,10 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-@contextmanager
-def waiting(label: str) -> Iterator[None]:
-    """A spinner on stderr while something takes a while; nothing where it is not a terminal."""
-    from rich.console import Console
-
-    with Console(stderr=True).status(label):
-        yield
-
-
 def load_bank_with_progress(
     config: DataConfig, minimum: int = 2, *, list_bad_files: bool = True
 ) -> PhotoBank:
-    """Load the photos with a progress bar, and list what could not be read."""
+    """Load the photos with a progress bar, and list the unusable files."""
     from dcgan.data.bank import load_bank
 
     with progress_bar("reading photos") as on_progress:
@@ -134,19 +120,10 @@ def load_bank_with_progress(
 
 
 def report_bad_files(files: Sequence[BadFile], most: int = 10) -> None:
-    """List skipped files by name and reason on stderr."""
-    if not files:
-        return
-    print(f"skipped {len(files)} unusable files:", file=sys.stderr)
+    """Print the names of skipped files and the reasons to stderr."""
+    if files:
+        print(f"skipped {len(files)} unusable files:", file=sys.stderr)
     for bad in files[:most]:
         print(f"  {bad.path}: {bad.reason}", file=sys.stderr)
     if len(files) > most:
         print(f"  … and {len(files) - most} more (see 'dcgan inspect')", file=sys.stderr)
-
-
-def load_extractor_with_progress(config: TrainConfig, device: torch.device) -> Extractor:
-    """The extractor that a config names, with a bar if its weights have to be downloaded."""
-    from dcgan.evaluation.evaluator import configured_extractor
-
-    with progress_bar("loading the extractor") as on_progress:
-        return configured_extractor(config, device, on_progress)

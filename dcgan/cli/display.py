@@ -12,26 +12,20 @@ if TYPE_CHECKING:
 
 
 class TrainingDisplay:
-    """The status of a run: a live bar on a terminal, a line an epoch elsewhere."""
+    """Shows a run's progress on stderr."""
 
     def __init__(self, label: str = "training") -> None:
+        from rich import progress as bars
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
 
         self.console = Console(stderr=True, highlight=False)
         self.label = label
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(),
+        self.progress = bars.Progress(
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(bar_width=20),
+            bars.MofNCompleteColumn(),
+            bars.TextColumn("{task.fields[status]}"),
+            bars.TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -51,14 +45,14 @@ class TrainingDisplay:
         self.start(schedule.total_steps, done, schedule.steps_per_epoch, epochs)
 
     def start(self, total_steps: int, done: int, steps_per_epoch: int, epochs: int) -> None:
-        """Begin a bar over this many steps, `done` of which were trained before."""
+        """Begin a bar over this many steps, of which `done` are done."""
         self.steps_per_epoch, self.epochs = steps_per_epoch, epochs
         if self.task is not None:
             self.progress.remove_task(self.task)
         self.task = self.progress.add_task(self.label, total=total_steps, completed=done, status="")
 
     def on_log(self, record: LogRecord) -> None:
-        """Show the published status line: Loss_D, Loss_G, D(x), D(G(z)) before / after."""
+        """Show the status line: Loss_D, Loss_G, D(x), D(G(z)) before / after D's update."""
         status = (
             f"Loss_D {record.loss_d:.3f}  Loss_G {record.loss_g:.3f}  "
             f"D(x) {record.d_real:.2f}  "
@@ -68,11 +62,11 @@ class TrainingDisplay:
         if self.console.is_terminal:
             self.progress.update(self.task, completed=record.step, status=status)
         elif record.step % self.steps_per_epoch == 0:
-            epoch = f"epoch {record.epoch}/{self.epochs}"
-            print(f"{self.label}: {epoch}  {status}", file=sys.stderr)
+            epoch = f"{record.epoch}/{self.epochs}"
+            print(f"{self.label}: epoch {epoch}  {status}", file=sys.stderr)
 
     def on_eval(self, record: EvalRecord) -> bool:
-        """Show a score on a line of its own; never ends the run."""
+        """Print a score; never ends the run."""
         self.line(f"{self.label}: {describe_scores(record)}")
         return False
 

@@ -1,4 +1,4 @@
-"""What commands share: the app with `--version` and completion, options, checks of their values."""
+"""Shared by the commands: the app with `--version`, options, checks of their values."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
+from dcgan.cli.console import say
+from dcgan.errors import UsageError
+from dcgan.runtime.files import write_text_atomic
+from dcgan.runtime.version import code_version
+
 DataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Folder of photos (sets data.root).", show_default=False),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change one setting, as in train.epochs=20.", metavar="KEY=VALUE"),
+    typer.Option("--set", help="Change a setting, as in train.epochs=20.", metavar="KEY=VALUE"),
 ]
 CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint.pt of a run.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Noise seed.")]
@@ -24,9 +29,7 @@ ModelOption = Annotated[
 ExtractorOption = Annotated[
     str | None,
     typer.Option(
-        "--extractor",
-        help="auto, inception, layout, random or module:callable.",
-        metavar="NAME",
+        "--extractor", help="auto, inception, layout, random or module:callable.", metavar="NAME"
     ),
 ]
 WeightsOption = Annotated[
@@ -47,7 +50,7 @@ SchemaOption = Annotated[
 
 
 def new_app(help_text: str) -> typer.Typer:
-    """A command-line app with `--version` and shell completion, and no commands yet."""
+    """A command-line app with `--version` and shell completion, without commands."""
     app = typer.Typer(help=help_text, no_args_is_help=True, pretty_exceptions_enable=False)
 
     @app.callback()
@@ -59,25 +62,19 @@ def new_app(help_text: str) -> typer.Typer:
             ),
         ] = False,
     ) -> None:
-        """What the app itself takes, before any command."""
+        """Define the options of the app itself."""
 
     return app
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from dcgan.cli.console import say
-        from dcgan.runtime.version import code_version
-
         say(f"dcgan-study {code_version()}")
         raise typer.Exit
 
 
 def write_schema(schema: dict[str, Any], output: Path | None) -> None:
     """Print a JSON schema, or write it to a file and print the file's path."""
-    from dcgan.cli.console import say
-    from dcgan.runtime.files import write_text_atomic
-
     text = json.dumps(schema, indent=2, ensure_ascii=False)
     if output is None:
         say(text)
@@ -100,10 +97,8 @@ def checked_output(path: Path, animated: bool) -> Path:
     """The absolute path of a picture to write.
 
     Raises:
-        UsageError: wrong suffix, or no folder to write to.
+        UsageError: the suffix is wrong, the path is a folder, or its folder does not exist.
     """
-    from dcgan.errors import UsageError
-
     suffix = ".gif" if animated else ".png"
     if path.suffix.lower() != suffix:
         raise UsageError(f"{path} must end in {suffix}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dcgan.cli.console import load_bank_with_progress, progress_bar, report_bad_files, say
 from dcgan.cli.options import (
     CheckpointArgument,
     DataOption,
@@ -18,6 +19,7 @@ from dcgan.cli.options import (
     WeightsOption,
     checked_output,
 )
+from dcgan.errors import EvaluationError
 
 if TYPE_CHECKING:
     from dcgan.evaluation.extractors.base import Extractor
@@ -40,9 +42,7 @@ def evaluate(
 ) -> None:
     """Score a checkpoint against the photos, with uncertainty, noise floor and memorisation."""
     from dcgan.api import prepare_scoring
-    from dcgan.cli.console import load_bank_with_progress, say
     from dcgan.cli.tables import print_evaluation
-    from dcgan.errors import EvaluationError
     from dcgan.runtime.pictures import save_picture
     from dcgan.training.run.checkpoint import load_checkpoint
 
@@ -60,7 +60,7 @@ def evaluate(
     result = scoring.evaluate()
     try:
         copies = scoring.memorisation()
-    except EvaluationError as error:  # too few photos to judge by: the scores stand
+    except EvaluationError as error:  # too few photos
         print(f"note: {error}", file=sys.stderr)
         copies = None
     if as_json:
@@ -83,12 +83,11 @@ def fid(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two folders of images: FID (or another extractor's distance), KID and more."""
-    from dcgan.cli.console import say
     from dcgan.cli.tables import print_comparison
     from dcgan.evaluation.folders import compare_folders, first_side
     from dcgan.runtime.devices import clear_memory_errors
 
-    sides = [first_side(folder) for folder in (real, fake)]  # both exist, before anything slow
+    sides = [first_side(folder) for folder in (real, fake)]  # before anything slow: both must exist
     with clear_memory_errors():
         loaded = _extractor(extractor, weights, size or sides[0])
         one, other = (_features(folder, loaded, size) for folder in (real, fake))
@@ -116,8 +115,7 @@ def floor(
     output: Annotated[Path, typer.Option("-o", "--output", help="Plot (PNG).")] = Path("floor.png"),
     as_json: JsonOption = False,
 ) -> None:
-    """What a perfect generator would score, by number of photos, and what differences are real."""
-    from dcgan.cli.console import load_bank_with_progress, say, waiting
+    """Show what a perfect generator would score, by number of photos, and which gaps are real."""
     from dcgan.cli.tables import print_floor
     from dcgan.config.settings import override
     from dcgan.config.train_config import DataConfig
@@ -129,7 +127,7 @@ def floor(
     data = override(DataConfig(root=folder), {"image_size": size}, "--size")
     bank = load_bank_with_progress(data)
     loaded = _extractor(extractor, weights, size)
-    with clear_memory_errors(), waiting("measuring distances between photos"):
+    with clear_memory_errors(), progress_bar("measuring distances between photos"):
         report = report_floor(real_features(bank, loaded), score)
     report.save_plot(target, loaded.frechet_name)
     if as_json:
@@ -148,14 +146,13 @@ def doctor() -> None:
 
 
 def _extractor(name: str | None, weights: Path | None, image_size: int | None) -> Extractor:
-    """The extractor that was asked for, on the best device; tried with images of this size."""
-    from dcgan.cli.console import progress_bar
+    """Load an extractor on the best device and try it with images of this size."""
     from dcgan.config.settings import override
     from dcgan.config.train_config import EvalConfig
     from dcgan.evaluation.extractors.registry import load_extractor
     from dcgan.runtime.devices import resolve_device
 
-    # Checked as the settings of the same names are, for the same messages.
+    # `override` gives the messages of the settings with these names.
     config = override(
         EvalConfig(), {"extractor": name or "auto", "weights": weights}, "--extractor"
     )
@@ -170,7 +167,6 @@ def _extractor(name: str | None, weights: Path | None, image_size: int | None) -
 
 
 def _features(folder: Path, extractor: Extractor, size: int | None) -> FolderFeatures:
-    from dcgan.cli.console import progress_bar, report_bad_files
     from dcgan.evaluation.folders import folder_features
 
     with progress_bar(f"reading {folder}") as on_progress:

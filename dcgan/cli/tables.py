@@ -1,4 +1,4 @@
-"""What the `dcgan` command prints of scores: the extractor they come from, and their tables."""
+"""What the `dcgan` command prints about scores: the extractor and the tables."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dcgan.evaluation.metrics.registry import METRICS
 from dcgan.evaluation.record import EvalRecord
 
 FEWEST_TO_JUDGE = 50
-"""Photos from which on chance repeats less than one image in a hundred (measured)."""
+"""With this many photos, chance repeats less than one image in a hundred (measured)."""
 
 
 def extractor_notice(extractor: Extractor, asked: str) -> str:
-    """Which network scores will come from and from where, said before anything is trained."""
+    """The network that scores will use, and where it comes from."""
     chosen = "chosen by auto, " if asked == "auto" else ""
     return (
         f"scores: {extractor.frechet_name} (extractor {extractor.name}, {chosen}"
@@ -32,14 +32,12 @@ def extractor_notice(extractor: Extractor, asked: str) -> str:
 
 
 def planned_extractor(config: TrainConfig) -> str:
-    """As `extractor_notice`, for a run that has not begun: nothing is downloaded for it."""
+    """`extractor_notice` for a run that has not begun; nothing is downloaded."""
     name = config.eval.extractor
     if name in ("auto", "inception") and not offline() and not _at_hand(config):
-        otherwise = ", or fd_layout where they cannot be" if name == "auto" else ""
-        megabytes = CANONICAL.size / 1e6
-        return (
-            f"scores: fid, after Inception's weights are downloaded ({megabytes:.0f} MB){otherwise}"
-        )
+        otherwise = ", or fd_layout if the download fails" if name == "auto" else ""
+        megabytes = f"{CANONICAL.size / 1e6:.0f} MB"
+        return f"scores: fid, after Inception's weights are downloaded ({megabytes}){otherwise}"
     return extractor_notice(configured_extractor(config, torch.device("cpu")), name)
 
 
@@ -48,7 +46,7 @@ def _at_hand(config: TrainConfig) -> bool:
         return weights_at_hand(config.eval.weights)
     except EvaluationError:
         if config.eval.extractor == "auto" and named_weights(config.eval.weights) is None:
-            return False  # auto has a damaged file downloaded again
+            return False  # auto downloads a damaged file again
         raise
 
 

@@ -1,57 +1,95 @@
-"""`dcgan train`: the work, with its display, and what is said before and after."""
+"""`dcgan train`: a run with its display, and a dry run."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from dcgan.cli.console import (
-    load_bank_with_progress,
-    load_extractor_with_progress,
-    say,
-    stop_signals,
-)
-from dcgan.cli.describe import describe, print_networks
+from dcgan.cli.console import load_bank_with_progress, progress_bar, say, stop_signals
 from dcgan.cli.display import TrainingDisplay
-from dcgan.cli.tables import extractor_notice
+from dcgan.cli.tables import extractor_notice, planned_extractor
 from dcgan.config.train_config import TrainConfig
-from dcgan.data.bank import check_enough_photos
+from dcgan.config.yaml_files import dump_yaml
+from dcgan.data.bank import PhotoBank, check_enough_photos
+from dcgan.evaluation.evaluator import configured_extractor
+from dcgan.models.networks import Discriminator, Generator, parameter_count
 from dcgan.runtime.devices import resolve_device
 from dcgan.training.distributed import Peers, torchrun_peers
 from dcgan.training.follower import follow
 from dcgan.training.loop import train
 from dcgan.training.resume import as_begun
 from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.size import run_bytes
+from dcgan.training.schedule import Schedule
+from dcgan.training.speed import MEASURED_STEPS, images_per_second
 
 
 def describe_run(config: TrainConfig, folder: Path, resume: bool) -> None:
-    """Say what a run would be; nothing is written."""
-    bank = load_bank_with_progress(config.data)
-    check_enough_photos(bank, config)
-    say(describe(as_begun(config, folder) if resume else config, bank, folder))
+    """Print the config, the networks, and the time and disk space of a run; write nothing."""
+    bank = _enough_photos(config)
+    config = as_begun(config, folder) if resume else config
+    device = resolve_device(config.train.device)
+    photos, holdout = bank.split(config.data.holdout_fraction)
+    held_out = f" and {len(holdout.images)} held out" if holdout else ""
+    schedule = Schedule(config, len(photos.images), device)
+    seconds = len(photos.images) * config.train.epochs / images_per_second(config)
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    free_mb = shutil.disk_usage(parent).free / 1e6
+    say(
+        f"{dump_yaml(config.model_dump(mode='json', exclude={'provenance'}))}\n"
+        f"{_networks(config)}\n\n"
+        f"{len(photos.images)} photos{held_out}, {schedule.steps_per_epoch} steps an epoch, "
+        f"{schedule.total_steps} steps in all, on {device}\n"
+        f"{planned_extractor(config)}\n"
+        f"training: about {_duration(seconds)} (measured over {MEASURED_STEPS} steps), plus "
+        f"scoring\ndisk: about {run_bytes(config, schedule) / 1e6:.0f} MB in {folder} "
+        f"({free_mb:,.0f} MB free)"
+    )
+
+
+def _networks(config: TrainConfig) -> str:
+    """Both networks, layer by layer, with their parameter counts."""
+    model, size = config.model, config.data.image_size
+    generator = Generator(model.nz, model.ngf, size)
+    discriminator = Discriminator(model.ndf, size, model.leaky_slope)
+    both = (generator, discriminator)
+    return "\n".join(f"{net}\n  {parameter_count(net):,} parameters" for net in both)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def launch(config: TrainConfig, folder: Path, resume: bool) -> None:
-    """Train with a live display; under `torchrun`, with the other processes it started."""
+    """Train with a live display, together with the other processes of `torchrun`."""
     with torchrun_peers(config.train.device) as peers:
         if peers.rank == 0:
             _lead(config, folder, resume, peers)
             return
-        bank = load_bank_with_progress(config.data, list_bad_files=False)
-        check_enough_photos(bank, config)
+        bank = _enough_photos(config, list_bad_files=False)
         with stop_signals(processes=peers.size, quiet=True) as should_stop:
             follow(config, folder, bank, peers, resume=resume, should_stop=should_stop)
 
 
-def _lead(config: TrainConfig, folder: Path, resume: bool, peers: Peers) -> None:
-    bank = load_bank_with_progress(config.data)
+def _enough_photos(config: TrainConfig, *, list_bad_files: bool = True) -> PhotoBank:
+    bank = load_bank_with_progress(config.data, list_bad_files=list_bad_files)
     check_enough_photos(bank, config)
+    return bank
+
+
+def _lead(config: TrainConfig, folder: Path, resume: bool, peers: Peers) -> None:
+    bank = _enough_photos(config)
     if resume:
         config = as_begun(config, folder)
     RunFolder(folder).create()
-    say(print_networks(config))
+    say(_networks(config))
     together = f", {peers.size} processes" if peers.size > 1 else ""
     say(f"{len(bank.images)} photos{together}, results in {folder}")
-    extractor = load_extractor_with_progress(config, resolve_device(config.train.device))
+    with progress_bar("loading the extractor") as on_progress:
+        device = resolve_device(config.train.device)
+        extractor = configured_extractor(config, device, on_progress)
     say(extractor_notice(extractor, config.eval.extractor))
     signals = stop_signals(processes=peers.size)
     with signals as should_stop, TrainingDisplay() as display:

@@ -7,8 +7,6 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from dcgan.config.train_config import TrainConfig
-
 
 class _Generator(GenerateJsonSchema):
     """Pydantic's generator without a title for each key, which would only repeat its name."""
@@ -17,13 +15,8 @@ class _Generator(GenerateJsonSchema):
         return False
 
 
-def train_schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of a train config file."""
-    return config_schema(TrainConfig)
-
-
 def config_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a file that holds a config class; docstrings become descriptions."""
+    """The JSON schema (draft 2020-12) of a config file; docstrings become descriptions."""
     schema = model.model_json_schema(schema_generator=_Generator)
     for part in (schema, *schema["$defs"].values()):
         for field in part["properties"].values():

@@ -8,9 +8,9 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,8 +27,7 @@ def load_train_config(
 ) -> TrainConfig:
     """Load a training config (a path or a named config) and apply dotted overrides.
 
-    Raises:
-        ConfigError: file, key or value is wrong.
+    Raises `ConfigError` if the file, a key or a value is wrong.
     """
     path = find_config(name)
     data = read_yaml(path)
@@ -43,10 +42,9 @@ def load_train_config(
 
 
 def override(config: ModelT, values: Mapping[str, Any], source: str = "--set") -> ModelT:
-    """Return a copy of a config with dotted keys replaced, checked as a whole.
+    """A copy of a config with dotted keys replaced, checked as a whole.
 
-    Raises:
-        ConfigError: a key does not exist or a value is refused.
+    Raises `ConfigError` if a key does not exist or a value is refused.
     """
     valid = dotted_keys(type(config))
     data = config.model_dump(mode="json")
@@ -67,17 +65,13 @@ def set_dotted(data: dict[str, Any], key: str, value: Any) -> None:
 
 def get_dotted(config: BaseModel, key: str) -> Any:
     """Read `config.a.b` for the key `a.b`."""
-    value: Any = config
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
+    return attrgetter(key)(config)
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     """Turn `--set` arguments `key=value` into a mapping; values are YAML.
 
-    Raises:
-        ConfigError: an argument has no `=` or its value is not YAML.
+    Raises `ConfigError` if an argument has no `=` or its value is not YAML.
     """
     values: dict[str, Any] = {}
     for assignment in assignments:
@@ -92,32 +86,32 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     """Every settable key of a config class, sections joined with dots."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
-        section = _section_class(field.annotation)
-        keys += dotted_keys(section, f"{prefix}{name}.") if section else [prefix + name]
+        classes = _config_classes(field.annotation)
+        if classes == [field.annotation]:  # a section, not a mapping or list of them
+            keys += dotted_keys(classes[0], f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
     return keys
 
 
 def nearest(key: str, valid: Iterable[str]) -> str:
-    """A hint naming the most similar valid key (or key of the same last part), or nothing."""
+    """A hint that names the first key with the same last part, the most similar key, or all."""
+    lasts: dict[str, str] = {}  # the last part of a key → the first key that ends in it
     names = list(valid)
+    for name in names:
+        lasts.setdefault(name.rpartition(".")[2], name)
     last = key.rpartition(".")[2]
-    same_last = [name for name in names if name.rpartition(".")[2] == last]
-    lasts = {name.rpartition(".")[2]: name for name in names}
-    similar_last = difflib.get_close_matches(last, list(lasts), n=1, cutoff=0.6)
-    similar = difflib.get_close_matches(key, names, n=1, cutoff=0.6)
-    found = same_last[:1] or similar or [lasts[name] for name in similar_last]
-    return (
-        f"; did you mean '{found[0]}'?"
-        if found
-        else f"; valid are: {', '.join(sorted(set(names)))}"
-    )
+    found = [lasts[last]] if last in lasts else difflib.get_close_matches(key, names, n=1)
+    found = found or [lasts[name] for name in difflib.get_close_matches(last, lasts, n=1)]
+    if found:
+        return f"; did you mean '{found[0]}'?"
+    return f"; valid are: {', '.join(sorted(set(names)))}"
 
 
 def validate(model: type[ModelT], data: Any, source: str) -> ModelT:
-    """Build a config from plain data, turning pydantic's errors into one sentence each.
+    """Build a config from plain data.
 
-    Raises:
-        ConfigError: one line per problem, each naming key, problem and nearest valid name.
+    Raises `ConfigError` with a clause per problem that names key, problem and nearest valid name.
     """
     try:
         return model.model_validate(data)
@@ -127,69 +121,46 @@ def validate(model: type[ModelT], data: Any, source: str) -> ModelT:
 
 
 def _explain(model: type[BaseModel], problem: Any) -> str:
-    section, parts = _walk(model, problem["loc"])
-    key = ".".join(parts)
-    if problem["type"] == "extra_forbidden":
+    section, parts = _locate(model, problem["loc"])
+    key, kind, shown = ".".join(parts), problem["type"], problem["input"]
+    if kind == "extra_forbidden":
         prefix = "".join(f"{part}." for part in parts[:-1])
         here = [prefix + name for name in section.model_fields]
         return f"there is no setting '{key}'{nearest(key, here + dotted_keys(section, prefix))}"
-    if problem["type"] == "missing":
+    if kind == "missing":
         return f"{key} is missing"
-    if problem["type"] == "union_tag_not_found":
+    if kind == "union_tag_not_found":
         return f"{key}.type is missing"
-    if problem["type"] in ("model_type", "model_attributes_type"):
-        return f"{key} must hold 'key: value' settings, but got {problem['input']!r}"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"{key} must hold 'key: value' settings, but got {shown!r}"
     message = problem["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    shown = problem["input"]
-    is_group = isinstance(shown, dict | BaseModel)
-    where = f"{key}: " if key else ""
-    return f"{where}{message}" + ("" if is_group else f", but got {shown!r}")
+    message = (f"{key}: " if key else "") + message[0].lower() + message[1:]
+    return message if isinstance(shown, dict | BaseModel) else f"{message}, but got {shown!r}"
 
 
-def _walk(model: type[BaseModel], location: Iterable[int | str]) -> tuple[Any, list[str]]:
-    """Follow a pydantic error's location: the innermost config class, and the key as written.
+def _locate(model: type[BaseModel], location: Iterable[Any]) -> tuple[type[BaseModel], list[str]]:
+    """The innermost config class of a pydantic error's location, and the key as written.
 
     A tagged union adds its tag to the location; no file holds that part, so it is left out.
     """
-    inner: type[BaseModel] = model
-    annotation: Any = model
-    parts: list[str] = []
+    classes, parts = [model], list[str]()
     for part in location:
-        members = _union_members(annotation)
-        tagged = [member for member in members if part in _tags(member)]
-        if len(members) > 1 and tagged:
-            annotation = inner = tagged[0]
+        types = [(one, one.model_fields.get("type")) for one in classes]
+        tagged = [one for one, field in types if field and part in get_args(field.annotation)]
+        if tagged:
+            classes = tagged
             continue
         parts.append(str(part))
-        section = _section_class(annotation)
-        if section:
-            inner = section
-            field = section.model_fields.get(str(part))
-            annotation = field.annotation if field else None
-        else:  # an entry of a mapping or a list
-            arguments = [item for item in get_args(annotation) if item is not Ellipsis]
-            annotation = arguments[-1] if arguments else None
-    return _section_class(annotation) or inner, parts
+        if field := classes[0].model_fields.get(str(part)):
+            classes = _config_classes(field.annotation) or classes
+    return classes[0], parts
 
 
-def _union_members(annotation: Any) -> list[Any]:
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    is_union = get_origin(annotation) in (Union, UnionType)
-    return list(get_args(annotation)) if is_union else [annotation]
-
-
-def _tags(member: Any) -> tuple[Any, ...]:
-    fields = getattr(member, "model_fields", {})
-    return get_args(fields["type"].annotation) if "type" in fields else ()
-
-
-def _section_class(annotation: Any) -> type[BaseModel] | None:
-    for candidate in _union_members(annotation):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+def _config_classes(annotation: Any) -> list[type[BaseModel]]:
+    """The config classes in an annotation, such as A and B in `dict[str, A | B]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _config_classes(part)]
 
 
 def save_config(config: BaseModel, path: Path, header: str = "") -> None:

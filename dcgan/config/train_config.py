@@ -1,7 +1,6 @@
-"""The configuration of one training run: the meaning, unit and default of each value.
+"""The configuration of one training run: the meaning, unit and only default of each value.
 
-The defaults are the published hand-tuned cat recipe, which `configs/reference.yaml` spells out. No
-other module defines a default.
+The defaults are the published hand-tuned cat recipe, which `configs/reference.yaml` spells out.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dcgan.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 MAX_SEED = 2**63 - 1
 EXTRACTORS = ("auto", "inception", "layout", "random")
 
@@ -23,11 +23,8 @@ EXTRACTORS = ("auto", "inception", "layout", "random")
 def refuse_program(extractor: str) -> None:
     """Refuse the extractor `FILE.pt2`, an exported program, which earlier releases loaded.
 
-    The config classes accept such a name, so that what an earlier release wrote can still be shown
-    and sampled from. Config files and scoring refuse it.
-
-    Raises:
-        ConfigError: says how to load the program.
+    Only config files and scoring refuse it, so that runs of earlier releases can still be shown.
+    Raises `ConfigError`, which says how to load the program.
     """
     if extractor.endswith(".pt2"):
         raise ConfigError(
@@ -182,7 +179,7 @@ class EvalConfig(Section):
     the small fixed one shipped here (`fd_layout`); `random`: the same, blind to where in the image
     something is (`fd_random`); `module:callable`: your own; `auto`: Inception where its weights are
     at hand or can be fetched, else layout."""
-    weights: Path | None = None
+    weights: AbsolutePath | None = None
     """File with Inception's weights; null: the place that `dcgan doctor` shows."""
     n_samples: int = Field(1024, ge=3, le=1_000_000)
     """Generated images per score. Scores of different n are never comparable."""
@@ -194,15 +191,10 @@ class EvalConfig(Section):
     @field_validator("extractor")
     @classmethod
     def _known_extractor(cls, value: str) -> str:
-        # Runs and studies of earlier releases may name a FILE.pt2: see `refuse_program`.
-        if value in EXTRACTORS or re.fullmatch(r"[\w.]+:[\w.]+|.*\.pt2", value):
-            return value
-        raise ValueError(f"must be {', '.join(EXTRACTORS)} or module:callable")
-
-    @field_validator("weights")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser().absolute()
+        # For FILE.pt2 see `refuse_program`.
+        if value not in EXTRACTORS and not re.fullmatch(r"[\w.]+:[\w.]+|.*\.pt2", value):
+            raise ValueError(f"must be {', '.join(EXTRACTORS)} or module:callable")
+        return value
 
     @model_validator(mode="after")
     def _weights_are_inceptions(self) -> EvalConfig:

@@ -1,7 +1,6 @@
 """YAML files: found by path or by name, read into plain data, written.
 
-Numbers such as `2e-4` are numbers (YAML 1.1, which PyYAML implements, would read them as text), and
-a key written twice is refused.
+`2e-4` is a number (in YAML 1.1, which PyYAML implements, it is text). A repeated key is refused.
 """
 
 from __future__ import annotations
@@ -20,14 +19,13 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader that reads 2e-4 as a number and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
+        seen = set[str]()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
+            key = str(self.construct_object(key_node, deep=True))
+            if key in seen:
                 line = key_node.start_mark.line + 1
                 raise yaml.YAMLError(f"the key '{key}' is written twice (line {line})")
-            if isinstance(key, str):
-                seen.add(key)
+            seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -39,14 +37,10 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parse YAML text; `source` names it in the error.
-
-    Raises:
-        ConfigError: the text is not valid YAML.
-    """
+    """Parse YAML text. Raises `ConfigError`, which names `source`, if it is not valid."""
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader subclass: builds plain data only
-    # PyYAML lets out more than its own errors: bad dates and numbers, endless nesting.
+    # PyYAML raises others than its own for bad dates and numbers and for endless nesting.
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         problem = re.sub(r"\s+", " ", str(error))
         raise ConfigError(f"{source} is not valid YAML: {problem}") from None
@@ -55,8 +49,7 @@ def parse_yaml(text: str, source: str) -> Any:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
-    Raises:
-        ConfigError: the file is missing, unreadable, not YAML, or not a mapping.
+    Raises `ConfigError` if the file is missing, unreadable, not YAML, or not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -67,43 +60,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError(f"{path} must hold 'section: {{key: value}}' lines, not a {_kind(data)}")
+        kind = "text" if isinstance(data, str) else type(data).__name__
+        raise ConfigError(f"{path} must hold 'section: {{key: value}}' lines, not a {kind}")
     return data
 
 
 def find_config(name: str | os.PathLike[str]) -> Path:
     """Find a config by path, or by name in ./configs and then among the shipped ones.
 
-    Raises:
-        ConfigError: there is no such file; the message lists the shipped names.
+    Raises `ConfigError`, which lists the shipped names, if there is no such file.
     """
     given = Path(name)
-    if given.suffix in {".yaml", ".yml"} or len(given.parts) > 1:
-        if given.is_file():
-            return given
-        raise ConfigError(f"there is no config file {given}; give a path or {_names_hint()}")
-    for folder in config_folders():
-        candidate = folder / f"{given}.yaml"
-        if candidate.is_file():
-            return candidate
-    if given.is_file():
-        return given
-    raise ConfigError(f"there is no config named '{given}'; give a path or {_names_hint()}")
+    named = [folder / f"{given}.yaml" for folder in config_folders()]
+    is_path = given.suffix in {".yaml", ".yml"} or len(given.parts) > 1
+    for path in (given,) if is_path else (*named, given):
+        if path.is_file():
+            return path
+    shipped = {path.stem for folder in config_folders() for path in folder.glob("*.yaml")}
+    what = f"config file {given}" if is_path else f"config named '{given}'"
+    raise ConfigError(
+        f"there is no {what}; give a path or one of the named configs: {', '.join(sorted(shipped))}"
+    )
 
 
 def config_folders() -> list[Path]:
     """Folders searched for named configs: the working one, the shipped one, the checkout's."""
     package = Path(__file__).resolve().parents[1]
     return [Path("configs"), package / "configs", package.parent / "configs"]
-
-
-def _names_hint() -> str:
-    names = {path.stem for folder in config_folders() for path in folder.glob("*.yaml")}
-    return f"one of the named configs: {', '.join(sorted(names))}"
-
-
-def _kind(data: Any) -> str:
-    return {"str": "text"}.get(type(data).__name__, type(data).__name__)
 
 
 def dump_yaml(data: Any) -> str:

@@ -3,13 +3,10 @@
 An augmentation is a function under `@augmentation` that reads its own fields of `AugmentConfig`.
 `augment` applies all of them in the order of this file.
 
-Every function takes and returns float images `(N, 3, S, S)` in [0, 1]. It is differentiable. It
-reads nothing back from the device, so that a CUDA graph can hold it: images differ by arithmetic or
-`torch.where`, and only the config decides which code runs.
-
-Each transform computes what the function of the same name in `torchvision.transforms.functional`
-(`hflip` for `flip_horizontal`) computes for one float tensor. Parameters outside their stated range
-are not refused, because a check would read them back from the device.
+Every function takes and returns float images `(N, 3, S, S)` in [0, 1] and is differentiable. None
+reads from the device, so that a CUDA graph can hold it: only the config decides which code runs,
+and parameters outside their stated range are not refused. Each transform computes what the function
+of the same name in `torchvision.transforms.functional` (`hflip` for `flip_horizontal`) computes.
 """
 
 from __future__ import annotations
@@ -30,8 +27,8 @@ GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 class Draws(NamedTuple):
     """One number in [0, 1) per image and use, each `(N,)`.
 
-    A field's position is the column it is drawn in: another field, or another order, would change
-    every recorded run. A new augmentation takes a `spare` number.
+    A field's position is the column it is drawn in, so another field or order changes every
+    recorded run. A new augmentation takes a `spare` number.
     """
 
     rotation: Tensor
@@ -40,8 +37,8 @@ class Draws(NamedTuple):
     saturation: Tensor
     hue: Tensor
     blur: Tensor
-    # An image's colour operations are applied in ascending order of these three. So the order stays
-    # uniform if an operation is left out.
+    # Colour operations are applied in ascending order of these three, so the order stays uniform if
+    # one is left out.
     brightness_rank: Tensor
     saturation_rank: Tensor
     hue_rank: Tensor
@@ -49,9 +46,9 @@ class Draws(NamedTuple):
     def spare(self, which: int) -> Tensor:
         """One of nine more numbers in [0, 1) per image, `(N,)`; use each for one purpose.
 
-        Nothing more is drawn for them, so they leave the random stream as it is. They are sums of
-        the drawn numbers modulo 1, and as the matrix of those sums is invertible, all nine are
-        uniform, and independent of each other and of any one of the drawn numbers.
+        They leave the random stream as it is, because they are sums of the drawn numbers modulo 1.
+        The matrix of those sums is invertible, so the nine are uniform, and independent of each
+        other and of any one of the drawn numbers.
         """
         return (torch.stack(self).sum(dim=0) + self[which]) % 1
 
@@ -62,32 +59,25 @@ AUGMENTATIONS: list[Augmentation] = []
 
 
 def augmentation(function: Augmentation) -> Augmentation:
-    """Add the decorated function after the augmentations so far.
+    """Add the decorated function to `AUGMENTATIONS`.
 
-    It takes images, the config and each image's random numbers, and returns images in [0, 1]. With
-    its strength at 0 it returns the images themselves.
+    It returns images in [0, 1], and the images themselves if its strength is 0.
     """
     AUGMENTATIONS.append(function)
     return function
 
 
 def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Rotate, mirror, jitter the colours of and blur each image, in this sequence.
+    """Rotate, mirror, jitter the colours of and blur each image: float `(N, 3, S, S)` in [0, 1].
 
-    All parameters are uniform over the ranges in `config`. The enabled colour operations come in a
-    random order, drawn for each image. These are the semantics of torchvision's `RandomRotation`,
-    `RandomHorizontalFlip`, `ColorJitter` and `GaussianBlur`, but drawn for each image.
-
-    Each use has its own numbers, which are always drawn. So toggling one augmentation changes
-    neither the draws of another nor those of later batches.
+    These are torchvision's `RandomRotation`, `RandomHorizontalFlip`, `ColorJitter` (in random
+    order) and `GaussianBlur` with parameters drawn for each image, uniform over the ranges in
+    `config`. All numbers are always drawn, so toggling one augmentation changes no draws of others.
 
     Args:
-        images: float `(N, 3, S, S)` in [0, 1], S more than half of the longer kernel side.
+        images: S more than half of the longer kernel side. Returned as they are if all is off.
         config: strengths; an augmentation of strength 0 is skipped and costs nothing.
         generator: on the device of `images`. It is advanced by one draw of `(N, 9)` numbers.
-
-    Returns:
-        Images like `images`, in [0, 1], or `images` itself if everything is off.
     """
     size = (len(images), len(Draws._fields))
     draws = Draws(*torch.rand(size, generator=generator, device=images.device).unbind(1))
@@ -116,9 +106,9 @@ def _flip(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
 def _colour(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     """Apply the enabled ones of brightness, saturation and hue in each image's own order.
 
-    A factor of 1 changes nothing. So one fixed sequence serves all orders: brightness, saturation,
-    brightness, hue, and the first three again. An image's factor is put where its order needs it,
-    and 1 elsewhere. Hue, by far the most expensive, is done once.
+    A factor of 1 changes nothing, so one fixed sequence serves all orders: brightness, saturation,
+    brightness, hue, and the first three again, with an image's factor where its order needs it, and
+    1 elsewhere. Hue, by far the most expensive, is done once.
     """
     brightness = _uniform(draws.brightness, max(0.0, 1 - config.brightness), 1 + config.brightness)
     saturation = _uniform(draws.saturation, max(0.0, 1 - config.saturation), 1 + config.saturation)
@@ -155,11 +145,7 @@ def _blur(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Rotate each image counter-clockwise about its centre, bilinearly. New corners are black.
-
-    Args:
-        degrees: float `(N,)`.
-    """
+    """Rotate each image counter-clockwise by its degrees, float `(N,)`. New corners are black."""
     size = images.shape[-1]
     angle = torch.deg2rad(degrees.to(images.dtype)).view(-1, 1, 1)
     # Pixel centres in grid_sample's coordinates: the image spans -1..1, y points down.
@@ -179,19 +165,14 @@ def flip_horizontal(images: Tensor, mask: Tensor) -> Tensor:
 
 
 def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply each image by its factor and clamp to [0, 1].
-
-    Args:
-        factor: float `(N,)`, at least 0; 1 leaves an image exactly as it is.
-    """
+    """Multiply each image by its factor, float `(N,)`, at least 0, and clamp to [0, 1]."""
     return (images * _per_image(factor, images)).clamp_(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Move each image away from its grey version (towards it below 1) and clamp to [0, 1].
 
-    Args:
-        factor: float `(N,)`, at least 0; 0 makes an image grey, 1 leaves it exactly as it is.
+    `factor` is float `(N,)`, at least 0; 0 makes an image grey, 1 leaves it exactly as it is.
     """
     red, green, blue = images.chunk(3, dim=1)  # each (N, 1, S, S)
     grey = GREY_WEIGHTS[0] * red + GREY_WEIGHTS[1] * green + GREY_WEIGHTS[2] * blue
@@ -201,9 +182,8 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     """Turn each image's hues around the colour wheel. Value and saturation (HSV) stay.
 
-    Args:
-        shift: float `(N,)` in turns, in [-0.5, 0.5]. 1/3 turns red into green. 0 changes an image
-            by rounding only (about 1e-6), as in torchvision.
+    `shift` is float `(N,)` in turns, in [-0.5, 0.5]. 1/3 turns red into green. 0 changes an image
+    by rounding only (about 1e-6), as in torchvision.
     """
     red, green, blue = images.chunk(3, dim=1)  # each (N, 1, S, S)
     value = torch.maximum(torch.maximum(red, green), blue)
@@ -228,9 +208,8 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
 def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: tuple[int, int]) -> Tensor:
     """Blur each image with a Gaussian cut off at the kernel's edges. Borders are reflected.
 
-    Args:
-        sigma: float `(N,)` in pixels, at least 0; 0 leaves an image as it is.
-        kernel_size: width and height in pixels, both odd and less than twice the image's side.
+    `sigma` is float `(N,)` in pixels, at least 0; 0 leaves an image as it is. `kernel_size` is
+    width and height in pixels, both odd and less than twice the image's side.
     """
     count, channels, side, _ = images.shape
     width, height = kernel_size

@@ -1,9 +1,8 @@
 """Photos on disk → one bank of uint8 RGB images `(N, 3, S, S)`.
 
 The **fingerprint** of a set of photos is the sha256 of the sorted sha256 digests of its usable
-files, in hex, one per line. It does not depend on names, folders and times, nor on the decoded
-pixels, which vary between versions of the decoder. For a folder of good photos it is what
-`find DIR -type f -exec sha256sum {} + | cut -c1-64 | LC_ALL=C sort | sha256sum` prints.
+files, in hex, one per line: not of the pixels, which vary between decoders. For a folder of good
+photos `find DIR -type f -exec sha256sum {} + | cut -c1-64 | LC_ALL=C sort | sha256sum` prints it.
 A bank is sorted by these digests, equal ones by path.
 """
 
@@ -20,6 +19,7 @@ from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data.cache import bank_path, read_images, write_images
 from dcgan.data.folder import Folder
 from dcgan.data.scan import SUFFIXES, BadFile
+from dcgan.data.toy_cats import draw_toy_cats, toy_cats_fingerprint
 from dcgan.errors import ConfigError, DataError
 
 _REASONS_SHOWN = 3
@@ -32,28 +32,26 @@ class PhotoBank:
     images: torch.Tensor
     """uint8 RGB (N, 3, S, S) on the CPU."""
     fingerprint: str
-    """Identifies the content of the photos (hex), whatever their names and folders."""
+    """Identifies the content of the photos (hex)."""
     names: tuple[str, ...]
     """Where each photo came from, relative to the root, in bank order."""
     sizes: tuple[tuple[int, int], ...]
     """Original (width, height) of each upright photo in pixels, in bank order."""
-    bad: tuple[BadFile, ...]
-    """Image files that cannot be used, sorted by path."""
     from_cache: bool
     """The pixels came from the cache and nothing was decoded."""
+    bad: tuple[BadFile, ...] = ()
+    """Image files that cannot be used, sorted by path."""
     ignored: int = 0
-    """Number of files below the root whose names are not those of images."""
+    """Number of files below the root that are no images by name."""
     note: str = ""
     """What the user should know, such as a cache that cannot be written. Usually empty."""
 
     def split(self, holdout_fraction: float) -> tuple[PhotoBank, PhotoBank | None]:
         """The photos to train on and the held-out ones (none at 0), both with this fingerprint.
 
-        A bank is sorted by digest. So its first photos are a random sample that is the same on
-        every machine and changes little when photos are added.
-
-        Raises:
-            DataError: one photo or none would be held out, and a distance needs two.
+        A bank is sorted by digest, so its first photos are a random sample, the same on every
+        machine, that changes little when photos are added. Raises `DataError` if fewer than the
+        two photos that a distance needs are held out.
         """
         if holdout_fraction == 0.0:
             return self, None
@@ -86,54 +84,39 @@ def load_bank(
 
     Raises:
         ConfigError: no photos are named.
-        DataError: the folder is missing or unreadable, a class folder does not exist, or fewer
-            than `minimum` photos are usable; the message says what to do.
+        DataError: a folder is missing or unreadable, or fewer than `minimum` photos are usable.
     """
-    report = on_progress or (lambda done, total: None)
-    if config.source == "toy_cats":
-        bank = _draw_toy_cats(config, report)
-    else:
-        bank = _load_photos(config, report)
+    load = _draw_toy_cats if config.source == "toy_cats" else _load_photos
+    bank = load(config, on_progress or (lambda done, total: None))
     if len(bank.images) < minimum:
         raise DataError(_too_few(config, bank, minimum))
     return bank
 
 
 def fingerprint_of(config: DataConfig) -> str:
-    """The fingerprint that `load_bank` would give the photos. Nothing is written.
+    """The fingerprint of `load_bank`, which raises the same errors. Nothing is written.
 
-    Raises:
-        ConfigError: no photos are named.
-        DataError: the folder or a class folder is missing or unreadable, or holds no images.
+    A folder with too few usable photos is accepted here.
     """
     if config.source == "toy_cats":
-        from dcgan.data.toy_cats import toy_cats_fingerprint
-
         return toy_cats_fingerprint(config.toy_count, config.image_size, config.toy_seed)
     return _open_folder(config).identify()
 
 
 def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
-    from dcgan.data.toy_cats import draw_toy_cats, toy_cats_fingerprint
-
     count, size, seed = config.toy_count, config.image_size, config.toy_seed
     fingerprint = toy_cats_fingerprint(count, size, seed)
     kept = bank_path(fingerprint, size)
-    images = found = read_images(kept, count, size)
-    if images is not None:
-        report(count, count)
-    else:
+    images = read_images(kept, count, size)
+    from_cache = images is not None
+    if images is None:
         images = draw_toy_cats(count, size, seed, lambda done: report(done, count))
         with suppress(OSError):  # without a cache, the next start draws them again
             write_images(kept, images)
-    return PhotoBank(
-        images=torch.from_numpy(images),
-        fingerprint=fingerprint,
-        names=tuple(f"toy-cat-{number:06d}" for number in range(count)),
-        sizes=((size, size),) * count,
-        bad=(),
-        from_cache=found is not None,
-    )
+    report(count, count)
+    names = tuple(f"toy-cat-{number:06d}" for number in range(count))
+    sizes = ((size, size),) * count
+    return PhotoBank(torch.from_numpy(images), fingerprint, names, sizes, from_cache)
 
 
 def _load_photos(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
@@ -175,10 +158,11 @@ def _where(root: Path | None, classes: tuple[str, ...] | None) -> str:
 def _no_images(folder: Folder, classes: tuple[str, ...] | None) -> str:
     count = len(folder.others)
     example = f", such as {_printable(folder.others[0])}" if count else ""
-    others = f" ({count} other file{'s' * (count != 1)}{example})"
     kinds = " ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
-    where = _where(folder.root, classes)
-    return f"{where} holds no images{others}; photos are files ending in {kinds}"
+    return (
+        f"{_where(folder.root, classes)} holds no images ({count} other file{'s' * (count != 1)}"
+        f"{example}); photos are files ending in {kinds}"
+    )
 
 
 def _too_few(config: DataConfig, bank: PhotoBank, minimum: int) -> str:
@@ -200,14 +184,7 @@ def _too_few(config: DataConfig, bank: PhotoBank, minimum: int) -> str:
 
 
 def check_enough_photos(bank: PhotoBank, config: TrainConfig, batch_size: int = 0) -> None:
-    """Refuse fewer training photos than a batch.
-
-    Args:
-        batch_size: the largest batch of the run; 0: `train.batch_size`.
-
-    Raises:
-        DataError: says how many there are and what to change.
-    """
+    """Raise `DataError` for fewer training photos than a batch (0: `train.batch_size`)."""
     photos, holdout = bank.split(config.data.holdout_fraction)
     count, batch_size = len(photos.images), batch_size or config.train.batch_size
     if count < batch_size:

@@ -3,13 +3,14 @@
 The shorter side is resized to the wanted size (bilinear with antialiasing) and the centre is cut
 out. The pixels are those of torchvision's `Resize(S)` + `CenterCrop(S)` on the upright RGB photo.
 Transparent parts become white. The first frame of an animation counts. Colour profiles are ignored.
-The content of the file decides its format, not its name.
+A file's content decides its format, not its name.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import logging
 import threading
@@ -21,33 +22,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import PIL
-
-# Importing the plugins registers them. In threads, Pillow's lazy imports would race.
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, UnidentifiedImageError
 
 Pixels = npt.NDArray[np.uint8]
 
 # Named, so that Pillow tries no other formats (an EPS named .jpg would start Ghostscript).
-FORMATS = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        GifImagePlugin.GifImageFile,
-        TiffImagePlugin.TiffImageFile,
-    )
-)
+FORMATS = ("Jpeg", "Png", "WebP", "Bmp", "Gif", "Tiff")
+for _name in FORMATS:  # this registers a format; in threads, Pillow's lazy imports would race
+    importlib.import_module(f"PIL.{_name}ImagePlugin")
 PREPROCESSING = f"1, Pillow {PIL.__version__}"
 """Identifies how pixels are made, for cache keys. Raise the number if this module changes them."""
 MAX_PIXELS = 100_000_000
@@ -88,10 +70,7 @@ class _UnfitPhotoError(Exception):
 
 @contextlib.contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings about odd files, in all threads.
-
-    Enter it once around the threads that decode, because warning filters are per process.
-    """
+    """Silence Pillow's warnings about odd files, in all threads: enter it once around them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\b")
         yield
@@ -108,11 +87,8 @@ def too_small(width: int, height: int, image_size: int) -> str:
 def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels | None]:
     """Read and decode one file. Threads may call this inside `quiet_pillow()`.
 
-    Args:
-        image_size: side of the resulting square in pixels; None: the whole photo at its own size.
-
-    Returns:
-        The facts, and uint8 RGB (3, height, width), or None if the photo is bad or too small.
+    Returns the facts, and uint8 RGB (3, `image_size`, `image_size`), at None the whole photo at its
+    own size (3, height, width). There are no pixels if the photo is bad or too small.
     """
     try:
         data = path.read_bytes()
@@ -125,25 +101,20 @@ def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels |
             raise _UnfitPhotoError("the file is empty")
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             width, height = picture.size
-            _check_header(width, height)
+            if width * height > MAX_PIXELS:
+                raise _UnfitPhotoError(f"more than 100 megapixels ({width}×{height})")
+            if max(width, height) > MAX_ASPECT * min(width, height):
+                raise _UnfitPhotoError(f"a strip: {width}×{height}, more than {MAX_ASPECT} to 1")
             large = width * height > _LARGE_PIXELS
             with _LARGE_ONES if large else contextlib.nullcontext():
                 upright = _upright(picture)
                 width, height = upright.size
-                rgb = _to_rgb(upright)
-                pixels = _pixels(rgb, image_size)
+                pixels = _pixels(_to_rgb(upright), image_size)
     except MemoryError:  # a fault of the machine must not be remembered as one of the file
         raise
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
         return PhotoFacts(digest, width, height, _plain_reason(error)), None
     return PhotoFacts(digest, width, height, ""), pixels
-
-
-def _check_header(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _UnfitPhotoError(f"more than 100 megapixels ({width}×{height})")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise _UnfitPhotoError(f"a strip: {width}×{height}, more than {MAX_ASPECT} to 1")
 
 
 def _plain_reason(error: Exception) -> str:
@@ -196,17 +167,18 @@ def _deep_grey_to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def _pixels(rgb: Image.Image, image_size: int | None) -> Pixels | None:
-    if image_size is None:
-        return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
-    return None if too_small(rgb.width, rgb.height, image_size) else _square(rgb, image_size)
+    if image_size is not None:
+        if too_small(*rgb.size, image_size):
+            return None
+        rgb = _square(rgb, image_size)
+    return np.ascontiguousarray(np.asarray(rgb).transpose(2, 0, 1))
 
 
-def _square(rgb: Image.Image, side: int) -> Pixels:
-    """Resize the shorter side and cut the centre: uint8 (3, side, side). Rounds as torchvision."""
+def _square(rgb: Image.Image, side: int) -> Image.Image:
+    """Resize the shorter side and cut the centre. Rounds as torchvision."""
     width, height = rgb.size
     long_side = int(side * max(width, height) / min(width, height))
     new_width, new_height = (side, long_side) if width <= height else (long_side, side)
     left, top = round((new_width - side) / 2), round((new_height - side) / 2)
     resized = rgb.resize((new_width, new_height), Image.Resampling.BILINEAR)
-    cut = np.asarray(resized.crop((left, top, left + side, top + side)))  # (side, side, 3)
-    return np.ascontiguousarray(cut.transpose(2, 0, 1))
+    return resized.crop((left, top, left + side, top + side))

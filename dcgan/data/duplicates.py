@@ -1,18 +1,16 @@
 """The same photo more than once: exact copies at training size, and nearly equal ones.
 
-A generator repeats photos sooner that it sees more often (Somepalli et al. 2023, "Diffusion Art or
-Digital Forgery?", arXiv:2212.03860). Nearly equal photos are found in two steps. First all pairs,
-mirrored ones too, are compared by their coarse structure: 12 × 12 pixels without the slow
-variations, since plain backgrounds would make all photos alike. Similar pairs are then aligned by
-shift, zoom and rotation (Gauss-Newton steps after Lucas & Kanade 1981, "An iterative image
-registration technique", in the inverse form of Baker & Matthews 2004, "Lucas-Kanade 20 years on")
-and compared again at 32 × 32 pixels. docs/metrics.md says what is found and what is not.
+A generator is more likely to repeat such photos (Somepalli et al. 2023, arXiv:2212.03860). All
+pairs, mirrored ones too, are first compared at 12 × 12 pixels without slow variations, because
+plain backgrounds make all photos alike. Similar pairs are aligned by shift, zoom and rotation
+(Gauss-Newton steps in the inverse form of Baker & Matthews 2004, "Lucas-Kanade 20 years on") and
+compared again at 32 × 32 pixels. docs/metrics.md says what is found and what is not.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -37,45 +35,28 @@ PROBE = 0.02
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Photos that show the same picture."""
+    """Two or more photos that show the same picture."""
 
     indices: tuple[int, ...]
-    """Their positions, ascending; at least two."""
-    names: tuple[str, ...]
+    """Their positions, ascending."""
     exact: bool
-    """All have the same pixels at training size. Otherwise some are only nearly equal."""
+    """All have the same pixels at training size."""
 
 
-def find_duplicates(images: Tensor, names: Sequence[str]) -> list[DuplicateGroup]:
-    """Groups of photos that show the same picture.
+def find_duplicates(images: Tensor) -> list[DuplicateGroup]:
+    """Groups of photos, uint8 (N, 3, S, S), that show the same picture, sorted by their first one.
 
     Two photos are in one group if a chain of equal or nearly equal pairs connects them. Time grows
-    with N², and memory with N (400 MB beyond the images for 20,000).
-
-    Args:
-        images: uint8 (N, 3, S, S).
-        names: one for each photo.
-
-    Returns:
-        The groups, sorted by their first photo.
-
-    Raises:
-        TypeError: the images are not uint8.
-        ValueError: the numbers of images and names differ.
+    with N², and memory with N (400 MB beyond the images for 20,000). Raises `TypeError` if the
+    images are not uint8.
     """
-    if len(images) != len(names):
-        raise ValueError(f"there are {len(images)} images but {len(names)} names")
     images = images.cpu()
     first = _first_with_equal_pixels(images)
     distinct = sorted(set(first))
     links = list(enumerate(first))
     links += [(distinct[a], distinct[b]) for a, b in _near_pairs(images[distinct])]
     return [
-        DuplicateGroup(
-            indices=tuple(group),
-            names=tuple(names[index] for index in group),
-            exact=len({first[index] for index in group}) == 1,
-        )
+        DuplicateGroup(tuple(group), exact=len({first[index] for index in group}) == 1)
         for group in _connected(len(images), links)
     ]
 
@@ -84,29 +65,21 @@ def _first_with_equal_pixels(images: Tensor) -> list[int]:
     """For each image, the position of the first that has the same pixels."""
     positions: dict[bytes, int] = {}
     rows = images.contiguous().numpy()
-    return [
-        positions.setdefault(hashlib.sha256(row.data).digest(), index)
-        for index, row in enumerate(rows)
-    ]
+    digests = [hashlib.sha256(row.data).digest() for row in rows]
+    return [positions.setdefault(digest, index) for index, digest in enumerate(digests)]
 
 
 def _connected(count: int, links: Iterable[tuple[int, int]]) -> list[list[int]]:
     """The connected components of more than one node, members ascending."""
-    parent = list(range(count))
-
-    def root(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]  # halves the way for the next search
-            node = parent[node]
-        return node
-
+    components = [[node] for node in range(count)]  # by node; its members share one list
     for a, b in links:
-        low, high = sorted((root(a), root(b)))
-        parent[high] = low  # a root is its component's first member
-    groups: dict[int, list[int]] = {}
-    for node in range(count):
-        groups.setdefault(root(node), []).append(node)
-    return [group for group in groups.values() if len(group) > 1]
+        small, large = sorted((components[a], components[b]), key=len)
+        if small is not large:
+            large += small
+            for node in small:
+                components[node] = large
+    distinct = {id(component): component for component in components}
+    return [sorted(component) for component in distinct.values() if len(component) > 1]
 
 
 def _near_pairs(images: Tensor) -> list[tuple[int, int]]:
@@ -117,7 +90,9 @@ def _near_pairs(images: Tensor) -> list[tuple[int, int]]:
         pairs, sign = candidates[start : start + BLOCK].split((2, 1), dim=1)
         one, other = (to_unit(images[column]) for column in pairs.unbind(dim=1))
         other = torch.where(sign.view(-1, 1, 1, 1) < 0, other.flip(-1), other)
-        near += [(int(a), int(b)) for a, b in pairs[_likeness(one, other) >= MIN_DETAIL]]
+        # Both ways, because only one photo may show all of the other.
+        likeness = torch.maximum(_likeness(one, other), _likeness(other, one))
+        near += [(int(a), int(b)) for a, b in pairs[likeness >= MIN_DETAIL]]
     return near
 
 
@@ -167,15 +142,8 @@ def _unit_length(images: Tensor) -> Tensor:
     return images / images.square().sum(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
 
 
-def _likeness(one: Tensor, other: Tensor) -> Tensor:
-    """Correlation of the structure of aligned pairs, (P, 3, S, S) each in [0, 1].
-
-    Each is moved onto the other, since only one of them may show all of the other.
-    """
-    return torch.maximum(_likeness_when_moved(one, other), _likeness_when_moved(other, one))
-
-
-def _likeness_when_moved(fixed: Tensor, moved: Tensor) -> Tensor:
+def _likeness(fixed: Tensor, moved: Tensor) -> Tensor:
+    """Correlation of structure once `moved` is aligned; pairs (P, 3, S, S) each in [0, 1]."""
     shift, turn = _placement(fixed.mean(1, keepdim=True), moved.mean(1, keepdim=True))
     target, source = (F.adaptive_avg_pool2d(images, DETAIL_SIDE) for images in (fixed, moved))
     return (_detail(target) * _detail(_move(source, shift, turn))).sum(dim=1)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from dcgan.data.cache import (
+    StatIndex,
     bank_path,
     index_path,
-    make_index,
     read_images,
     read_index,
     write_images,
@@ -44,25 +44,16 @@ class Photo:
 class Folder:
     """The photos below `root`, or below its folders `classes` only, for one image size.
 
-    Attributes:
-        root: the folder.
-        image_size: side S of the images in pixels.
-        others: files below the folder that are no images by name.
-        usable: the photos that can be used, by digest, equal ones by path. Empty before `load` or
-            `identify`, as are the next two.
-        bad: the files that cannot be used, with the reasons.
-        fingerprint: names the content of the usable photos (hex).
-        from_cache: whether `load` found the pixels in the cache and decoded nothing.
-        note: what the user should know after `load`, such as a cache that cannot be written.
-
-    Raises:
-        DataError: `root` is not a readable folder, or a class folder does not exist.
+    `load` and `identify` set `usable` (by digest, equal ones by path), `bad` and `fingerprint`;
+    `load` also sets `from_cache` and `note` (see `PhotoBank`). `others` are no images by name.
+    Raises `DataError` if `root` is not a readable folder or a class folder does not exist.
     """
 
     def __init__(self, root: Path, classes: tuple[str, ...] | None, image_size: int) -> None:
         self.root, self.image_size = root, image_size
         scan = scan_photos(root, classes)
         self.others, self._unreadable = scan.others, scan.bad
+        self.holds_images = bool(scan.files or scan.bad)  # by name, readable or not
         self._photos = [Photo(row, file) for row, file in enumerate(scan.files)]
         self._index_path = index_path(root, classes)
         self._index = read_index(self._index_path)
@@ -70,25 +61,17 @@ class Folder:
         self.bad: list[BadFile] = []
         self.fingerprint, self.note, self.from_cache = "", "", False
 
-    @property
-    def holds_images(self) -> bool:
-        """Whether any file is an image by name, readable or not."""
-        return bool(self._photos or self._unreadable)
-
     def load(self, on_progress: Callable[[int, int], None]) -> Pixels:
-        """The pixels of the usable photos, from the cache or decoded. The cache is updated.
+        """The pixels, uint8 RGB (N, 3, S, S), in the order of `usable`. The cache is updated.
 
-        Args:
-            on_progress: called with (files done, files in all) from this thread.
-
-        Returns:
-            uint8 RGB (N, 3, S, S), in the order of `usable`.
+        `on_progress` is called with (files done, files in all) from this thread.
         """
         self._recall()
         images = None
         if not any(photo.facts is _UNKNOWN for photo in self._photos):
             self._sort()
-            images = read_images(self._bank_path(), len(self.usable), self.image_size)
+            path = bank_path(self.fingerprint, self.image_size)
+            images = read_images(path, len(self.usable), self.image_size)
         self.from_cache = images is not None
         if images is None:
             images = self._decode(on_progress)
@@ -106,13 +89,11 @@ class Folder:
 
     def _recall(self) -> None:
         """Look up every file in the index. A changed file is hashed: it may only have moved."""
-        known, changed = self._index.contents, list[Photo]()
+        digests, known = self._index
         for photo in self._photos:
-            digest = self._index.digest_of(photo.file)
-            photo.facts = known.get(digest or "", _UNKNOWN)
-            if digest is None:
-                changed.append(photo)
+            photo.facts = known.get(digests.get(photo.file, ""), _UNKNOWN)
         if known:  # at a first start the decoder hashes what it reads anyway
+            changed = [photo for photo in self._photos if photo.file not in digests]
             for photo, digest in zip(changed, in_threads(self._hash, changed), strict=True):
                 photo.facts = known.get(digest, _UNKNOWN)
 
@@ -151,25 +132,24 @@ class Folder:
 
     def _sort(self) -> None:
         """Tell usable photos from bad ones, once the facts of all are known."""
-        faults = [self._fault(photo) for photo in self._photos]
-        both = list(zip(self._photos, faults, strict=True))
-        self.bad = self._unreadable + [
-            BadFile(one.file.path, fault) for one, fault in both if fault
-        ]
-        self.usable = [photo for photo, fault in both if not fault]
+        self.bad, self.usable = list(self._unreadable), []
+        for photo in self._photos:
+            if fault := self._fault(photo):
+                self.bad.append(BadFile(photo.file.path, fault))
+            else:
+                self.usable.append(photo)
         self.usable.sort(key=lambda photo: (photo.facts.digest, photo.file.path))
         digests = "".join(f"{photo.facts.digest}\n" for photo in self.usable)
         self.fingerprint = hashlib.sha256(digests.encode()).hexdigest()
 
-    def _bank_path(self) -> Path:
-        return bank_path(self.fingerprint, self.image_size)
-
     def _save(self, images: Pixels) -> str:
         """Store what is new. Without a cache the next start only takes longer: hence a note."""
-        index = make_index((photo.file, photo.facts) for photo in self._photos)
+        facts = {photo.file: photo.facts for photo in self._photos if photo.facts.digest}
+        digests = {file: known.digest for file, known in facts.items()}
+        index = StatIndex(digests, {known.digest: known for known in facts.values()})
         try:
             if self.usable and not self.from_cache:
-                write_images(self._bank_path(), images)
+                write_images(bank_path(self.fingerprint, self.image_size), images)
             if index != self._index:
                 write_index(self._index_path, index)
         except OSError as error:
@@ -182,15 +162,10 @@ class Folder:
 
 def _arrange(images: Pixels, order: Sequence[int]) -> Pixels:
     """`images[order]`, in place: a copy would double the memory of a large bank."""
-    unused = sorted(set(range(len(images))).difference(order))
-    source = [*order, *unused]  # row i is to become the old row source[i]
-    moved = [False] * len(source)
-    for start in range(len(source)):
-        if moved[start]:
-            continue
-        first, here = images[start].copy(), start
-        while source[here] != start:  # follow the cycle of rows that take each other's place
-            images[here] = images[source[here]]
-            moved[here], here = True, source[here]
-        images[here], moved[here] = first, True
+    for row, source in enumerate(order):
+        while source < row:  # an earlier swap moved the image from there to order[source]
+            source = order[source]
+        kept = images[row].copy()
+        images[row] = images[source]
+        images[source] = kept
     return images[: len(order)]

@@ -10,11 +10,7 @@ import torch
 
 
 def to_unit(images: torch.Tensor) -> torch.Tensor:
-    """uint8 images of any shape → float32 in [0, 1].
-
-    Raises:
-        TypeError: the images are not uint8.
-    """
+    """uint8 images of any shape → float32 in [0, 1]. Raises `TypeError` if they are not uint8."""
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8 but are {images.dtype}")
     return images.to(torch.float32) / 255
@@ -28,10 +24,7 @@ def to_signed(images: torch.Tensor) -> torch.Tensor:
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
     """Float images in [-1, 1] → uint8, rounded to the nearest grey level. Others are clamped.
 
-    This is the exact inverse of `to_signed(to_unit(…))`.
-
-    Raises:
-        TypeError: the images are not floating-point.
+    Exact inverse of `to_signed(to_unit(…))`. Raises `TypeError` if the images are no floats.
     """
     if not images.is_floating_point():
         raise TypeError(f"images must be floats in [-1, 1] but are {images.dtype}")

@@ -48,17 +48,15 @@ def scan_photos(root: Path, classes: tuple[str, ...] | None) -> Scan:
     """Find the photos below `root`, or below its folders `classes` only.
 
     Hidden files and folders are ignored. Links are followed. Each real folder is entered once.
-
-    Raises:
-        DataError: `root` is not a readable folder, or a class folder does not exist.
+    Raises `DataError` if `root` is not a readable folder or a class folder does not exist.
     """
     top = _list_root(root)
     scan, entered = Scan(), set[tuple[int, int]]()
     if classes is None:
-        _walk(root, "", scan, entered)
+        _walk(os.fspath(root), "", scan, entered)
     else:
         for name in _class_folders(root, top, classes):
-            _walk(root / name, f"{name}/", scan, entered)
+            _walk(os.path.join(root, name), f"{name}/", scan, entered)  # noqa: PTH118
     scan.files.sort(key=lambda file: file.path)
     scan.bad.sort(key=lambda file: file.path)
     return scan
@@ -68,16 +66,12 @@ def _list_root(root: Path) -> list[str]:
     """The names directly below the root."""
     try:
         return sorted(os.listdir(root))  # noqa: PTH208 (names only, and one call that can fail)
-    except FileNotFoundError:
-        raise DataError(
-            f"there is no folder {root}; pass the photos' folder with --data DIR or data.root"
-        ) from None
-    except NotADirectoryError:
-        raise DataError(
-            f"{root} is a file; pass the folder which holds the photos with --data DIR or data.root"
-        ) from None
     except OSError as error:
-        raise DataError(f"cannot read the folder {root}: {error.strerror}") from None
+        problem = f"cannot read the folder {root}: {error.strerror}"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            what = f"{root} is a file" if root.exists() else f"there is no folder {root}"
+            problem = f"{what}; pass the folder of the photos with --data DIR or data.root"
+        raise DataError(problem) from None
 
 
 def _class_folders(root: Path, top: list[str], classes: tuple[str, ...]) -> list[str]:
@@ -89,26 +83,23 @@ def _class_folders(root: Path, top: list[str], classes: tuple[str, ...]) -> list
     return sorted(set(classes))
 
 
-def _walk(start: Path, prefix: str, scan: Scan, entered: set[tuple[int, int]]) -> None:
-    """Add everything below `start` to `scan`; `entered` holds the (device, inode) of folders."""
-    waiting = [(os.fspath(start), prefix)]
-    while waiting:
-        folder, prefix = waiting.pop()
-        try:
-            info = os.stat(folder)  # noqa: PTH116 (thousands of folders: Path objects cost time)
-            if info.st_ino and (info.st_dev, info.st_ino) in entered:
-                continue  # a link back up, or a second link to the same photos
-            entered.add((info.st_dev, info.st_ino))
-            with os.scandir(folder) as entries:
-                ordered = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            reason = f"the folder cannot be read: {error.strerror}"
-            scan.bad.append(BadFile(prefix.rstrip("/") or ".", reason))
-            continue
-        visible = [entry for entry in ordered if not entry.name.startswith(".")]
-        folders = [entry for entry in visible if _add_file(entry, prefix, scan)]
-        # Reversed, because the stack returns the last one first: folders come in name order.
-        waiting += [(entry.path, f"{prefix}{entry.name}/") for entry in reversed(folders)]
+def _walk(folder: str, prefix: str, scan: Scan, entered: set[tuple[int, int]]) -> None:
+    """Add everything below `folder` to `scan`; `entered` holds the (device, inode) of folders."""
+    try:
+        info = os.stat(folder)  # noqa: PTH116 (thousands of folders: Path objects cost time)
+        if info.st_ino and (info.st_dev, info.st_ino) in entered:
+            return  # a link back up, or a second link to the same photos
+        entered.add((info.st_dev, info.st_ino))
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        reason = f"the folder cannot be read: {error.strerror}"
+        scan.bad.append(BadFile(prefix.rstrip("/") or ".", reason))
+        return
+    visible = [entry for entry in ordered if not entry.name.startswith(".")]
+    folders = [entry for entry in visible if _add_file(entry, prefix, scan)]
+    for entry in folders:
+        _walk(entry.path, f"{prefix}{entry.name}/", scan, entered)
 
 
 def _add_file(entry: os.DirEntry[str], prefix: str, scan: Scan) -> bool:

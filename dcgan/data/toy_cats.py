@@ -1,8 +1,8 @@
 """The embedded data set: cats drawn by the program, framed like close-up photos.
 
-`_sample_cat` decides what a picture shows; the other functions paint it back to front, larger than
-asked, and reduce it. Shapes are given in the cat's own units (centre of the head 0, half its width
-1, x to the right, y down), so that placing, scaling or tilting the head moves everything on it.
+`_sample_cat` decides what a picture shows; the other functions paint it back to front, enlarged,
+and reduce it. Shapes are in the cat's own units (centre of the head 0, half its width 1, x to the
+right, y down), so that placing, scaling or tilting the head moves everything on it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 TOY_CATS_VERSION: int = 1
-"""Raised whenever the same (seed, index) would show another picture."""
+"""Raise it if the same (seed, index) shows another picture."""
 
-Rgb = tuple[int, int, int]
-Ink = tuple[int, ...]
+Ink = tuple[int, ...]  # RGB, or RGB and an opacity (0-255)
 Point = tuple[float, float]
 Pattern = Literal["solid", "tabby", "patches", "tuxedo", "points"]
 
 _OVERSAMPLING = {32: 4, 64: 3, 128: 2}  # canvas pixels per final pixel, along a side
-_COATS: tuple[tuple[Rgb, Rgb, Rgb, tuple[Pattern, ...]], ...] = (
+_COATS: tuple[tuple[Ink, Ink, Ink, tuple[Pattern, ...]], ...] = (
     # fur, markings, pale parts (muzzle, chest), the patterns it comes in
     ((214, 132, 62), (164, 84, 34), (248, 222, 188), ("solid", "tabby", "tabby", "tuxedo")),
     ((134, 136, 144), (78, 80, 88), (206, 206, 210), ("solid", "tabby", "tuxedo")),
@@ -37,10 +36,10 @@ _COATS: tuple[tuple[Rgb, Rgb, Rgb, tuple[Pattern, ...]], ...] = (
     ((178, 178, 176), (66, 66, 70), (234, 232, 228), ("tabby",)),
     ((226, 212, 190), (84, 62, 52), (196, 176, 152), ("points",)),
 )
-_EYES: tuple[Rgb, ...] = ((132, 176, 74), (216, 164, 48), (226, 198, 84), (190, 112, 40))
-_BLUE_EYES: Rgb = (92, 156, 214)
-_PINK: Rgb = (226, 152, 148)
-_DARK: Rgb = (26, 20, 20)
+_EYES: tuple[Ink, ...] = ((132, 176, 74), (216, 164, 48), (226, 198, 84), (190, 112, 40))
+_BLUE_EYES: Ink = (92, 156, 214)
+_PINK: Ink = (226, 152, 148)
+_DARK: Ink = (26, 20, 20)
 _SIDES = (-1.0, 1.0)
 _CIRCLE: tuple[Point, ...] = tuple(
     (math.cos(math.pi * k / 16), math.sin(math.pi * k / 16)) for k in range(32)
@@ -63,17 +62,17 @@ class _Cat:
     body: float  # half the width of the shoulders
     lean: float  # how far to the side of the head the body is
     pattern: Pattern
-    fur: Rgb
-    marking: Rgb
-    pale: Rgb
-    nose: Rgb
-    eye: Rgb
+    fur: Ink
+    marking: Ink
+    pale: Ink
+    nose: Ink
+    eye: Ink
     eye_size: float
     eye_open: float  # 0: asleep
     pupil: float  # 0: a slit, 1: round
     gaze: Point
-    wall: Rgb
-    floor: Rgb
+    wall: Ink
+    floor: Ink
     horizon: float  # where the wall ends, in sides of the image; may be out of sight
     spots: int  # lights and things out of focus behind the cat
     window: bool
@@ -85,16 +84,10 @@ class _Cat:
 def draw_toy_cats(
     count: int, image_size: int, seed: int, on_progress: Callable[[int], None] | None = None
 ) -> np.ndarray:
-    """Draw `count` cats. Picture i depends only on the seed, i and the size, never on `count`.
+    """Draw cats: uint8 RGB (count, 3, S, S), S = `image_size` in pixels: 32, 64 or 128.
 
-    Args:
-        count: How many, at least 0.
-        image_size: Side in pixels: 32, 64 or 128 (the same cats at each, fine texture apart).
-        seed: Which cats, at least 0.
-        on_progress: Called after each picture with the number done so far.
-
-    Returns:
-        uint8 RGB in [0, 255], shape (count, 3, image_size, image_size).
+    Picture i depends only on the seed (at least 0), i and S; all S show the same cats but for fine
+    texture. `on_progress` is called after each picture with the number done so far.
     """
     if image_size not in _OVERSAMPLING:
         raise ValueError(f"image_size must be 32, 64 or 128, but got {image_size}")
@@ -109,10 +102,7 @@ def draw_toy_cats(
 
 
 def toy_cats_fingerprint(count: int, image_size: int, seed: int) -> str:
-    """Identify a set of toy cats: the hex SHA-256 of its definition.
-
-    Not of its pixels, whose last bits may differ between versions of Pillow.
-    """
+    """The hex SHA-256 of a set's definition. Its pixels may differ between versions of Pillow."""
     definition = f"toy_cats v{TOY_CATS_VERSION} count={count} size={image_size} seed={seed}"
     return hashlib.sha256(definition.encode()).hexdigest()
 
@@ -156,19 +146,16 @@ def _sample_cat(rng: np.random.Generator) -> _Cat:
     )
 
 
-def _scale(colour: Rgb, factor: float) -> Rgb:
-    red, green, blue = (min(255, int(channel * factor)) for channel in colour)
-    return red, green, blue
+def _scale(colour: Ink, factor: float) -> Ink:
+    return tuple(min(255, int(channel * factor)) for channel in colour)
 
 
-def _mix(first: Rgb, second: Rgb, share: float) -> Rgb:
-    red, green, blue = (int(a + share * (b - a)) for a, b in zip(first, second, strict=True))
-    return red, green, blue
+def _mix(first: Ink, second: Ink, share: float) -> Ink:
+    return tuple(int(a + share * (b - a)) for a, b in zip(first, second, strict=True))
 
 
-def _hsv(hue: float, saturation: float, value: float) -> Rgb:
-    red, green, blue = (int(255 * c) for c in colorsys.hsv_to_rgb(hue, saturation, value))
-    return red, green, blue
+def _hsv(hue: float, saturation: float, value: float) -> Ink:
+    return tuple(int(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value))
 
 
 def _oval(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> list[Point]:
@@ -178,7 +165,7 @@ def _oval(x: float, y: float, rx: float, ry: float, turn: float = 0.0) -> list[P
 
 
 class _Pen:
-    """Draws in the cat's units on a canvas; inks are RGB, or RGB and an opacity (0-255)."""
+    """Draws in the cat's units on a canvas."""
 
     def __init__(self, canvas: Image.Image, cat: _Cat, tilt: float) -> None:
         self._draw = ImageDraw.Draw(canvas, "RGBA" if canvas.mode == "RGB" else "L")
@@ -199,7 +186,7 @@ class _Pen:
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture in the making, several times its final size."""
+    """An unfinished picture, enlarged."""
 
     cat: _Cat
     canvas: Image.Image  # RGB
@@ -207,7 +194,7 @@ class _Picture:
     rng: np.random.Generator  # for details no trait names
 
     def wear(self, coat: Image.Image, outline: Sequence[Point], tilt: float) -> None:
-        """Put what `coat` has within an outline on the canvas: round, soft, rough at the edge."""
+        """Paste the part of `coat` within an outline: round, soft, rough at the edge."""
         cat = self.cat
         _Pen(coat, cat, tilt).line([*outline, outline[0]], (*_DARK, 50), width=0.26)
         stretch = 1.0 + cat.fluff * self.rng.uniform(-1.0, 1.0, len(outline))
@@ -234,7 +221,7 @@ def _paint(cat: _Cat, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _background(cat: _Cat, rng: np.random.Generator) -> Image.Image:
-    """A room out of focus: painted tiny and blurred, then enlarged by the caller."""
+    """A room out of focus, 32 × 32 pixels; the caller enlarges it."""
     side = 32
     room = Image.new("RGB", (side, side), cat.wall)
     draw = ImageDraw.Draw(room, "RGBA")

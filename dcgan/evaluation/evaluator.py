@@ -1,7 +1,7 @@
 """Scores of a generator: distances to the real photos, and the balance of the two losses.
 
-Evaluation draws noise of its own and leaves networks and random streams as it found them, so a
-run trains the same with and without it.
+Evaluation has its own noise and leaves networks and random streams unchanged, so it does not change
+the training.
 """
 
 from __future__ import annotations
@@ -33,11 +33,7 @@ from dcgan.runtime.files import write_atomic
 def configured_extractor(
     config: TrainConfig, device: torch.device, on_progress: OnProgress | None = None
 ) -> Extractor:
-    """The extractor that a config names.
-
-    Raises:
-        EvaluationError: see `registry.load_extractor`.
-    """
+    """The extractor that a config names. See `registry.load_extractor` for errors."""
     return load_extractor(
         config.eval.extractor,
         device,
@@ -50,9 +46,7 @@ def configured_extractor(
 class Evaluator:
     """Scores generators against one set of photos with one extractor.
 
-    Args:
-        photos: what was trained on.
-        holdout: photos that were not; their distance is told, too.
+    `photos` were trained on, those of `holdout` were not.
     """
 
     def __init__(
@@ -67,15 +61,12 @@ class Evaluator:
         held_out = None if holdout is None else real_features(holdout, extractor)
         self.real = RealSet(real_features(photos, extractor), held_out)
 
-    def fake_features(self, generator: Generator) -> Tensor:
-        """Features, float64 `(n_samples, d)`, of a generator in eval mode."""
-        images = generate_images(generator, self.config.n_samples)
-        return torch.cat([extract(self.extractor, batch) for batch in images])
-
     def score(self, generator: Generator, *, in_full: bool = True) -> dict[str, float]:
-        """Every metric of `config.n_samples` images of a generator in eval mode, by name."""
+        """The metrics of `config.n_samples` images of a generator in eval mode, by name."""
+        images = generate_images(generator, self.config.n_samples)
+        fakes = torch.cat([extract(self.extractor, batch) for batch in images])
         names = self.extractor.frechet_name, self.extractor.kernel_name
-        return score_set(self.real, self.fake_features(generator), *names, in_full=in_full)
+        return score_set(self.real, fakes, *names, in_full=in_full)
 
     def evaluate(
         self,
@@ -87,14 +78,14 @@ class Evaluator:
         epoch: int,
         other_in_full: bool = True,
     ) -> EvalRecord:
-        """Score both generators, and put the balance of the losses beside them.
+        """Score both generators.
 
         Args:
-            ema: the moving average as it is scored: see `with_fresh_batchnorm`.
-            raw: the generator in training; left in the mode it came in.
-            log_loss_ratio: of the run so far, see `balance`; none before any training.
-            other_in_full: also compute what a history does not keep: the precision and so on of
-                the generator that does not count.
+            ema: the moving average, see `with_fresh_batchnorm`.
+            raw: the generator in training. It keeps its mode.
+            log_loss_ratio: of the run so far, see `balance`; None before any training.
+            other_in_full: False: compute for the generator that does not count only what a history
+                keeps.
         """
         start, counts = time.monotonic(), self.config.score_model
         was_training = raw.training
@@ -132,23 +123,23 @@ class Evaluator:
 
 
 def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:
-    """Features of all photos, float64 `(N, d)`: computed once and kept on disk.
+    """Features of all photos, float64 `(N, d)`, cached on disk.
 
-    The key holds all they depend on: the pixels (another decoder's may differ), the extractor, and
-    the device and thread count, which may change their last digits.
+    The key covers the pixels (decoders differ), the extractor, and the device and thread count,
+    which may change the last digits.
     """
     pixels = zlib.crc32(bank.images.contiguous().numpy().data)
     where = f"{extractor.device.type}:{torch.get_num_threads()}"
     identity = f"{bank.fingerprint}:{tuple(bank.images.shape)}:{pixels}:{where}"
     key = hashlib.sha256(f"{identity}:{extractor.fingerprint}".encode()).hexdigest()[:32]
     path = cache_folder() / "features" / f"{key}.npy"
-    # Not there yet, or damaged: computed below.
+    # A missing or damaged file is written below.
     with suppress(OSError, ValueError, EOFError, BadZipFile), path.open("rb") as file:
         cached = np.load(file, allow_pickle=False)
         fits = cached.shape == (len(bank.images), extractor.dimension)
         if fits and cached.dtype == np.float64 and np.isfinite(cached).all():
             return torch.from_numpy(cached)
     features = extract(extractor, bank.images)
-    with suppress(OSError):  # an unwritable cache costs time, never a run
+    with suppress(OSError):  # an unwritable cache only costs time
         write_atomic(path, lambda file: np.save(file, features.numpy(), allow_pickle=False))
     return features

@@ -1,4 +1,4 @@
-"""Distances between two folders of anybody's images, at their own size and in flat memory."""
+"""Distances between two folders of images, at their own size and in bounded memory."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from dcgan.evaluation.set_score import score_set
 
 BATCH = 64
 BATCH_PIXELS = 64 * 512 * 512
-"""Fewer large images make a batch: memory stays flat whatever their size."""
+"""A batch of large images holds fewer of them, so memory stays bounded."""
 KEPT = 10_000
-"""Images whose features are kept. Of larger folders the Fréchet distance uses all, by their
-moments, and the other numbers a random set of this many."""
+"""Largest number of images whose features are kept. For larger folders the Fréchet distance uses
+the moments of all images, and the other numbers use a random set of this size."""
+SQUARES = "pass --size S to make squares of S pixels of all images as training does"
 
 
 @dataclass(frozen=True)
 class FolderFeatures:
-    """What a folder's images look like to an extractor."""
+    """An extractor's features of a folder's images."""
 
     folder: Path
     features: Tensor
-    """float64 (min(N, KEPT), d); a random set of rows where N is larger."""
+    """float64 (min(N, KEPT), d): a random set of rows if N is larger."""
     moments: StreamingMoments
     """Of all N images."""
     size: tuple[int, int]
-    """(width, height) in pixels, the same for all."""
+    """(width, height) in pixels of every image."""
     bad: tuple[BadFile, ...]
 
 
@@ -49,19 +50,19 @@ def folder_features(
     image_size: int | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FolderFeatures:
-    """Read all images below a folder, a batch at a time, and keep their features only.
+    """Read all images below a folder, a batch at a time, and keep only their features.
 
     Args:
-        image_size: make squares of this side of them, as training does; none: their own size,
-            which must then be the same for all.
+        image_size: side in pixels of the squares to make of them, as training does. None keeps
+            their own size, which must be the same for all.
         on_progress: called with (images done, images in all).
 
     Raises:
-        DataError: no folder, no usable images, fewer than 2, or images of different sizes.
+        DataError: no folder, fewer than 2 usable images, or images of different sizes.
         EvaluationError: the extractor fails.
     """
     scan = scan_photos(folder, None)
-    # In a random order, so that the first ones are a fair sample of the folder.
+    # In a random order, so that the first ones are a random sample of the folder.
     order = torch.randperm(len(scan.files), generator=torch.Generator().manual_seed(0)).tolist()
     paths = [scan.files[i].path for i in order]
     bad, batch, kept = list(scan.bad), list[Pixels](), list[Tensor]()
@@ -83,7 +84,11 @@ def folder_features(
         size = (pixels.shape[2], pixels.shape[1])
         first = first or (path, size)
         if size != first[1]:
-            raise DataError(_mixed(folder, first, (path, size)))
+            shown = " but ".join(f"{name} is {w}×{h}" for name, (w, h) in (first, (path, size)))
+            raise DataError(
+                f"the images in {folder} differ in size ({shown} pixels), and how they are resized "
+                f"decides the distance; {SQUARES}"
+            )
         batch.append(pixels)
         if len(batch) >= min(BATCH, max(1, BATCH_PIXELS // (size[0] * size[1]))):
             finish_batch()
@@ -98,7 +103,7 @@ def folder_features(
 
 
 def first_side(folder: Path) -> int | None:
-    """Width in pixels of the first readable image below a folder, none without one.
+    """Width in pixels of the first readable image below a folder, None without one.
 
     Raises:
         DataError: there is no such folder.
@@ -108,20 +113,10 @@ def first_side(folder: Path) -> int | None:
         return next((pixels.shape[2] for _, pixels in results if pixels is not None), None)
 
 
-def _mixed(
-    folder: Path, one: tuple[str, tuple[int, int]], other: tuple[str, tuple[int, int]]
-) -> str:
-    shown = " but ".join(f"{path} is {size[0]}×{size[1]}" for path, size in (one, other))
-    return (
-        f"the images in {folder} differ in size ({shown} pixels), and how they are resized decides "
-        "the distance; pass --size S to make squares of S pixels of all images as training does"
-    )
-
-
 def compare_folders(
     real: FolderFeatures, fake: FolderFeatures, extractor: Extractor
 ) -> dict[str, Any]:
-    """The distances of two folders as flat plain data; `fake`'s sampling error is told.
+    """The distances of two folders, with the sampling error of `fake`, as flat plain data.
 
     Raises:
         DataError: the two folders hold images of different sizes.
@@ -130,19 +125,15 @@ def compare_folders(
     if real.size != fake.size:
         sizes = " and ".join(f"{one.size[0]}×{one.size[1]}" for one in (real, fake))
         raise DataError(
-            f"the images in {real.folder} and {fake.folder} differ in size ({sizes} pixels); pass "
-            "--size S to make squares of S pixels of all images as training does"
+            f"the images in {real.folder} and {fake.folder} differ in size ({sizes} pixels); "
+            f"{SQUARES}"
         )
-    record: dict[str, Any] = {
-        "frechet_metric": extractor.frechet_name,
-        "kernel_metric": extractor.kernel_name,
-    }
     names = extractor.frechet_name, extractor.kernel_name
+    record: dict[str, Any] = dict(zip(("frechet_metric", "kernel_metric"), names, strict=True))
     whole = all(len(one.features) == one.moments.count for one in (real, fake))
     of_all = whole and fake.moments.count >= 3
     if not of_all:
-        gaussians = real.moments.gaussian(), fake.moments.gaussian()
-        record[extractor.frechet_name] = distance_between(*gaussians)
+        record[names[0]] = distance_between(real.moments.gaussian(), fake.moments.gaussian())
     record |= score_set(RealSet(real.features), fake.features, *names, of_all=of_all)
     return record | {
         "n_real": real.moments.count,

@@ -1,10 +1,9 @@
 """Memorisation: which generated images repeat a training photo, and what fraction of them.
 
-The plain distance to the nearest photo misleads, because a blurred image is near all photos and a
-detailed image far from all. The measure is a ratio (after Carlini et al. 2023, "Extracting Training
-Data from Diffusion Models", arXiv:2301.13188): the distance to the nearest photo over the mean
-distance to the next ones. It is 0 for a copy and nearly 1 for a new image. Real photos calibrate
-it: held-out photos, or each training photo against the others.
+A blurred image is near all photos and a detailed one far from all, so the measure is a ratio (after
+Carlini et al. 2023, "Extracting Training Data from Diffusion Models", arXiv:2301.13188): the
+distance to the nearest photo over the mean distance to the next ones. It is 0 for a copy and nearly
+1 for a new image. Held-out photos calibrate it, or each training photo against the others.
 
     calibration = calibrate_photos(photos)
     result = memorisation(picture_vectors(generated), calibration)
@@ -12,45 +11,43 @@ it: held-out photos, or each training photo against the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.data.duplicates import DuplicateGroup, find_duplicates
+from dcgan.data.duplicates import find_duplicates
 from dcgan.data.pixels import to_unit
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
 from dcgan.evaluation.metrics.neighbours import nearest_neighbours
 
 NEXT_NEIGHBOURS = 20
-"""How many photos after the nearest one its distance is compared with; 10 or 50 do as well."""
+"""Number of next photos in the ratio; 10 and 50 work as well."""
 QUANTILE, MARGIN = 0.05, 0.8
 """An image is a repetition if its ratio is at most MARGIN times this quantile of new photos.
 
-The quantile is more certain than the smallest ratio, and a few unrecognised duplicates hardly move
-it. The margin makes hits by chance rare (docs/evidence.md)."""
+A few unrecognised duplicates hardly move the quantile, and the margin makes hits by chance rare
+(docs/evidence.md)."""
 CALIBRATION_IMAGES = 2000
-"""More photos than this are calibrated by a part of them, evenly spaced."""
-PERCENTILES = (0, 1, 5, 25, 50, 75, 95)
+"""Largest number of new photos that calibrate. Of more, this many are taken, evenly spaced."""
 SIDE = 8
 BATCH = 1024
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Training photos as vectors, and how near to them new photos come. Compute once, keep."""
+    """Training photos as vectors, and the ratios of new photos to them. Compute it once."""
 
     vectors: Tensor
     """float64 (m, d)"""
     labels: Tensor
-    """int64 (m,): rows with the same label show the same picture."""
+    """int64 (m,), equal for rows that show the same picture."""
     photos: Tensor
     """int64 (m,): the photo that a row belongs to."""
     ratios: Tensor
-    """float64 (c,), those of new photos."""
+    """float64 (c,), of new photos."""
     k: int
 
     @property
@@ -60,13 +57,8 @@ class Calibration:
 
     @property
     def fraction(self) -> float:
-        """The part of the new photos that would count as repetitions themselves, by chance."""
+        """The part of the new photos that count as repetitions by chance, in [0, 1]."""
         return float((self.ratios <= self.threshold).double().mean())
-
-    @property
-    def percentiles(self) -> dict[int, float]:
-        """`PERCENTILES` of the new photos' ratios."""
-        return {each: float(self.ratios.quantile(each / 100)) for each in PERCENTILES}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,35 +71,26 @@ class Memorisation:
     """int64 (n,): the nearest photo."""
     distances: Tensor
     """float64 (n,): to the nearest photo, in the vectors' units."""
-    threshold: float
-    calibration_fraction: float
-    """The part of new real photos that would count as repetitions: what chance gives."""
-    calibration_percentiles: dict[int, float]
+    calibration: Calibration
 
     @property
     def memorised(self) -> Tensor:
         """bool (n,): the images that count as repetitions of their nearest photo."""
-        return self.ratios <= self.threshold
+        return self.ratios <= self.calibration.threshold
 
     @property
     def fraction(self) -> float:
-        """The part of the images that count as repetitions."""
+        """The part of the images that count as repetitions, in [0, 1]."""
         return float(self.memorised.double().mean())
 
 
 def picture_vectors(images: Tensor) -> Tensor:
-    """Images as vectors that augmentation hardly moves.
+    """Images, uint8 `(N, 3, S, S)`, N >= 1, as vectors, float64 `(N, 192)` on the CPU.
 
     A vector holds 8 × 8 pixels in colour, minus their common mean, scaled to length 1. Blur, noise,
-    fine detail, brightness and contrast cancel out; a shift, zoom or rotation by a few percent
-    hardly matters. Images that vary by less than one grey level stay shorter than 1, so that they
-    are not pure noise. docs/evidence.md compares this space with others and lists what it misses.
-
-    Args:
-        images: uint8 (N, 3, S, S), S a multiple of 8, N >= 1.
-
-    Returns:
-        float64 (N, 192) on the CPU.
+    fine detail, brightness and contrast cancel out, and a shift, zoom or rotation by a few percent
+    hardly matters. Images that vary by less than one grey level stay shorter, so that noise does
+    not decide. docs/evidence.md compares this space with others and lists what it misses.
     """
     pooled = [F.adaptive_avg_pool2d(to_unit(part), SIDE).flatten(1) for part in images.split(BATCH)]
     vectors = torch.cat(pooled).cpu().double()
@@ -116,44 +99,41 @@ def picture_vectors(images: Tensor) -> Tensor:
     return vectors / vectors.square().sum(dim=1, keepdim=True).sqrt().clamp_min(grey_level)
 
 
-def picture_labels(count: int, groups: Sequence[DuplicateGroup]) -> Tensor:
-    """A number for each of `count` photos, int64 (count,), equal for duplicates."""
-    labels = torch.arange(count)
-    for group in groups:
+def picture_labels(photos: Tensor, holdout: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A number for each photo, int64 (N,) and (H,), equal for duplicates among all of them."""
+    everything = photos if holdout is None else torch.cat([photos, holdout])
+    labels = torch.arange(len(everything))
+    for group in find_duplicates(everything):
         labels[list(group.indices)] = group.indices[0]
-    return labels
+    return labels[: len(photos)], labels[len(photos) :]
 
 
 def calibrate_photos(
     photos: Tensor,
     *,
     holdout: Tensor | None = None,
-    groups: Sequence[DuplicateGroup] | None = None,
+    labels: tuple[Tensor, Tensor] | None = None,
 ) -> Calibration:
-    """What `memorisation` needs to know of the training photos, in the space of `picture_vectors`.
+    """Calibrate in the space of `picture_vectors`.
 
-    Mirrored photos count as the photos themselves: with mirroring on, a generator sees both.
+    Mirrored photos count as the photos themselves, because mirroring shows both to a generator.
 
     Args:
         photos: uint8 (N, 3, S, S), those trained on.
         holdout: uint8 (H, 3, S, S), photos never trained on.
-        groups: duplicates among the photos followed by those held out; found here if left out.
+        labels: `picture_labels` of both, if known already.
 
     Raises:
         EvaluationError: see `calibrate`.
     """
-    everything = photos if holdout is None else torch.cat([photos, holdout])
-    if groups is None:
-        groups = find_duplicates(everything, [""] * len(everything))
-    labels = picture_labels(len(everything), groups)
-    own, new = labels[: len(photos)], labels[len(photos) :]
+    own, new = labels or picture_labels(photos, holdout)
     vectors = picture_vectors(photos)
     return calibrate(
         torch.cat([vectors, picture_vectors(photos.flip(-1))]),
         labels=torch.cat([own, own]),
         photos=torch.arange(len(photos)).repeat(2),
-        holdout=vectors if holdout is None else picture_vectors(holdout),
-        holdout_labels=own if holdout is None else new,
+        holdout=None if holdout is None else picture_vectors(holdout),
+        holdout_labels=new,
     )
 
 
@@ -166,30 +146,28 @@ def calibrate(
     holdout_labels: Tensor | None = None,
     k: int = NEXT_NEIGHBOURS,
 ) -> Calibration:
-    """How near new photos come to the training photos: held-out ones, or each training photo.
+    """Measure the ratios of new photos: held-out ones, or each training photo.
 
-    Duplicates count once: a photo is not compared with rows of its own label, and of several new
-    photos with the same label only the first is asked.
+    Duplicates count once: a photo is not compared with rows of its own label, and only the first of
+    several new photos with the same label is used.
 
     Args:
-        training: (m, d), numpy or torch, one row a training photo or an altered version of one.
-        labels: int64 (m,), equal for rows that show the same picture; all different if left out.
-        photos: int64 (m,), the photo that a row belongs to; the row's number if left out.
-        holdout: (h, d), photos never trained on; the training photos if left out.
-        holdout_labels: int64 (h,), numbered like `labels`, if there may be copies of training
-            photos among them.
-        k: how many pictures after the nearest to compare with; all others where photos are few.
+        training: (m, d), one row for each training photo or altered version of one.
+        labels: int64 (m,), equal for rows that show the same picture; by default all different.
+        photos: int64 (m,), the photo that a row belongs to; by default the row's number.
+        holdout: (h, d), photos never trained on; by default the training photos.
+        holdout_labels: int64 (h,), numbered like `labels`; by default all of them are new.
+        k: number of pictures after the nearest in a ratio, at most all others.
 
     Raises:
         EvaluationError: fewer than 3 different training photos, different d, NaN or infinite
             values, or k below 1.
-        ValueError: labels or photos that are not one for each row.
     """
     if k < 1:
         raise EvaluationError(f"k must be at least 1 but got {k}")
     vectors = feature_matrix(training, "training")
     rows = torch.arange(len(vectors))
-    labels = _per_row(labels, rows)
+    labels = rows if labels is None else labels
     pictures = len(labels.unique())
     if pictures < 3:
         raise EvaluationError(
@@ -200,21 +178,17 @@ def calibrate(
         new, new_labels = vectors, labels
     else:
         new = feature_matrix(holdout, "held-out")
-        strangers = int(labels.max()) + 1 + torch.arange(len(new))
-        new_labels = _per_row(holdout_labels, strangers)
+        unknown = int(labels.max()) + 1 + torch.arange(len(new))
+        new_labels = unknown if holdout_labels is None else holdout_labels
     distinct = _first_of_each(new_labels[None])[0].nonzero().flatten()
     count = min(len(distinct), CALIBRATION_IMAGES)
     some = distinct[torch.linspace(0, len(distinct) - 1, count).round().long()]
     ratios, _, _ = _ratios(new[some], vectors, labels, k, new_labels[some])
-    return Calibration(vectors, labels, _per_row(photos, rows), ratios, k)
+    return Calibration(vectors, labels, rows if photos is None else photos, ratios, k)
 
 
 def memorisation(generated: ArrayLike, calibration: Calibration) -> Memorisation:
-    """Judge generated images by their vectors.
-
-    Args:
-        generated: (n, d), in the space of the calibration's vectors; n >= 1.
-        calibration: of the photos the generator was trained on.
+    """Judge generated images by their vectors `(n, d)`, in the space of the calibration's.
 
     Raises:
         EvaluationError: different d, NaN or infinite values.
@@ -222,24 +196,7 @@ def memorisation(generated: ArrayLike, calibration: Calibration) -> Memorisation
     ratios, nearest, distances = _ratios(
         generated, calibration.vectors, calibration.labels, calibration.k
     )
-    return Memorisation(
-        ratios=ratios,
-        nearest=calibration.photos[nearest],
-        distances=distances,
-        threshold=calibration.threshold,
-        calibration_fraction=calibration.fraction,
-        calibration_percentiles=calibration.percentiles,
-    )
-
-
-def _per_row(numbers: Tensor | None, default: Tensor) -> Tensor:
-    if numbers is None:
-        return default
-    if numbers.shape != default.shape:
-        raise ValueError(
-            f"expected one number for each of {len(default)} rows but got {tuple(numbers.shape)}"
-        )
-    return numbers.cpu()
+    return Memorisation(ratios, calibration.photos[nearest], distances, calibration)
 
 
 def _ratios(
@@ -247,14 +204,10 @@ def _ratios(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ratio, nearest row and its distance for each query, (n,) each.
 
-    Args:
-        queries: (n, d)
-        references: (m, d)
-        labels: (m,) of the references; of rows with the same label the nearest stands for all.
-        k: the nearest one is compared with the next k other labels.
-        own: (n,) labels of the queries; references of the same label are passed over.
+    The nearest row of each label stands for all of them. References with a query's own label do
+    not count.
     """
-    # As many neighbours as hold k + 1 other pictures, even if these are those with most copies.
+    # So many neighbours hold k + 1 other pictures, even if these have the most copies.
     copies = labels.unique(return_counts=True)[1].sort(descending=True).values
     depth = int(copies[: k + 1 + (own is not None)].sum())
     distances, indices = nearest_neighbours(queries, references, depth)
@@ -262,18 +215,18 @@ def _ratios(
     usable = _first_of_each(found)
     if own is not None:
         usable &= found != own[:, None]
-    rank = usable.cumsum(dim=1) * usable  # 1 for the nearest picture, 2 for the next, ...; else 0
+    rank = usable.cumsum(dim=1) * usable  # 1 for the nearest picture, 2 for the next; else 0
     column = (rank == 1).int().argmax(dim=1, keepdim=True)
     nearest = distances.gather(1, column).squeeze(1)
     following = (rank >= 2) & (rank <= k + 1)
     mean_of_next = (distances * following).sum(dim=1) / following.sum(dim=1)
-    # Where all photos are equally near, at distance 0, the nearest is no nearer than the others.
+    # With all photos at distance 0 the nearest is as near as the others.
     ratios = torch.where(mean_of_next > 0, nearest / mean_of_next.clamp_min(1e-300), 1.0)
     return ratios, indices.gather(1, column).squeeze(1), nearest
 
 
 def _first_of_each(labels: Tensor) -> Tensor:
-    """Marks the first occurrence of each label in its row, bool like `labels` (n, depth)."""
+    """The first occurrence of each label in its row, bool (n, depth) like `labels`."""
     grouped, order = labels.sort(dim=1, stable=True)
     starts = torch.ones_like(grouped, dtype=torch.bool)
     starts[:, 1:] = grouped[:, 1:] != grouped[:, :-1]

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dcgan.data.bank import PhotoBank
-from dcgan.data.duplicates import find_duplicates
 from dcgan.evaluation.evaluator import real_features
 from dcgan.evaluation.extractors.base import Extractor, extract
 from dcgan.evaluation.memorisation import (
@@ -37,19 +35,19 @@ class MemorisationReport:
     photos: Tensor
     """uint8 (N, 3, S, S), trained on."""
     pictures: Memorisation
-    """By coarse pixels: what counts."""
+    """By coarse pixels. This verdict counts."""
     features: Memorisation
-    """By the extractor's features: a second opinion, blind to what the extractor does not see."""
+    """By the extractor's features: a second opinion."""
 
     def as_record(self) -> dict[str, Any]:
         """Flat plain data; `…_of_photos` is what chance gives."""
         return {
             "memorised_fraction": self.pictures.fraction,
-            "memorised_fraction_of_photos": self.pictures.calibration_fraction,
-            "memorised_threshold": self.pictures.threshold,
+            "memorised_fraction_of_photos": self.pictures.calibration.fraction,
+            "memorised_threshold": self.pictures.calibration.threshold,
             "memorised_smallest_ratio": float(self.pictures.ratios.min()),
             "memorised_fraction_by_features": self.features.fraction,
-            "memorised_fraction_by_features_of_photos": self.features.calibration_fraction,
+            "memorised_fraction_by_features_of_photos": self.features.calibration.fraction,
         }
 
     def panel(self) -> Image.Image:
@@ -63,22 +61,19 @@ def report_memorisation(
     """Judge generated images, uint8 `(n, 3, S, S)`, against the photos trained on.
 
     Args:
-        holdout: photos never trained on: what chance gives is measured on them if there are any.
+        holdout: photos never trained on. They calibrate if there are any.
 
     Raises:
         EvaluationError: fewer than 3 different photos, or the extractor fails.
     """
     held_out = None if holdout is None else holdout.images
-    everything = photos.images if held_out is None else torch.cat([photos.images, held_out])
-    groups = find_duplicates(everything, [""] * len(everything))
-    by_pictures = calibrate_photos(photos.images, holdout=held_out, groups=groups)
-    # Duplicates count once here, too, and a held-out copy of a training photo is not new.
-    own, new = picture_labels(len(everything), groups).tensor_split([len(photos.images)])
+    labels = own, new = picture_labels(photos.images, held_out)
+    by_pictures = calibrate_photos(photos.images, holdout=held_out, labels=labels)
     by_features = calibrate(
         real_features(photos, extractor),
         labels=own,
         holdout=None if holdout is None else real_features(holdout, extractor),
-        holdout_labels=None if holdout is None else new,
+        holdout_labels=new,
     )
     return MemorisationReport(
         images=images,
@@ -91,16 +86,15 @@ def report_memorisation(
 def closest_pairs_panel(
     fakes: Tensor, photos: Tensor, result: Memorisation, pairs: int = 16
 ) -> Image.Image:
-    """The closest pairs: a generated image above, its nearest photo below, and their ratio.
+    """At most `pairs` closest pairs: a generated image above, its nearest photo below, their ratio.
 
-    The lowest ratios come first; those that count as repetitions are red. A photo is shown as it
-    is, also where the generated image resembles its mirror image.
+    The lowest ratios come first, and those of repetitions are red. Photos are not mirrored, even if
+    the generated image resembles the mirror image.
 
     Args:
         fakes: uint8 (n, 3, S, S), the images that were judged.
         photos: uint8 (m, 3, S, S), the photos they were compared with.
-        result: what `dcgan.evaluation.memorisation` says of them.
-        pairs: how many to show; all if there are fewer.
+        result: of `memorisation`.
     """
     closest = result.ratios.argsort(stable=True)[:pairs].tolist()
     tiles = [_pair(fakes[i], photos[int(result.nearest[i])]) for i in closest]
@@ -131,10 +125,10 @@ def _pair(fake: Tensor, photo: Tensor) -> Image.Image:
 
 
 def _title(result: Memorisation) -> list[str]:
-    low, middle = result.calibration_percentiles[1], result.calibration_percentiles[50]
+    low, middle = (float(result.calibration.ratios.quantile(part)) for part in (0.01, 0.5))
     return [
         f"generated above, nearest photo below; {result.fraction:.1%} of {len(result.ratios)} "
-        f"repeat a photo (ratio up to {result.threshold:.2f})",
+        f"repeat a photo (ratio up to {result.calibration.threshold:.2f})",
         f"ratio: distance to the nearest photo / to the next ones; between photos {middle:.2f} "
         f"(median), {low:.2f} (lowest 1%)",
     ]

@@ -11,23 +11,21 @@ from typing import Any
 class EvalRecord:
     """One evaluation. Distances are comparable only at equal extractor, `n_samples` and photos.
 
-    A line that an earlier release wrote may lack any of these: it then has the default.
+    The defaults stand for fields that an earlier release did not write.
     """
 
     step: int = 0
     epoch: int = 0
     timestamp: float = 0.0
-    """When it was made, in seconds since 1970."""
+    """Seconds since 1970."""
     frechet_metric: str = ""
     """Name of the Fréchet distance of these features, as in `fd_layout`."""
     kernel_metric: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Every number by its name: those of the generator that counts, then the distances of both
-    generators with `_ema` and `_raw` behind the distance's name. What could not be computed is
-    left out."""
+    """Numbers by name: those of the generator that counts, then the distances of both generators,
+    with `_ema` and `_raw` after the distance's name."""
     imbalance: float | None = None
-    """|log_loss_ratio|: 0 in balance, ln 2 = 0.69 where one mean loss is twice the other; None
-    before any training."""
+    """|log_loss_ratio|: ln 2 = 0.69 if one mean loss is twice the other; None before training."""
     log_loss_ratio: float | None = None
     """ln(mean loss_G / mean loss_D): above 0 D is ahead."""
     score_model: str = "ema"
@@ -38,9 +36,9 @@ class EvalRecord:
     extractor: str = ""
     extractor_fingerprint: str = ""
     seconds: float = 0.0
-    """What the evaluation took."""
+    """Duration of the evaluation."""
     other: dict[str, float] = field(default_factory=dict, compare=False)
-    """The numbers of the generator that does not count. They are not written to the history."""
+    """Numbers of the generator that does not count. The history does not hold them."""
 
     @property
     def frechet(self) -> float:
@@ -57,10 +55,13 @@ class EvalRecord:
         return self.metrics if model == self.score_model else self.other
 
     def scores(self) -> dict[str, Any]:
-        """Flat plain data without the time, as `dcgan evaluate --json` prints it."""
+        """Flat plain data without times, as `dcgan evaluate --json` prints it."""
         plain: dict[str, Any] = {}
-        for name in PLAIN:
-            plain |= self.metrics if name == "metrics" else {name: getattr(self, name)}
+        for item in fields(self):
+            if item.name == "metrics":
+                plain |= self.metrics
+            elif item.name not in ("timestamp", "seconds", "other"):
+                plain[item.name] = getattr(self, item.name)
         return plain
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,18 +71,12 @@ class EvalRecord:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> EvalRecord:
-        """Read what `to_dict` of this or an earlier release gave."""
-        known = {key: value for key, value in plain.items() if key in NAMES}
-        numbers = {
-            key: value
-            for key, value in plain.items()
-            if key not in NAMES and isinstance(value, int | float)
-        }
+        """Read the output of `to_dict` of this or an earlier release."""
+        known = {key: plain[key] for key in plain if key in NAMES}
+        others = {key: plain[key] for key in plain if key not in NAMES}
+        numbers = {key: value for key, value in others.items() if isinstance(value, int | float)}
         return cls(**known, metrics=numbers)
 
 
 NAMES = frozenset(item.name for item in fields(EvalRecord)) - {"metrics", "other"}
-"""Keys of the flat form that are no metrics."""
-PLAIN = [
-    item.name for item in fields(EvalRecord) if item.name not in ("timestamp", "seconds", "other")
-]
+"""Keys of the flat form that are not metrics."""

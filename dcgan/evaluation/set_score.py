@@ -1,19 +1,15 @@
-"""What a set of fakes is told: the metrics that come with the program, and all of them in one go.
-
-To add a metric, add a function here (see `metrics.registry.metric`).
-"""
+"""The metrics of this program. To add one, add a function here (see `registry.metric`)."""
 
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.metrics.floor import NoFloorError, photo_halves, times_floor
+from dcgan.evaluation.metrics.floor import photo_halves, times_floor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.interval import frechet_interval
 from dcgan.evaluation.metrics.kernel import KernelDistance, kernel_distance
@@ -29,9 +25,9 @@ from dcgan.evaluation.record import EvalRecord
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage, as Naeem et al. 2020 use it."""
 INTERVAL_GROUPS = 8
-"""Groups of the jackknife: each costs one more set of eigenvalues."""
+"""Groups of the jackknife. Each costs one more set of eigenvalues."""
 REPEATS = 8
-"""Random subsets that a comparison at matched sizes averages."""
+"""Random subsets averaged in a comparison at equal sizes."""
 
 
 @metric(
@@ -51,20 +47,14 @@ def kernel(real: RealSet, fakes: Tensor) -> KernelDistance:
 
 @metric("spread", mlflow=False, table=False)
 def spread(real: RealSet, fakes: Tensor) -> float | None:
-    """Total variance of the fakes' features over the photos'; 0 where all fakes are one image.
-
-    None with photos that all look the same.
-    """
+    """Total variance of the fakes' features over the photos'; 0 where all fakes are one image."""
     variance = real.once("variance", lambda: float(real.features.var(dim=0).sum()))
     return float(fakes.var(dim=0).sum()) / variance if variance else None
 
 
 @metric("precision", "recall", "density", "coverage", mlflow=["precision", "coverage"])
 def manifold(real: RealSet, fakes: Tensor) -> ManifoldScores | None:
-    """Whether the fakes lie among the photos, and the photos among the fakes.
-
-    None with fewer than `NEIGHBOURS` + 1 photos or fakes.
-    """
+    """Whether the fakes lie among the photos, and the photos among the fakes."""
     if min(len(real.features), len(fakes)) <= NEIGHBOURS:
         return None
     radii = real.once("radii", lambda: ball_radii(real.features, NEIGHBOURS))
@@ -73,17 +63,12 @@ def manifold(real: RealSet, fakes: Tensor) -> ManifoldScores | None:
 
 @metric("{frechet}_times_floor", heading="× floor", digits=2)
 def over_floor(real: RealSet, fakes: Tensor) -> float | None:
-    """Fréchet distance over that of a perfect generator, both measured at equal sizes.
-
-    None with fewer than 4 photos, or with photos that all look the same.
-    """
+    """Fréchet distance over that of a perfect generator, both measured at equal sizes."""
     if len(real.features) < 4:
         return None
     size = len(fakes)
     halves = real.once(("halves", size), lambda: photo_halves(real.features, size, repeats=REPEATS))
-    with suppress(NoFloorError):
-        return times_floor(halves, fakes).ratio
-    return None
+    return times_floor(halves, fakes)
 
 
 @metric("{frechet}_holdout", "{frechet}_trained", mlflow=["{frechet}_holdout"], table=False)
@@ -91,7 +76,7 @@ def against_holdout(real: RealSet, fakes: Tensor) -> tuple[float, float] | None:
     """Fréchet distances to photos never trained on, and to as many training photos.
 
     Both are averages over sets of equal size, because fewer photos make any distance larger. The
-    second is clearly lower where the generator overfits. None without held-out photos.
+    second is clearly lower where the generator overfits.
     """
     if real.holdout is None:
         return None
@@ -118,14 +103,14 @@ def score_set(
     in_full: bool = True,
     of_all: bool = True,
 ) -> dict[str, float]:
-    """Every metric of fakes `(m, d)`, by name; what cannot be computed is left out.
+    """Every metric of fakes `(m, d)` by name, without those that cannot be computed.
 
     Args:
-        frechet_name: the Fréchet distance's name with these features, as in `fd_layout`.
-        kernel_name: the kernel distance's.
-        in_full: false: only the metrics that training computes for both generators.
-        of_all: false: these are random parts of larger sets. The Fréchet distance and the numbers
-            named after it depend on the sets' sizes, and are left out.
+        frechet_name: name of the Fréchet distance with these features, as in `fd_layout`.
+        kernel_name: the same for the kernel distance.
+        in_full: False: only the metrics that training computes for both generators.
+        of_all: False for random parts of larger sets: leave out the Fréchet distance and numbers
+            named after it, which depend on the sets' sizes.
 
     Raises:
         EvaluationError: fewer than 3 fakes, another d, or values that are not finite.
@@ -148,7 +133,7 @@ def score_set(
 
 
 def shown_in(where: Literal["mlflow", "leaderboard"], record: EvalRecord) -> dict[str, float]:
-    """The numbers of an evaluation that are to be shown in a place, of those it has."""
+    """The numbers of an evaluation that are shown in a place."""
     names = [
         template.format(frechet=record.frechet_metric, kernel=record.kernel_metric)
         for item in METRICS.values()

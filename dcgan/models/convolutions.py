@@ -1,9 +1,9 @@
 """The convolutions of a DCGAN, as matrix products where the library's are much slower.
 
-Weights, results and state dicts are those of `nn.Conv2d` and `nn.ConvTranspose2d`. Images are kept
-channels-last in memory, `(N, H, W, C)`. There a convolution over the whole image is one matrix
-product without a copy. One that doubles the side is a product with all 16 taps at once, whose
-results are added where they overlap (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
+Weights, results and state dicts are those of `nn.Conv2d` and `nn.ConvTranspose2d`. Images are
+channels-last in memory, so a convolution over the whole image is one matrix product without a copy.
+One that doubles the side is a product with all 16 taps at once, whose results are added where they
+overlap (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Project(_ShownAsTheLibrarys, nn.ConvTranspose2d):
         super().__init__(nz, channels, KERNEL, stride=1, padding=0, bias=False)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """One product with `(nz, 4·4·C)`."""
         images = (input.flatten(1) @ _taps(self.weight)).view(len(input), KERNEL, KERNEL, -1)
         return _plus(images.permute(0, 3, 1, 2), self.bias)
 
@@ -40,9 +39,8 @@ class Project(_ShownAsTheLibrarys, nn.ConvTranspose2d):
 class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
     """`(N, C, s, s)` → `(N, C', 2s, 2s)`: 4×4, stride 2, padding 1.
 
-    Args:
-        by_product: on a CPU, compute it as a matrix product, which is quicker for 4 × 4 pixels
-            (above all the weights' gradient) and for few channels out.
+    With `by_product` a CPU computes a matrix product, which is faster for 4 × 4 pixels and for few
+    channels out.
     """
 
     def __init__(self, wide: int, narrow: int, *, by_product: bool = False) -> None:
@@ -50,7 +48,6 @@ class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
         self.by_product = by_product
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """The product or the library's convolution, with the same result."""
         if self.by_product and input.device.type == "cpu":
             return _plus(_DoubleByProduct.apply(input, self.weight), self.bias)
         return super().forward(input)
@@ -70,7 +67,6 @@ class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
         super().__init__(channels, 1, KERNEL, stride=1, padding=0, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        """One product with `(4·4·C, 1)`."""
         pixels = input.permute(0, 2, 3, 1).flatten(1)
         return (pixels @ _taps(self.weight).T).view(-1, 1, 1, 1)
 
@@ -102,21 +98,18 @@ class _DoubleByProduct(torch.autograd.Function):
         """(N, C', 2s, 2s) → gradients of images and weight, each where it is needed."""
         images, weight = ctx.saved_tensors
         count, channels, side, _ = images.shape
-        windows = _windows(gradient)
+        padded = F.pad(gradient, (1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+        # The 4×4 window that each pixel of the smaller image sees: (N, C', s, s, 4, 4).
+        windows = padded.unfold(2, KERNEL, 2).unfold(3, KERNEL, 2)
+        windows = windows.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(0, 2)  # (N·s·s, 4·4·C')
         for_images = for_weight = None
         if ctx.needs_input_grad[0]:
             pixels = windows @ _taps(weight).T
             for_images = pixels.view(count, side, side, channels).permute(0, 3, 1, 2)
         if ctx.needs_input_grad[1]:
-            for_weight = _from_taps(_pixels(images).T @ windows)
+            taps = _pixels(images).T @ windows  # (C, 4·4·C')
+            for_weight = taps.view(channels, KERNEL, KERNEL, -1).permute(0, 3, 1, 2)
         return for_images, for_weight
-
-
-def _windows(images: Tensor) -> Tensor:
-    """(N, C, 2s, 2s) → (N·s·s, 4·4·C): the 4×4 window that each pixel of the smaller image sees."""
-    padded = F.pad(images, (1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
-    windows = padded.unfold(2, KERNEL, 2).unfold(3, KERNEL, 2)  # N, C, s, s, 4, 4
-    return windows.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(0, 2)
 
 
 def _plus(images: Tensor, bias: Tensor | None) -> Tensor:
@@ -132,8 +125,3 @@ def _pixels(images: Tensor) -> Tensor:
 def _taps(weight: Tensor) -> Tensor:
     """(A, B, 4, 4) → (A, 4·4·B); a view of channels-last memory."""
     return weight.permute(0, 2, 3, 1).flatten(1)
-
-
-def _from_taps(taps: Tensor) -> Tensor:
-    """(A, 4·4·B) → (A, B, 4, 4); a view in channels-last memory."""
-    return taps.view(len(taps), KERNEL, KERNEL, -1).permute(0, 3, 1, 2)

@@ -1,8 +1,7 @@
 """The exponential moving average of the generator, and BatchNorm statistics that fit it.
 
-On a few hundred photos the quality of the last weights varies strongly from epoch to epoch; an
-average over recent steps is stable. Its BatchNorm statistics must be measured again, because those
-of the raw network belong to other weights.
+On a few hundred photos the quality of the last weights varies strongly between epochs; an average
+over recent steps is stable. Its BatchNorm statistics must be measured again for its own weights.
 """
 
 from __future__ import annotations
@@ -34,9 +33,8 @@ def ema_weight(batch_size: int, images_seen: int, half_life_images: int) -> floa
 def update_ema(average: nn.Module, current: nn.Module, weight: Tensor | float) -> None:
     """Move every parameter of `average` towards `current` by `weight`; copy the buffers.
 
-    Args:
-        weight: a number, or a 0-d tensor on the parameters' device; 0 leaves the average alone
-            (as long as the current weights are finite).
+    `weight` may be a 0-d tensor on the parameters' device. At 0 the average stays as it is if the
+    current weights are finite.
     """
     for mean, value in zip(average.parameters(), current.parameters(), strict=True):
         mean.lerp_(value, weight)

@@ -1,8 +1,7 @@
 """The DCGAN pair (Radford et al. 2016, arXiv:1511.06434) for square images of 32, 64 or 128 pixels.
 
-Both networks have one more stage for each doubling of the image side. Channels halve towards the
-image in the generator and double away from it in the discriminator, as in the published 64×64
-networks. Weights and images are channels-last in memory, which is faster on CPUs and GPUs.
+Both networks have one more stage for each doubling of the image side. Channels halve with each
+stage towards the image. Weights and images are channels-last in memory, which is faster.
 """
 
 from __future__ import annotations
@@ -68,8 +67,8 @@ class Discriminator(nn.Sequential):
 def initialise(network: nn.Module, rng: torch.Generator) -> None:
     """Draw every convolution's weights from N(0, 0.02²) with a CPU generator.
 
-    BatchNorm keeps PyTorch's defaults (scale 1, shift 0). The published recipe intended to draw the
-    scales too, but its initialiser tests for a class name that never matches.
+    BatchNorm keeps PyTorch's scale 1 and shift 0, as in the published recipe, whose initialiser
+    tests for a class name that never matches.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -80,10 +79,9 @@ def initialise(network: nn.Module, rng: torch.Generator) -> None:
 
 
 def without_batchnorm(generator: Generator) -> nn.Sequential:
-    """The same function as a generator in eval mode, up to rounding, but faster.
+    """A faster network that equals the generator in eval mode, up to rounding.
 
-    In eval mode BatchNorm scales and shifts each channel. Both are folded into the convolution
-    before it, which saves a pass over all images.
+    The scale and shift of each BatchNorm are folded into the convolution before it.
     """
     layers: list[nn.Module] = []
     for layer in generator:

@@ -16,7 +16,7 @@ from dcgan.runtime.seeds import make_rng
 
 GRID_IMAGES = 64
 SCORING_BATCH = 32
-"""Images generated at once. Not a setting: it would change the last digits of every score."""
+"""Images generated at once. Not a setting: it changes the last digits of every score."""
 
 
 def fixed_noise(nz: int, count: int = GRID_IMAGES, seed: int | None = None) -> Tensor:
@@ -36,10 +36,9 @@ def render(generator: Generator, noise: Tensor, batch_size: int = 64) -> Tensor:
 def latent_walk(
     generator: Generator, seed: int, stops: int = 6, frames: int = 12
 ) -> list[Image.Image]:
-    """Frames of 16 closed walks through noise space.
+    """Frames of 16 closed walks through noise space, by spherical interpolation.
 
-    Spherical interpolation (White 2016, arXiv:1609.04468): every frame's noise is as long as a
-    typical sample, where a straight line would pass near the untypical origin.
+    This keeps noise as long as a typical sample (White 2016, arXiv:1609.04468).
     """
     rng = make_rng("cpu", f"walk {seed}")
     anchors = [sample_noise(16, generator.nz, rng) for _ in range(stops)]
@@ -65,10 +64,8 @@ def slerp(start: Tensor, end: Tensor, fraction: float) -> Tensor:
 def generate_images(generator: Generator, count: int, seed: int | None = None) -> Iterator[Tensor]:
     """Yield uint8 batches `(≤ SCORING_BATCH, 3, S, S)` from the fixed noise, or from a seed's.
 
-    The generator is in eval mode.
-
-    Image i has the same bits for every count. A network rounds differently for batches of another
-    size, so all batches have one size and the surplus of the last one is dropped.
+    The generator must be in eval mode. Image i has the same bits for every count: rounding depends
+    on the batch size, so all batches have one size and the surplus of the last one is dropped.
     """
     device = next(generator.parameters()).device
     network = without_batchnorm(generator)

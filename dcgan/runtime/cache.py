@@ -1,7 +1,4 @@
-"""The cache folder and its checked JSON files.
-
-You can delete everything in `cache_folder()` at any time: it is computed again when needed.
-"""
+"""The cache folder and its checked JSON files. You can delete its contents at any time."""
 
 from __future__ import annotations
 
@@ -19,10 +16,7 @@ _CHECKED_JSON = re.compile(rb'\{"crc32":(\d{1,10}),"body":\n(.+)\n\}\n')
 
 
 def cache_folder() -> Path:
-    """The folder of decoded photos and features. It need not exist.
-
-    `DCGAN_CACHE` if set, else `$XDG_CACHE_HOME/dcgan`, else `~/.cache/dcgan`.
-    """
+    """`DCGAN_CACHE` if set, else `$XDG_CACHE_HOME/dcgan`, else `~/.cache/dcgan`. May not exist."""
     own, shared = os.environ.get("DCGAN_CACHE"), os.environ.get("XDG_CACHE_HOME")
     try:
         if own:
@@ -35,11 +29,7 @@ def cache_folder() -> Path:
 
 
 def write_checked_json(path: Path, body: Any) -> None:
-    """Write plain data as JSON with its checksum, atomically.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write plain data as JSON with its checksum, like `write_atomic`."""
     # ASCII: file names that are not valid Unicode survive as escapes.
     text = json.dumps(body, separators=(",", ":")).encode("ascii")
     document = b'{"crc32":%d,"body":\n%b\n}\n' % (zlib.crc32(text), text)
@@ -47,7 +37,7 @@ def write_checked_json(path: Path, body: Any) -> None:
 
 
 def read_checked_json(path: Path) -> Any:
-    """What `write_checked_json` wrote; None if it is missing, unreadable or damaged."""
+    """What `write_checked_json` wrote; None if the file is missing, unreadable or damaged."""
     try:
         match = _CHECKED_JSON.fullmatch(path.read_bytes())
     except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,19 +14,13 @@ from dcgan.errors import OutOfMemoryError, UsageError
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn `auto|cpu|cuda|mps` into a device that exists here.
-
-    Raises:
-        UsageError: the named device is not available on this machine.
-    """
+    """Turn `auto|cpu|cuda|mps` into a device. Raises `UsageError` if there is none here."""
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and torch.backends.mps.is_available():
-            name = "mps"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("train.device is cuda but torch sees no CUDA GPU; use auto or cpu")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("train.device is mps but torch sees no Apple GPU; use auto or cpu")
+        name = next((kind for kind, there in present.items() if there), "cpu")
+    if not present.get(name, True):
+        kind = {"cuda": "CUDA", "mps": "Apple"}[name]
+        raise UsageError(f"train.device is {name} but torch sees no {kind} GPU; use auto or cpu")
     return torch.device(name)
 
 
@@ -38,35 +33,24 @@ def processors() -> int:
 
 @contextmanager
 def clear_memory_errors() -> Iterator[None]:
-    """Turn an out-of-memory failure of the device or the machine into one sentence.
-
-    Raises:
-        OutOfMemoryError: naming the settings that shrink the need.
-    """
+    """Turn an out-of-memory failure of the device or the machine into an `OutOfMemoryError`."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _out_of_memory() from error
-    except RuntimeError as error:
-        if "not enough memory" in str(error) or "out of memory" in str(error):
-            raise _out_of_memory() from error
-        raise
-
-
-def _out_of_memory() -> OutOfMemoryError:
-    return OutOfMemoryError(
-        "out of memory; lower train.batch_size, model.ngf, model.ndf or data.image_size"
-    )
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not re.search("not enough memory|out of memory", str(error)):
+            raise
+        raise OutOfMemoryError(
+            "out of memory; lower train.batch_size, model.ngf, model.ndf or data.image_size"
+        ) from error
 
 
 def describe_environment(device: torch.device) -> dict[str, str | int]:
-    """What numbers may depend on besides the config. It is recorded with every result."""
-    name = platform.processor() or platform.machine()
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
+    """What results depend on besides the config. It is recorded with every result."""
+    processor = platform.processor() or platform.machine()
     return {
         "device": device.type,
-        "device_name": name,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -18,13 +18,8 @@ def is_temporary(name: str) -> bool:
 
 
 def why_unwritable(folder: Path) -> str | None:
-    """Why a folder cannot be written to; None if it can. The folder need not exist.
-
-    Unlike `make_folder` this function changes nothing: it only checks permissions.
-    """
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
+    """Why a folder, which need not exist, cannot be written to; None if it can. Creates nothing."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
     if not there.is_dir():
         return f"{there} is not a folder"
     return None if os.access(there, os.W_OK | os.X_OK) else f"no permission to write to {there}"
@@ -41,14 +36,9 @@ def write_atomic(
 ) -> None:
     """Let `writer` fill a new binary file, then replace `path` with it in one step.
 
-    Readers and other writers see the old content or the new content, never a part. After an error
-    the old file is unchanged and no temporary file is left.
-
-    Args:
-        durable: wait until the content is on the disk, so that a power failure cannot lose it.
-
-    Raises:
-        OSError: the folder cannot be made or the file cannot be written.
+    `durable` waits until the content is on the disk, so that a power failure cannot lose it. Raises
+    `OSError` if the folder cannot be made or the file cannot be written. After any error the old
+    file is unchanged and no temporary file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
@@ -65,11 +55,7 @@ def write_atomic(
 
 
 def make_folder(path: Path) -> str | None:
-    """Create a folder and test that it can be written to.
-
-    Returns:
-        Why it cannot be used; None if it can.
-    """
+    """Create a folder and a file in it. Returns why this fails; None if it works."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".writable.{uuid4().hex}"

@@ -20,10 +20,9 @@ FREE_GB_NEEDED = 2.0
 
 
 class Finding(NamedTuple):
-    """One line of a report."""
+    """One line of a report. `state` is `ok`, `warning` (runs still work) or `fault`."""
 
     state: str
-    """`ok`, `warning` (runs work, but something could be better) or `fault`."""
     text: str
 
 
@@ -41,11 +40,7 @@ def examine(checks: Iterable[Check]) -> Iterator[Finding]:
 
 
 def versions(*more: str) -> Finding:
-    """Python's version and the versions of the packages that numbers depend on.
-
-    Args:
-        more: further packages.
-    """
+    """The versions of Python, of the packages that results depend on and of `more` packages."""
     names = ("torch", "torchvision", "numpy", *more)
     packages = ", ".join(f"{name} {version(name)}" for name in names)
     return Finding("ok", f"Python {platform.python_version()}, {packages}")
@@ -77,12 +72,7 @@ def disk(
     folder: Path | None = None,
     needs: str = "a run at 64×64 keeps 30 MB of pictures and a checkpoint of 50 to 200 MB",
 ) -> Finding:
-    """Free space for results.
-
-    Args:
-        folder: an existing folder (default: the working folder).
-        needs: what takes how much space, for a warning.
-    """
+    """Free space in an existing folder (default: the working one); a warning adds `needs`."""
     here = folder or Path.cwd()
     free = shutil.disk_usage(here).free / 1e9
     text = f"{free:,.1f} GB free in {here}"

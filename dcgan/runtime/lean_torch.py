@@ -6,19 +6,17 @@ compiled. The numbers are the same as torch's, bit for bit.
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Callable
-from typing import Any
+from inspect import unwrap
 
 import torch
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Like `torch.use_deterministic_algorithms`, which also imports the compiler to configure it.
+    """Like `torch.use_deterministic_algorithms`, but without configuring the compiler.
 
-    Code that imports the compiler later, such as a custom extractor, has to configure it itself
-    (`TORCHINDUCTOR_DETERMINISTIC=1`).
+    Code that imports the compiler later, such as a custom extractor, must set
+    `TORCHINDUCTOR_DETERMINISTIC=1` itself.
     """
     # A torch without this private function falls back to the public one, which is slower.
     set_mode = getattr(torch._C, "_set_deterministic_algorithms", None)
@@ -27,16 +25,12 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
     set_mode(mode, warn_only=warn_only)
 
 
-def _bare(method: Callable[..., Any]) -> Any:
-    """A method of torch without the wrappers that tell the compiler to skip it."""
-    return inspect.unwrap(method)
-
-
 class Adam(torch.optim.Adam):
     """Torch's Adam. Do not use it inside `torch.compile`."""
 
-    add_param_group = _bare(torch.optim.Adam.add_param_group)
-    zero_grad = _bare(torch.optim.Adam.zero_grad)
-    state_dict = _bare(torch.optim.Adam.state_dict)
-    load_state_dict = _bare(torch.optim.Adam.load_state_dict)
-    step = torch.no_grad()(_bare(torch.optim.Adam.step))
+    # Torch's methods are wrapped to tell the compiler to skip them.
+    add_param_group = unwrap(torch.optim.Adam.add_param_group)
+    zero_grad = unwrap(torch.optim.Adam.zero_grad)
+    state_dict = unwrap(torch.optim.Adam.state_dict)
+    load_state_dict = unwrap(torch.optim.Adam.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's mallopt(3)."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's mallopt(3)
 
 
 def keep_freed_memory() -> None:
     """Make the C library (glibc) keep freed memory instead of returning it to the system.
 
-    Every step frees and allocates the same arrays of several megabytes. By default each allocation
-    maps new pages, which costs thousands of page faults a step. The peak does not change. On
-    systems without glibc this does nothing.
+    Every step frees and allocates the same large arrays. By default each allocation maps new pages,
+    which costs thousands of page faults a step. Without glibc this does nothing.
     """
     if not sys.platform.startswith("linux"):
         return
-    with suppress(OSError, AttributeError):  # no glibc: musl has no mallopt
+    with suppress(OSError, AttributeError):  # musl has no mallopt
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         library.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
@@ -30,22 +29,14 @@ def available_memory(system: Path = Path("/")) -> int | None:
     """Bytes that this process and its children can still use without swapping; None if unknown.
 
     This is the minimum of what Linux reports as available and of what each control group (version
-    2: a container, a batch job) of the process leaves.
-
-    Args:
-        system: root of the file system whose `proc` and `sys` are read.
+    2: a container, a batch job) of the process leaves. `system` is the root of the file system
+    whose `proc` and `sys` are read.
     """
-    amounts = [_meminfo_available(system / "proc/meminfo")]
-    amounts += [_group_left(folder) for folder in _own_groups(system)]
+    amounts = [_group_left(folder) for folder in _own_groups(system)]
+    with suppress(OSError):
+        meminfo = (system / "proc/meminfo").read_text()
+        amounts += [int(kb) * 1024 for kb in re.findall(r"^MemAvailable: *(\d+)", meminfo, re.M)]
     return min((amount for amount in amounts if amount is not None), default=None)
-
-
-def _meminfo_available(meminfo: Path) -> int | None:
-    with suppress(OSError, ValueError):
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def _own_groups(system: Path) -> list[Path]:

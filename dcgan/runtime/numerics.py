@@ -14,19 +14,14 @@ from dcgan.runtime.memory import keep_freed_memory
 
 
 class NumericSettings(Protocol):
-    """What `numerics` reads of a run's settings; `config.train` has it."""
+    """What `numerics` reads of `config.train`, which says what each value means."""
 
     @property
-    def deterministic(self) -> bool:
-        """Use deterministic algorithms."""
-
+    def deterministic(self) -> bool: ...
     @property
-    def threads(self) -> int | None:
-        """CPU threads; none: what torch chooses."""
-
+    def threads(self) -> int | None: ...
     @property
-    def precision(self) -> Literal["fp32", "tf32", "bf16"]:
-        """Of products on a GPU."""
+    def precision(self) -> Literal["fp32", "tf32", "bf16"]: ...
 
 
 @contextmanager
@@ -65,7 +60,7 @@ def numerics(settings: NumericSettings) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
     )
     if settings.deterministic:
-        # cuBLAS reads this once, when the first CUDA context is made.
+        # cuBLAS reads this when the first CUDA context is made.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     use_deterministic_algorithms(settings.deterministic)
     torch.backends.cudnn.benchmark = not settings.deterministic

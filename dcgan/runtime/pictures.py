@@ -1,6 +1,4 @@
-"""Pictures as files: grids of images, panels with titles, animations.
-
-Images are uint8; a reader never sees half a picture."""
+"""Pictures as files: grids of uint8 images, panels with titles, animations."""
 
 from __future__ import annotations
 
@@ -23,17 +21,13 @@ def image_grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Im
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
     pitch = size + PADDING_PIXELS
-    canvas = np.full((rows * pitch + PADDING_PIXELS, columns * pitch + PADDING_PIXELS, 3), 255)
+    shape = (rows * pitch + PADDING_PIXELS, columns * pitch + PADDING_PIXELS, 3)
+    canvas = np.full(shape, 255, np.uint8)
     for index, image in enumerate(images.permute(0, 2, 3, 1).cpu().numpy()):
         top = PADDING_PIXELS + index // columns * pitch
         left = PADDING_PIXELS + index % columns * pitch
         canvas[top : top + size, left : left + size] = image
-    picture = Image.fromarray(canvas.astype(np.uint8))
-    if scale > 1:
-        picture = picture.resize(
-            (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
-        )
-    return picture
+    return Image.fromarray(canvas.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
 def grid_scale(image_size: int, tile_pixels: int = 128) -> int:

@@ -17,6 +17,6 @@ def derive_seed(*parts: int | str) -> int:
 
 def make_rng(device: torch.device | str, *parts: int | str) -> torch.Generator:
     """A random generator on `device`, seeded from the parts."""
-    import torch  # late: callers that only derive seeds do not wait for it
+    import torch  # late, because callers that only derive seeds need not wait for it
 
     return torch.Generator(device=device).manual_seed(derive_seed(*parts))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @cache
 def code_version() -> str:
-    """Package version, and the git commit (`+dirty` if changed) when run from a checkout."""
+    """The package version, in a checkout with the git commit (and `+dirty` if changed)."""
     try:
         release = version("dcgan-study")
     except PackageNotFoundError:

@@ -1,8 +1,7 @@
 """Training steps as CUDA graphs: recorded once for each batch size, then replayed.
 
-A step consists of hundreds of small kernels. Launching one takes the CPU longer than a large GPU
-takes to run it. A graph launches all of them at once (Gray 2019, "Getting Started with CUDA
-Graphs").
+A step consists of hundreds of small kernels, and launching one can take longer than running it. A
+graph launches all of them at once (Gray 2019, "Getting Started with CUDA Graphs").
 """
 
 from __future__ import annotations
@@ -19,25 +18,25 @@ from dcgan.errors import first_line
 from dcgan.training.step import TrainState, update
 
 EAGER_STEPS = 2
-"""Steps of each batch size before it is recorded: they choose algorithms and allocate memory."""
-
-Body = Callable[[], Tensor]
+"""Steps of each batch size before its recording; they choose algorithms and allocate memory."""
 
 
 @dataclass
 class Recording:
-    """The recorded step of one batch size: its inputs, its output, and its replay."""
+    """The recorded step of one batch size. Its tensors are on the device."""
 
     indices: Tensor
-    """int64 `(B,)` on the device: which photos."""
+    """int64 `(B,)`: the photos of the step."""
     average_weight: Tensor
-    """float32 `()` on the device: see `update`."""
+    """float32 `()`: see `update`."""
     losses: Tensor
     """float32 `(5,)`, overwritten by each replay."""
     replay: Callable[[], None]
 
 
-def record_graph(body: Body, rngs: Sequence[torch.Generator]) -> tuple[Tensor, Callable[[], None]]:
+def record_graph(
+    body: Callable[[], Tensor], rngs: Sequence[torch.Generator]
+) -> tuple[Tensor, Callable[[], None]]:
     """Record what `body` does on the GPU without executing it.
 
     Args:
@@ -47,7 +46,7 @@ def record_graph(body: Body, rngs: Sequence[torch.Generator]) -> tuple[Tensor, C
         The tensor that `body` returned (each replay overwrites it), and the replay.
 
     Raises:
-        RuntimeError: `body` contains an operation that no graph can hold.
+        RuntimeError: a graph cannot hold an operation of `body`.
     """
     graph = torch.cuda.CUDAGraph()
     for rng in rngs:
@@ -62,10 +61,10 @@ def record_graph(body: Body, rngs: Sequence[torch.Generator]) -> tuple[Tensor, C
 
 
 class Stepper:
-    """Runs the training steps of one bank of photos; replays a graph where one is possible.
+    """Takes training steps; replays a graph on a GPU if `train.cuda_graphs` is set.
 
     The first steps of a batch size run eagerly and count as steps of the run. If recording fails,
-    all later steps run eagerly, and a warning says so.
+    a warning says so, and all later steps run eagerly.
 
     Args:
         photos: uint8 `(N, 3, S, S)` on the state's device; not copied, not changed.
@@ -79,10 +78,7 @@ class Stepper:
         self._recordings: dict[int, Recording] = {}
 
     def step(self, indices: Tensor) -> Tensor:
-        """One training step on `photos[indices]`.
-
-        Args:
-            indices: int64 `(B,)` on the device.
+        """Take one step on `photos[indices]`, with int64 `(B,)` indices on the device.
 
         Returns:
             float32 `(5,)` in the order of `STEP_FIELDS`, on the device.
@@ -111,12 +107,13 @@ class Stepper:
         except RuntimeError as error:
             self.record = None
             for optimizer in (self.state.optimizer_g, self.state.optimizer_d):
-                optimizer.zero_grad(set_to_none=True)  # made for the graph that is no more
+                optimizer.zero_grad(set_to_none=True)  # they belong to the failed graph
             warnings.warn(
                 f"steps cannot be recorded as CUDA graphs here ({first_line(error)}); they run "
                 "one kernel after the other, which is slower",
                 stacklevel=2,
             )
             return None
-        self._recordings[len(indices)] = Recording(kept, weight, losses, replay)
-        return self._recordings[len(indices)]
+        recording = Recording(kept, weight, losses, replay)
+        self._recordings[len(indices)] = recording
+        return recording

@@ -1,11 +1,10 @@
 """Several processes, started by `torchrun`, that train one model on shares of every batch.
 
-DistributedDataParallel is not used: a step runs D three times, once with frozen weights, which its
-hooks do not support. Gradients are averaged explicitly, once an update.
+DistributedDataParallel does not support a step that runs D three times, once with frozen weights.
+`Peers` averages the gradients once for each update instead.
 
-All processes hold the same weights and draw the same random numbers for the whole batch, then keep
-their share. A checkpoint therefore does not depend on the number of processes. Two things do:
-BatchNorm normalises with the statistics of a process's own share, and rounding differs.
+All processes hold the same weights and draw the same random numbers for the whole batch. The number
+of processes changes only rounding and BatchNorm, which uses the statistics of each share.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from dcgan.training.schedule import Schedule
 
 
 class Peers:
-    """One of `size` processes that train together. In a single process every method is a no-op."""
+    """One of `size` processes that train together. Alone, no method does anything."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
 
     def share(self, batch: Tensor) -> Tensor:
-        """This process's rows of a batch: consecutive rows; shares differ by at most one row."""
+        """This process's consecutive rows of a batch; shares differ by at most one row."""
         return batch if self.size == 1 else batch.tensor_split(self.size)[self.rank]
 
     @torch.no_grad()
@@ -38,32 +37,30 @@ class Peers:
         """Replace the gradients of a share's mean loss by those of the whole batch's mean loss.
 
         Args:
-            network: its parameters' gradients are replaced.
             loss: the mean loss of this share.
             part: this share's fraction of the whole batch.
 
         Returns:
-            The mean loss of the whole batch, detached; not finite if any process's is not.
+            The mean loss of the whole batch, detached. It is not finite if any share's is not.
         """
         if self.size == 1:
             return loss.detach()
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         flat = torch.cat([*(gradient.flatten() for gradient in gradients), loss.view(1)])
-        dist.all_reduce(flat.mul_(part))
-        for gradient, values in zip(
-            gradients, flat[:-1].split([g.numel() for g in gradients]), strict=True
-        ):
+        sizes = [gradient.numel() for gradient in gradients]
+        averages = self.average(flat, part)[:-1].split(sizes)
+        for gradient, values in zip(gradients, averages, strict=True):
             gradient.copy_(values.view(gradient.shape))
         return flat[-1]
 
     def average(self, values: Tensor, part: float) -> Tensor:
-        """Means over the whole batch, from the means over each share."""
+        """Means over the whole batch from the means over a share, which are overwritten."""
         if self.size > 1:
             dist.all_reduce(values.mul_(part))
         return values
 
     def agree(self, asked: bool, device: torch.device) -> bool:
-        """Whether any process asks for something. Every process must call this at the same step."""
+        """Whether any process asks. Every process must call this at the same step."""
         if self.size == 1:
             return asked
         votes = torch.tensor(float(asked), device=device)
@@ -74,11 +71,11 @@ class Peers:
         """Refuse to train from different checkpoints or with different photos.
 
         Args:
-            step: steps done.
-            fingerprint: of the photos, hexadecimal.
+            step: the number of steps done.
+            fingerprint: the photos' fingerprint in hexadecimal.
 
         Raises:
-            UsageError: says what to change.
+            UsageError: the processes differ.
         """
         if self.size == 1:
             return
@@ -96,11 +93,7 @@ class Peers:
             )
 
     def check_shares(self, schedule: Schedule) -> None:
-        """Refuse batches with fewer photos than processes.
-
-        Raises:
-            UsageError: says what to change.
-        """
+        """Raise `UsageError` if a batch has fewer photos than there are processes."""
         batch_size = schedule.config.train.batch_size
         tail = schedule.n_photos % batch_size
         for size, what in ((batch_size, "a batch"), (tail, "an epoch's last batch")):
@@ -116,13 +109,13 @@ ALONE = Peers()
 
 @contextmanager
 def torchrun_peers(device: str) -> Iterator[Peers]:
-    """The group of processes that `torchrun` started; `ALONE` without `torchrun`.
+    """The processes that `torchrun` started, each with its own GPU; `ALONE` without `torchrun`.
 
     Args:
-        device: `train.device` of the config. Each process gets its own GPU.
+        device: `train.device` of the config.
 
     Raises:
-        UsageError: more processes than GPUs.
+        UsageError: there are more processes than GPUs.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:
@@ -137,7 +130,7 @@ def torchrun_peers(device: str) -> Iterator[Peers]:
                 f"({torch.cuda.device_count()}); lower --nproc-per-node"
             )
         torch.cuda.set_device(local)
-    # a long timeout, because the others wait while the first process scores
+    # The timeout is long because the other processes wait while the first one scores.
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(hours=2))
     try:
         yield Peers(dist.get_rank(), size)

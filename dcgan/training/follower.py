@@ -21,7 +21,7 @@ from dcgan.training.step import TrainState
 
 @contextmanager
 def _others_may_end() -> Iterator[None]:
-    """Replace torch's forty lines about a process that has ended by one sentence."""
+    """Replace torch's long error about a lost process by one sentence."""
     try:
         yield
     except RuntimeError as error:
@@ -41,10 +41,7 @@ def follow(
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Take the steps that `train` takes in the first process; write nothing.
-
-    Args:
-        out: the run's folder. Only its checkpoint is read.
+    """Take the steps that `train` takes in the first process. Of `out`, only read the checkpoint.
 
     Raises:
         TrainingDivergedError: a loss was not finite, here or in another process.

@@ -1,4 +1,4 @@
-"""Train a DCGAN on a bank of photos: the loop, and what it leaves in the run's folder."""
+"""Train a DCGAN on a bank of photos and write the run's folder."""
 
 from __future__ import annotations
 
@@ -40,21 +40,20 @@ from dcgan.training.step import TrainState
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run amounts to."""
+    """The result of a finished run."""
 
     folder: Path
     steps: int
     epochs: int
     final: EvalRecord
-    """The last evaluation of the history."""
     stopped_early: bool
-    """Whether `on_eval` ended it before the last step."""
+    """Whether `on_eval` ended the run before its last step."""
     data_fingerprint: str
     training_seconds: float
-    """Time in training steps, over all sittings."""
+    """Time in training steps, including the time before a resume."""
     images_per_second: float
     picture_faults: tuple[str, ...] = ()
-    """Why pictures are missing; they never end a run."""
+    """Why pictures are missing. A fault in a picture never ends a run."""
 
 
 def train(
@@ -64,33 +63,33 @@ def train(
     bank: PhotoBank | None = None,
     extractor: Extractor | None = None,
     resume: bool = False,
-    on_start: Callable[[Schedule, int], None] | None = None,
-    on_log: Callable[[LogRecord], None] | None = None,
-    on_eval: Callable[[EvalRecord], bool] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    on_start: Callable[[Schedule, int], object] = lambda schedule, done: None,
+    on_log: Callable[[LogRecord], object] = lambda record: None,
+    on_eval: Callable[[EvalRecord], bool] = lambda record: False,
+    should_stop: Callable[[], bool] = lambda: False,
     peers: Peers = ALONE,
 ) -> TrainResult:
     """Train in full and write config, history, pictures and checkpoints to `out`.
 
-    Same config, seed, machine and thread count give the same numbers (with `train.deterministic`),
-    also when the run is stopped anywhere and resumed.
+    The same config, seed, machine and thread count give the same numbers if `train.deterministic`
+    is set. Stopping and resuming the run does not change them.
 
     Args:
-        bank: the photos; loaded as `config.data` says if left out.
-        extractor: what scores; loaded as `config.eval` says if left out.
+        bank: the photos (default: loaded from `config.data`).
+        extractor: the network that scores use (default: loaded from `config.eval`).
         resume: continue from the checkpoint in `out` if there is one.
         on_start: called with the schedule and the number of steps already done.
-        on_log: called with each new log record of the history.
-        on_eval: called with each new evaluation, after it and a checkpoint are on disk. Returning
-            true ends the run early.
-        should_stop: asked after every step; true writes a checkpoint and ends the run.
-        peers: the processes that train together. This is the first, which records the run; the
-            others `follow` it. With others, `on_eval` cannot end the run, and a wish to stop waits
-            for the next log interval.
+        on_log: called with each new log record.
+        on_eval: called with each new evaluation, once it and a checkpoint are on disk. True ends
+            the run early if there is only one process.
+        should_stop: called after every step. True writes a checkpoint and ends the run; with
+            several processes, at the next log interval.
+        peers: the processes that train together. This process records the run; the others call
+            `follow`.
 
     Raises:
         TrainingDivergedError: a loss was not finite.
-        TrainingInterrupted: `should_stop` said so; a checkpoint was written.
+        TrainingInterrupted: `should_stop` returned true; a checkpoint was written.
         DcganError: photos, folder, checkpoint or device cannot be used.
     """
     folder = RunFolder(out)
@@ -101,8 +100,7 @@ def train(
         check_enough_photos(bank, config)
         config, extractor = with_resolved_extractor(config, device, checkpoint, extractor)
         run = _Run(config, folder, bank, extractor, device, checkpoint, peers)
-        if on_start:
-            on_start(run.schedule, run.state.step)
+        on_start(run.schedule, run.state.step)
         try:
             run.loop(on_log, on_eval, should_stop)
         except TrainingDivergedError:
@@ -145,19 +143,15 @@ class _Run:
         self._measured: tuple[int, Generator] | None = None
         self.picture_faults: list[str] = []
         self.environment = describe_environment(device) | {"code_version": code_version()}
-        self._describe()
-
-    def _describe(self) -> None:
-        """Write what is about to be trained, before it is."""
-        save_config(self.config, self.folder.config)
+        save_config(config, folder.config)
         networks = f"generator: {self.state.generator}\n\ndiscriminator: {self.state.discriminator}"
-        write_text_atomic(self.folder.networks, networks + "\n")
+        write_text_atomic(folder.networks, networks + "\n")
         with self._picture("the training images"):
-            save_picture(training_images(self.bank, self.config), self.folder.training_images)
+            save_picture(training_images(self.bank, config), folder.training_images)
 
     @contextmanager
     def _picture(self, what: str) -> Iterator[None]:
-        """Whatever goes wrong with a picture is remembered, and the run goes on."""
+        """Record what goes wrong with a picture; the run continues."""
         try:
             yield
         except Exception as error:
@@ -167,43 +161,37 @@ class _Run:
 
     def loop(
         self,
-        on_log: Callable[[LogRecord], None] | None,
-        on_eval: Callable[[EvalRecord], bool] | None,
-        should_stop: Callable[[], bool] | None,
+        on_log: Callable[[LogRecord], object],
+        on_eval: Callable[[EvalRecord], bool],
+        should_stop: Callable[[], bool],
     ) -> None:
-        """Train until the last step or an early end; each grid, log and score in its turn."""
+        """Train until the last step or an early end."""
         state, schedule, recorder = self.state, self.schedule, self.recorder
         self._draw_grid_if_due()
         recorder.restart_clock()
         while state.step < schedule.total_steps:
             recorder.add(self.stepper.step(schedule.batch(state.step)))
 
-            stopping = self._asked_to_stop(should_stop)
+            read_now = schedule.read_back_due(state.step)
+            stopping = (state.peers.size == 1 or read_now) and state.peers.agree(
+                should_stop(), self.photos.device
+            )
             score_now = schedule.eval_due(state.step)
-            # A score is kept with the state it belongs to, so that resuming never repeats it.
+            # Each score gets a checkpoint, so that resuming never repeats it.
             save_now = stopping or score_now or schedule.checkpoint_due(state.step)
-            # The read-back comes first: it finds a diverged step before anything is kept of it.
-            if stopping or schedule.read_back_due(state.step):
-                record = recorder.read_back()
-                if on_log:
-                    on_log(record)
+            # Read the losses first: a diverged step must not be scored or saved.
+            if stopping or read_now:
+                on_log(recorder.read_back())
             scored = self._evaluate() if score_now else None
             self._draw_grid_if_due()
             if save_now:
                 self.save()
-            if scored and on_eval and on_eval(scored) and state.peers.size == 1:
+            if scored and on_eval(scored) and state.peers.size == 1:
                 return
             if stopping and state.step < schedule.total_steps:
                 raise TrainingInterrupted(state.step, str(self.folder.checkpoint))
             if save_now:
                 recorder.restart_clock()
-
-    def _asked_to_stop(self, should_stop: Callable[[], bool] | None) -> bool:
-        asked = should_stop is not None and should_stop()
-        if self.state.peers.size == 1:
-            return asked
-        due = self.schedule.read_back_due(self.state.step)  # where `follow` asks, too
-        return due and self.state.peers.agree(asked, self.photos.device)
 
     def _draw_grid_if_due(self) -> None:
         if self.schedule.grid_due(self.state.step):
@@ -212,13 +200,13 @@ class _Run:
             self.recorder.restart_clock()
 
     def _measured_ema(self) -> Generator:
-        """The average as it is scored, made once a step: measuring its BatchNorm takes a while."""
+        """The moving average with measured BatchNorm; cached, because measuring is slow."""
         if self._measured is None or self._measured[0] != self.state.step:
             self._measured = (self.state.step, with_fresh_batchnorm(self.state.ema))
         return self._measured[1]
 
     def _scored_generator(self) -> Generator:
-        """The generator that counts (`eval.score_model`), in eval mode."""
+        """The generator that `eval.score_model` names, in eval mode."""
         if self.config.eval.score_model == "ema":
             return self._measured_ema()
         return copy.deepcopy(self.state.generator).eval()
@@ -238,7 +226,7 @@ class _Run:
         return record
 
     def save(self) -> None:
-        """Write a checkpoint of everything."""
+        """Write a checkpoint."""
         save_checkpoint(
             self.folder.checkpoint,
             self.state.state_dict(),
@@ -250,7 +238,7 @@ class _Run:
         )
 
     def draw_pictures(self) -> None:
-        """Draw what an ended run leaves to look at."""
+        """Draw the final pictures."""
         with self._picture("a closing picture"):
             draw_final(
                 self.folder,

@@ -1,4 +1,4 @@
-"""Collects every step's losses on the device and reads them back once per log interval."""
+"""Keep each step's losses on the device; read them back once per log interval."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from dcgan.training.schedule import Schedule
 
 @dataclass
 class Recorder:
-    """The losses of a run: all of them in `losses`, a `log` record per interval in the history."""
+    """The losses of a run: all in `losses`, and a log record for each interval in the history."""
 
     history: History
     schedule: Schedule
     losses: Tensor
     """float32 `(steps read back, 5)` on the CPU."""
     seconds: float = 0.0
-    """Time spent in training steps so far, without scoring and pictures, over all sittings."""
+    """Time in training steps, including the time before a resume, without scoring and pictures."""
 
     def __post_init__(self) -> None:
         self._pending: list[Tensor] = []
         self._started = time.monotonic()
 
     def restart_clock(self) -> None:
-        """Begin timing training steps: call after anything that is not a training step."""
+        """Call this after anything that is not a training step."""
         self._started = time.monotonic()
 
     def add(self, step_losses: Tensor) -> None:
-        """Keep one step's `(5,)` losses on the device."""
+        """Add one step's losses, `(5,)` on the device."""
         self._pending.append(step_losses)
 
     def read_back(self) -> LogRecord:
-        """Move the pending losses to the host and write the interval's record.
+        """Move the pending losses to the CPU and write the interval's record.
 
         Raises:
-            TrainingDivergedError: a loss was not finite; the finite ones before it are kept.
+            TrainingDivergedError: a loss was not finite. `losses` gets the steps before it.
         """
         rows = torch.stack(self._pending).cpu()
         self._pending.clear()
         elapsed = time.monotonic() - self._started
         first = len(self.losses)
         finite = rows[:, :2].isfinite().all(dim=1)
-        good = rows if finite.all() else rows[: int(finite.logical_not().nonzero()[0])]
+        good = rows[: int(finite.int().cumprod(dim=0).sum())]
         self.losses = torch.cat([self.losses, good])
         self.seconds += elapsed
         if len(good) < len(rows):
@@ -74,9 +74,8 @@ class Recorder:
 
 
 def balance_of(losses: Tensor) -> float | None:
-    """`log_loss_ratio` of a run's step losses `(steps, 5)`, D's being the mean of its two parts."""
+    """`log_loss_ratio` of step losses `(steps, 5)`, with D's loss as the mean of its two parts."""
     if len(losses) == 0:
         return None
-    loss_d = losses[:, STEP_FIELDS.index("loss_d")].double().numpy() / 2  # published sum → mean
-    loss_g = losses[:, STEP_FIELDS.index("loss_g")].double().numpy()
-    return log_loss_ratio(loss_g, loss_d)
+    loss_d, loss_g = (losses[:, column].double().numpy() for column in (0, 1))
+    return log_loss_ratio(loss_g, loss_d / 2)

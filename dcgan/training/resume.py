@@ -1,4 +1,4 @@
-"""Continue a run from its folder with the extractor it began with, or say why that cannot be."""
+"""Continue a run from its folder with the extractor it began with, or refuse with a reason."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from dcgan.training.run.history import read_evals
 
 
 def as_begun(config: TrainConfig, out: Path) -> TrainConfig:
-    """The config with the extractor that the run in `out` began with, if `auto` is to continue it.
-
-    What a run is scored by is announced, and its weights fetched, before it goes on.
+    """The config with `auto` replaced by the extractor that the run in `out` began with, if any.
 
     Raises:
         CheckpointError: the checkpoint in `out` cannot be read.
     """
     checkpoint = RunFolder(out).checkpoint
-    return _begun(config, load_checkpoint(checkpoint)) if checkpoint.exists() else config
+    if not checkpoint.exists():
+        return config
+    return _replace_auto(config, load_checkpoint(checkpoint).config.eval.extractor)
 
 
-def _begun(config: TrainConfig, checkpoint: Checkpoint) -> TrainConfig:
+def _replace_auto(config: TrainConfig, name: str) -> TrainConfig:
     if config.eval.extractor != "auto":
         return config
-    began_with = checkpoint.config.eval.extractor
-    return override(config, {"eval.extractor": began_with}, "eval.extractor")
+    return override(config, {"eval.extractor": name}, "eval.extractor")
 
 
 def with_resolved_extractor(
@@ -41,20 +40,15 @@ def with_resolved_extractor(
     checkpoint: Checkpoint | None,
     extractor: Extractor | None,
 ) -> tuple[TrainConfig, Extractor]:
-    """Replace `auto` by what it means here and now; a continued run keeps what it began with."""
-    config = _begun(config, checkpoint) if checkpoint else config
+    """Replace `auto` by the extractor to use; a continued run keeps the one it began with."""
+    if checkpoint:
+        config = _replace_auto(config, checkpoint.config.eval.extractor)
     extractor = extractor or configured_extractor(config, device)
-    if config.eval.extractor == "auto":
-        config = override(config, {"eval.extractor": extractor.name}, "eval.extractor")
-    return config, extractor
+    return _replace_auto(config, extractor.name), extractor
 
 
 def check_same_extractor(folder: RunFolder, extractor: Extractor) -> None:
-    """Refuse to continue a history of scores with numbers that cannot be compared with them.
-
-    Raises:
-        CheckpointError: another extractor made the last score.
-    """
+    """Raise `CheckpointError` if another extractor made the run's last score."""
     for record in read_evals(folder.history)[-1:]:
         before = record.extractor_fingerprint or extractor.fingerprint
         if before != extractor.fingerprint:
@@ -66,14 +60,11 @@ def check_same_extractor(folder: RunFolder, extractor: Extractor) -> None:
 
 
 def open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:
-    """Make the run's folder, or take up the run that is in it.
-
-    Returns:
-        The checkpoint to continue from; none at a run's beginning.
+    """Make the run's folder; return the checkpoint to continue from, if there is one.
 
     Raises:
         UsageError: the folder holds a run, and `resume` is false.
-        CheckpointError: its checkpoint cannot be read.
+        CheckpointError: the checkpoint cannot be read.
     """
     folder.create()
     if resume and folder.checkpoint.exists():
@@ -84,7 +75,7 @@ def open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:
                 f"{folder.path} already holds a run; continue it with --resume or choose another "
                 "folder with --out"
             )
-        folder.history.unlink(missing_ok=True)  # it never reached its first checkpoint
+        folder.history.unlink(missing_ok=True)  # the run never reached its first checkpoint
     for picture in folder.grids().values():
         picture.unlink()
     return None

@@ -1,4 +1,4 @@
-"""Which photos a step sees and what is due after it: functions of the config and the step."""
+"""Which photos each step uses, and what is due after a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dcgan.runtime.seeds import make_rng
 
 
 class Schedule:
-    """The schedule of a run over `n_photos` photos. A step counts from 0, `done` from 1."""
+    """The schedule of a run over `n_photos` photos. `step` counts from 0, `done` from 1."""
 
     def __init__(self, config: TrainConfig, n_photos: int, device: torch.device) -> None:
         self.config = config
@@ -21,9 +21,9 @@ class Schedule:
         self._order: tuple[int, Tensor] | None = None
 
     def batch(self, step: int) -> Tensor:
-        """Indices of the photos of one step, int64. The last batch of an epoch may be smaller.
+        """int64 `(B,)`: the indices of one step's photos. An epoch's last batch may be smaller.
 
-        The order of an epoch depends only on seed and epoch, so that any step can be repeated.
+        The order of an epoch depends only on seed and epoch.
         """
         epoch, position = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
@@ -47,17 +47,16 @@ class Schedule:
 
     def read_back_due(self, done: int) -> bool:
         """Whether the losses are read back: before a log record, grid, score or checkpoint."""
-        due = (self.log_due, self.grid_due, self.eval_due, self.checkpoint_due)
-        return any(kind(done) for kind in due)
+        return self.log_due(done) or self.grid_due(done) or self.checkpoint_due(done)
 
     def eval_due(self, done: int) -> bool:
         """Whether a score is due: every `eval.every_epochs` epochs and at the end."""
-        every = self.config.eval.every_epochs
-        epoch, rest = divmod(done, self.steps_per_epoch)
-        return done == self.total_steps or (every > 0 and rest == 0 and epoch % every == 0)
+        return self._epochs_due(done, self.config.eval.every_epochs)
 
     def checkpoint_due(self, done: int) -> bool:
         """Whether a checkpoint is due: every `checkpoint_every_epochs` epochs and at the end."""
-        epoch, rest = divmod(done, self.steps_per_epoch)
-        every = self.config.train.checkpoint_every_epochs
-        return done == self.total_steps or (rest == 0 and epoch % every == 0)
+        return self._epochs_due(done, self.config.train.checkpoint_every_epochs)
+
+    def _epochs_due(self, done: int, every: int) -> bool:
+        whole = every > 0 and done % (every * self.steps_per_epoch) == 0
+        return whole or done == self.total_steps

@@ -1,7 +1,7 @@
-"""How fast a config trains here, and with how many CPU threads: found by training for a moment.
+"""Measure how fast a config trains on this machine, and with how many CPU threads.
 
 The number of processors is no good guide: some are halves of a core, other programs keep some of
-them busy, and small networks keep few threads at work.
+them busy, and small networks keep few threads busy.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from dcgan.runtime.numerics import numerics
 from dcgan.training.step import TrainState, training_step
 
 WORTH_IT = 1.05
-"""Twice as many threads must be at least so many times as fast, or they are left to others."""
+"""The least speed-up for which twice as many threads are used."""
 MEASURED_STEPS = 3
 
 
 def images_per_second(config: TrainConfig, threads: int | None = None) -> float:
-    """The speed of the fastest of a few steps: what other programs did meanwhile does not count.
+    """The speed of the fastest of a few steps, which other programs slow down least.
 
-    Throw-away networks are trained on grey images; no photo is read.
+    New networks are trained on grey images; no photo is read.
 
     Args:
-        threads: CPU threads; the config's own `train.threads` if left out.
+        threads: CPU threads (default: `train.threads`).
     """
     if threads is not None:
         config = override(config, {"train.threads": threads}, "train.threads")
@@ -50,15 +50,15 @@ def fastest_threads(
     limit: int | None = None,
     measure: Callable[[TrainConfig, int], float] = images_per_second,
 ) -> tuple[int, dict[int, float]]:
-    """Train a few steps with 1, 2, 4, … threads for as long as that makes them quicker.
+    """Train a few steps with 1, 2, 4, … threads while that makes them faster.
 
-    The last digits of a step's numbers depend on the thread count: whoever needs numbers that
-    repeat measures once and keeps the answer.
+    The last digits of a step's numbers depend on the thread count. If you need numbers that
+    repeat, measure once and keep the answer.
 
     Args:
-        config: what will be trained; its own `train.threads` is ignored, its photos are not read.
-        limit: the most threads that may be used; None: as many as processors.
-        measure: gives the images/s of a config with a number of threads.
+        config: `train.threads` is ignored, and no photo is read.
+        limit: the most threads (default: the number of processors).
+        measure: returns the images/s of a config with a number of threads.
 
     Returns:
         The choice, and the images/s of each number tried.

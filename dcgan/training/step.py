@@ -27,7 +27,7 @@ STREAMS = ("noise_rng", "augment_rng")
 
 @dataclass
 class TrainState:
-    """Everything a step reads and changes; a checkpoint holds all of it."""
+    """Everything that a step reads and changes. A checkpoint holds all of it."""
 
     generator: Generator
     discriminator: Discriminator
@@ -37,12 +37,11 @@ class TrainState:
     noise_rng: torch.Generator
     augment_rng: torch.Generator
     failed: Tensor
-    """float32 `()` on the device: 1 after a non-finite loss; no later step changes a weight."""
+    """float32 `()` on the device: 1 after a non-finite loss. No later step changes a weight."""
     step: int = 0
-    """Steps done."""
+    """The number of steps done."""
     images_seen: int = 0
     peers: Peers = ALONE
-    """The processes that train this model together."""
 
     @classmethod
     def fresh(cls, config: TrainConfig, device: torch.device, peers: Peers = ALONE) -> TrainState:
@@ -53,52 +52,49 @@ class TrainState:
         initialise(generator, make_rng("cpu", seed, "generator"))
         initialise(discriminator, make_rng("cpu", seed, "discriminator"))
         generator, discriminator = generator.to(device), discriminator.to(device)
-        state = cls(
+        failed = torch.zeros((), device=device)
+        return cls(
             generator=generator,
             discriminator=discriminator,
-            optimizer_g=_adam(generator, config.optim.lr_g, config),
-            optimizer_d=_adam(discriminator, config.optim.lr_d, config),
+            optimizer_g=_adam(generator, config.optim.lr_g, config, failed),
+            optimizer_d=_adam(discriminator, config.optim.lr_d, config, failed),
             ema=copy.deepcopy(generator).requires_grad_(False),
             noise_rng=make_rng(device, seed, "noise"),
             augment_rng=make_rng(device, seed, "augment"),
-            failed=torch.zeros((), device=device),
+            failed=failed,
             peers=peers,
         )
-        for optimizer in (state.optimizer_g, state.optimizer_d):
-            # The fused Adam skips its update when this flag is 1 (GradScaler uses it the same way).
-            optimizer.found_inf = state.failed  # type: ignore[attr-defined]
-        return state
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a checkpoint keeps of it: plain data, tensors and dicts of them."""
+        """The part that a checkpoint keeps: plain data, tensors and dicts of them."""
         parts = {name: getattr(self, name).state_dict() for name in STATEFUL}
         streams = {name: getattr(self, name).get_state() for name in STREAMS}
         return {"step": self.step, "images_seen": self.images_seen, **parts, **streams}
 
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` gave, in a state of the same architecture and device.
+        """Load what `state_dict` returned.
 
         Raises:
-            RuntimeError, ValueError, KeyError, TypeError: as torch does where it does not fit.
+            RuntimeError, ValueError, KeyError, TypeError: it does not fit the networks or device.
         """
         for name in STATEFUL:
             getattr(self, name).load_state_dict(content[name])
         for name in STREAMS:
             getattr(self, name).set_state(content[name])
         for optimizer in (self.optimizer_g, self.optimizer_d):
-            for group in optimizer.param_groups:  # of this device, not of the one it was saved on
+            for group in optimizer.param_groups:  # the saved value is that of another device
                 group["capturable"] = group["params"][0].is_cuda
         self.step, self.images_seen = content["step"], content["images_seen"]
 
     def count(self, photos: int, config: TrainConfig) -> float:
-        """Count a step of this many photos. Returns how far it moves the average, in (0, 1]."""
+        """Count a step on this many photos. Returns the weight of its EMA update, in (0, 1]."""
         self.step += 1
         self.images_seen += photos
         return ema_weight(photos, self.images_seen, config.train.ema_half_life_images)
 
 
 def training_step(state: TrainState, photos: Tensor, config: TrainConfig) -> Tensor:
-    """One step, counted. Arguments and result are those of `update`."""
+    """Count and take one step. Arguments and result are those of `update`."""
     return update(state, photos, state.count(len(photos), config), config)
 
 
@@ -107,12 +103,12 @@ def update(
 ) -> Tensor:
     """Update D on real photos and on fakes, then G through the updated D with the same fakes.
 
-    Everything happens on the device and nothing is transferred, so that a CUDA graph can hold the
-    step. A non-finite loss turns this update and all later ones into no-ops.
+    Nothing leaves the device, so that a CUDA graph can hold the step. After a non-finite loss,
+    this update and all later ones do nothing.
 
     Args:
         photos: uint8 `(B, 3, S, S)` on the state's device.
-        average_weight: how far the moving average moves: a number, or a 0-d tensor on the device.
+        average_weight: weight of the EMA update: a number, or a 0-d tensor on the device.
 
     Returns:
         float32 `(5,)`, detached, in the order of `STEP_FIELDS`.
@@ -182,9 +178,10 @@ def _update(state: TrainState, optimizer: Adam, loss: Tensor) -> None:
     optimizer.step()
 
 
-def _adam(network: torch.nn.Module, lr: float, config: TrainConfig) -> Adam:
+def _adam(network: torch.nn.Module, lr: float, config: TrainConfig, failed: Tensor) -> Adam:
     betas = (config.optim.beta1, config.optim.beta2)
-    parameters = list(network.parameters())
     # Capturable: the step count lives on the GPU, so that a CUDA graph can hold the update.
-    on_gpu = parameters[0].is_cuda
-    return Adam(parameters, lr=lr, betas=betas, fused=True, capturable=on_gpu)
+    adam = Adam(network.parameters(), lr=lr, betas=betas, fused=True, capturable=failed.is_cuda)
+    # The fused Adam skips its update while this flag is 1, as it does for GradScaler.
+    adam.found_inf = failed  # type: ignore[attr-defined]
+    return adam

@@ -10,7 +10,7 @@ It holds
 
 - `run`: a run of two epochs,
 - `store`: two studies. `tiny` minimises a score and was interrupted in its last trial:
-  0 complete, 1 complete, 2 pruned, 3 failed, 4 waiting with a checkpoint of step 2;
+  0 to 2 complete, 3 failed, 4 waiting with a checkpoint of step 2;
   `front` minimises distance and imbalance, and has two complete trials.
 
 The pictures would be nine tenths of the archive: each is replaced by a plain one of the same size.

@@ -1,4 +1,4 @@
-"""What an extractor is, and how one is run. `registry` loads one by name."""
+"""The interface of an extractor, and how one is run. `registry` loads one by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dcgan.runtime.numerics import full_float32
 
 
 class Extractor(Protocol):
-    """Turns images into features. Names of metrics say which extractor made the features."""
+    """Turns images into features."""
 
     @property
     def name(self) -> str:
-        """Short name: "layout", "inception", or NAME of your own as in fd_NAME."""
+        """Short name: "layout", "inception", or NAME for your own, as in fd_NAME."""
 
     @property
     def frechet_name(self) -> str:
@@ -33,43 +33,36 @@ class Extractor(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Digest (hex) of weights and definition. Only scores of equal ones may be compared."""
+        """Digest (hex) of weights and definition. Compare only scores of equal fingerprints."""
 
     @property
     def source(self) -> str:
-        """Where it came from, in plain words, such as "shipped with the package"."""
+        """Its origin in words, such as "shipped with the package"."""
 
     @property
     def device(self) -> torch.device:
-        """Where it expects images. `extract` moves them there."""
+        """Device of the images. `extract` moves them there."""
 
     def __call__(self, images: Tensor, /) -> Tensor:
         """uint8 (N, 3, H, W) on `device` -> float32 (N, d). A row depends on its image only."""
 
 
 def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tensor:
-    """Features of all images, in full float32 and without gradients.
+    """Features, float64 `(N, d)` on the CPU, of images, uint8 `(N, 3, H, W)` on any device.
 
-    Args:
-        extractor: see `Extractor`.
-        images: uint8 (N, 3, H, W), N >= 1, on any device.
-        batch_size: images at once. It changes memory, and features by float32 rounding only.
-
-    Returns:
-        float64 tensor (N, d) on the CPU.
+    They are computed in full float32 and without gradients. `batch_size` changes the memory, and
+    the features only by rounding.
 
     Raises:
-        EvaluationError: the images are not such a tensor, or the extractor's output is not finite
-            or not (N, d).
+        EvaluationError: the images are not such a tensor or N is 0, or the extractor's output is
+            not finite or not (N, d).
     """
-    if images.dtype != torch.uint8:
-        raise EvaluationError(f"images to score must be uint8 but are {images.dtype}")
-    if images.ndim != 4 or images.shape[1] != 3:
+    shape = tuple(images.shape)
+    if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or 0 in shape:
         raise EvaluationError(
-            f"images to score must have the shape (N, 3, H, W) but got {tuple(images.shape)}"
+            "images to score must be uint8 of the shape (N, 3, H, W), none of it 0, but are "
+            f"{images.dtype} of the shape {shape}"
         )
-    if 0 in images.shape:
-        raise EvaluationError(f"there are no images to score: the shape is {tuple(images.shape)}")
     if batch_size < 1:
         raise EvaluationError(f"batch_size must be at least 1 but got {batch_size}")
     features = torch.empty((len(images), extractor.dimension), dtype=torch.float64)

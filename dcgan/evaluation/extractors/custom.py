@@ -1,6 +1,6 @@
 """A user's own extractor: a Python callable, named `module:callable`.
 
-It is code that runs with the rights of whoever starts it, so name only what you trust.
+Its code runs with your rights, so name only code that you trust.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ TAKEN = re.compile(
     rf"|custom|{'|'.join(EXTRACTORS)}"
     r"|.*_(ema|raw|standard_error|low|high|times_floor|holdout|trained)"
 )
-"""Names of other extractors, and endings that a run's records append to a metric's name."""
+"""Names of other extractors, and endings that records append to a metric's name."""
 REPEATS = 1e-4
-"""Features of the same images may differ by this much between calls, relative to the largest:
-float32 sums in another order round differently."""
+"""Largest difference between two calls, relative to the largest feature: float32 rounding."""
 ALONE = 1e-2
 """The same for an image alone in its batch, where half-precision code may run differently."""
 _imported: dict[str, str] = {}
-"""Digest of each module's file at its first use. The imported module stays as it was then."""
+"""Digest of each module's file at its first use."""
 
 
 class CustomExtractor:
@@ -44,7 +43,7 @@ class CustomExtractor:
         label: the last part of its name as the user wrote it.
         source: its whole name, as in `eval.extractor`.
         definition: everything that its features depend on; hashed into the fingerprint.
-        image_size: side in pixels of the images that it is tried with to learn d.
+        image_size: side in pixels of the images that it is tried with.
 
     Raises:
         EvaluationError: its name is taken, or it breaks the rules of `function`.
@@ -75,12 +74,12 @@ class CustomExtractor:
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (N, 3, H, W) on `device` -> float32 (N, dimension)."""
         try:
-            # a copy: the function may change its input in place, and these may be the photos
+            # a copy, because the function may change its input in place
             output = self._function(images.clone())
         except (torch.OutOfMemoryError, MemoryError):
-            raise  # the caller knows which settings need less
+            raise  # the caller names the settings that need less
         except Exception as error:
-            if "not enough memory" in str(error):  # torch's CPU allocator has no type for it
+            if "not enough memory" in str(error):  # torch's CPU allocator has no own type
                 raise
             raise self._wrong(
                 f"failed on images of the shape {tuple(images.shape)} ({_what(error)})"
@@ -98,7 +97,7 @@ class CustomExtractor:
     def _tried(self, image_size: int) -> int:
         """The number of features of a few images. Refuses features that cannot be compared."""
         rng = torch.Generator().manual_seed(0)
-        # 16 blocks of colour each: images that differ as a whole, unlike noise
+        # 16 blocks of colour each, because images of noise have nearly the same features
         blocks = torch.randint(0, 256, (4, 3, 4, 4), generator=rng, dtype=torch.uint8)
         images = nn.functional.interpolate(blocks, size=(image_size, image_size)).to(self.device)
         with full_float32(self.device):
@@ -107,8 +106,8 @@ class CustomExtractor:
             raise self._wrong("returned NaN or infinite features")
         if not _close(first, again, REPEATS):
             raise self._wrong(
-                "returned other features for the same images when called again; take out what is "
-                "random, such as dropout (eval mode)"
+                "returned other features for the same images when called again; remove random "
+                "parts, such as dropout (eval mode)"
             )
         if not _close(first[:1], alone, ALONE):
             raise self._wrong(
@@ -124,9 +123,9 @@ class CustomExtractor:
 def load_custom_extractor(name: str, device: torch.device, image_size: int) -> CustomExtractor:
     """Import "module:callable" from the installed modules or the working folder.
 
-    A callable that is a network is moved to `device` and set to eval mode. The fingerprint covers
-    the module's file, the callable's name and its attribute `fingerprint`, a string that should
-    say what else its features depend on, such as a file of weights.
+    A network is moved to `device` and set to eval mode. The fingerprint covers the module's file,
+    the callable's name and its attribute `fingerprint`, a string for everything else that its
+    features depend on, such as a file of weights.
 
     Raises:
         EvaluationError: it cannot be imported or run, or it breaks the rules.
@@ -169,13 +168,13 @@ def _import(module_name: str, name: str) -> tuple[ModuleType, str]:
     """The module and the digest of its source."""
     folder = str(Path.cwd())
     if folder not in sys.path:
-        sys.path.append(folder)  # last: a file there must not stand in for an installed module
+        sys.path.append(folder)  # last, so that a file there does not hide an installed module
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:  # a script may call sys.exit as it is imported
+    except (Exception, SystemExit) as error:  # a script may call sys.exit
         raise EvaluationError(
-            f"the extractor {name} cannot be imported ({_what(error)}); modules are looked for "
+            f"the extractor {name} cannot be imported ({_what(error)}); modules are searched "
             f"among the installed ones, then in {folder}"
         ) from error
     file = Path(getattr(module, "__file__", None) or "")

@@ -1,8 +1,7 @@
 """The network that defines FID: Inception-v3 of 2015, as torch-fidelity ported it.
 
-The features come from torchmetrics' extractor, which runs torch-fidelity's network. So `fid` is the
-distance that torchmetrics and torch-fidelity report. Only the canonical weights make `fid` and
-`kid`; any other weights make `fid_custom` and `kid_custom`.
+torchmetrics' extractor runs torch-fidelity's network, so `fid` is the distance that both report.
+Only the canonical weights make `fid` and `kid`; others make `fid_custom` and `kid_custom`.
 """
 
 from __future__ import annotations
@@ -19,19 +18,16 @@ from dcgan.errors import EvaluationError, first_line
 from dcgan.evaluation.extractors.weights import CANONICAL, WeightsFile
 
 DEFINITION = "torch-fidelity inception-v3-compat 2048 1"
-"""Changes with anything but the weights that changes the features, and so the fingerprint."""
+"""Part of the fingerprint. Change it with any change of the features but the weights."""
 MAX_IMAGES = 64
-"""Images per pass. Each is resized to 299 × 299 and needs up to 17 MB on the way."""
+"""Images per pass. Each needs up to 17 MB."""
 
 
 class InceptionNetwork:
     """The 2048 features after the last pooling. Images of any size are resized to 299 × 299.
 
-    Args:
-        network: uint8 (N, 3, H, W) -> float32 (N, 2048).
-        weights_sha256: decides between `fid` and `fid_custom`.
-        source: where the weights came from, in plain words.
-        at_once: images per pass (memory only).
+    `network` maps uint8 (N, 3, H, W) to float32 (N, 2048). `at_once` is the number of images per
+    pass and changes only the memory.
     """
 
     name = "inception"
@@ -49,7 +45,7 @@ class InceptionNetwork:
 
     @property
     def device(self) -> torch.device:
-        """Where the images must be."""
+        """Device of the images."""
         return next(self.network.parameters()).device
 
     @torch.no_grad()
@@ -64,41 +60,36 @@ def load_inception(weights: WeightsFile, device: torch.device) -> InceptionNetwo
     Raises:
         EvaluationError: the file does not hold plain tensors of this network's names and shapes.
     """
-    network = _network(weights).to(device)
-    return InceptionNetwork(network, weights.sha256, weights.source)
-
-
-def _network(weights: WeightsFile) -> nn.Module:
     from torchmetrics.image.fid import NoTrainInceptionV3
 
-    # The class downloads weights unless it gets a file, and reads a file with a loader that would
-    # run code hidden in it. So it gets plain tensors that we wrote ourselves, not the user's file.
+    # The class downloads weights unless it gets a file, and its loader would run code hidden in the
+    # file. So it gets plain tensors that we wrote ourselves, not the user's file.
     plain: Any = BytesIO()  # torch.load, which the class calls, takes it like a path
     torch.save(_plain_tensors(weights), plain)
     plain.seek(0)
     try:
-        # The class draws initial weights, which must not move the caller's random stream. FID is
-        # defined without antialiasing.
+        # Initial weights must not move the caller's random stream. FID has no antialiasing.
         with torch.random.fork_rng(devices=[]):
             network: nn.Module = NoTrainInceptionV3("inception", ["2048"], plain, antialias=False)
     except RuntimeError as error:
-        # load_state_dict: a title, then a line for each kind of misfit, which may name hundreds
+        # load_state_dict gives a title, then a line for each kind of misfit, with up to hundreds
         misfit = str(error).partition("\n")[2].strip().partition(",")[0] or first_line(error)
         raise EvaluationError(
             f"the weights {weights.path} do not fit the Inception network of FID ({misfit}); "
             f"use torch-fidelity's {CANONICAL.cached.name} or a file of the same names and shapes"
         ) from error
-    return network.requires_grad_(False)
+    network = network.requires_grad_(False).to(device)
+    return InceptionNetwork(network, weights.sha256, weights.source)
 
 
 def _plain_tensors(weights: WeightsFile) -> dict[str, Tensor]:
-    """The file's state dict, on the CPU; no code in it is run."""
+    """The file's state dict, on the CPU. No code in the file is run."""
     try:
         if weights.path.suffix == ".safetensors":
             state: Any = load_safetensors(weights.content)
         else:
             state = torch.load(BytesIO(weights.content), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes a reader stumble over
+    except Exception as error:  # a damaged file may raise anything
         raise EvaluationError(
             f"the weights {weights.path} cannot be read as plain tensors "
             f"({type(error).__name__}: {first_line(error)[:150]}); give a file that "

@@ -1,12 +1,8 @@
-"""The extractors that need no download: a small fixed random network, and what is built on it.
+"""The extractors that need no download: a small fixed random network.
 
-`random` (`fd_random`) describes an image by statistics over all its pixels. It sees colour, texture
-and diversity, but it cannot tell a cat from the same cat upside down. `layout` (`fd_layout`) adds
-where the colours are. Both rank runs of one study; neither says how cat-like a picture is.
-docs/metrics.md has a table of what each of them sees.
-
-The weights are in the file beside this module, which
-`benchmarks/evaluation/make_random_network.py` made.
+`random` (`fd_random`) describes an image by statistics over all its pixels. `layout` (`fd_layout`)
+adds where the colours are. docs/metrics.md shows what each of them sees. The weights are in the
+file beside this module, made by `benchmarks/evaluation/make_random_network.py`.
 """
 
 from __future__ import annotations
@@ -23,20 +19,18 @@ from dcgan.errors import EvaluationError
 
 WEIGHTS = Path(__file__).with_suffix(".safetensors")
 WEIGHTS_SHA256 = "c2d9eacdfafbf8953461bfbd5bf558c72a611f33be9e8656e4e3abbd48f3ebd6"
-"""Of the shipped file. This file defines the metric, not the script that made it."""
+"""Of the shipped file, which defines the metric. The script that made it does not."""
 STAGES = (("conv1", 3, 32, 5), ("conv2", 32, 64, 3), ("conv3", 64, 128, 3))
-"""Name, channels in, channels out and kernel side of each convolution; all have stride 2."""
+"""Name, channels in, channels out and kernel side of each convolution. All have stride 2."""
 RANDOM_DEFINITION = "dcgan random network 1"
-"""Changes with anything in `RandomNetwork` that changes features, and so the fingerprint."""
-FIELDS = 4
-"""Fields along each side. With 4 the dimension (499) stays below the reference case's 527 photos,
-so the covariance of their features has full rank."""
-FIELD_WEIGHT = 0.7
-"""Of the fields' colours, whose variance is large beside that of the convolutions. A larger weight
-hides changes of texture, a smaller one hides images upside down
-(`benchmarks/evaluation/metric_response.py`)."""
 LAYOUT_DEFINITION = "dcgan layout network 1"
-"""Changes with anything in `LayoutNetwork` that changes features, and so the fingerprint."""
+"""Part of the fingerprint. Change it with any change of the features."""
+FIELDS = 4
+"""Fields along each side. With 4 the dimension (499) is below the reference case's 527 photos, so
+the covariance of their features has full rank."""
+FIELD_WEIGHT = 0.7
+"""Of the fields' colours. A larger weight hides changes of texture, a smaller one hides images
+upside down (`benchmarks/evaluation/metric_response.py`)."""
 COLOURS = 3
 """The first features of `random`: mean R, G, B."""
 
@@ -44,10 +38,8 @@ COLOURS = 3
 class RandomNetwork:
     """Three convolutions without bias, each followed by ReLU; features are channel statistics.
 
-    d = 454: mean and standard deviation over all pixels of R, G, B (3 + 3), then of every channel
-    after each stage (32 + 32, 64 + 64, 128 + 128). The standard deviation is the population's
-    (divided by the number of pixels), so it is defined for a single pixel and 0 for a constant
-    image.
+    d = 454: mean and population standard deviation over all pixels of R, G, B (3 + 3), then of
+    every channel after each stage (32 + 32, 64 + 64, 128 + 128).
     """
 
     name = "random"
@@ -62,7 +54,7 @@ class RandomNetwork:
 
     @property
     def device(self) -> torch.device:
-        """Where the images must be."""
+        """Device of the images."""
         return self.kernels[0].device
 
     @torch.no_grad()
@@ -95,7 +87,7 @@ class LayoutNetwork:
 
     @property
     def device(self) -> torch.device:
-        """Where the images must be."""
+        """Device of the images."""
         return self.network.device
 
     @torch.no_grad()
@@ -106,7 +98,7 @@ class LayoutNetwork:
 
 
 def load_random_network(device: torch.device, path: Path = WEIGHTS) -> RandomNetwork:
-    """Read the shipped weights, check their hash and place them on `device`.
+    """The network with the shipped weights, on `device`.
 
     Raises:
         EvaluationError: the file is missing or is not the one that shipped.
@@ -129,18 +121,14 @@ def load_random_network(device: torch.device, path: Path = WEIGHTS) -> RandomNet
 
 
 def load_layout_network(device: torch.device, path: Path = WEIGHTS) -> LayoutNetwork:
-    """`load_random_network` with the thumbnail.
-
-    Raises:
-        EvaluationError: the file is missing or is not the one that shipped.
-    """
+    """`load_random_network` with the thumbnail. The same errors."""
     return LayoutNetwork(load_random_network(device, path))
 
 
 def mean_and_std(channels: Tensor) -> list[Tensor]:
     """(N, C, H, W) -> [(N, C) mean, (N, C) population standard deviation] over H and W."""
     mean = channels.mean(dim=(2, 3))
-    # Two passes: as exact as torch.std_mean, which takes ten times as long on a CPU.
+    # As exact as torch.std_mean, which takes ten times as long on a CPU.
     variance = (channels - mean[:, :, None, None]).square_().mean(dim=(2, 3))
     return [mean, variance.sqrt_()]
 

@@ -1,4 +1,4 @@
-"""Extractors by their name in `eval.extractor`; each one's module is imported when it is needed."""
+"""Extractors by their name in `eval.extractor`. A module is imported when it is needed."""
 
 from __future__ import annotations
 
@@ -41,23 +41,21 @@ def load_extractor(
     Args:
         name: "layout"; "random"; "inception"; "module:callable" for your own; or "auto", which
             means Inception if its weights are on this machine or can be downloaded (about 10 s
-            where there is no network), else layout. `name` and `source` of the result say which.
-        device: where it will run.
-        weights: file with Inception's weights (`eval.weights`); None: see `weights`.
-        image_size: side in pixels of the square images that your own extractor is tried with.
+            without a network), else layout.
+        weights: file with Inception's weights (`eval.weights`). None: see `weights`.
+        image_size: side in pixels of the images that your own extractor is tried with.
         on_progress: called with (bytes done, bytes in all) while weights are downloaded.
 
     Raises:
-        ConfigError: the name is that of an exported program, which earlier releases loaded.
-        EvaluationError: an unknown name, weights that are missing or damaged, an extractor of
-            yours that breaks the rules, or `weights` for another extractor than Inception.
+        ConfigError: the name of an exported program, which earlier releases loaded.
+        EvaluationError: an unknown name, missing or damaged weights, your own extractor breaks the
+            rules, or `weights` for another extractor than Inception.
     """
     refuse_program(name)
     where = torch.device(device)
     if name in ("auto", "inception"):
         find = find_weights_for_auto if name == "auto" else find_weights
-        found = find(weights, on_progress)
-        if found is not None:
+        if found := find(weights, on_progress):
             from dcgan.evaluation.extractors.inception import load_inception
 
             return load_inception(found, where)
@@ -65,7 +63,7 @@ def load_extractor(
     elif weights is not None:
         raise EvaluationError(
             f"eval.weights names weights of Inception ({weights}) but the extractor is {name!r}; "
-            "leave out the one, or set the other to inception"
+            "leave out the weights, or set the extractor to inception"
         )
     if name in ("layout", "random"):
         from dcgan.evaluation.extractors.random_network import (
@@ -92,8 +90,8 @@ def find_weights(
     """Inception's weights, from the first place that has them (see `weights`).
 
     Raises:
-        EvaluationError: a named file cannot be read, the one in the torch hub cache is damaged, or
-            there is none and it cannot be downloaded.
+        EvaluationError: a named file cannot be read, the file in the torch hub cache is damaged, or
+            the download fails.
     """
     return named_weights(given) or cached_weights(release) or download_weights(on_progress, release)
 
@@ -103,20 +101,18 @@ def find_weights_for_auto(
     on_progress: OnProgress | None = None,
     release: Release = CANONICAL,
 ) -> WeightsFile | None:
-    """Like `find_weights`, but None if the weights cannot be had.
+    """Like `find_weights`, but None if the weights are not available.
 
-    A damaged file in the torch hub cache counts as missing, and a download replaces it. A download
-    that failed is not tried again in this process.
+    A download replaces a damaged file in the torch hub cache. A failed download is not tried again
+    in this process.
 
     Raises:
         EvaluationError: a file is named but cannot be read.
     """
-    named = named_weights(given)
-    if named is not None:
+    if named := named_weights(given):
         return named
     with suppress(EvaluationError):
-        cached = cached_weights(release)
-        if cached is not None:
+        if cached := cached_weights(release):
             return cached
     if offline() or release.url in _unreachable:
         return None

@@ -1,9 +1,9 @@
 """Where Inception's weights come from: a named file, torch's hub cache, or a download.
 
-The places are tried in this order: the file that `eval.weights` (--weights in the shell) names; the
-file that DCGAN_INCEPTION_WEIGHTS names; the torch hub cache, which torch-fidelity and torchmetrics
-use too; a download into that cache, unless DCGAN_OFFLINE=1. A named file may hold any weights. The
-file in the cache or from the network must be the canonical one, byte for byte.
+The first of these counts: the file that `eval.weights` (--weights) names; the file that
+DCGAN_INCEPTION_WEIGHTS names; the torch hub cache, which torch-fidelity and torchmetrics use too; a
+download into that cache, unless DCGAN_OFFLINE=1. A named file may hold any weights. The others must
+be the canonical file, byte for byte.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import BinaryIO, TypeAlias
 from urllib.error import HTTPError, URLError
@@ -26,7 +27,7 @@ from dcgan.errors import EvaluationError
 from dcgan.runtime.files import write_atomic
 
 OnProgress: TypeAlias = Callable[[int, int], None]
-"""Called with the number of bytes that have arrived, and the number in all."""
+"""Called with (bytes done, bytes in all)."""
 WEIGHTS_VARIABLE = "DCGAN_INCEPTION_WEIGHTS"
 OFFLINE_VARIABLE = "DCGAN_OFFLINE"
 ALTERNATIVES = (
@@ -43,13 +44,12 @@ class Release:
     size: int
     """In bytes."""
     connect_seconds: float = 10.0
-    """The server must begin to answer within this time."""
+    """Timeout for the beginning of the answer."""
 
     @property
     def cached(self) -> Path:
-        """Its place in torch's hub cache (TORCH_HOME moves that); the file may not exist."""
-        name = self.url.rpartition("/")[2]
-        return Path(torch.hub.get_dir()) / "checkpoints" / name
+        """Its path in torch's hub cache (see TORCH_HOME). The file may not exist."""
+        return Path(torch.hub.get_dir(), "checkpoints", self.url.rpartition("/")[2])
 
 
 CANONICAL = Release(
@@ -67,24 +67,26 @@ class WeightsFile:
 
     path: Path
     content: bytes = field(repr=False)
-    sha256: str
     source: str
-    """Where it came from, in plain words."""
+    """Its origin in words."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest (hex) of the content."""
+        return hashlib.sha256(self.content).hexdigest()
 
 
 def named_weights(given: Path | str | None = None) -> WeightsFile | None:
     """The file named by `given`, else by DCGAN_INCEPTION_WEIGHTS; None if neither names one.
 
     Raises:
-        EvaluationError: the file cannot be read. The message says which setting named it.
+        EvaluationError: the file cannot be read.
     """
-    variable = os.environ.get(WEIGHTS_VARIABLE)
-    if given is not None:
-        path, who = Path(given).expanduser(), "eval.weights"
-    elif variable:
-        path, who = Path(variable).expanduser(), WEIGHTS_VARIABLE
-    else:
+    who = WEIGHTS_VARIABLE if given is None else "eval.weights"
+    named = os.environ.get(WEIGHTS_VARIABLE) if given is None else given
+    if not named:
         return None
+    path = Path(named).expanduser()
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -92,11 +94,11 @@ def named_weights(given: Path | str | None = None) -> WeightsFile | None:
             f"the Inception weights {path} that {who} names cannot be read "
             f"({error.strerror}); correct {who}"
         ) from error
-    return _weights_file(path, content, f"{path} (named by {who})")
+    return WeightsFile(path, content, f"{path} (named by {who})")
 
 
 def cached_weights(release: Release = CANONICAL) -> WeightsFile | None:
-    """The file in the torch hub cache; None if it is not there.
+    """The file in the torch hub cache, or None.
 
     Raises:
         EvaluationError: it cannot be read, or it is not the canonical file.
@@ -111,7 +113,7 @@ def cached_weights(release: Release = CANONICAL) -> WeightsFile | None:
             f"the Inception weights in the torch hub cache {path} cannot be read "
             f"({error.strerror}); {ALTERNATIVES}"
         ) from error
-    file = _weights_file(path, content, f"the torch hub cache {path}")
+    file = WeightsFile(path, content, f"the torch hub cache {path}")
     if file.sha256 != release.sha256:
         raise EvaluationError(
             f"the Inception weights in the torch hub cache {path} are not the canonical ones "
@@ -124,11 +126,11 @@ def cached_weights(release: Release = CANONICAL) -> WeightsFile | None:
 def download_weights(
     on_progress: OnProgress | None = None, release: Release = CANONICAL
 ) -> WeightsFile:
-    """Download the weights into the torch hub cache. After an error nothing is left there.
+    """Download the weights into the torch hub cache. An error leaves no file there.
 
     Raises:
-        EvaluationError: DCGAN_OFFLINE is set, the server cannot be reached, what it sends is not
-            the file, or the cache cannot be written.
+        EvaluationError: DCGAN_OFFLINE is set, the server cannot be reached or sends another file,
+            or the cache cannot be written.
     """
     path = release.cached
     if offline():
@@ -145,11 +147,7 @@ def download_weights(
             f"the Inception weights cannot be downloaded from {release.url} to {path} "
             f"({_reason(error, release)}); {ALTERNATIVES}"
         ) from error
-    return _weights_file(path, content, f"the torch hub cache {path}, downloaded just now")
-
-
-def _weights_file(path: Path, content: bytes, source: str) -> WeightsFile:
-    return WeightsFile(path, content, hashlib.sha256(content).hexdigest(), source)
+    return WeightsFile(path, content, f"the torch hub cache {path}, downloaded just now")
 
 
 def offline() -> bool:
@@ -158,27 +156,21 @@ def offline() -> bool:
 
 
 def _open(release: Release) -> HTTPResponse:
-    """Request the file. TimeoutError: no answer has begun after `connect_seconds` in all.
+    """Request the file. Raises TimeoutError if no answer begins within `connect_seconds` in all.
 
-    A socket's timeout starts again for each address of a host and each redirect, and a name lookup
-    has no timeout. Hence the thread, which may continue alone for a while.
+    A socket's timeout starts again for each address and redirect, and a name lookup has none. Hence
+    the thread, which may outlive the timeout. A pool's threads would delay the exit of the program.
     """
-    answers: SimpleQueue[HTTPResponse | Exception] = SimpleQueue()
+    answer: Future[HTTPResponse] = Future()
 
     def ask() -> None:
         try:
-            answers.put(urlopen(release.url, timeout=release.connect_seconds))
+            answer.set_result(urlopen(release.url, timeout=release.connect_seconds))
         except Exception as error:
-            answers.put(error)
+            answer.set_exception(error)
 
     Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=release.connect_seconds)
-    except Empty:
-        raise TimeoutError from None
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    return answer.result(release.connect_seconds)
 
 
 def _receive(
@@ -215,6 +207,6 @@ def weights_at_hand(given: Path | None) -> bool:
     """Whether Inception's weights are on this machine.
 
     Raises:
-        EvaluationError: the file is damaged or unreadable.
+        EvaluationError: a named file cannot be read, or the cached file is damaged.
     """
     return named_weights(given) is not None or cached_weights() is not None

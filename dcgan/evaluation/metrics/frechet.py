@@ -5,9 +5,9 @@
 Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
 Equilibrium" (arXiv:1706.08500); covariances with n - 1. The trace term follows Mathiasen &
 Hvilshøj 2020, "Backpropagating through Fréchet Inception Distance" (arXiv:2009.14075): with
-S1 = A'A and S2 = B'B, tr (S1 S2)^½ is the sum of the singular values of A B'. No matrix square root
-is computed, so that rank-deficient sets (fewer images than dimensions) are exact too. Two shortcuts
-through squared matrices (eigenvalues, Cholesky) are taken only if the lost digits do not matter.
+S1 = A'A and S2 = B'B, tr (S1 S2)^½ is the sum of the singular values of A B'. This needs no matrix
+square root, so it is also exact with fewer images than dimensions. Two shortcuts through squared
+matrices (eigenvalues, Cholesky) are taken only where the lost digits do not matter.
 """
 
 from __future__ import annotations
@@ -36,14 +36,7 @@ class Gaussian(NamedTuple):
 
 
 def fit_gaussian(features: ArrayLike, name: str = "real") -> Gaussian:
-    """Mean and covariance (n - 1) of features.
-
-    Args:
-        features: (n, d), numpy or torch; n >= 2, finite.
-        name: what an error message calls this set.
-
-    Returns:
-        float64 mean (d,) and covariance factor (min(n - 1, d), d), on the CPU.
+    """Mean and covariance (n - 1) of features `(n, d)`; the factor is (min(n - 1, d), d).
 
     Raises:
         EvaluationError: see `matrix.feature_matrix`.
@@ -70,10 +63,7 @@ def _triangle(factor: Tensor) -> Tensor:
 
 
 def distance_between(real: Gaussian, fake: Gaussian) -> float:
-    """Squared Fréchet distance between two fitted Gaussians.
-
-    Returns:
-        A float >= 0; rounding can make the sum slightly negative, which becomes 0.
+    """Squared Fréchet distance between two Gaussians, >= 0.
 
     Raises:
         EvaluationError: the dimensions differ, or the numbers are too large for float64.
@@ -87,7 +77,7 @@ def distance_between(real: Gaussian, fake: Gaussian) -> float:
             "the Fréchet distance is not finite: the features are too large; check the extractor"
         )
     cross = _sum_of_singular_values(real.factor @ fake.factor.T)
-    return max(0.0, float(mean_term + traces - 2.0 * cross))
+    return max(0.0, float(mean_term + traces - 2.0 * cross))  # rounding may give less than 0
 
 
 def _sum_of_singular_values(matrix: Tensor) -> Tensor:
@@ -102,7 +92,7 @@ def _sum_of_singular_values(matrix: Tensor) -> Tensor:
 
 
 def sum_of_roots(square: Tensor) -> tuple[Tensor, Tensor]:
-    """tr S^½ of a covariance (k, k), and an upper bound of what squaring has lost of it.
+    """tr S^½ of a covariance (k, k), and an upper bound of the part lost by squaring.
 
     Small eigenvalues vanish in the rounding of the largest.
     """
@@ -115,16 +105,9 @@ def sum_of_roots(square: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:
-    """Squared Fréchet distance between two sets of features.
+    """Squared Fréchet distance, >= 0, between features `(n1, d)` and `(n2, d)` of one extractor.
 
     It is biased upward by about 1/n: never compare values of different n.
-
-    Args:
-        real: (n1, d), numpy or torch, any float dtype; computed in float64.
-        fake: (n2, d) from the same extractor.
-
-    Returns:
-        A float >= 0, in squared feature units.
 
     Raises:
         EvaluationError: fewer than 2 rows, different d, NaN or infinite features.
@@ -132,44 +115,20 @@ def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:
     return distance_between(fit_gaussian(real, "real"), fit_gaussian(fake, "fake"))
 
 
-def gaussian_from_moments(mean: ArrayLike, cov: ArrayLike, name: str = "given") -> Gaussian:
-    """The Gaussian with these moments, its factor made from the covariance's eigenvectors.
-
-    Args:
-        mean: (d,).
-        cov: (d, d), symmetric, no negative eigenvalues.
-        name: what an error message calls these moments.
-
-    Returns:
-        float64 mean (d,) and covariance factor (rank, d), on the CPU.
-
-    Raises:
-        EvaluationError: shapes do not fit, values are not finite, or the covariance is not one.
-    """
-    mean64, cov64 = as_float64(mean), as_float64(cov)
-    if mean64.ndim != 1 or not len(mean64) or cov64.shape != (len(mean64), len(mean64)):
-        raise EvaluationError(
-            f"the {name} moments must have the shapes (d,) and (d, d) "
-            f"but got {tuple(mean64.shape)} and {tuple(cov64.shape)}"
-        )
-    if not (mean64.isfinite().all() and cov64.isfinite().all()):
-        raise EvaluationError(f"the {name} moments are not finite; check the extractor")
-    eigenvalues, vectors = torch.linalg.eigh((cov64 + cov64.T) / 2.0)
-    scale = eigenvalues.abs().max()
-    if eigenvalues.min() < -1e-6 * scale or (cov64 - cov64.T).abs().max() > 1e-6 * scale:
-        raise EvaluationError(
-            f"the {name} covariance must be symmetric without negative eigenvalues"
-        )
-    # What lies below float64's resolution is rounding; its square root (1e-8) would not be small.
-    kept = eigenvalues > len(mean64) * torch.finfo(torch.float64).eps * scale
-    return Gaussian(mean64, eigenvalues[kept].sqrt()[:, None] * vectors[:, kept].T)
+def gaussian_from_moments(mean: ArrayLike, cov: ArrayLike) -> Gaussian:
+    """The Gaussian of a mean (d,) and a covariance (d, d); the factor is (rank, d)."""
+    eigenvalues, vectors = torch.linalg.eigh(as_float64(cov))
+    # Smaller eigenvalues are rounding. Their square roots (1e-8) would not be small.
+    smallest = len(eigenvalues) * torch.finfo(torch.float64).eps * eigenvalues.abs().max()
+    kept = eigenvalues > smallest
+    return Gaussian(as_float64(mean), eigenvalues[kept].sqrt()[:, None] * vectors[:, kept].T)
 
 
 class StreamingMoments:
-    """Moments of a set too large to keep (n ≫ d), float64 on the CPU, in d² numbers.
+    """Moments of a set too large to keep, in d² float64 numbers on the CPU.
 
-    If the features fit in memory, `fit_gaussian` is as exact, faster, and keeps directions of tiny
-    variance: a covariance loses those below 1e-13 of the largest one.
+    `fit_gaussian` is faster and keeps directions of tiny variance. A covariance loses those below
+    1e-13 of the largest one.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -180,14 +139,11 @@ class StreamingMoments:
         self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
 
     def add(self, features: ArrayLike) -> None:
-        """Add one batch. The division into batches only changes the last digits.
-
-        Args:
-            features: (k, d), numpy or torch, any float dtype, finite; k may be 0 or 1.
+        """Add one batch `(k, d)`, k >= 0. The batch size only changes the last digits.
 
         Raises:
-            EvaluationError: another shape, or NaN, infinite or too large values. The moments are
-                unchanged then.
+            EvaluationError: another shape, or NaN, infinite or too large values. The moments then
+                stay as they were.
         """
         batch, dimension = as_float64(features), len(self._mean)
         if batch.ndim != 2 or batch.shape[1] != dimension:
@@ -228,7 +184,7 @@ class StreamingMoments:
         return (self._scatter + self._scatter.T) / (2.0 * (self.count - 1))
 
     def gaussian(self) -> Gaussian:
-        """What `distance_between` compares; takes an eigendecomposition (d³)."""
+        """The same moments for `distance_between`. Takes an eigendecomposition (d³)."""
         return gaussian_from_moments(self.mean, self.covariance)
 
     def _need(self, images: int) -> None:

@@ -2,12 +2,11 @@
 
 The method is the delete-a-group jackknife (Tukey 1958; Kott 2001, "The Delete-a-Group Jackknife")
 with the pseudo-values of Busing, Meijer & van der Leeden 1999, "Delete-m Jackknife for Unequal m",
-because the fakes rarely divide evenly into groups. A bootstrap would draw fakes twice; the repeated
-fakes look like a smaller set, which raises the distance itself.
+because the fakes rarely divide evenly into groups. A bootstrap would repeat fakes, which raises the
+distance itself.
 
-The limits are a factor below and above the value, not a difference. Distances are never negative,
-are skewed to high values, and a low value has a low error; limits at equal differences miss the
-mean on one side. The measured coverage is in docs/evidence.md.
+The limits are a factor below and above the value. Distances are skewed to high values, and limits
+at equal differences miss the mean on one side. docs/evidence.md has the measured coverage.
 """
 
 from __future__ import annotations
@@ -23,17 +22,16 @@ from dcgan.evaluation.metrics.frechet import Gaussian, distance_between, fit_gau
 from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
 
 LOST_SHARE = 1e-5
-"""Of a distance with one group left out: half of what rounding may change it by, at the very worst.
-With the random extractor that is about 1e-6, and the change in fact was below 1e-10."""
+"""Half of the largest part of a distance that rounding may change."""
 MAX_EXPONENT = 700.0
-"""exp of more is infinite; two groups and a confidence of 99.99 % ask for it."""
+"""exp of more is infinite. Two groups and a confidence of 99.99 % reach it."""
 
 
 class FrechetInterval(NamedTuple):
-    """A Fréchet distance and what finitely many fakes leave open about it."""
+    """A Fréchet distance and its uncertainty over other sets of as many fakes."""
 
     value: float
-    """The distance to all fakes, >= 0: the same number as `frechet_distance`."""
+    """The distance to all fakes, >= 0, equal to `frechet_distance`."""
     low: float
     """In [0, value]."""
     high: float
@@ -47,18 +45,13 @@ def frechet_interval(
 ) -> FrechetInterval:
     """The distance with a confidence interval for its mean over new sets of as many fakes.
 
-    It covers what drawing other noise would change: the average distance that this generator
-    scores with this number of fakes against these photos. It does not cover the upward bias that
-    all distances of this n share, another training seed, or another choice of photos.
-
-    Fake i belongs to group i mod `groups`; fakes must be independent draws of one generator, in
-    which case their order means nothing.
+    It covers other noise, not the upward bias of this n, another training seed or other photos.
 
     Args:
-        real: the photos' features (n1, d), or their Gaussian from `fit_gaussian`.
-        fake: (n2, d) from the same extractor; n2 >= 3.
-        groups: how many, from 2; at most one for each fake is used.
-        confidence: how often the interval shall hold the mean, between 0 and 1.
+        real: the photos' features (n1, d), or their Gaussian.
+        fake: (n2, d), n2 >= 3, independent draws. Fake i belongs to group i mod `groups`.
+        groups: from 2; at most n2 are used.
+        confidence: between 0 and 1.
 
     Raises:
         EvaluationError: see `frechet_distance`; fewer than 3 fakes, fewer than 2 groups, or a
@@ -69,20 +62,15 @@ def frechet_interval(
     if not 0.0 < confidence < 1.0:
         raise EvaluationError(f"confidence must be between 0 and 1 but got {confidence}")
     gaussian = real if isinstance(real, Gaussian) else fit_gaussian(real, "real")
-    fakes = feature_matrix(fake, "fake")
+    fakes = feature_matrix(fake, "fake", least=3)
     count = len(fakes)
-    if count < 3:
-        raise EvaluationError(
-            f"an interval needs at least 3 fakes but got {count}; raise eval.n_samples"
-        )
     groups = min(groups, count)
     value = distance_between(gaussian, fit_gaussian(fakes, "fake"))
     group = torch.arange(count) % groups
     # how many times larger the whole set is than each group
     shares = count / group.bincount().double()
     left_out = _distances_without(gaussian, fakes, group)
-    # In a pseudo-value the bias, which grows with fewer fakes, cancels to first order; so groups
-    # of different size can be compared.
+    # The bias cancels to first order in a pseudo-value, so groups of different size compare.
     pseudo = shares * value - (shares - 1.0) * left_out
     centre = groups * value - ((1.0 - 1.0 / shares) * left_out).sum()
     standard_error = float(((pseudo - centre).square() / (shares - 1.0)).mean().sqrt())
@@ -91,23 +79,12 @@ def frechet_interval(
 
 
 def _distances_without(real: Gaussian, fakes: Tensor, group: Tensor) -> Tensor:
-    """The distance to all fakes but one group of them, for each group in turn.
+    """The distance to all fakes but one group, for each group in turn, float64 (groups,).
 
-    The moments of the rest are those of all fakes less the group's, and the trace term needs only
-    the covariance S of the fakes seen along the photos' factor A: with S1 = A'A, tr (S1 S2)^½ is
-    tr (A S2 A')^½. So a group costs one set of eigenvalues. Where that is not exact enough, and
-    always with fewer fakes than rows of A, the distance is computed like any other.
-
-    Args:
-        real: the photos' Gaussian.
-        fakes: (n, d), as `feature_matrix` returns it.
-        group: (n,) int64, every number from 0 to the largest at least once, never all the same.
-
-    Returns:
-        float64 (groups,).
-
-    Raises:
-        EvaluationError: fewer than 2 fakes are outside a group.
+    `group`, int64 (n,), holds every number from 0 to the largest. With the photos' covariance
+    S1 = A'A, tr (S1 S2)^½ is tr (A S2 A')^½. The moments of the rest are those of all fakes less
+    the group's, so a group costs one set of eigenvalues. Where that is not exact enough, and with
+    fewer fakes than rows of A, the distance is computed like any other.
     """
     centre = fakes.mean(dim=0)
     centred = fakes - centre
@@ -141,7 +118,7 @@ def _limits(value: float, standard_error: float, quantile: float) -> tuple[float
 
 
 def _t_quantile(confidence: float, degrees: int) -> float:
-    """How many standard errors to both sides hold Student's t with this probability."""
+    """Student's t lies within this many standard errors of 0 with this probability."""
     from scipy.special import stdtrit  # type: ignore[import-untyped]  # late: 0.1 s
 
     return float(stdtrit(degrees, (1.0 + confidence) / 2.0))

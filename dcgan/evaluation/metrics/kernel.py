@@ -1,8 +1,7 @@
 """Kernel distance between two sets of features (KID's formula) and its standard error.
 
 Bińkowski et al. 2018, "Demystifying MMD GANs" (arXiv:1801.01401): the squared maximum mean
-discrepancy with the kernel k(x, y) = (x·y / d + 1)³. The estimate is unbiased, so its mean does
-not depend on n and it can be below 0. It uses all pairs of all samples, no random subsets.
+discrepancy with the kernel k(x, y) = (x·y / d + 1)³ over all pairs of all samples.
 """
 
 from __future__ import annotations
@@ -24,24 +23,18 @@ class KernelDistance(NamedTuple):
     """An estimate, and its standard error over other samples of the same size."""
 
     value: float
-    """Unbiased squared MMD; may be below 0 when the sets are alike."""
+    """Unbiased squared MMD. Its mean does not depend on n, and it can be below 0."""
     standard_error: float
-    """>= 0; over both sets (real photos and fakes are both seen as samples)."""
+    """>= 0, over other photos and other fakes."""
 
 
 def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
-    """Unbiased squared MMD between two sets of features, over all samples.
+    """Unbiased squared MMD between features `(n1, d)` and `(n2, d)` of one extractor.
 
     The standard error is that of a two-sample U-statistic by its structural components (Sen 1960,
-    "On some convergence properties of U-statistics"; the delete-one jackknife but for a factor
-    (n - 1)/(n - 2)): each sample's own share of the value is computed, and the variances of the
-    shares, divided by n, add up. It is right where the sets differ and too large, never too small,
-    where they come from one distribution (the statistic is degenerate there).
-
-    Args:
-        real: (n1, d), numpy or torch, any float dtype; computed in float64. Time grows with
-            n1 · n2 · d (4096 against 4096 at d = 2048: some seconds), memory with n1 + n2.
-        fake: (n2, d) from the same extractor.
+    "On some convergence properties of U-statistics"): the variances of the samples' own shares of
+    the value, divided by n, add up. It is too large where both sets come from one distribution.
+    Time grows with n1 · n2 · d, memory with n1 + n2.
 
     Raises:
         EvaluationError: fewer than 2 rows, different d, NaN or infinite features, or an overflow.
@@ -50,7 +43,7 @@ def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
     real_within, fake_within = _mean_kernel_within(real_matrix), _mean_kernel_within(fake_matrix)
     real_across, fake_across = _mean_kernels_across(real_matrix, fake_matrix)
     value = real_within.mean() + fake_within.mean() - 2.0 * real_across.mean()
-    # a sample enters its own set's pairs twice (as x and as x'), and the cross term counts twice
+    # a sample is in its own set's pairs twice (as x and as x'), and the cross term counts twice
     variance = 4.0 * (
         (real_within - real_across).var() / len(real_matrix)
         + (fake_within - fake_across).var() / len(fake_matrix)
@@ -63,7 +56,7 @@ def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
 
 
 def _mean_kernel_within(rows: Tensor) -> Tensor:
-    """For each row x, the mean kernel with all others, (n,): k(x, x) is left out."""
+    """For each row x the mean kernel with all others, without k(x, x), (n,)."""
     sums = torch.cat([block.sum(dim=1) for block in _kernel_blocks(rows, rows)])
     self_kernel = (rows.square().sum(dim=1) / rows.shape[1] + 1.0) ** 3
     return (sums - self_kernel) / (len(rows) - 1)

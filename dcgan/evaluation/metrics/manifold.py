@@ -2,8 +2,8 @@
 
 Precision and recall: Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric for Assessing
 Generative Models" (arXiv:1904.06991). Density and coverage: Naeem et al. 2020, "Reliable Fidelity
-and Diversity Metrics for Generative Models" (arXiv:2002.09797). Each sample's ball reaches to its
-k-th nearest neighbour in its own set.
+and Diversity Metrics for Generative Models" (arXiv:2002.09797). A sample's ball reaches to its k-th
+nearest neighbour in its own set.
 """
 
 from __future__ import annotations
@@ -22,34 +22,29 @@ class ManifoldScores(NamedTuple):
     """Two numbers for fidelity (precision, density), two for diversity (recall, coverage)."""
 
     precision: float
-    """In [0, 1]: the part of the fakes that lie in some real sample's ball."""
+    """In [0, 1]: the part of the fakes in some real ball."""
     recall: float
-    """In [0, 1]: the part of the real samples that lie in some fake's ball."""
+    """In [0, 1]: the part of the real samples in some fake's ball."""
     density: float
-    """In [0, n_real/k]: real balls that a fake lies in on average, over k; about 1 for fakes
-    distributed like the real samples, above 1 where they crowd where real ones do."""
+    """In [0, n_real/k]: the mean number of real balls around a fake, over k. About 1 for fakes
+    distributed like the real samples, above 1 for fakes crowded where real samples are dense."""
     coverage: float
-    """In [0, 1]: the part of the real samples whose ball holds some fake."""
+    """In [0, 1]: the part of the real balls that hold a fake."""
 
 
 def precision_recall_density_coverage(
     real: ArrayLike, fake: ArrayLike, k: int = 5, *, real_radii: Tensor | None = None
 ) -> ManifoldScores:
-    """Precision, recall, density and coverage of fakes.
+    """Precision, recall, density and coverage of fakes `(n2, d)` against `(n1, d)` real samples.
 
-    Kynkäänniemi et al. use k = 3 (with 50,000 samples a side), Naeem et al. k = 5 (with 10,000).
-    All four depend on k and on both sample sizes, so only values of the same k, n_real and n_fake
-    are compared. For a perfect generator and n_real = n_fake = n, density is 1 and coverage
-    1 - (n - 1)…(n - k) / ((2n - 1)…(2n - k)) on average: nearly 1 - 2^-k, 0.97 at k = 5.
+    Kynkäänniemi et al. use k = 3 with 50,000 samples a side, Naeem et al. k = 5 with 10,000.
+    Compare only values of the same k, n1 and n2. For a perfect generator and n1 = n2 = n, density
+    is 1 and coverage 1 - (n - 1)…(n - k) / ((2n - 1)…(2n - k)) on average, nearly 1 - 2^-k.
 
-    A point on a ball's boundary is inside, as both papers write it (implementations that compare
-    with < differ at ties only). Where a sample has k duplicates its ball is a single point, which
-    holds only what equals it exactly: fakes that are copies of such photos still count, and a
-    generator that always makes the same image has recall 0 unless a photo equals it.
+    A point on a ball's boundary is inside, as in both papers. The ball of a sample with k
+    duplicates is a single point, which holds exact copies only.
 
     Args:
-        real: (n1, d), numpy or torch, any float dtype, finite; computed in float64.
-        fake: (n2, d) from the same extractor.
         k: neighbours that a ball reaches to, at least 1 and less than n1 and n2.
         real_radii: `ball_radii(real, k)`, if known already.
 

@@ -1,7 +1,7 @@
 """Feature matrices as every metric takes them: checked, float64, on the CPU.
 
-The formulas use torch's linear algebra, not numpy's: it keeps to `train.threads`, so that several
-workers of a study do not fight for cores (ten times slower when they do) and results repeat.
+The formulas use torch's linear algebra, not numpy's. It respects `train.threads`, so that the
+workers of a study do not compete for cores (ten times slower) and results repeat.
 """
 
 from __future__ import annotations
@@ -27,18 +27,15 @@ def as_float64(values: ArrayLike) -> Tensor:
     return torch.tensor(np.asarray(values, dtype=np.float64, order="C"))
 
 
-def feature_matrix(features: ArrayLike, name: str) -> Tensor:
-    """Check one set of features and convert it.
+def feature_matrix(features: ArrayLike, name: str, least: int = 2) -> Tensor:
+    """Check one set of features, `(n, d)` with one row an image, and convert it.
 
     Args:
-        features: (n, d), one row an image; n >= 2, d >= 1, all finite.
-        name: what the error message calls it ("real", "fake").
-
-    Returns:
-        float64 tensor (n, d) on the CPU.
+        name: what the error message calls the set ("real", "fake").
+        least: the smallest n allowed.
 
     Raises:
-        EvaluationError: not two-dimensional, fewer than 2 rows, no columns, or NaN/infinite values.
+        EvaluationError: another shape, fewer rows, no columns, or NaN or infinite values.
     """
     matrix = as_float64(features)
     if matrix.ndim != 2 or matrix.shape[1] == 0:
@@ -46,40 +43,39 @@ def feature_matrix(features: ArrayLike, name: str) -> Tensor:
             f"the {name} features must have the shape (images, dimensions) "
             f"but got {tuple(matrix.shape)}"
         )
-    if matrix.shape[0] < 2:
+    if len(matrix) < least:
         raise EvaluationError(
-            f"a distance needs at least 2 {name} images but got {matrix.shape[0]}; "
+            f"a score needs at least {least} {name} images but got {len(matrix)}; "
             "add photos or raise eval.n_samples"
         )
-    if not matrix.sum().isfinite():  # one pass; of finite values, only huge ones reach this, too
-        _refuse_bad_rows(matrix, name)
+    # One pass finds nearly all sets to be finite. A sum of huge finite values may overflow.
+    if not matrix.sum().isfinite():
+        bad_rows = (~matrix.isfinite()).any(dim=1).nonzero().flatten().tolist()
+        if bad_rows:
+            raise EvaluationError(
+                f"the {name} features of {len(bad_rows)} of {len(matrix)} images are not finite "
+                f"(first: image {bad_rows[0]}); check the images and the extractor"
+            )
     return matrix
 
 
-def _refuse_bad_rows(matrix: Tensor, name: str) -> None:
-    bad_rows = (~matrix.isfinite()).any(dim=1).nonzero().flatten().tolist()
-    if bad_rows:
-        raise EvaluationError(
-            f"the {name} features of {len(bad_rows)} of {matrix.shape[0]} images are not finite "
-            f"(first: image {bad_rows[0]}); check the images and the extractor"
-        )
-
-
-def feature_pair(real: ArrayLike, fake: ArrayLike) -> tuple[Tensor, Tensor]:
-    """Both sets checked and converted; they must have the same number of columns.
+def feature_pair(
+    first: ArrayLike, second: ArrayLike, names: tuple[str, str] = ("real", "fake"), least: int = 2
+) -> tuple[Tensor, Tensor]:
+    """Both sets checked and converted by `feature_matrix`.
 
     Raises:
-        EvaluationError: see `feature_matrix`, or the dimensions differ.
+        EvaluationError: see `feature_matrix`, or the sets have different dimensions.
     """
-    real_matrix, fake_matrix = feature_matrix(real, "real"), feature_matrix(fake, "fake")
-    same_dimension(real_matrix.shape[1], fake_matrix.shape[1])
-    return real_matrix, fake_matrix
+    one, other = feature_matrix(first, names[0], least), feature_matrix(second, names[1], least)
+    same_dimension(one.shape[1], other.shape[1], names)
+    return one, other
 
 
-def same_dimension(real: int, fake: int) -> None:
+def same_dimension(first: int, second: int, names: tuple[str, str] = ("real", "fake")) -> None:
     """Raise EvaluationError unless both feature dimensions are equal."""
-    if real != fake:
+    if first != second:
         raise EvaluationError(
-            f"real features have {real} dimensions but fake ones {fake}; "
-            "compare features of the same extractor only"
+            f"{names[0]} features have {first} dimensions but {names[1]} ones {second}; "
+            "compare features of the same extractor and image size only"
         )

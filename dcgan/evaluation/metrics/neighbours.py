@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.metrics.matrix import ArrayLike, as_float64
+from dcgan.evaluation.metrics.matrix import ArrayLike, feature_pair
 
+ROLES = ("query", "reference")
 BLOCK_NUMBERS = 2**22
-"""float64 numbers in one block of distances or differences (32 MiB); some are held at once."""
+"""float64 numbers in one block of distances or differences (32 MiB). A few blocks exist at once."""
 
 
 class Neighbours(NamedTuple):
@@ -23,30 +24,27 @@ class Neighbours(NamedTuple):
     distances: Tensor
     """(n, k) float64, >= 0, ascending along a row; equal rows are at exactly 0."""
     indices: Tensor
-    """(n, k) int64, rows of the references; of equally near ones, the first."""
+    """(n, k) int64, rows of the references. Equally near references keep their order."""
 
 
 def nearest_neighbours(
     queries: ArrayLike, references: ArrayLike, k: int = 1, *, exclude_self: bool = False
 ) -> Neighbours:
-    """The k nearest references of each query.
+    """The k nearest of the references `(m, d)` for each of the queries `(n, d)`.
 
-    Time grows with n · m · d (the more for each reference that is equally near as the k-th);
-    memory is that of the sets in float64, the references twice, and a few blocks
-    (`neighbours.BLOCK_NUMBERS`).
+    Time grows with n · m · d, and with the number of references that are as near as the k-th.
+    Memory holds both sets in float64, the references twice, and a few blocks (`BLOCK_NUMBERS`).
 
     Args:
-        queries: (n, d), numpy or torch, any float dtype, finite; n >= 1.
-        references: (m, d).
-        k: how many neighbours, from 1 to m (m - 1 with `exclude_self`).
-        exclude_self: the queries are the references, row by row, and row i is no neighbour of
-            itself (its duplicates are).
+        k: from 1 to m, or to m - 1 with `exclude_self`.
+        exclude_self: the queries are the references, and row i is not a neighbour of itself. Its
+            duplicates are.
 
     Raises:
-        EvaluationError: bad shapes, different d, NaN, infinite or too large values, or too few
-            references for k.
+        EvaluationError: bad shapes, different d, NaN, infinite or too large values, or a k out of
+            range.
     """
-    query_rows, reference_rows = _row_pair(queries, references)
+    query_rows, reference_rows = feature_pair(queries, references, ROLES, least=1)
     if exclude_self and query_rows.shape != reference_rows.shape:
         raise EvaluationError(
             "exclude_self needs the queries to be the references but there are "
@@ -63,7 +61,7 @@ def nearest_neighbours(
     for start, squared, error in squared_distance_blocks(query_rows, reference_rows):
         if exclude_self:
             squared[torch.arange(len(squared)), start + torch.arange(len(squared))] = torch.inf
-        # k references are certainly no farther than this; who may be as near is a candidate
+        # At least k references lie within `farthest`. All that may lie within it are candidates.
         farthest = (squared + error).kthvalue(k, dim=1, keepdim=True).values
         row, column = (squared - error <= farthest).nonzero(as_tuple=True)
         exact = pairs.distances(start + row, column)
@@ -76,13 +74,12 @@ def nearest_neighbours(
 def within_radius(
     queries: ArrayLike, references: ArrayLike, radii: Tensor
 ) -> Iterator[tuple[int, Tensor]]:
-    """Which queries lie in which reference's ball, its boundary included.
+    """Which of the queries `(n, d)` lie in which reference's ball, its boundary included.
 
-    As exact as `nearest_neighbours`: where the comparison is close, the distance is computed just
-    as there, so that a radius taken from it includes the neighbour that set it.
+    Close comparisons use the distances of `nearest_neighbours`, so a radius taken from there
+    includes the neighbour that set it.
 
     Args:
-        queries: (n, d), see `nearest_neighbours`.
         references: (m, d), the balls' centres.
         radii: (m,) float64, >= 0, finite.
 
@@ -92,12 +89,12 @@ def within_radius(
     Raises:
         EvaluationError: bad shapes, different d, or NaN, infinite or too large values.
     """
-    query_rows, reference_rows = _row_pair(queries, references)
+    query_rows, reference_rows = feature_pair(queries, references, ROLES, least=1)
     pairs = Pairs(query_rows, reference_rows)
     for start, squared, error in squared_distance_blocks(query_rows, reference_rows):
         squared_radii = radii.square()
         inside = squared <= squared_radii
-        # the radius' own square is rounded, too
+        # the radius' square is rounded, too
         margin = error + 4.0 * torch.finfo(torch.float64).eps * squared_radii
         row, column = ((squared - squared_radii).abs() <= margin).nonzero(as_tuple=True)
         exact = pairs.distances(start + row, column)
@@ -105,37 +102,10 @@ def within_radius(
         yield start, inside
 
 
-def _row_pair(queries: ArrayLike, references: ArrayLike) -> tuple[Tensor, Tensor]:
-    query_rows, reference_rows = _rows(queries, "queries"), _rows(references, "references")
-    if query_rows.shape[1] != reference_rows.shape[1]:
-        raise EvaluationError(
-            f"queries have {query_rows.shape[1]} dimensions but references "
-            f"{reference_rows.shape[1]}; compare images of the same size or extractor only"
-        )
-    return query_rows, reference_rows
-
-
-def _rows(values: ArrayLike, name: str) -> Tensor:
-    """`feature_matrix` for sets of which one row is enough."""
-    rows = as_float64(values)
-    if rows.ndim != 2 or 0 in rows.shape:
-        raise EvaluationError(
-            f"the {name} must have the shape (images, dimensions), at least one of each, "
-            f"but got {tuple(rows.shape)}"
-        )
-    if not rows.isfinite().all():
-        raise EvaluationError(
-            f"the {name} hold NaN or infinite values; check the images and the extractor"
-        )
-    return rows
-
-
 def _first_k(row: Tensor, distance: Tensor, k: int) -> Tensor:
     """Positions of the k smallest distances of each row, row after row, ascending, (rows · k,).
 
-    Args:
-        row: (pairs,) int64, ascending from 0, each at least k times.
-        distance: (pairs,)
+    `row` is ascending from 0 and holds each number at least k times.
     """
     by_distance = distance.argsort(stable=True)
     order = by_distance[row[by_distance].argsort(stable=True)]
@@ -144,28 +114,15 @@ def _first_k(row: Tensor, distance: Tensor, k: int) -> Tensor:
     return order[(first[:, None] + torch.arange(k)).flatten()]
 
 
-class Block(NamedTuple):
-    """Squared distances of some queries to all references, as a matrix product gives them."""
-
-    start: int
-    """Row of the first query of the block."""
-    squared: Tensor
-    """(rows, m)"""
-    error: Tensor
-    """(rows, m), the most by which each may be off."""
-
-
-def squared_distance_blocks(queries: Tensor, references: Tensor) -> Iterator[Block]:
-    """Squared distances of all queries (n, d) to all references (m, d), float64, finite.
-
-    Raises:
-        EvaluationError: a square is too large for float64.
-    """
-    # Distances do not change when both sets move, and rounding errors shrink with the norms.
+def squared_distance_blocks(
+    queries: Tensor, references: Tensor
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Squared distances by a matrix product: first row, (rows, m), the largest error of each."""
+    # Centring keeps the distances and makes the norms, and so the rounding errors, smaller.
     centre = references.mean(dim=0)
     references = references - centre
     norms = references.square().sum(dim=1)
-    # Products of length d are off by d·eps·|x||y| at most; a few more for sums and the centring.
+    # A product of length d is off by d·eps·|x||y| at most. 8 more cover the sums and the centring.
     relative = (queries.shape[1] + 8) * torch.finfo(torch.float64).eps
     step = max(1, BLOCK_NUMBERS // max(references.shape))
     for start in range(0, len(queries), step):
@@ -175,12 +132,14 @@ def squared_distance_blocks(queries: Tensor, references: Tensor) -> Iterator[Blo
         if not squared.isfinite().all():
             raise EvaluationError("the features are too large for distances; check the extractor")
         error = (own.sqrt() + norms.sqrt()).square_().mul_(relative)
-        yield Block(start, squared, error)
+        yield start, squared, error
 
 
 class Pairs:
-    """Distances of chosen pairs. Pairs of equal rows are measured once: a generator that makes the
-    same image again and again has millions of them."""
+    """Distances of chosen pairs.
+
+    Pairs of equal rows are measured once: a collapsed generator makes millions of them.
+    """
 
     def __init__(self, queries: Tensor, references: Tensor) -> None:
         self._queries, self._references = queries, references
@@ -191,9 +150,8 @@ class Pairs:
         count = len(self._references)
         keys = self._query_twins[row] * count + self._reference_twins[column]
         distinct, which = keys.unique(return_inverse=True)
-        return _measured(self._queries, self._references, distinct // count, distinct % count)[
-            which
-        ]
+        row, column = distinct // count, distinct % count
+        return _measured(self._queries, self._references, row, column)[which]
 
 
 def _first_equal(rows: Tensor) -> Tensor:
@@ -210,8 +168,8 @@ def _first_equal(rows: Tensor) -> Tensor:
 def _measured(queries: Tensor, references: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """|queries[row] - references[column]| of each pair, (pairs,), from the differences.
 
-    Summed by numpy: a pair's sum is the same to the last bit however many pairs are at hand, and
-    with x and y exchanged. torch would cut few long rows into one part for each thread.
+    numpy sums each pair to the same bits whatever the number of pairs, and with x and y exchanged.
+    torch would split few long rows between its threads.
     """
     distances = torch.empty(len(row), dtype=torch.float64)
     step = max(1, BLOCK_NUMBERS // queries.shape[1])

@@ -1,7 +1,4 @@
-"""The list of metrics: a function of the photos and the fakes, under the names of its numbers.
-
-A function that is decorated with `metric` is evaluated, recorded and shown wherever scores are.
-"""
+"""The list of metrics. A function decorated with `metric` is evaluated, recorded and shown."""
 
 from __future__ import annotations
 
@@ -20,11 +17,11 @@ T = TypeVar("T")
 
 
 class RealSet:
-    """The photos' features, with what is computed of them once.
+    """The features of the photos, and values computed from them once.
 
     Args:
-        features: `(n, d)` of the photos trained on, n >= 2.
-        holdout: `(h, d)` of those that were not, h >= 2.
+        features: `(n, d)` of the training photos, n >= 2.
+        holdout: `(h, d)` of photos held out, h >= 2.
     """
 
     def __init__(self, features: ArrayLike, holdout: ArrayLike | None = None) -> None:
@@ -38,7 +35,7 @@ class RealSet:
         return fit_gaussian(self.features)
 
     def once(self, key: Hashable, compute: Callable[[], T]) -> T:
-        """What `compute` returns, computed at the first call with this key."""
+        """The result of `compute` from the first call with this key."""
         if key not in self._kept:
             self._kept[key] = compute()
         return cast(T, self._kept[key])
@@ -50,7 +47,7 @@ MeasureT = TypeVar("MeasureT", bound=Measure)
 
 @dataclass(frozen=True)
 class Metric:
-    """One function and its numbers; `mlflow`, `leaderboard` and `table` are some of its names."""
+    """One function and its numbers. `mlflow`, `leaderboard` and `table` are subsets of `names`."""
 
     names: tuple[str, ...]
     measure: Measure
@@ -68,7 +65,7 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
-"""All metrics by their first name, in the order of their numbers in a record."""
+"""All metrics by their first name, in the order of a record."""
 
 
 def metric(
@@ -82,18 +79,17 @@ def metric(
 ) -> Callable[[MeasureT], MeasureT]:
     """Add the decorated function to the metrics.
 
-    It is called as `function(real, fakes)`: a `RealSet` and the fakes' features, float64 `(m, d)`
-    on the CPU. It returns one number for each name, or None where they cannot be computed: they
-    are then left out of the record.
+    It is called as `function(real, fakes)` with a `RealSet` and the fakes' features, float64
+    `(m, d)` on the CPU. It returns one number for each name, or None to leave them out.
 
     Args:
         names: of its numbers; `{frechet}` and `{kernel}` stand for the names of the distances.
         mlflow: whether its numbers get charts in MLflow, or the names of those that do.
-        leaderboard: the same of columns in a study's leaderboard.
-        table: the same of columns in the tables of `dcgan evaluate` and `dcgan fid`.
+        leaderboard: the same for columns of a study's leaderboard.
+        table: the same for columns of the tables of `dcgan evaluate` and `dcgan fid`.
         heading: of its column in these tables, in place of the name.
-        digits: behind the decimal point in tables.
-        both: whether training computes it for the generator that does not count, too.
+        digits: after the decimal point in these tables.
+        both: whether training also computes it for the generator that does not count.
 
     Raises:
         ValueError: no name, or one that is taken.

@@ -1,9 +1,8 @@
 """How many photos and fakes are needed to tell two generators apart.
 
-This is a simulation on the photos alone. Some photos play the fakes of a generator whose images are
-shifted in feature space, in a random direction with the covariance of the photos, until the true
-distance is the given score. Three disjoint parts of the photos serve as the photos, as the fakes,
-and as the source of the direction; the accuracy is in docs/evidence.md.
+This simulation needs photos only. Three disjoint parts of them serve as the photos, as the fakes,
+and as the source of a random direction with the photos' covariance. The fakes are shifted along it
+until the true distance is the given score. docs/evidence.md has the accuracy.
 """
 
 from __future__ import annotations
@@ -18,35 +17,30 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.metrics.floor import (
-    enough_photos,
-    enough_repeats,
-    random_orders,
-    subset_sizes,
-)
+from dcgan.evaluation.metrics.floor import enough_repeats, random_orders, subset_sizes
 from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian
-from dcgan.evaluation.metrics.matrix import ArrayLike
+from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
 
 TWO_SIDED_95 = 1.96 * math.sqrt(2.0)
-"""Standard deviations between two independent measurements that chance exceeds 1 time in 20."""
+"""Chance parts two independent measurements by more standard deviations in 1 of 20 cases."""
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What difference between two generators can be seen, by how many images are compared."""
+    """The smallest visible difference between two generators, by the number of images."""
 
     score: float
-    """The true distance of both, about."""
+    """The true distance of both, approximately."""
     sizes: tuple[int, ...]
-    """Photos, and as many fakes; largest first."""
+    """Photos, and as many fakes, largest first."""
     spreads: tuple[float, ...]
     """Standard deviation of the measured distance, for each size."""
     differences: tuple[float, ...]
-    """Smallest difference told apart, relative to the score, for each size."""
+    """Smallest visible difference, relative to the score, for each size."""
     difference: float
     """The relative difference asked for."""
     images: int
-    """Photos, and as many fakes, that resolve it; beyond the largest size it is extrapolated."""
+    """Photos, and as many fakes, that resolve it. Extrapolated beyond the largest size."""
 
 
 def resolvable_difference(
@@ -60,22 +54,21 @@ def resolvable_difference(
 ) -> Resolution:
     """The number of images at which two generators of about this score are told apart.
 
-    Two measurements differ visibly (95 %, each with its own photos and fakes) when they differ by
+    Two measurements, each with its own photos and fakes, differ visibly (95 %) if they differ by
     1.96 √2 standard deviations. With m images a side, the variance of a distance is a/m + b/m²:
-    a = 8 v'Sv comes from the shift v, with which the difference of the means varies, b from the
-    noise floor. a is computed and b fitted to the measured variances, because few images show b
-    only, and more images are governed by a.
+    a = 8 v'Sv comes from the shift v, b from the noise floor. a is computed and b is fitted,
+    because the measured variances show mostly b, and a governs larger sets.
 
-    Two generators with much the same faults, compared on the same photos, need up to half as many,
-    because the photos' share of the noise is common to both. Real generators differ in more than a
-    shift; take the answer as an order of magnitude.
+    The answer is an order of magnitude: real generators differ in more than a shift. Generators
+    with similar faults on the same photos need up to half as many, because they share the photos'
+    part of the noise.
 
     Args:
-        features: (n, d) of the photos; n >= 6.
-        score: the true distance, > 0, in squared feature units: a measured distance minus what the
-            noise floor adds to it.
+        features: (n, d) of the photos, n >= 6.
+        score: the true distance, > 0, in squared feature units: a measured distance minus the
+            noise floor.
         difference: relative difference to resolve, > 0.
-        repeats: random pairs of subsets for each size, at least 2; each has a new direction.
+        repeats: random pairs of subsets for each size, at least 2, each with a new direction.
         sizes: images in each subset, from 2 to n // 3; by default n // 3 and four smaller ones.
         seed: of the random choice.
 
@@ -86,11 +79,13 @@ def resolvable_difference(
     for name, value in (("score", score), ("difference", difference)):
         if not (math.isfinite(value) and value > 0.0):
             raise EvaluationError(f"the {name} to resolve must be above 0 but got {value}")
-    matrix = enough_photos(features, 6)
+    matrix = feature_matrix(features, "real", least=6)
     enough_repeats(repeats, 2)
     chosen = subset_sizes(sizes, len(matrix) // 3)
     table, slopes = np.empty((repeats, len(chosen))), np.empty(repeats)
-    weights = _normal_weights(repeats, len(matrix) - 2 * chosen[0], seed)
+    rng = torch.Generator().manual_seed(seed + 1)  # not the numbers that choose the subsets
+    shape = repeats, len(matrix) - 2 * chosen[0]
+    weights = torch.randn(shape, generator=rng, dtype=torch.float64)
     for repeat, rows in enumerate(random_orders(matrix, repeats, seed)):
         used, rest = rows[: 2 * chosen[0]], rows[2 * chosen[0] :]
         shift = _shift(rest, weights[repeat], score)
@@ -101,26 +96,19 @@ def resolvable_difference(
             table[repeat, column] = distance_between(fit_gaussian(used[:size]), fakes)
     variances = table.var(axis=0, ddof=1)
     spreads = np.sqrt(variances)
+    wanted = (difference * score / TWO_SIDED_95) ** 2
     return Resolution(
         score=score,
         sizes=chosen,
         spreads=tuple(spreads.tolist()),
         differences=tuple((TWO_SIDED_95 * spreads / score).tolist()),
         difference=difference,
-        images=_images(
-            chosen, variances, float(slopes.mean()), (difference * score / TWO_SIDED_95) ** 2
-        ),
+        images=_images(chosen, variances, float(slopes.mean()), wanted),
     )
 
 
-def _normal_weights(repeats: int, rows: int, seed: int) -> Tensor:
-    # not the numbers that choose the subsets
-    generator = torch.Generator().manual_seed(seed + 1)
-    return torch.randn((repeats, rows), generator=generator, dtype=torch.float64)
-
-
 def _shift(rows: Tensor, weights: Tensor, score: float) -> Tensor:
-    """A random mix of centred rows, which has their covariance, of squared length `score`."""
+    """A random mix of centred rows with their covariance, scaled to the squared length `score`."""
     mix = weights @ (rows - rows.mean(dim=0))
     length = float(mix.norm())
     if length == 0.0:
@@ -134,7 +122,7 @@ def _images(
     """The size m at which the variance a/m + b/m² is the one wanted; at least 2."""
     seen = variances > 0.0  # few repeats may all agree
     share, variances = 1.0 / np.array(sizes, dtype=np.float64)[seen], variances[seen]
-    # b by least squares of relative errors: those of all variances are alike, large or small
+    # b by least squares of relative errors, which are alike for large and small variances
     relative = share**2 / variances
     weight = float((relative**2).sum())
     b = float((relative * (1.0 - a * share / variances)).sum()) / weight if weight else 0.0

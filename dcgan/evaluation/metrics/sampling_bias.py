@@ -1,18 +1,17 @@
 """What two samples of one distribution score against each other: the Fréchet distance's bias.
 
-The distance of the true distributions is 0; that of samples is not, and how it falls with their
-sizes depends on the eigenvalues λ of the covariance. For samples of n₁ and n₂ of Gaussian features:
+It falls with the sample sizes, depending on the eigenvalues λ of the covariance. For samples of n₁
+and n₂ rows of Gaussian features:
 
 - The means differ by tr S (1/n₁ + 1/n₂), exactly.
-- Of the covariance term, mode i contributes 2 λᵢ (1 - F(γᵢ₁, γᵢ₂)), γᵢ = 2 sᵢ/(n - 1), where
-  sᵢ = ½ + Σⱼ λⱼ/(λᵢ + λⱼ) counts the modes no smaller than it. For n well above d this is the
-  second-order expansion of the Bures distance (Bhatia, Jain & Lim 2019, "On the Bures-Wasserstein
-  distance between positive definite matrices", arXiv:1712.01504) averaged over Wishart matrices:
-  F = 1 - (γᵢ₁ + γᵢ₂)/8. With fewer images than modes the distance saturates instead of growing
-  with 1/n; F then is that of a flat spectrum (all λ equal, γ = d/n), see `_overlap`.
+- Mode i adds 2 λᵢ (1 - F(γᵢ₁, γᵢ₂)) to the covariance term, γᵢ = 2 sᵢ/(n - 1), where
+  sᵢ = ½ + Σⱼ λⱼ/(λᵢ + λⱼ) counts the modes no smaller than mode i. For n well above d,
+  F = 1 - (γᵢ₁ + γᵢ₂)/8, the second-order expansion of the Bures distance (Bhatia, Jain & Lim 2019,
+  "On the Bures-Wasserstein distance between positive definite matrices", arXiv:1712.01504) averaged
+  over Wishart matrices. With fewer images than modes the distance saturates; `_overlap` then takes
+  F from a flat spectrum (all λ equal, γ = d/n).
 
-The saturation is an approximation made here, for want of a published one; the tests and
-`floor` say how good it is.
+The saturation is our own approximation. The tests and docs/evidence.md show its accuracy.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import numpy.typing as npt
 Vector: TypeAlias = npt.NDArray[np.float64]
 
 MAX_GROUPS = 160
-"""Modes are taken together in at most so many groups of neighbouring ranks."""
+"""Largest number of groups of neighbouring ranks that stand for all modes."""
 
 
 class Spectrum(NamedTuple):
@@ -48,12 +47,7 @@ class Spectrum(NamedTuple):
 def expected_distance(spectrum: Spectrum, n_first: int, n_second: int) -> float:
     """Mean squared Fréchet distance between independent samples of one distribution.
 
-    It goes to 0 where both sizes grow, as 1/n_first + 1/n_second at first.
-
-    Args:
-        spectrum: of that distribution.
-        n_first: images in one sample, at least 2.
-        n_second: images in the other.
+    Both samples hold at least 2 images. The distance falls to 0 as both sizes grow.
     """
     values, counts = _grouped(spectrum)
     above = 0.5 + (counts * values / (values[:, None] + values)).sum(axis=1)
@@ -67,8 +61,8 @@ def fitted_spectrum(
 ) -> Spectrum:
     """The spectrum whose expected distances are nearest to the measured ones.
 
-    Least squares weighted by the means' standard errors (all have the same number of repeats);
-    0.1 % of a mean at least, so that a size whose repeats agree by chance does not rule.
+    Least squares weighted by the means' standard errors. They count as at least 0.1 % of a mean, so
+    that a size whose repeats agree by chance does not dominate.
     """
     from scipy.optimize import least_squares  # type: ignore[import-untyped]  # late: 0.3 s
 
@@ -96,7 +90,7 @@ def fitted_spectrum(
 
 
 def _grouped(spectrum: Spectrum) -> tuple[Vector, Vector]:
-    """Eigenvalues over their sum, one for each group of ranks, and how many ranks it stands for."""
+    """Relative eigenvalues, one for each group of ranks, and the number of ranks in each group."""
     edges = np.unique(np.geomspace(1, spectrum.dimension + 1, MAX_GROUPS + 1).round())
     counts = np.diff(edges)
     power = np.sqrt(edges[:-1] * (edges[1:] - 1.0)) ** -spectrum.decay
@@ -107,20 +101,15 @@ def _grouped(spectrum: Spectrum) -> tuple[Vector, Vector]:
 def _overlap(first: Vector, second: Vector) -> Vector:
     """tr (S₁ S₂)^½ / d of two sample covariances of a flat spectrum (S = 1) in d dimensions.
 
-    Args:
-        first: d / (n - 1) of one sample, > 0.
-        second: of the other.
-
-    With more dimensions than images, turning the sample with fewer of them upside down leaves the
-    same problem in as many dimensions as it has images: F(a, b) = F(1/a, b/a) / √a for 1 < a >= b
-    (nonzero eigenvalues of AA' and A'A are the same). What remains, a and b up to 1, is 1 - a/4 for
-    a = b, to all digits of a simulation; the last term was fitted to Marchenko & Pastur's law at
-    b = 0 and to simulations in between, and is off by 0.002 at most.
+    The arguments are d / (n - 1) > 0 of both samples. AA' and A'A share their nonzero eigenvalues,
+    so F(a, b) = F(1/a, b/a) / √a for 1 < a >= b. For a and b up to 1, F is 1 - a/4 where a = b. The
+    last term was fitted to Marchenko & Pastur's law at b = 0 and to simulations in between, with
+    errors up to 0.002.
     """
     larger, smaller = np.maximum(first, second), np.minimum(first, second)
     outside = np.maximum(larger, 1.0)
     a, b = np.where(larger > 1.0, 1.0 / outside, larger), smaller / outside
-    # after turning, b/a may exceed 1/a
+    # b/a may exceed 1/a
     a, b = np.maximum(a, b), np.minimum(a, b)
     inside = 1.0 - (a + b) / 8.0 - (a - b) ** 2 * (1.0 + a * 2.0 / 3.0) / 64.0
     overlap: Vector = inside / np.sqrt(outside)

@@ -1,9 +1,7 @@
-"""The checkpoint: the whole state of a run in one file.
+"""The checkpoint: the whole state of a run in one file, written atomically.
 
-It is written atomically and loaded with `weights_only=True`. It holds both networks, both
-optimizers, the moving average, the random streams, the losses of every step, the config and the
-fingerprint of the photos. You can continue the run bit for bit, and draw samples from this file
-alone. The order of the photos is a function of seed and epoch.
+It holds both networks, both optimizers, the moving average, the random streams, the losses of every
+step, the config and the fingerprint of the photos. You can continue the run from it bit for bit.
 """
 
 from __future__ import annotations
@@ -39,10 +37,11 @@ FREE_KEYS = frozenset(
         "provenance",
     }
 )
-"""Settings that may change when a run continues. None of them changes the recipe of a step.
+"""Settings that may change when a run continues. They do not change what a step computes.
 
 Another device or thread count can change the last digits. Another kind of device is refused if the
 random streams do not fit it."""
+STORED = ("step", "epoch", "images_seen", "data_fingerprint", "seconds", "losses")
 
 
 @dataclass(frozen=True)
@@ -53,21 +52,20 @@ class Checkpoint:
     config: TrainConfig
     step: int
     epoch: int
-    """The epoch (from 1) the last step belongs to."""
+    """The epoch (from 1) of the last step."""
     images_seen: int
     data_fingerprint: str
     seconds: float
-    """Time spent training so far, over all sittings."""
+    """Time in training steps, including the time before a resume."""
     losses: Tensor
     """float32 `(step, 5)`, in the order of `STEP_FIELDS`."""
     tensors: dict[str, Any]
 
 
 class Resumable(Protocol):
-    """What can take over a checkpoint's tensors: a `TrainState`."""
+    """A `TrainState`."""
 
-    def load_state_dict(self, content: dict[str, Any], /) -> None:
-        """Take over what its `state_dict` gave."""
+    def load_state_dict(self, content: dict[str, Any], /) -> None: ...
 
 
 def save_checkpoint(
@@ -80,10 +78,7 @@ def save_checkpoint(
     data_fingerprint: str,
     seconds: float,
 ) -> None:
-    """Write a checkpoint atomically and durably.
-
-    Args:
-        state: `TrainState.state_dict()`.
+    """Write a checkpoint atomically and durably; `state` is `TrainState.state_dict()`.
 
     Raises:
         CheckpointError: it cannot be written.
@@ -108,7 +103,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint without running code that it may contain.
 
     Raises:
-        CheckpointError: missing, corrupt, not one of ours, or of a newer format.
+        CheckpointError: it is missing, damaged, from another program, or of another format.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}{_if_removed(path)}")
@@ -127,23 +122,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "use the version that wrote it"
         )
     try:
-        return Checkpoint(
-            path=path,
-            config=validate(TrainConfig, content["config"], str(path)),
-            step=content["step"],
-            epoch=content["epoch"],
-            images_seen=content["images_seen"],
-            data_fingerprint=content["data_fingerprint"],
-            seconds=content["seconds"],
-            losses=content["losses"],
-            tensors=content,
-        )
+        config = validate(TrainConfig, content["config"], str(path))
+        stored = {name: content[name] for name in STORED}
+        return Checkpoint(path=path, config=config, tensors=content, **stored)
     except (ConfigError, KeyError) as error:
         raise CheckpointError(f"{path} was written by an incompatible version: {error}") from None
 
 
 def _if_removed(path: Path) -> str:
-    """What to do if a run's folder has everything but its checkpoint."""
+    """What to do if only the checkpoint is missing from a run's folder."""
     config = path.with_name("config.yaml")
     if not (config.is_file() and path.with_name("history.jsonl").is_file()):
         return ""
@@ -155,32 +142,28 @@ def _if_removed(path: Path) -> str:
 
 
 def restore(checkpoint: Checkpoint, state: Resumable) -> None:
-    """Load a checkpoint's tensors and random streams into a fresh state.
+    """Load a checkpoint into a fresh state.
 
     Raises:
-        CheckpointError: the tensors do not fit.
+        CheckpointError: it does not fit the state's networks or device.
     """
     try:
         state.load_state_dict(checkpoint.tensors)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
-        reason = first_line(error)
         raise CheckpointError(
-            f"{checkpoint.path} does not fit this config or device: {reason}"
+            f"{checkpoint.path} does not fit this config or device: {first_line(error)}"
         ) from None
 
 
 def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprint: str) -> None:
-    """Refuse to continue a run with settings or photos that would make it another run.
+    """Refuse to continue a run with other photos or settings (except `FREE_KEYS`).
 
     Raises:
-        CheckpointError: naming the first differences.
+        CheckpointError: the message names the first differences.
     """
     keys = [key for key in dotted_keys(TrainConfig) if key not in FREE_KEYS]
-    differences = [
-        f"{key} was {get_dotted(checkpoint.config, key)}, now {get_dotted(config, key)}"
-        for key in keys
-        if get_dotted(checkpoint.config, key) != get_dotted(config, key)
-    ]
+    pairs = [(key, get_dotted(checkpoint.config, key), get_dotted(config, key)) for key in keys]
+    differences = [f"{key} was {old}, now {new}" for key, old, new in pairs if old != new]
     if differences:
         raise CheckpointError(
             f"{checkpoint.path} belongs to another config ({'; '.join(differences[:4])}); restore "
@@ -195,7 +178,7 @@ def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprin
 
 
 def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> Generator:
-    """The `ema` generator (BatchNorm measured anew) or the `raw` one, in eval mode.
+    """The `ema` generator (with newly measured BatchNorm) or the `raw` one, in eval mode.
 
     Raises:
         CheckpointError: the weights do not fit the checkpoint's own config.
@@ -205,7 +188,6 @@ def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> 
     try:
         generator.load_state_dict(checkpoint.tensors["ema" if which == "ema" else "generator"])
     except (RuntimeError, KeyError) as error:
-        reason = first_line(error)
-        raise CheckpointError(f"{checkpoint.path} is damaged: {reason}") from None
+        raise CheckpointError(f"{checkpoint.path} is damaged: {first_line(error)}") from None
     generator = generator.to(device).requires_grad_(False)
     return with_fresh_batchnorm(generator) if which == "ema" else generator.eval()

@@ -26,21 +26,17 @@ class RunFolder:
         self.samples = path / "samples"
 
     def create(self) -> None:
-        """Make the folder.
-
-        Raises:
-            UsageError: it cannot be made or written to.
-        """
+        """Make the folder, or raise `UsageError` if it cannot be written."""
         if problem := make_folder(self.samples):
             raise UsageError(
                 f"cannot write results to {self.path}: {problem}; choose another folder"
             )
 
     def grid_path(self, step: int) -> Path:
-        """Where the fixed-noise grid after `step` steps is."""
+        """The file of the fixed-noise grid after `step` steps."""
         return self.samples / f"step_{step:06d}.png"
 
     def grids(self) -> dict[int, Path]:
-        """Step → picture of every fixed-noise grid drawn so far, in order."""
+        """Step → file of every fixed-noise grid so far, in order of steps."""
         found = {int(path.stem[5:]): path for path in self.samples.glob("step_*.png")}
         return dict(sorted(found.items()))

@@ -1,7 +1,7 @@
-"""A run's own record of itself: `history.jsonl`, one JSON object a line.
+"""A run's history: `history.jsonl`, with one JSON object a line.
 
-A `LogRecord` is written once per log interval, an `EvalRecord` per evaluation. Whatever else shows
-a run (MLflow, reports) replays this file.
+Each log interval adds a `LogRecord`, each evaluation an `EvalRecord`. MLflow and reports replay
+this file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class LogRecord:
     """The steps of one log interval: the means of `STEP_FIELDS`, and each step's values."""
 
     step: int = 0
-    """The last step of the interval, counted from 1."""
+    """The interval's last step, counted from 1."""
     epoch: int = 0
     timestamp: float = 0.0
     """When the losses were read back, in seconds since 1970."""
@@ -37,18 +37,16 @@ class LogRecord:
     d_fake_after: float
     images_per_second: float = 0.0
     every_step: dict[str, list[float]] = field(default_factory=dict)
-    """Each of `STEP_FIELDS` for every step of the interval; empty where only the means are told."""
+    """Each of `STEP_FIELDS` for every step of the interval; empty if only the means are known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Flat plain data, as a line of `history.jsonl`."""
-        plain = {"kind": "log", **vars(self)}
-        if not self.every_step:
-            del plain["every_step"]
-        return plain
+        known = {key: value for key, value in vars(self).items() if key != "every_step" or value}
+        return {"kind": "log", **known}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> LogRecord:
-        """Read what `to_dict` of this or an earlier release gave."""
+        """Read what `to_dict` of this or an earlier release returned."""
         return cls(**{key: value for key, value in plain.items() if key in LOG_NAMES})
 
 
@@ -63,14 +61,14 @@ class History:
         self.path = path
 
     def append(self, record: Record) -> None:
-        """Add one line; a reader or a crash never sees a record that later changes."""
+        """Write one line to the disk. It never changes later."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record.to_dict(), allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def keep_up_to(self, step: int) -> None:
-        """Drop the records after `step`: they were written after the checkpoint now continued."""
+        """Drop the records after `step`, the step of the checkpoint that the run continues from."""
         kept = [json.dumps(line) + "\n" for line in _lines(self.path) if line["step"] <= step]
         write_text_atomic(self.path, "".join(kept))
 

@@ -32,11 +32,7 @@ MAX_FRAME_PIXELS = 640
 
 
 def save_loss_plot(losses: Tensor, path: Path, steps_per_epoch: int) -> None:
-    """Plot every step's losses and probabilities, with the values of the game's equilibrium.
-
-    Args:
-        losses: `(steps, 5)` in the order of `STEP_FIELDS`.
-    """
+    """Plot losses `(steps, 5)`, in the order of `STEP_FIELDS`, with their values at equilibrium."""
     import matplotlib  # here: importing it takes half a second
 
     with matplotlib.rc_context({"backend": "Agg", "font.size": 9}):
@@ -52,9 +48,9 @@ def save_loss_plot(losses: Tensor, path: Path, steps_per_epoch: int) -> None:
         top.plot(epochs, curves["loss_g"], label="G", linewidth=0.8)
         top.axhline(math.log(2), color="grey", linestyle=":", label="equilibrium: ln 2")
         top.set(ylabel="loss (binary cross-entropy)", title="Losses")
-        bottom.plot(epochs, curves["d_real"], label="D(x): photos", linewidth=0.8)
-        bottom.plot(epochs, curves["d_fake_before"], label="D(G(z)) before", linewidth=0.8)
-        bottom.plot(epochs, curves["d_fake_after"], label="D(G(z)) after D's update", linewidth=0.8)
+        labels = ("D(x): photos", "D(G(z)) before", "D(G(z)) after D's update")
+        for name, label in zip(STEP_FIELDS[2:], labels, strict=True):
+            bottom.plot(epochs, curves[name], label=label, linewidth=0.8)
         bottom.axhline(0.5, color="grey", linestyle=":")
         bottom.set(ylabel="probability of “real”", xlabel="epoch", ylim=(0, 1))
         for axes in (top, bottom):
@@ -64,7 +60,7 @@ def save_loss_plot(losses: Tensor, path: Path, steps_per_epoch: int) -> None:
 
 
 def training_images(bank: PhotoBank, config: TrainConfig, count: int = 64) -> Image.Image:
-    """A sheet of photos as training sees them: augmented, from a random stream of its own."""
+    """A sheet of augmented photos, from a random stream of its own."""
     rng = make_rng("cpu", config.train.seed, "preview")
     photos = to_unit(bank.images[:: max(1, len(bank.images) // count)][:count])
     seen = to_uint8(to_signed(augment(photos, config.augment, rng)))
@@ -74,7 +70,7 @@ def training_images(bank: PhotoBank, config: TrainConfig, count: int = 64) -> Im
 def draw_fixed_noise(folder: RunFolder, generator: Generator, step: int) -> None:
     """Save the grid of the fixed noise after `step` steps."""
     images = render(generator, fixed_noise(generator.nz))
-    # Half the size of a run's other pictures: there are many of them.
+    # Half the size of a run's other pictures, because there are many grids.
     scale = grid_scale(images.shape[-1], tile_pixels=64)
     save_picture(image_grid(images, scale=scale), folder.grid_path(step))
 
@@ -82,7 +78,7 @@ def draw_fixed_noise(folder: RunFolder, generator: Generator, step: int) -> None
 def draw_final(
     folder: RunFolder, generator: Generator, bank: PhotoBank, losses: Tensor, steps_per_epoch: int
 ) -> None:
-    """Draw what a finished run leaves: final grid, photos beside fakes, losses, animation."""
+    """Draw the final grid, photos beside fakes, the losses and the animation."""
     fakes = render(generator, fixed_noise(generator.nz))
     scale = grid_scale(fakes.shape[-1])
     grid = image_grid(fakes, scale=scale)
@@ -95,7 +91,7 @@ def draw_final(
 
 
 def _animation_frames(folder: RunFolder) -> list[Image.Image]:
-    """Evenly chosen grids, made small enough that a long run's animation fits in memory."""
+    """At most `MAX_FRAMES` evenly spaced grids, small enough to fit in memory."""
     paths = list(folder.grids().values())
     chosen = sorted({round(i) for i in np.linspace(0, len(paths) - 1, MAX_FRAMES)})
     frames = []

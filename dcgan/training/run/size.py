@@ -1,4 +1,4 @@
-"""How much disk space a run takes at most, computed from its config without training."""
+"""The most disk space a run takes, from its config."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from dcgan.training.run.pictures import MAX_FRAMES
 from dcgan.training.schedule import Schedule
 
 BYTES_A_TENSOR = 400
-"""What torch's file format adds to each tensor (measured)."""
+"""Overhead of torch's file format for each tensor (measured)."""
 BYTES_A_STEP = 20
 """Five float32 losses."""
 BYTES_A_LOG = 1000
-"""A log record, in the history or in MLflow's database (measured, rounded up)."""
+"""A log record in the history or in MLflow's database (measured, rounded up)."""
 BYTES_A_FRAME = 350_000
 """A frame of the animation (measured)."""
 CLOSING_GRIDS = 8
-"""What the pictures that end a run take, animation apart, in grids (measured)."""
+"""Size of the final pictures without the animation, in grids (measured)."""
 
 
 def checkpoint_bytes(config: TrainConfig, steps: int) -> int:
@@ -47,7 +47,7 @@ def kept_bytes(
     """What a complete run keeps in its folder, or in MLflow, apart from its checkpoint.
 
     Args:
-        picture_due: after which steps a picture of samples is kept there.
+        picture_due: whether the grid after a number of steps is kept there.
     """
     steps = range(schedule.total_steps + 1)
     pictures = sum(map(picture_due, steps)) + CLOSING_GRIDS
@@ -58,6 +58,6 @@ def kept_bytes(
 
 
 def run_bytes(config: TrainConfig, schedule: Schedule) -> float:
-    """What a run's folder takes at most: an old checkpoint stays until the new one is written."""
+    """What a run's folder takes at most, with a checkpoint that is about to be replaced."""
     checkpoints = 2 * checkpoint_bytes(config, schedule.total_steps)
     return checkpoints + kept_bytes(config, schedule, schedule.grid_due)

@@ -25,14 +25,6 @@ def tensor(pictures, size=SIZE):
     return torch.stack([torch.from_numpy(np.array(each)).permute(2, 0, 1) for each in reduced])
 
 
-def numbered(images):
-    return [f"photo-{index}" for index in range(len(images))]
-
-
-def groups_of(images):
-    return find_duplicates(images, numbered(images))
-
-
 def jpeg(photo, quality=50):
     file = io.BytesIO()
     photo.save(file, "JPEG", quality=quality)
@@ -76,26 +68,25 @@ def originals():
 @pytest.mark.parametrize("kind", ALTERED)
 def test_altered_copies_are_found(originals, kind):
     copies = [ALTERED[kind](photo) for photo in originals]
-    found = groups_of(torch.cat([tensor(originals), tensor(copies)]))
+    found = find_duplicates(torch.cat([tensor(originals), tensor(copies)]))
     assert [group.indices for group in found] == [(i, COUNT + i) for i in range(COUNT)]
     assert not any(group.exact for group in found)
-    assert found[3].names == ("photo-3", f"photo-{COUNT + 3}")
 
 
 @pytest.mark.parametrize("size", [32, 128])
 def test_other_sizes(originals, size):
     copies = [jpeg(crop(photo, 0.02, 0.02, 0.02, 0.02)) for photo in originals]
-    found = groups_of(torch.cat([tensor(originals, size), tensor(copies, size)]))
+    found = find_duplicates(torch.cat([tensor(originals, size), tensor(copies, size)]))
     assert [group.indices for group in found] == [(i, COUNT + i) for i in range(COUNT)]
 
 
 def test_no_two_toy_cats_are_the_same():
-    assert groups_of(torch.from_numpy(draw_toy_cats(400, 32, 8))) == []
+    assert find_duplicates(torch.from_numpy(draw_toy_cats(400, 32, 8))) == []
 
 
 def test_no_two_random_images_are_the_same():
     rng = torch.Generator().manual_seed(0)
-    assert groups_of(torch.randint(0, 256, (200, 3, 32, 32), generator=rng).byte()) == []
+    assert find_duplicates(torch.randint(0, 256, (200, 3, 32, 32), generator=rng).byte()) == []
 
 
 def test_empty_photos_are_the_same_only_if_equal():
@@ -103,9 +94,9 @@ def test_empty_photos_are_the_same_only_if_equal():
     images = shades.view(-1, 1, 1, 1).expand(-1, 3, 32, 32).clone()
     images[2, :, 5, 5] = 127  # the same noise in two of them
     images[4, :, 5, 5] = 254
-    assert groups_of(images) == []
+    assert find_duplicates(images) == []
     images[3] = images[0]
-    assert groups_of(images) == [DuplicateGroup((0, 3), ("photo-0", "photo-3"), exact=True)]
+    assert find_duplicates(images) == [DuplicateGroup((0, 3), exact=True)]
 
 
 def test_groups_are_connected_and_sorted(originals):
@@ -114,7 +105,7 @@ def test_groups_are_connected_and_sorted(originals):
     images = torch.stack(
         [small[9], small[1], mirrored[5], small[2], brighter[1], small[5], small[2], mirrored[1]]
     )
-    found = groups_of(images)
+    found = find_duplicates(images)
     assert [(group.indices, group.exact) for group in found] == [
         ((1, 4, 7), False),
         ((2, 5), False),
@@ -125,14 +116,12 @@ def test_groups_are_connected_and_sorted(originals):
 def test_equal_and_nearly_equal_photos_share_a_group(originals):
     small = tensor(originals[:4])
     images = torch.cat([small, small[:1], small[:1].flip(-1)])
-    assert groups_of(images) == [
-        DuplicateGroup((0, 4, 5), ("photo-0", "photo-4", "photo-5"), exact=False)
-    ]
+    assert find_duplicates(images) == [DuplicateGroup((0, 4, 5), exact=False)]
 
 
 def test_thousands_of_exact_copies(originals):
     images = tensor(originals[:3])[torch.arange(3000) % 3]
-    found = groups_of(images)
+    found = find_duplicates(images)
     assert [group.indices[:2] for group in found] == [(0, 3), (1, 4), (2, 5)]
     assert all(len(group.indices) == 1000 and group.exact for group in found)
 
@@ -140,26 +129,23 @@ def test_thousands_of_exact_copies(originals):
 def test_blocks_change_nothing(originals, monkeypatch):
     copies = [ALTERED["mirrored, cropped, brighter, jpeg"](photo) for photo in originals]
     images = torch.cat([tensor(originals), tensor(copies)])
-    expected = groups_of(images)
+    expected = find_duplicates(images)
     monkeypatch.setattr(duplicates, "BLOCK", 7)
-    assert groups_of(images) == expected
+    assert find_duplicates(images) == expected
 
 
 def test_the_most_similar_pairs_come_first_where_there_are_too_many(originals, monkeypatch):
     cats = torch.from_numpy(draw_toy_cats(300, 32, 8))
     images = torch.cat([cats, cats[:5].flip(-1)])
     monkeypatch.setattr(duplicates, "MAX_CANDIDATES", 5)
-    assert [group.indices for group in groups_of(images)] == [(i, 300 + i) for i in range(5)]
+    assert [group.indices for group in find_duplicates(images)] == [(i, 300 + i) for i in range(5)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_few_photos(originals, count):
-    assert groups_of(tensor(originals)[:count]) == []
+    assert find_duplicates(tensor(originals)[:count]) == []
 
 
 def test_what_cannot_be_compared():
-    images = torch.zeros((2, 3, 32, 32), dtype=torch.uint8)
-    with pytest.raises(ValueError, match="2 images but 1 names"):
-        find_duplicates(images, ["a"])
     with pytest.raises(TypeError, match="uint8"):
-        find_duplicates(torch.rand(2, 3, 32, 32), ["a", "b"])
+        find_duplicates(torch.rand(2, 3, 32, 32))

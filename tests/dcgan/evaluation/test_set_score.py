@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.metrics.floor import times_floor
+from dcgan.evaluation.metrics.floor import photo_halves, times_floor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance
 from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage
@@ -41,7 +41,9 @@ def test_the_numbers_are_those_of_the_library() -> None:
     assert (score["kd"], score["kd_standard_error"]) == kernel_distance(real, fake)
     manifold = precision_recall_density_coverage(real, fake, NEIGHBOURS)._asdict()
     assert {name: score[name] for name in manifold} == manifold
-    assert score["fd_times_floor"] == times_floor(real, fake, repeats=REPEATS).ratio
+    assert score["fd_times_floor"] == times_floor(
+        photo_halves(real, len(fake), repeats=REPEATS), fake
+    )
     spread = fake.var(dim=0).sum() / real.var(dim=0).sum()
     assert score["spread"] == pytest.approx(float(spread), rel=1e-12)
     assert score["fd_low"] < score["fd"] < score["fd_high"]
@@ -84,7 +86,7 @@ def test_few_fakes(count: int) -> None:
 
 
 def test_too_few() -> None:
-    with pytest.raises(EvaluationError, match="at least 3 fakes"):
+    with pytest.raises(EvaluationError, match="at least 3 fake images"):
         scores(normal(10, 0), normal(2, 1))
     score = scores(normal(3, 0), normal(20, 1))
     assert "fd_times_floor" not in score

@@ -8,7 +8,7 @@ import torch
 
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.metrics import floor
-from dcgan.evaluation.metrics.floor import noise_floor, times_floor
+from dcgan.evaluation.metrics.floor import noise_floor, photo_halves, times_floor
 from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian, frechet_distance
 from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage
 
@@ -36,6 +36,12 @@ def fresh_mean(draw, n_real, n_fake, draws=300):
         for _ in range(draws)
     ]
     return np.mean(values), np.std(values, ddof=1) / math.sqrt(draws)
+
+
+def over_floor(real, fake, repeats=16, seed=0):
+    """The ratio, and the floor and the number of photos it is measured with."""
+    halves = photo_halves(real, max(2, len(fake)), repeats=repeats, seed=seed)
+    return times_floor(halves, fake, seed=seed), halves.floor, halves.size
 
 
 def floors(draw, sets, n=60):
@@ -157,7 +163,7 @@ def test_constant_columns_do_not_count():
 @pytest.mark.parametrize(("kind", "d"), [("flat", 8), ("k^-1", 120)], ids=["n>d", "n<d"])
 def test_times_floor_is_about_one_for_a_perfect_generator(kind, d):
     draw = sampler(kind, d)
-    ratios = np.array([times_floor(draw(60), draw(100), seed=seed).ratio for seed in range(60)])
+    ratios = np.array([over_floor(draw(60), draw(100), seed=seed)[0] for seed in range(60)])
     error = ratios.std(ddof=1) / math.sqrt(len(ratios))
     assert abs(ratios.mean() - 1.0) < 3.0 * error + 0.01
     assert error < 0.03
@@ -177,9 +183,7 @@ CHANGES = {
 )
 def test_times_floor_is_above_one_for_others(change, d):
     draw = sampler("k^-1", d)
-    ratios = [
-        times_floor(draw(60), CHANGES[change](draw(100)), seed=seed).ratio for seed in range(10)
-    ]
+    ratios = [over_floor(draw(60), CHANGES[change](draw(100)), seed=seed)[0] for seed in range(10)]
     assert 1.03 < np.mean(ratios) < 50.0
     assert np.mean(ratios) - 1.0 > 3.0 * np.std(ratios, ddof=1) / math.sqrt(10)
 
@@ -188,7 +192,7 @@ def test_too_alike_scores_better_than_perfect_with_fewer_images_than_dimensions(
     """A trap of the distance itself, which the docstring warns of; recall is not fooled."""
     draw = sampler("k^-1", 120)
     sets = [(draw(60), draw(100)) for _ in range(10)]
-    ratios = [times_floor(real, 0.7 * fake).ratio for real, fake in sets]
+    ratios = [over_floor(real, 0.7 * fake)[0] for real, fake in sets]
     assert 0.75 < np.mean(ratios) < 0.9
     recall = [
         np.mean([precision_recall_density_coverage(real, c * fake).recall for real, fake in sets])
@@ -201,26 +205,29 @@ def test_too_alike_scores_better_than_perfect_with_fewer_images_than_dimensions(
 def test_times_floor_compares_equal_sizes():
     draw = sampler("flat", 6)
     real, fake = draw(41), draw(100) + 0.5
-    result = times_floor(real, fake, repeats=200)
-    assert result.size == 20
-    assert result.ratio == result.distance / result.floor
+    ratio, floor, size = over_floor(real, fake, repeats=200)
+    assert size == 20
     # by other random choices of the same sizes
     rng = np.random.default_rng(1)
     distances = [
         frechet_distance(rng.permutation(real)[:20], rng.permutation(fake)[:20]) for _ in range(200)
     ]
-    assert result.distance == pytest.approx(np.mean(distances), rel=0.1)
-    assert result == times_floor(real, fake, repeats=200)
-    assert result != times_floor(real, fake, repeats=200, seed=1)
+    assert ratio * floor == pytest.approx(np.mean(distances), rel=0.1)
+    assert (ratio, floor, size) == over_floor(real, fake, repeats=200)
+    assert ratio != over_floor(real, fake, repeats=200, seed=1)[0]
 
 
 def test_times_floor_with_few_fakes():
     draw = sampler("flat", 3)
-    assert times_floor(draw(40), draw(7)).size == 7
-    assert times_floor(draw(4), draw(2)).size == 2
+    assert over_floor(draw(40), draw(7))[2] == 7
+    assert over_floor(draw(4), draw(2))[2] == 2
     copies = draw(40)
     # a generator that repeats the photos themselves is no farther than the photos are
-    assert times_floor(copies, copies).ratio < 1.1
+    assert over_floor(copies, copies)[0] < 1.1
+
+
+def test_photos_that_are_all_alike_have_no_floor():
+    assert over_floor(np.ones((8, 3)), GOOD)[0] is None
 
 
 GOOD = np.arange(24.0).reshape(8, 3)
@@ -229,8 +236,7 @@ GOOD = np.arange(24.0).reshape(8, 3)
 @pytest.mark.parametrize(
     ("features", "options", "message"),
     [
-        (GOOD[:3], {}, "need at least 4 of them but got 3"),
-        (GOOD[:1], {}, "at least 2 real images but got 1"),
+        (GOOD[:3], {}, "needs at least 4 real images but got 3"),
         (GOOD[0], {}, r"shape \(images, dimensions\)"),
         (np.where(GOOD == 7, np.nan, GOOD), {}, "real features of 1 of 8"),
         (GOOD * 1e200, {}, "too large"),
@@ -248,17 +254,16 @@ def test_noise_floor_refuses(features, options, message):
 @pytest.mark.parametrize(
     ("real", "fake", "options", "message"),
     [
-        (GOOD[:3], GOOD, {}, "need at least 4 of them but got 3"),
+        (GOOD[:3], GOOD, {}, "needs at least 4 real images but got 3"),
         (GOOD, GOOD[:1], {}, "at least 2 fake images but got 1"),
         (GOOD, GOOD[:, :2], {}, "real features have 3 dimensions but fake ones 2"),
         (GOOD, np.where(GOOD == 7, np.inf, GOOD), {}, "fake features of 1 of 8"),
         (GOOD, GOOD, {"repeats": 0}, "repeats must be at least 1 but got 0"),
-        (np.ones((8, 3)), GOOD, {}, "all alike"),
     ],
 )
 def test_times_floor_refuses(real, fake, options, message):
     with pytest.raises(EvaluationError, match=message):
-        times_floor(real, fake, **options)
+        over_floor(real, fake, **options)
 
 
 @pytest.mark.parametrize("sizes", [(1, 10), (10, 1), (0, 0)])

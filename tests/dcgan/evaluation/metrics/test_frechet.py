@@ -233,17 +233,7 @@ def test_refuses(real, fake, message):
         frechet_distance(real, fake)
 
 
-@pytest.mark.parametrize(
-    ("mean", "cov", "message"),
-    [
-        (np.zeros(3), np.eye(2), r"\(d,\) and \(d, d\)"),
-        (np.zeros((1, 2)), np.eye(2), r"\(d,\) and \(d, d\)"),
-        (np.array([0.0, np.nan]), np.eye(2), "given moments are not finite"),
-        (np.zeros(2), np.diag([1.0, -0.1]), "negative eigenvalues"),
-        (np.zeros(2), np.array([[1.0, 0.5], [0.0, 1.0]]), "must be symmetric"),
-        (np.zeros(3), np.eye(3), "real features have 3 dimensions but fake ones 2"),
-    ],
-)
-def test_moments_that_are_none_are_refused(mean, cov, message):
+def test_gaussians_of_different_dimensions_are_refused():
+    message = "real features have 3 dimensions but fake ones 2"
     with pytest.raises(EvaluationError, match=message):
-        distance_between(gaussian_from_moments(mean, cov), fit_gaussian(np.eye(2)))
+        distance_between(gaussian_from_moments(np.zeros(3), np.eye(3)), fit_gaussian(np.eye(2)))

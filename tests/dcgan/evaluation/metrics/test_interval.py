@@ -195,8 +195,8 @@ GOOD = np.arange(12.0).reshape(4, 3)
 @pytest.mark.parametrize(
     ("real", "fake", "options", "message"),
     [
-        (GOOD, GOOD[:2], {}, "at least 3 fakes but got 2"),
-        (GOOD, GOOD[:1], {}, "at least 2 fake images but got 1"),
+        (GOOD, GOOD[:2], {}, "at least 3 fake images but got 2"),
+        (GOOD, GOOD[:1], {}, "at least 3 fake images but got 1"),
         (GOOD[:1], GOOD, {}, "at least 2 real images but got 1"),
         (GOOD, GOOD[:, :2], {}, "real features have 3 dimensions but fake ones 2"),
         (GOOD, np.where(GOOD == 7, np.nan, GOOD), {}, "fake features of 1 of 4"),

@@ -145,7 +145,7 @@ GOOD = np.arange(24.0).reshape(8, 3)
         (GOOD, math.nan, {}, "score to resolve must be above 0 but got nan"),
         (GOOD, math.inf, {}, "score to resolve must be above 0 but got inf"),
         (GOOD, 1.0, {"difference": -0.1}, "difference to resolve must be above 0 but got -0.1"),
-        (GOOD[:5], 1.0, {}, "need at least 6 of them but got 5"),
+        (GOOD[:5], 1.0, {}, "needs at least 6 real images but got 5"),
         (GOOD, 1.0, {"repeats": 1}, "repeats must be at least 2"),
         (GOOD, 1.0, {"sizes": [3]}, r"from 2 to 2 .* but got \(3,\)"),
         (np.ones((8, 3)), 1.0, {}, "all alike"),
