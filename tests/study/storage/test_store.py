@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner
 
 import study.storage.store
 from dcgan.errors import UsageError
+from study.cli.app import app
 from study.errors import StudyBusyError, UnknownStudyError
 from study.maintenance.delete import delete_study
 from study.running.claims import Claims
@@ -85,16 +87,14 @@ def test_deleting_a_study_leaves_nothing_and_frees_its_name(
     shell("delete", "absent", "--store", store.root, "--yes", code=2)
 
 
-def test_deleting_asks_first(
-    tiny_study: Callable[..., Any], store: Store, bank: Any, shell: Any
-) -> None:
+def test_deleting_asks_first(tiny_study: Callable[..., Any], store: Store, bank: Any) -> None:
     run_study(tiny_study(study__trials=1), store, bank=bank)
-    asked: list[str] = []
-    assert not delete_study(store, "tiny", lambda question: bool(asked.append(question)))
-    assert asked[0].startswith("delete the study 'tiny': 2 trials (1 finished), ")
-    shell("delete", "tiny", "--store", store.root, code=1)  # nobody answers: its input is empty
+    command = ["delete", "tiny", "--store", str(store.root)]
+    said = CliRunner().invoke(app, command, input="n\n").stdout
+    assert "delete the study 'tiny': 2 trials (1 finished), " in said
+    assert said.endswith("nothing was deleted\n")
     assert len(load_optuna_study(store, "tiny").trials) == 2  # one is a baseline that waits
-    assert delete_study(store, "tiny", lambda question: True)
+    assert "deleted the study 'tiny'" in CliRunner().invoke(app, command, input="y\n").stdout
     assert not store.study("tiny").path.exists()
 
 
