@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -148,7 +147,7 @@ def test_a_running_study_is_left_alone(
         assert before > 0
         said = shell("relocate", "--store", moved.root, code=2).stderr
         assert f"the study in {moved.study('long').path} is being run by another process" in said
-        assert re.search(r"\(pid \d+\)", said)
+        assert f"(pid {launcher.program})" in said
         assert misplaced_rows(moved) == before
     finally:
         launcher.terminate()
