@@ -14,7 +14,7 @@ import sys
 import threading
 
 from dcgan.cli.console import run_app
-from study.running.pipe import Pipe
+from study.running.launchers.pipe import Pipe
 from study.running.worker import Job, run_job
 
 

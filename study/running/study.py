@@ -17,7 +17,7 @@ from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.wording import standing
 from study.running.context import StudyContext
-from study.running.launchers import launcher_for
+from study.running.launchers.table import launcher_for
 from study.running.observer import Observer, Progressed, Silent, Standing, Warned
 from study.running.prepare import Plan, prepare
 from study.running.publish import Throttle, catch_up_mirror, is_stale, parent_status, publish

@@ -12,6 +12,7 @@ import pytest
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.history import LogRecord
 from study.cli.display import StudyDisplay
+from study.running.launchers.pipe import Pipe, decode, encode
 from study.running.observer import (
     Event,
     LossesLogged,
@@ -23,7 +24,6 @@ from study.running.observer import (
     TrialEnded,
     Warned,
 )
-from study.running.pipe import Pipe, decode, encode
 
 LOG = LogRecord(
     step=4,

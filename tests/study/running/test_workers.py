@@ -24,10 +24,10 @@ from benchmarks.lib.servers import children
 from dcgan.errors import UsageError
 from study.errors import StudyError
 from study.running.claims import Claims
+from study.running.launchers.supervisor import RestartPolicy
 from study.running.observer import Scored, TrialBegan, TrialEnded
 from study.running.resources import Machine, choose_resources, workers_in_memory
 from study.running.study import run_study
-from study.running.supervisor import RestartPolicy
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.tracking.run_mirror import STATUS

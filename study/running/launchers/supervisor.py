@@ -16,10 +16,10 @@ import torch
 
 from study.errors import StudyError
 from study.running.context import StudyContext
+from study.running.launchers.worker_process import Messages, WorkerProcess
 from study.running.observer import Event, TrialBegan, TrialEnded
 from study.running.trial import fail_trial
 from study.running.worker import Job
-from study.running.worker_process import Messages, WorkerProcess
 from study.storage.optuna_db import finished_count
 
 POLL_SECONDS = 0.2

@@ -6,8 +6,8 @@ from collections.abc import Generator
 from typing import Protocol
 
 from study.running.context import StudyContext
+from study.running.launchers.supervisor import Supervisor
 from study.running.observer import TrialEnded
-from study.running.supervisor import Supervisor
 from study.running.worker import work
 
 

@@ -12,8 +12,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from study.running.launchers.pipe import decode
 from study.running.observer import Event
-from study.running.pipe import decode
 
 PROGRAM = "study.cli.worker"
 

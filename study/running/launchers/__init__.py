@@ -1,0 +1,1 @@
+"""The ways to run the trials of a study: in this process, or in local worker processes."""
