@@ -15,7 +15,7 @@ from dcgan.runtime.version import code_version
 
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder of photos (sets data.root).", show_default=False),
+    typer.Option("--data", help="Folder of photos.", show_default=False),
 ]
 SetOption = Annotated[
     list[str] | None,

@@ -11,10 +11,13 @@ from typing import Annotated, Any
 import typer
 
 from dcgan.cli.console import progress_bar, run_app, say
-from dcgan.cli.options import SchemaOption, new_app, write_schema
+from dcgan.cli.options import DataOption, SchemaOption, SetOption, new_app, write_schema
 from dcgan.errors import UsageError
 from study.cli.options import (
+    AnyMlflowOption,
     NameArgument,
+    OneStudyArgument,
+    OutputOption,
     PerGpuOption,
     PickOption,
     StorageOption,
@@ -25,6 +28,7 @@ from study.cli.options import (
     data_settings,
     worker_settings,
 )
+from study.storage.store import Store
 
 app = new_app("Search a DCGAN's hyperparameters: Optuna decides, MLflow remembers.")
 
@@ -32,7 +36,7 @@ app = new_app("Search a DCGAN's hyperparameters: Optuna decides, MLflow remember
 @app.command()
 def run(
     config: Annotated[str, typer.Argument(help="A YAML file or a named config.")] = "quickstart",
-    data: Annotated[Path | None, typer.Option("--data", help="Folder of photos.")] = None,
+    data: DataOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the study.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="Total number of trials.")] = None,
     timeout: Annotated[
@@ -40,10 +44,7 @@ def run(
     ] = None,
     workers: WorkersOption = None,
     trials_per_gpu: PerGpuOption = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as train.epochs=20."),
-    ] = None,
+    settings: SetOption = None,
     store: StoreOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
@@ -51,17 +52,12 @@ def run(
     """Run a study; the same command again continues it."""
     from dcgan.config.settings import parse_assignments
     from study.config.study_config import load_study_config
-    from study.storage.store import Store
 
     overrides: dict[str, Any] = parse_assignments(settings or []) | data_settings(data)
-    given = {
-        "study.name": name,
-        "study.trials": trials,
-        "study.timeout_minutes": timeout,
-    }
     overrides |= worker_settings(workers, trials_per_gpu)
+    given = {"study.name": name, "study.trials": trials, "study.timeout_minutes": timeout}
     overrides |= {key: value for key, value in given.items() if value is not None}
-    checked = load_study_config(config, overrides)
+    checked = load_study_config(config, overrides)  # before torch is imported
     from study.cli.run import launch
 
     launch(checked, Store.at(store, storage, tracking_uri))
@@ -78,8 +74,6 @@ def worker(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Run trials of a study that another machine has begun."""
-    from study.storage.store import Store
-
     settings = data_settings(data) | worker_settings(workers, trials_per_gpu)
     chosen = Store.at(store, storage, tracking_uri)
     from study.cli.run import join
@@ -90,19 +84,11 @@ def worker(
 @app.command()
 def sync(
     name: NameArgument,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(
-            "--tracking-uri",
-            help="An MLflow server, or sqlite:////…/mlflow.db (default: the study's own).",
-            metavar="URL",
-        ),
-    ] = None,
+    tracking_uri: AnyMlflowOption = None,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
     """Deliver to MLflow what it does not show of a study, or all of it to another MLflow."""
-    from study.storage.store import Store
     from study.tracking.sync import sync_study
 
     with progress_bar("delivering") as on_progress:
@@ -113,7 +99,6 @@ def sync(
 def list_studies(store: StoreOption = None, storage: StorageOption = None) -> None:
     """List the studies of a results folder."""
     from study.cli.show import print_studies
-    from study.storage.store import Store
 
     print_studies(Store.at(store, storage))
 
@@ -130,7 +115,6 @@ def show(
 ) -> None:
     """Show a study's leaderboard."""
     from study.cli.show import print_study
-    from study.storage.store import Store
 
     print_study(Store.at(store, storage), name, as_json=as_json, everything=everything)
 
@@ -144,24 +128,21 @@ def delete(
 ) -> None:
     """Delete a study: its trials, its MLflow experiment and its files."""
     from study.maintenance.delete import delete_study
-    from study.storage.store import Store
 
-    done = delete_study(
-        Store.at(store, storage), name, lambda question: sure or typer.confirm(question)
-    )
+    chosen = Store.at(store, storage)
+    done = delete_study(chosen, name, lambda question: sure or typer.confirm(question))
     say(f"deleted the study '{name}'" if done else "nothing was deleted")
 
 
 @app.command()
 def gc(
-    name: Annotated[str | None, typer.Argument(help="One study (default: all).")] = None,
+    name: OneStudyArgument = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say it.")] = False,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
     """Remove what crashes and finished trials leave on the disk."""
     from study.maintenance.garbage import collect_garbage
-    from study.storage.store import Store
 
     collect_garbage(Store.at(store, storage), name, dry_run=dry_run, say=say)
 
@@ -169,16 +150,15 @@ def gc(
 @app.command()
 def relocate(store: StoreOption = None) -> None:
     """Make MLflow find its artifacts after a results folder was moved or renamed."""
-    from study.storage.store import Store
-    from study.tracking.relocate import relocate as relocate_store
+    from study.tracking import relocate as relocation
 
-    for line in relocate_store(Store.at(store)):
+    for line in relocation.relocate(Store.at(store)):
         say(line)
 
 
 @app.command()
 def doctor(
-    name: Annotated[str | None, typer.Argument(help="One study (default: all).")] = None,
+    name: OneStudyArgument = None,
     store: StoreOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
@@ -186,7 +166,6 @@ def doctor(
     """Check a results folder and its studies; exit code 1 if something is at fault."""
     from dcgan.cli.doctor import print_health
     from study.maintenance.doctor import store_checks
-    from study.storage.store import Store
 
     raise typer.Exit(print_health(store_checks(Store.at(store, storage, tracking_uri), name)))
 
@@ -196,15 +175,12 @@ def export(
     name: NameArgument,
     trial: TrialOption = None,
     pick: PickOption = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="YAML file to write.", metavar="FILE")
-    ] = None,
+    output: OutputOption = None,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
     """Write the config that trains the best (or a given) trial in full."""
     from study.cli.show import write_export
-    from study.storage.store import Store
 
     write_export(Store.at(store, storage), name, trial, output, pick)
 
@@ -214,13 +190,12 @@ def train(
     name: NameArgument,
     trial: TrialOption = None,
     pick: PickOption = None,
-    data: Annotated[Path | None, typer.Option("--data", help="Folder of photos.")] = None,
+    data: DataOption = None,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
     """Train the best (or a given) trial in full, beside its study in MLflow."""
     from study.cli.train import train_in_full
-    from study.storage.store import Store
 
     train_in_full(Store.at(store, storage), name, trial, data, pick)
 
@@ -232,7 +207,6 @@ def ui(
 ) -> None:
     """Serve the MLflow UI of a results folder on this machine (Ctrl-C ends it)."""
     from study.cli.show import print_links
-    from study.storage.store import Store
     from study.tracking.ui import check_port, serve
 
     chosen = Store.at(store)

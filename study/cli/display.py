@@ -12,7 +12,6 @@ from study.running.observer import (
     LossesLogged,
     Progressed,
     Scored,
-    Standing,
     TrainingStarted,
     TrialBegan,
     TrialEnded,
@@ -41,10 +40,8 @@ class StudyDisplay(TrainingDisplay):
     def tell(self, event: Event, worker: int | None = None) -> None:
         """Show an event."""
         match event:
-            case Progressed(finished, total):
-                self.progress.update(self.trials, completed=finished, total=total)
-            case Standing(text):
-                self.progress.update(self.trials, status=text)
+            case Progressed(finished, total, text):
+                self.progress.update(self.trials, completed=finished, total=total, status=text)
             case Warned(text):
                 self.line(f"note: {'' if worker is None else f'worker {worker}: '}{text}")
             case _ if worker is not None:
@@ -91,16 +88,13 @@ class WorkerLine:
         progress = self.display.progress
         if self.task is not None:
             progress.remove_task(self.task)
-        label = f"{self.worker} {trial_name(event.trial)}"
-        self.task = progress.add_task(
-            label, total=event.total_steps, completed=event.done, status=""
-        )
+        label, total = f"{self.worker} {trial_name(event.trial)}", event.total_steps
+        self.task = progress.add_task(label, total=total, completed=event.done, status="")
 
     def _log(self, label: str, record: LogRecord) -> None:
         """Move the bar; print a line an epoch if there is no terminal."""
-        status = (
-            f"epoch {record.epoch}/{self.started.epochs}  {record.images_per_second:.0f} images/s"
-        )
+        epoch, speed = f"{record.epoch}/{self.started.epochs}", record.images_per_second
+        status = f"epoch {epoch}  {speed:.0f} images/s"
         if self.score is not None:
             status += f"  last {self.score:.2f}"
         if self.display.console.is_terminal:

@@ -35,7 +35,19 @@ TrackingOption = Annotated[
         metavar="URL",
     ),
 ]
+AnyMlflowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        help="An MLflow server, or sqlite:////…/mlflow.db (default: the study's own).",
+        metavar="URL",
+    ),
+]
 NameArgument = Annotated[str, typer.Argument(help="The study's name (see 'study list').")]
+OneStudyArgument = Annotated[str | None, typer.Argument(help="One study (default: all).")]
+OutputOption = Annotated[
+    Path | None, typer.Option("-o", "--output", help="YAML file to write.", metavar="FILE")
+]
 WorkersOption = Annotated[
     str | None,
     typer.Option("--workers", metavar="N|auto", help="Trials at the same time (1)."),

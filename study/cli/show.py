@@ -41,12 +41,7 @@ def print_studies(store: Store) -> None:
 def print_study(
     store: Store, name: str, *, as_json: bool = False, everything: bool = False
 ) -> None:
-    """The leaderboard of a study.
-
-    Args:
-        as_json: print all of it as JSON.
-        everything: print all rows of the table, not only the best.
-    """
+    """The leaderboard of a study: its best rows, or all (`everything`), or all as JSON."""
     study = load_optuna_study(store, name)
     if as_json:
         document = {
@@ -61,12 +56,9 @@ def print_study(
     states = others + Counter(row.state for row in rows)
     finished = sum(states[state.name] for state in FINISHED)
     config = study_config(study)
-    total = config.study.trials
-    lower = (
-        "front: no trial is better in both distance and imbalance"
-        if is_pareto(study)
-        else "lower scores are better"
-    )
+    total, lower = config.study.trials, "lower scores are better"
+    if is_pareto(study):
+        lower = "front: no trial is better in both distance and imbalance"
     print_table(rows, f"{name}: {finished} of {total} trials finished ({lower})", others)
     say(f"files: {store.study(name).path}")
     say(
@@ -78,11 +70,7 @@ def print_study(
 def write_export(
     store: Store, name: str, number: int | None, output: Path | None, rule: str | None = None
 ) -> None:
-    """Write a trial's full-run config and say where.
-
-    Args:
-        rule: which trial of a front, where no number is given.
-    """
+    """Write a trial's full-run config and say where. `rule` chooses on a front without a number."""
     study = load_optuna_study(store, name)
     trial = pick_trial(study, number, rule)
     config = full_config(study, trial, rule)

@@ -1,10 +1,9 @@
 """Which process runs which trial: a process claims one at a time and owns it until it ends.
 
-A claim is a file lock on the trial, which the system releases when its owner ends in any way. A
-trial that is RUNNING in the database and not locked has therefore lost its process. If machines
-share the database, a claim is also a lease on the trial (see `study.storage.leases`), and the lease
-tells of processes elsewhere. Claims are made under a lock of the study: however many processes ask,
-no trial is given out twice, and finished and running trials together never exceed the total.
+A claim is a file lock on the trial, which the system releases when its owner ends. A trial that is
+RUNNING in the database but not locked has lost its process. If machines share the database, a claim
+is also a lease (see `study.storage.leases`). A lock of the study protects the claiming itself, so
+no trial is given out twice, and finished and running trials never exceed the total.
 """
 
 from __future__ import annotations
@@ -24,13 +23,7 @@ from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyError
 from study.storage.leases import Lease, Leases
 from study.storage.locks import trial_is_held
-from study.storage.optuna_db import (
-    FINISHED,
-    backend_of,
-    put_back,
-    running_again,
-    stored_trial,
-)
+from study.storage.optuna_db import FINISHED, backend_of, put_back, running_again, stored_trial
 from study.storage.store import StudyFolder, trial_name
 
 if TYPE_CHECKING:
@@ -85,7 +78,12 @@ class Claims:
                 trial = self.study.ask() if taken < total else None
                 if trial is not None:
                     self._own(trial.number, held)
-            yield None if trial is None else self._claim(trial, held)
+            if trial is None:
+                yield None
+            elif self.leases is None:
+                yield Claim(trial)
+            else:
+                yield Claim(trial, held.enter_context(self.leases.kept(trial.number)))
 
     @contextmanager
     def take(self, number: int) -> Iterator[Trial | None]:
@@ -111,13 +109,7 @@ class Claims:
         return [trial for trial in now if trial.state == TrialState.RUNNING]
 
     def put_back_orphans(self) -> list[int]:
-        """Return orphans to WAITING under their numbers, to be continued by whoever claims next.
-
-        Called while holding `alone`.
-
-        Returns:
-            Their numbers.
-        """
+        """Return orphans to WAITING, and return their numbers; the caller holds `alone`."""
         orphans = self.orphans()
         numbers = [trial.number for trial in orphans]
         if self.leases:  # first, so that a frozen owner cannot go on
@@ -130,13 +122,9 @@ class Claims:
         """Those trials that a process has, on any machine, even if it only writes the outcome."""
         numbers = set(numbers)
         leases = self._leases_elsewhere() if numbers else {}
-        return {
-            number
-            for number in numbers
-            if (
-                not leases[number].lapsed if number in leases else trial_is_held(self.locks, number)
-            )
-        }
+        leased = {number for number in numbers if number in leases}
+        local = {number for number in numbers - leased if trial_is_held(self.locks, number)}
+        return local | {number for number in leased if not leases[number].lapsed}
 
     def is_held(self, number: int) -> bool:
         """Whether a process has a trial."""
@@ -179,11 +167,6 @@ class Claims:
         if self.leases:
             self.leases.write(number)
             held.callback(self.leases.end, number)
-
-    def _claim(self, trial: Trial, held: ExitStack) -> Claim:
-        if self.leases is None:
-            return Claim(trial)
-        return Claim(trial, held.enter_context(self.leases.kept(trial.number)))
 
     def _leases_elsewhere(self) -> dict[int, Lease]:
         """Trial number → its lease, of those whose lock files this process cannot see."""

@@ -87,12 +87,11 @@ def open_context(
     extractor: Extractor | None = None,
     runs: tuple[str, str] | None = None,
 ) -> StudyContext:
-    """Make what trials need in this process; the launcher has recorded the study's identity before.
+    """Make what trials need in this process, after the launcher has recorded the study's identity.
 
     Args:
         extractor: loaded as the config says if left out.
-        runs: ids of the MLflow experiment and of the study's own run, which are looked up if left
-            out; with them MLflow may be away.
+        runs: ids of the MLflow experiment and of the study's run; without them MLflow is asked.
 
     Raises:
         DcganError: the extractor or MLflow's database cannot be used.
@@ -100,9 +99,8 @@ def open_context(
     study, folder = claims.study, claims.folder
     study.sampler = SeededSampler(config.sampler, config.study.seed)
     study.pruner = make_pruner(config)
-    extractor = extractor or configured_extractor(
-        config.base, resolve_device(config.base.train.device)
-    )
+    device = resolve_device(config.base.train.device)
+    extractor = extractor or configured_extractor(config.base, device)
     facts = identity_tags(stored_identity(study))
     tracker = Tracker(store, config.study.name, runs[0] if runs else None)
     parent = runs[1] if runs else tracker.parent_run(folder.config, facts)

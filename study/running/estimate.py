@@ -44,17 +44,15 @@ class Estimate:
         """One sentence."""
         more = " more" if self.begun else ""
         what = f"{self.trials}{more} trial{'s' * (self.trials != 1)}"
-        takes = f"at most about {_gigabytes(self.disk_bytes)}"
-        if self.minutes is not None and self.training_only:
-            takes = (
-                f"about {_duration(self.minutes)} of training at the base recipe's speed (pruning "
-                f"makes it less), {takes}"
-            )
-        elif self.minutes is not None:
-            takes = (
-                f"at most about {_duration(self.minutes)} (pruning makes it less) and "
-                f"{_gigabytes(self.disk_bytes)}"
-            )
+        disk, less = _gigabytes(self.disk_bytes), "(pruning makes it less)"
+        time = None if self.minutes is None else _duration(self.minutes)
+        if time is None:
+            takes = f"at most about {disk}"
+        elif self.training_only:
+            speed = f"of training at the base recipe's speed {less}"
+            takes = f"about {time} {speed}, at most about {disk}"
+        else:
+            takes = f"at most about {time} {less} and {disk}"
         return f"{what}: {takes}; {_gigabytes(self.free_bytes)} are free"
 
     @property
@@ -71,13 +69,9 @@ def estimate(
     photos: int,
     rate: float | None = None,
 ) -> Estimate | None:
-    """What a launch of a study will take; None if nothing is left to do.
+    """What a launch takes with so many `workers` and `photos`; None if nothing is left to do.
 
-    Args:
-        workers: trials that run at the same time.
-        trials: the study's trials so far.
-        photos: how many there are.
-        rate: images/s of the base recipe, if it was measured before.
+    `trials` are the study's trials so far; `rate` is images/s of the base recipe, if measured.
     """
     finished = [trial for trial in trials if trial.state in FINISHED]
     left = config.study.trials - len(finished)

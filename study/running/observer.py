@@ -63,29 +63,15 @@ class Warned:
 
 @dataclass(frozen=True)
 class Progressed:
-    """So many of the study's trials are finished."""
+    """So many of the study's trials are finished; told first and after each trial."""
 
     finished: int
     total: int
+    standing: str = ""
+    """The best score so far, in words."""
 
 
-@dataclass(frozen=True)
-class Standing:
-    """The best score so far, in words; told after each trial."""
-
-    text: str
-
-
-Event = (
-    TrialBegan
-    | TrainingStarted
-    | LossesLogged
-    | Scored
-    | TrialEnded
-    | Warned
-    | Progressed
-    | Standing
-)
+Event = TrialBegan | TrainingStarted | LossesLogged | Scored | TrialEnded | Warned | Progressed
 
 
 class Observer(Protocol):

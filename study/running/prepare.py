@@ -1,6 +1,6 @@
-"""A launch is prepared: the study opened or created, and everything decided that trials depend on.
+"""Prepare a launch: open or create the study, and decide what its trials depend on.
 
-One launcher at a time does this, under the lock `opening`. Others find what it has decided.
+One launcher at a time does this, under the lock `opening`. Others find its decisions.
 """
 
 from __future__ import annotations
@@ -87,13 +87,9 @@ def prepare(
 ) -> Iterator[Plan]:
     """Open the study or create it, and decide what the config leaves open.
 
-    Until the `with` block ends, the study counts as being run by this process, and errors of its
-    database become one sentence.
-
-    Args:
-        observer: told what a person should know, as `Warned` events.
-        joining: the study was begun elsewhere: leave its config to who began it.
-        measure: finds the fastest number of threads, if the first launch leaves it open.
+    Until the `with` block ends, the study counts as run by this process, and an error of its
+    database becomes one sentence. `observer` gets `Warned` events. `joining` leaves the config of
+    a study that was begun elsewhere unchanged. `measure` finds the fastest number of threads.
 
     Raises:
         StudyMismatchError: the study exists with settings that make numbers incomparable.
@@ -171,10 +167,9 @@ def _check_identity(
 
 
 def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
-    """Keep config and MLflow's address current: ranges may have been widened, the full run changed.
+    """Store config and MLflow's address; return whether the config differs from the last launch's.
 
-    Returns:
-        Whether the config differs from the last launch's.
+    A launch may have widened ranges or changed the full run.
     """
     if store.tracking and study.user_attrs.get(TRACKING_ATTRIBUTE) != store.tracking:
         study.set_user_attr(TRACKING_ATTRIBUTE, store.tracking)

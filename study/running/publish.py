@@ -18,6 +18,8 @@ from study.storage.optuna_db import finished_count
 from study.tracking.catch_up import catch_up
 from study.tracking.experiment import NOTE_ROWS
 
+Clock = Callable[[], float]
+
 
 @contextmanager
 def parent_status(context: StudyContext) -> Iterator[None]:
@@ -34,11 +36,7 @@ def parent_status(context: StudyContext) -> Iterator[None]:
 
 
 def catch_up_mirror(context: StudyContext) -> bool:
-    """Show in MLflow what an earlier launch could not: it was cut off, or MLflow was away.
-
-    Returns:
-        Whether there was anything.
-    """
+    """Show in MLflow what an earlier launch could not; return whether there was anything."""
     states = {trial.number: trial.state.name for trial in context.study.get_trials(deepcopy=False)}
     delivered = 0
     with context.mirroring():
@@ -84,26 +82,20 @@ def _publish_alone(context: StudyContext) -> None:
         save_config(best, folder.best, header_of(best))
     with context.mirroring():
         files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
-        context.tracker.publish_study(
-            context.parent_run_id, _note(context, rows[:NOTE_ROWS]), files
-        )
+        note = _note(context, rows[:NOTE_ROWS])
+        context.tracker.publish_study(context.parent_run_id, note, files)
     remove_checkpoints(context.study, folder, context.config.checkpoints.keep)
 
 
 class Throttle:
-    """Calls a function when asked, unless the last call was just now or such calls take too long.
+    """Calls a function unless the last call was just now or such calls take too long.
 
-    Args:
-        seconds: the least pause after each call.
-        share: the largest part of the time that the calls may take, from 0 to 1.
-        clock: seconds from any origin.
+    `seconds` is the least pause after a call. `share` is the largest part of the time, from 0 to 1,
+    that calls may take. `clock` returns seconds from any origin.
     """
 
     def __init__(
-        self,
-        seconds: float = 10.0,
-        share: float = 0.05,
-        clock: Callable[[], float] = time.monotonic,
+        self, seconds: float = 10.0, share: float = 0.05, clock: Clock = time.monotonic
     ) -> None:
         self.seconds, self.share, self.clock = seconds, share, clock
         self._next = clock()

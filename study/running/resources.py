@@ -65,9 +65,7 @@ def choose_resources(
 ) -> Resources:
     """Choose threads and workers: threads once for all trials, since numbers depend on them.
 
-    Args:
-        earlier: the config of the study's last launch; None at the first.
-        measure: called at most once, if the threads have to be measured.
+    `earlier` is the config of the last launch, None at the first. `measure` is called at most once.
 
     Raises:
         UsageError: more workers are asked for than the GPUs may take.
@@ -123,13 +121,10 @@ def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
 def choose_extractor(
     config: StudyConfig, earlier: StudyConfig | None
 ) -> tuple[StudyConfig, Extractor, list[str]]:
-    """Load the extractor. `eval.extractor: auto` takes the best at hand, once for all trials.
+    """Load the extractor. `eval.extractor: auto` takes the best available, once for all trials.
 
-    Args:
-        earlier: the config of the study's last launch; None at the first.
-
-    Returns:
-        The config with the extractor's name, the extractor, and a sentence if it was chosen now.
+    Returns the config with the extractor's name, the extractor, and a sentence if it was chosen
+    now. `earlier` is the config of the last launch, None at the first.
 
     Raises:
         DcganError: it cannot be loaded.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 
 from optuna.study import Study
@@ -18,7 +19,7 @@ from study.errors import StudyError
 from study.results.wording import standing
 from study.running.context import StudyContext
 from study.running.launchers.table import launcher_for
-from study.running.observer import Observer, Progressed, Silent, Standing, Warned
+from study.running.observer import Observer, Progressed, Silent, Warned
 from study.running.prepare import Plan, prepare
 from study.running.publish import Throttle, catch_up_mirror, is_stale, parent_status, publish
 from study.storage.optuna_db import FINISHED, backend_of, finished_count
@@ -54,15 +55,14 @@ def run_study(
 ) -> StudySummary:
     """Create the study or continue it, and run trials until `config.study.trials` are finished.
 
-    Calling it again continues; when the total is reached it changes nothing. Several processes
-    that run one study share its trials.
+    A second call continues; once the total is reached, it changes nothing. Several processes that
+    run one study share its trials.
 
     Args:
         store: the results folder (default: `Store.at()`).
-        bank: the photos; loaded as `config.base.data` says if left out.
-        observer: told everything that happens (see `study.running.observer`); may ask to stop.
-        joining: run trials of a study that was begun elsewhere, and leave its config, leaderboard
-            and pictures to who began it.
+        bank: the photos (default: loaded as `config.base.data` says).
+        observer: gets every event (see `study.running.observer`) and may ask to stop.
+        joining: the study was begun elsewhere; do not write its config, leaderboard and pictures.
 
     Raises:
         StudyMismatchError: the study exists with settings that make numbers incomparable.
@@ -87,9 +87,8 @@ def execute(
 ) -> StudySummary:
     """Run a prepared launch, inside the `with` block of `prepare`.
 
-    Args:
-        throttle: how often the leaderboard is published meanwhile.
-        clock: seconds from any origin, by which `study.timeout_minutes` is measured.
+    `throttle` limits how often the leaderboard is published meanwhile. `clock` returns seconds from
+    any origin and measures `study.timeout_minutes`.
 
     Raises:
         StudyError: three trials in a row failed for the same reason, or a database failed.
@@ -155,21 +154,16 @@ def _run_trials(
     launch = launcher_for(workers, joining=plan.joining)
     with closing(launch(context, workers)) as ends:
         for end in ends:
-            tell(Progressed(finished_count(study), total))
-            tell(Standing(standing(study, outcomes_of(study))))
+            tell(Progressed(finished_count(study), total, standing(study, outcomes_of(study))))
             after_each()
             if end.state == TrialState.FAIL.name:
                 _stop_if_hopeless(study)
 
 
 def _stop_if_hopeless(study: Study) -> None:
-    ended = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=FINISHED)
-        if trial.datetime_complete
-    ]
-    ended.sort(key=lambda trial: trial.datetime_complete or 0)
-    last = ended[-MAX_SAME_FAILURES:]
+    finished = study.get_trials(deepcopy=False, states=FINISHED)
+    ended = [(trial.datetime_complete, trial) for trial in finished if trial.datetime_complete]
+    last = [trial for _, trial in sorted(ended, key=itemgetter(0))[-MAX_SAME_FAILURES:]]
     reasons = {_without_trial(str(trial.user_attrs.get("reason"))) for trial in last}
     failed = all(trial.state == TrialState.FAIL for trial in last)
     if len(last) == MAX_SAME_FAILURES and failed and len(reasons) == 1:

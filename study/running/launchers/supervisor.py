@@ -117,11 +117,7 @@ class Supervisor:
         return event
 
     def _exited(self, worker: WorkerProcess, code: int) -> TrialEnded | None:
-        """Start a worker that died again, unless there is nothing left for it to do.
-
-        Returns:
-            The end of the trial it ran, if too many workers have died in it.
-        """
+        """Restart a worker that died, and return its trial's end if too many have died in it."""
         worker.running = False
         worker.tell_to_stop()  # closes what is left of the connection
         if self.stopping or (code == 0 and self._done()):

@@ -18,7 +18,6 @@ from study.running.observer import (
     LossesLogged,
     Progressed,
     Scored,
-    Standing,
     TrainingStarted,
     TrialBegan,
     TrialEnded,
@@ -50,7 +49,7 @@ EVENTS: list[Event] = [
     Scored(7, EVAL),
     Warned("it is late"),
     TrialEnded(7, "PRUNED", "hopeless"),
-    Standing("best score 3.500"),
+    Progressed(1, 2, "best score 3.500"),
 ]
 
 

@@ -400,7 +400,7 @@ def test_a_process_that_ended_after_its_last_score_is_caught_up(
         raise KeyboardInterrupt
 
     def die_at_the_end(event: Event) -> None:
-        if event == Progressed(2, 2):
+        if isinstance(event, Progressed) and (event.finished, event.total) == (2, 2):
             die()
 
     run_study(tiny_study(study__trials=1), store, bank=bank)
