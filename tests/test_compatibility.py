@@ -137,6 +137,7 @@ def test_an_old_study_is_healthy(store: OldStore) -> None:
     assert "fault" not in store.study("doctor", "tiny")
 
 
+@pytest.mark.slow
 def test_an_old_trial_is_exported_and_trained(
     store: OldStore, command: Command, tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_an_old_trial_is_exported_and_trained(
     assert load_train_config(tmp_path / "front.yaml").provenance["picked_by"] == "balance"
 
 
+@pytest.mark.slow
 def test_an_old_study_continues(store: OldStore) -> None:
     """The interrupted trial goes on from its checkpoint, and new trials follow."""
     before = store.shown("tiny")
@@ -168,6 +170,7 @@ def test_an_old_study_continues(store: OldStore) -> None:
     assert "fault" not in store.study("doctor", "tiny")
 
 
+@pytest.mark.slow
 def test_an_old_study_is_delivered_to_a_new_mlflow(store: OldStore) -> None:
     assert "0 of 5 trials delivered, 5 were there" in store.study("sync", "tiny")
     (store.root / "mlflow.db").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,10 @@ from study.running.study import StudySummary, run_study
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
 from study.tracking.relocate import relocate
+
+# An MLflow server that is away is asked again at once, not after seconds.
+os.environ["MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR"] = "0"
+os.environ["MLFLOW_HTTP_REQUEST_BACKOFF_JITTER"] = "0"
 
 THIRD_PARTY_WARNINGS = (
     # mlflow's SQL store, with SQLAlchemy 2.1

@@ -68,6 +68,7 @@ def scored(store: Store, number: int) -> list[EvalRecord]:
     return read_evals(RunFolder(store.study("tiny").trial(number)).history)
 
 
+@pytest.mark.slow
 def test_a_function_with_a_name_is_a_metric_everywhere(
     run_two: Callable[[], StudySummary],
     store: Store,
@@ -112,6 +113,7 @@ def test_a_function_with_a_name_is_a_metric_everywhere(
     assert "relative_size" not in printed(evaluate, checkpoint)
 
 
+@pytest.mark.slow
 def test_a_metric_is_shown_only_where_it_is_wanted(
     run_two: Callable[[], StudySummary], store: Store, mirror_of: Any, printed: Printed
 ) -> None:

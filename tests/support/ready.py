@@ -19,6 +19,7 @@ itself: when it is gone, its stub ends.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import importlib
 import marshal
@@ -49,6 +50,7 @@ LATE = (
 )
 """What programs import inside functions."""
 WAIT_SECONDS = 60.0
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         listener.bind(str(address))
         listener.listen(64)
         return subprocess.Popen(
-            [sys.executable, __file__, str(listener.fileno()), str(folder)],
+            [sys.executable, __file__, str(listener.fileno()), str(folder), str(os.getpid())],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             pass_fds=(listener.fileno(),),
             start_new_session=True,
@@ -129,7 +131,7 @@ def main() -> None:
     """Serve until the process that started this one is gone."""
     listener, folder = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])
     del sys.path[0]  # the folder of this file
-    Server(listener, folder, os.getppid()).serve()
+    Server(listener, folder, int(sys.argv[3])).serve()
 
 
 class Server:
@@ -223,6 +225,7 @@ def run(
     streams: list[int],
 ) -> NoReturn:
     """Be the program: in a fork, to its end."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # no program outlives the tests
     os.setsid()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

@@ -505,6 +505,7 @@ def test_stop_signals(number: signal.Signals, capfd: pytest.CaptureFixture[str])
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+@pytest.mark.slow
 def test_a_stopped_process_saves_and_continues(
     tiny_config, dcgan: Shell, programs: Ready, tmp_path: Path
 ) -> None:

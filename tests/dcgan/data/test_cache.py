@@ -278,6 +278,7 @@ assert not {"torchvision", "optuna", "mlflow"} & set(sys.modules), "loading phot
 """
 
 
+@pytest.mark.slow
 def test_two_processes_build_the_same_cache_at_once(root: Path, cache: Path) -> None:
     for seed in range(20, 80):
         photo(root / f"{seed}.png", seed)

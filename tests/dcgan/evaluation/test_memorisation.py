@@ -127,6 +127,7 @@ def test_held_out_photos_calibrate_alike(photos, new_cats, calibration):
     assert judged(altered(photos, **IN_TRAINING), held_out).fraction >= 0.97
 
 
+@pytest.mark.slow
 def test_copies_of_training_photos_among_those_held_out_do_not_count(photos, new_cats):
     clean = calibrate_photos(photos, holdout=new_cats[:60])
     leaked = torch.cat(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -60,6 +61,7 @@ def test_deterministic_algorithms() -> None:
 TRAIN = """
 import sys
 from pathlib import Path
+import pytest
 import torch
 from dcgan import TrainConfig, train
 from dcgan.config.settings import override
@@ -77,6 +79,7 @@ print([name for name in slow if name in sys.modules], seen)
 """
 
 
+@pytest.mark.slow
 def test_training_is_deterministic_and_imports_no_compiler(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TRAIN, str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -29,7 +29,7 @@ from dcgan.training.step import TrainState, loss_if_fake, loss_if_real
 
 CPU = torch.device("cpu")
 PROCESSES = 2
-PHOTOS, BATCH, EPOCHS = 41, 16, 60  # a tail of 9: shares of 5 and 4
+PHOTOS, BATCH, EPOCHS = 41, 16, 25  # a tail of 9: shares of 5 and 4
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,7 @@ def shared_step(state: TrainState, photos: Tensor, config: Any) -> Tensor:
     return totals
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_that_takes_both_shares(config, undisturbed: Path) -> None:
     photos = load_bank(config.data).images
     schedule, state = Schedule(config, PHOTOS, CPU), TrainState.fresh(config, CPU)
@@ -119,6 +120,7 @@ def test_two_processes_train_as_one_that_takes_both_shares(config, undisturbed: 
     assert alone.peers is ALONE
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_ctrl_c_continues_bit_for_bit(
     config, programs: Ready, undisturbed: Path
 ) -> None:

@@ -25,6 +25,7 @@ def test_doubles_while_it_pays(rates, limit, chosen, tried):
     assert found == (chosen, {n: rates[n] for n in tried})
 
 
+@pytest.mark.slow
 def test_measures_for_real_and_leaves_the_thread_count_alone():
     config = TrainConfig(data=DataConfig(image_size=32), model=ModelConfig(ngf=4, ndf=4))
     before = torch.get_num_threads()

@@ -251,6 +251,7 @@ def test_float64_agrees_to_rounding(tiny_config, adam: type) -> None:
     assert float((theirs[-1] - theirs[0]).abs().max()) > 0.05  # something was learnt meanwhile
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(
     "mistake",
@@ -285,6 +286,7 @@ def test_float32_follows_the_oracle(tiny_config, adam: type) -> None:
     assert ours.shape == (30, len(STEP_FIELDS))
 
 
+@pytest.mark.slow
 def test_reference_recipe_follows_the_oracle() -> None:
     config = TrainConfig.model_validate(
         {

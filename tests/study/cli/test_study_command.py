@@ -209,31 +209,20 @@ def test_a_trial_without_a_score_can_be_exported_too(
 # The main job
 
 
-@pytest.fixture(scope="module")
-def module_store(new_store: Callable[[], Store]) -> Store:
-    """A results folder for one story over several tests."""
-    return new_store()
-
-
-def test_run_ends_with_all_a_user_needs(
-    study_process: Start,
-    study_file: Writer,
-    module_store: Store,
-    mirror_of: Any,
-    tmp_path: Path,
+def test_run_ends_with_all_a_user_needs_and_train_logs_the_full_run(
+    shell: Shell, study_file: Writer, store: Store, mirror_of: Any
 ) -> None:
-    command = ["run", study_file(), "--trials", 2, "--name", "mine", "--store", module_store.root]
-    process = study_process(*command, "--set", "full_run={train.epochs: 3}")
-    assert process.wait(timeout=240) == 0
-    out, err = (tmp_path / "stdout.txt").read_text(), (tmp_path / "stderr.txt").read_text()
-    folder = module_store.study("mine")
+    command = ["run", study_file(), "--trials", 2, "--name", "mine", "--store", store.root]
+    done = shell(*command, "--set", "full_run={train.epochs: 3}")
+    out, err = done.stdout, done.stderr
+    folder = store.study("mine")
     assert "2 of 2 trials finished" in out
     assert str(folder.best) in out
     assert str(folder.contact_sheet) in out
     assert load_train_config(folder.best).train.epochs == 3
-    assert f"study train mine --store {module_store.root}" in out
-    assert f"study ui --store {module_store.root}" in out
-    experiment = mirror_of(module_store, "mine").experiment.experiment_id
+    assert f"study train mine --store {store.root}" in out
+    assert f"study ui --store {store.root}" in out
+    experiment = mirror_of(store, "mine").experiment.experiment_id
     (link,) = [line for line in out.splitlines() if "http" in line]
     link = link[link.index("http") :]
     assert link == trials_link(experiment)
@@ -246,17 +235,13 @@ def test_run_ends_with_all_a_user_needs(
     assert "trial-000: baseline “good”" in err
     assert "trial-001: epoch 2: fd_random" in err
 
-
-def test_train_logs_the_full_run_beside_its_trials(
-    shell: Shell, module_store: Store, mirror_of: Any
-) -> None:
-    done = shell("train", "mine", "--store", module_store.root)
-    best = load_train_config(module_store.study("mine").best)
+    done = shell("train", "mine", "--store", store.root)
+    best = load_train_config(store.study("mine").best)
     trial = best.provenance["trial"]
     number = int(trial.removeprefix("trial-"))
-    folder = module_store.study("mine").full_run(number)
+    folder = store.study("mine").full_run(number)
     assert str(folder) in done.stdout
-    mirror = mirror_of(module_store, "mine")
+    mirror = mirror_of(store, "mine")
     (run,) = mirror.runs("full")
     assert run.info.run_name == f"full run of {trial}"
     assert run.info.status == "FINISHED"
@@ -280,6 +265,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], what
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_the_same_command_completes(
     shell: Shell, study_process: Start, study_file: Writer, store: Store, tmp_path: Path
 ) -> None:
@@ -307,6 +293,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_completes(
     assert [record.step for record in read_logs(history)] == list(range(1, 41))
 
 
+@pytest.mark.slow
 def test_two_launches_at_once_share_the_trials(
     study_process: Start, study_file: Writer, store: Store, mirror_of: Any, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def with_checkpoint(store: Store) -> list[int]:
     return sorted(int(path.parent.name.removeprefix("trial-")) for path in found)
 
 
+@pytest.mark.slow
 def test_a_study_keeps_its_best_and_everything_else_of_each_trial(
     tiny_study: Maker, store: Store, bank: Any
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_study_keeps_its_best_and_everything_else_of_each_trial(
     assert with_checkpoint(store) == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_keeps_its_own(
     tiny_study: Maker, store: Store, bank: Any, watch: Any
 ) -> None:

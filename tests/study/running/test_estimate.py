@@ -156,6 +156,7 @@ def test_the_sentence() -> None:
     assert not Estimate(2, False, None, False, 2e7, 1e7).fits
 
 
+@pytest.mark.slow
 def test_a_launch_says_it_before_the_first_trial(
     shell: Shell, study_file: Callable[..., Path], store: Store
 ) -> None:

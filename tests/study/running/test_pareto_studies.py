@@ -44,7 +44,7 @@ Maker = Callable[..., StudyConfig]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Essence = Callable[[Study], list[tuple[Any, ...]]]
 BOTH = ["minimize", "minimize"]
-TRIALS = 7
+TRIALS = 5
 
 # A study
 
@@ -162,6 +162,7 @@ def test_launching_it_again_changes_nothing(ended: Ended, bank: PhotoBank, watch
     )
 
 
+@pytest.mark.slow
 def test_a_kernel_study_is_ordered_and_shown_by_its_distance(
     pareto: Maker, store: Store, bank: PhotoBank
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_bracket_of_hyperband_does_not_hide_trials_from_the_sampler(pareto: Ma
 # Interruptions
 
 
+@pytest.mark.slow
 def test_interruptions_change_no_number(
     ended: Ended,
     pareto: Maker,
@@ -190,7 +192,7 @@ def test_interruptions_change_no_number(
     watch: Any,
 ) -> None:
     """After the first evaluation of a baseline, and of a trial that the model proposed."""
-    for trial in (1, 4):
+    for trial in (1, 3):
         halted = run_study(pareto(), store, bank=bank, observer=watch(stop_after=(trial, 2)))
         assert (halted.interrupted, halted.finished) == (True, trial)
         waiting = halted.study.get_trials()[trial]
@@ -205,6 +207,7 @@ def test_interruptions_change_no_number(
         assert len(points) == len(set(points))
 
 
+@pytest.mark.slow
 def test_proposals_do_not_depend_on_who_asks(pareto: Maker, store: Store) -> None:
     """Warnings would be errors. Trial 2 collapses, as far as Optuna knows, and has no values."""
     config = pareto(baselines=[], sampler={"name": "tpe", "startup_trials": 4})
@@ -245,6 +248,7 @@ def test_proposals_do_not_depend_on_who_asks(pareto: Maker, store: Store) -> Non
     assert not all(same)  # then the model guides
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["median", "hyperband", "successive_halving", "patient"])
 def test_no_pruner_is_in_the_way(pareto: Maker, store: Store, bank: PhotoBank, pruner: str) -> None:
     config = pareto(study__trials=1, pruner={"name": pruner}, base__train__epochs=3)
@@ -252,6 +256,7 @@ def test_no_pruner_is_in_the_way(pareto: Maker, store: Store, bank: PhotoBank, p
     assert trial.state == TrialState.COMPLETE
 
 
+@pytest.mark.slow
 def test_a_collapse_still_ends_a_trial(
     pareto: Maker, store: Store, mirror_of: Any, shell: Shell
 ) -> None:
@@ -301,6 +306,7 @@ def test_another_mode_is_refused_both_ways(
     assert before == (ended.study.get_trials(), finished.summary.study.get_trials())
 
 
+@pytest.mark.slow
 def test_a_study_from_before_there_were_modes_minimises_a_score(
     tiny_study: Maker, pareto: Maker, store: Store, bank: PhotoBank
 ) -> None:
@@ -314,6 +320,7 @@ def test_a_study_from_before_there_were_modes_minimises_a_score(
     assert run_study(tiny_study(study__trials=2), store, bank=bank).finished == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["score", "pareto"])
 def test_a_study_cut_off_before_it_was_described_keeps_its_mode(
     tiny_study: Maker, pareto: Maker, store: Store, bank: PhotoBank, made: str
@@ -413,6 +420,7 @@ def test_show_marks_the_front(shell: Shell, ended: Ended) -> None:
     assert {row["metric"] for row in document["trials"]} == {"fd_random"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_then_the_same_command_then_train(
     shell: Shell,
     study_process: Callable[..., subprocess.Popen[str]],

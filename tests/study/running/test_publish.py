@@ -213,6 +213,7 @@ def published(store: Store) -> int:
     return text.count("| complete |") + text.count("| pruned |")
 
 
+@pytest.mark.slow
 def test_a_launch_publishes_at_its_first_trial_and_at_its_end(
     tiny_study: Maker, bank: PhotoBank, store: Store, watch: Any
 ) -> None:

@@ -121,9 +121,15 @@ def quiet(tiny_study: Maker, new_store: Callable[[], Store], bank: Any) -> Calla
     return run
 
 
-LONG = {"pruner__name": "none", "base__train__epochs": 60, "base__eval__every_epochs": 20}
+LONG = {
+    "pruner__name": "none",
+    "base__train__batch_size": 32,  # a step an epoch
+    "base__train__epochs": 60,
+    "base__eval__every_epochs": 20,
+}
 
 
+@pytest.mark.slow
 def test_a_second_machine_joins(
     study_file: File,
     study_process: Start,
@@ -133,7 +139,8 @@ def test_a_second_machine_joins(
     tmp_path: Path,
 ) -> None:
     first, second = machines
-    settings = {**LONG, "study__trials": 4}
+    shorter = {"base__train__epochs": 30, "base__eval__every_epochs": 10}
+    settings = {**LONG, **shorter, "study__trials": 4}
     launcher = study_process("run", study_file(**settings), *options(first), output="a")
     wait_for(lambda: has_score(first) or launcher.poll() is not None)
     joined = study_process("worker", "tiny", *options(second, tracking=False), output="b")
@@ -153,6 +160,7 @@ def test_a_second_machine_joins(
     assert first.study("tiny").best.exists()
 
 
+@pytest.mark.slow
 def test_a_frozen_worker_lets_go_of_its_trial(
     study_file: File,
     study_process: Start,
@@ -186,6 +194,7 @@ def test_a_frozen_worker_lets_go_of_its_trial(
     assert shown.info.run_id not in {run.info.run_id for run in mirror_of(second).runs("trial")}
 
 
+@pytest.mark.slow
 def test_a_database_that_restarts_only_delays(
     tiny_study: Maker,
     database: Postgres,
@@ -212,6 +221,7 @@ def test_a_database_that_restarts_only_delays(
     check_as_alone(machines[0], "tiny", 3, mirror_of, quiet(**settings))
 
 
+@pytest.mark.slow
 def test_an_mlflow_server_that_is_away_gets_everything_later(
     tiny_study: Maker,
     url: str,
@@ -240,6 +250,7 @@ def test_an_mlflow_server_that_is_away_gets_everything_later(
         check_as_alone(store, "tiny", 3, mirror_of, quiet(**settings))
 
 
+@pytest.mark.slow
 def test_other_photos_are_refused(
     tiny_study: Maker, machines: tuple[Store, Store], bank: Any
 ) -> None:
@@ -251,6 +262,7 @@ def test_other_photos_are_refused(
     assert finished_count(load_optuna_study(machines[0], "tiny")) == 1
 
 
+@pytest.mark.slow
 def test_a_machine_that_cannot_reach_mlflow_is_told(
     tiny_study: Maker, shell: Any, url: str, bank: Any, tmp_path: Path
 ) -> None:
@@ -272,6 +284,7 @@ def leases(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[L
     return both  # type: ignore[return-value]
 
 
+@pytest.mark.slow
 def test_a_lease_lapses_unless_it_is_kept(leases: tuple[Leases, Leases]) -> None:
     mine, other = leases
     mine.write(3)
@@ -301,26 +314,28 @@ def test_a_lease_that_was_taken_is_lost(leases: tuple[Leases, Leases]) -> None:
             check()
 
 
+@pytest.mark.slow
 def test_an_outage_takes_nobodys_trial(
     database: Postgres, leases: tuple[Leases, Leases], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine, other = leases
     for one in leases:
-        one.seconds = 4.0
+        one.seconds = 2.0
     mine.write(3)
     database.stop()
-    time.sleep(4.1)
+    time.sleep(2.1)
     database.start()
     assert not other.all()[3].lapsed  # nobody could have renewed it
     assert mine.renew(3)
-    time.sleep(4.2)
+    time.sleep(2.2)
     assert other.all()[3].lapsed
     monkeypatch.setattr(
-        "study.storage.leases.quiet_seconds", lambda: 3.9
+        "study.storage.leases.quiet_seconds", lambda: 1.9
     )  # trouble on the way to it
     assert not other.all()[3].lapsed
 
 
+@pytest.mark.slow
 def test_containers_of_one_name_are_two_places(
     tiny_study: Maker, machines: tuple[Store, Store], bank: Any
 ) -> None:
@@ -352,6 +367,7 @@ def test_one_process_at_a_time_is_alone(leases: tuple[Leases, Leases]) -> None:
     assert order == ["first", "second"]
 
 
+@pytest.mark.slow
 def test_a_trial_of_another_machine_is_not_free(
     tiny_study: Maker, machines: tuple[Store, Store], bank: Any
 ) -> None:

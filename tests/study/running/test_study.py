@@ -226,6 +226,7 @@ def test_launching_a_finished_study_changes_nothing(
     assert snapshot(again.study, mirror, store) == before
 
 
+@pytest.mark.slow
 def test_a_raised_total_continues_to_the_same_numbers(
     tiny_study: Maker,
     finished: Any,
@@ -281,6 +282,7 @@ def test_other_threads_only_warn(
 # Interruptions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step", [2, 0], ids=["after its first score", "before its first step is done"]
 )
@@ -353,6 +355,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], what
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_behind(
     tiny_study: Maker,
     finished: Any,
@@ -384,6 +387,7 @@ def test_a_killed_process_leaves_nothing_behind(
     assert_mirrored_once(store, mirror, summary.study.get_trials())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["while its run is closed", "before the leaderboard is written"])
 def test_a_process_that_ended_after_its_last_score_is_caught_up(
     tiny_study: Maker,
@@ -421,6 +425,7 @@ def test_a_process_that_ended_after_its_last_score_is_caught_up(
         assert run.data.metrics["objective"] == trial.value
 
 
+@pytest.mark.slow
 def test_an_extractor_of_ones_own_and_a_relaunch_with_auto(
     tiny_study: Maker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -437,6 +442,7 @@ def test_an_extractor_of_ones_own_and_a_relaunch_with_auto(
     assert "fd_shades" in again.study.trials[1].user_attrs
 
 
+@pytest.mark.slow
 def test_threads_are_measured_once_and_kept(
     tiny_study: Maker, store: Store, bank: PhotoBank, watch: Any
 ) -> None:

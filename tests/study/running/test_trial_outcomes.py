@@ -85,6 +85,7 @@ def test_a_diverged_trial_is_pruned_with_its_step(
     assert not summary.interrupted
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverged_before_any_score_has_no_value(
     single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +137,7 @@ def test_an_error_is_tried_again(
     assert watcher.warnings == ["trial will be tried again: OSError: the disk"] * 2
 
 
+@pytest.mark.slow
 def test_an_error_in_the_middle_of_a_trial_continues_it(
     single: Maker, finished: Any, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
@@ -148,6 +150,7 @@ def test_an_error_in_the_middle_of_a_trial_continues_it(
     assert trial.intermediate_values == finished.trials[0].intermediate_values
 
 
+@pytest.mark.slow
 def test_three_failed_trials_stop_the_study(
     single: Maker, mirror_of: Any, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
@@ -176,6 +179,7 @@ def test_three_failed_trials_stop_the_study(
         assert trial.user_attrs["reason"] == "ZeroDivisionError: division by zero"
 
 
+@pytest.mark.slow
 def test_the_same_failure_in_each_trials_own_folder_stops_the_study(
     single: Maker, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
@@ -216,6 +220,7 @@ def test_failures_for_different_reasons_do_not_stop_it(
     assert summary.finished == 4
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_starts_the_trial_again(
     single: Maker, finished: Any, mirror_of: Any, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
@@ -238,6 +243,7 @@ def test_a_damaged_checkpoint_starts_the_trial_again(
     assert [point.step for point in mirror.history(run, "train/loss_g")] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "methods",
     [
@@ -277,6 +283,7 @@ def test_trouble_with_mlflow_never_ends_a_trial(
     assert all("\n" not in text for text in warnings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["log_batch", "log_image"])
 def test_what_mlflow_missed_once_is_delivered_later(
     single: Maker,

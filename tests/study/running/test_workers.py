@@ -36,6 +36,8 @@ Maker = Callable[..., Any]
 Start = Callable[..., Process]
 File = Callable[..., Path]
 PATIENCE_SECONDS = 180.0
+TRIALS = 3
+"""Of a study that is disturbed: one more than its workers."""
 
 
 def scored_trials(store: Store) -> int:
@@ -87,7 +89,7 @@ def check_goes_on(study_process: Start, file: Path, store: Store, mirror: Any) -
     """The same command again ends with every trial complete."""
     again = study_process("run", file, "--store", store.root)
     assert again.wait(PATIENCE_SECONDS) == 0
-    assert states(check_consistent(store, mirror, 4)) == {"COMPLETE": 4}
+    assert states(check_consistent(store, mirror, TRIALS)) == {"COMPLETE": TRIALS}
 
 
 @pytest.fixture
@@ -97,9 +99,10 @@ def long_study(study_file: Callable[..., Path]) -> Callable[..., Path]:
     def write(**settings: Any) -> Path:
         return study_file(
             **{
-                "study__trials": 4,
+                "study__trials": TRIALS,
                 "study__workers": 2,
                 "pruner__name": "none",
+                "base__train__batch_size": 32,  # a step an epoch
                 "base__train__epochs": 60,
                 "base__eval__every_epochs": 20,
                 **settings,
@@ -109,43 +112,38 @@ def long_study(study_file: Callable[..., Path]) -> Callable[..., Path]:
     return write
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ready_workers")
-def test_two_workers_do_exactly_the_total(
-    tiny_study: Maker, store: Store, mirror_of: Any, bank: Any, watch: Any
+def test_two_workers_do_exactly_the_total_and_train_as_one_does(
+    tiny_study: Maker,
+    store: Store,
+    finished: Any,
+    essence: Any,
+    mirror_of: Any,
+    bank: Any,
+    watch: Any,
 ) -> None:
     watcher = watch()
-    config = tiny_study(study__trials=7, study__workers=2, pruner__name="none")
+    config = tiny_study(study__trials=5, study__workers=2, pruner__name="none")
     summary = run_study(config, store, bank=bank, observer=watcher)
-    assert (summary.finished, summary.interrupted) == (7, False)
-    study = check_consistent(store, mirror_of, 7)
-    assert states(study) == {"COMPLETE": 7}
+    assert (summary.finished, summary.interrupted) == (5, False)
+    study = check_consistent(store, mirror_of, 5)
+    assert states(study) == {"COMPLETE": 5}
     assert [trial.user_attrs.get("baseline") for trial in study.get_trials()][:2] == [
         "good",
         "slow",
     ]
     assert {worker for _, worker in watcher.told} == {None, 1, 2}
     counts = [len(watcher.of(kind)) for kind in (TrialBegan, TrialEnded, Scored)]
-    assert counts == [7, 7, 14]
+    assert counts == [5, 5, 10]
     assert summary.contact_sheet
+    # Baselines have given parameters: same seeds, same scores, bit for bit.
+    assert essence(study)[:2] == essence(finished.summary.study)[:2]
     # A relaunch with all workers wanted finds nothing to do.
-    assert run_study(config, store, bank=bank).finished == 7
+    assert run_study(config, store, bank=bank).finished == 5
 
 
-@pytest.mark.usefixtures("ready_workers")
-def test_parallel_trials_train_as_they_would_alone(
-    tiny_study: Maker, store: Store, new_store: Callable[[], Store], bank: Any
-) -> None:
-    """Baselines, whose parameters are given: same seeds, same scores, bit for bit."""
-    settings = {"study__trials": 2, "pruner__name": "none"}
-    alone = run_study(tiny_study(**settings), store, bank=bank)
-    together = run_study(tiny_study(study__workers=2, **settings), new_store(), bank=bank)
-    values = [
-        [(trial.params, trial.values, trial.intermediate_values) for trial in s.study.get_trials()]
-        for s in (alone, together)
-    ]
-    assert values[0] == values[1]
-
-
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_trial_goes_on(
     long_study: Callable[..., Path],
     study_process: Start,
@@ -158,11 +156,12 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(
     assert process.wait(PATIENCE_SECONDS) == 0, (tmp_path / "stderr.txt").read_text()
     said = (tmp_path / "stderr.txt").read_text()
     assert re.search(r"worker \d died in trial \d: killed by SIGKILL .*it is started again", said)
-    study = check_consistent(store, mirror_of, 4)
-    assert states(study) == {"COMPLETE": 4}
+    study = check_consistent(store, mirror_of, TRIALS)
+    assert states(study) == {"COMPLETE": TRIALS}
     assert sum(trial.user_attrs.get("deaths", 0) for trial in study.get_trials()) == 1
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_launcher_stop_and_the_next_launch_goes_on(
     long_study: Callable[..., Path],
     study_process: Start,
@@ -184,6 +183,7 @@ def test_workers_of_a_killed_launcher_stop_and_the_next_launch_goes_on(
     check_goes_on(study_process, file, store, mirror_of)
 
 
+@pytest.mark.slow
 def test_everything_killed_at_once_loses_nothing(
     long_study: Callable[..., Path],
     study_process: Start,
@@ -200,6 +200,7 @@ def test_everything_killed_at_once_loses_nothing(
     assert "was cut off earlier and continues" in (tmp_path / "stderr.txt").read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_all_running_trials(
     long_study: Callable[..., Path],
     study_process: Start,
@@ -219,6 +220,7 @@ def test_ctrl_c_saves_all_running_trials(
     check_goes_on(study_process, file, store, mirror_of)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ready_workers")
 def test_a_trial_that_kills_its_workers_is_failed_and_the_study_stops_if_all_do(
     tiny_study: Maker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: Any

@@ -68,6 +68,7 @@ def test_signs_must_last(
     assert collapse_reason(records, config, CollapseConfig(patience_epochs=0)) is None
 
 
+@pytest.mark.slow
 def test_a_trial_whose_d_has_won_is_stopped(
     tiny_study: Callable[..., StudyConfig], store: Store, mirror_of: Any
 ) -> None:

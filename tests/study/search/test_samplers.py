@@ -59,6 +59,7 @@ def guided(tiny_study: Maker) -> StudyConfig:
     return tiny_study(sampler={"name": "tpe", "startup_trials": STARTUP}, baselines=[])
 
 
+@pytest.mark.slow
 def test_proposals_do_not_depend_on_who_asks(guided: StudyConfig, store: Store) -> None:
     optuna.create_study(study_name="s", storage=open_storage(store))
     for _ in range(TRIALS):

@@ -108,6 +108,7 @@ def test_ending_a_trial_whose_first_answer_was_lost(store: Store) -> None:
         storage.set_trial_state_values(other._trial_id, TrialState.COMPLETE, [3.0])
 
 
+@pytest.mark.slow
 def test_a_locked_database_only_delays_a_study(
     tiny_study: Callable[..., Any],
     store: Store,

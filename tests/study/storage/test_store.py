@@ -64,6 +64,7 @@ def test_a_store_on_a_network_is_refused(
     assert not store.root.exists()
 
 
+@pytest.mark.slow
 def test_deleting_a_study_leaves_nothing_and_frees_its_name(
     tiny_study: Callable[..., Any], store: Store, bank: Any, shell: Any
 ) -> None:

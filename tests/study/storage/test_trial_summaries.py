@@ -112,6 +112,7 @@ def trials(draw: st.DrawFn, objectives: int = 1) -> FrozenTrial:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(made=st.lists(trials(), max_size=5))
 def test_every_trial_is_read_as_optuna_reads_it(empty: Database, made: list[FrozenTrial]) -> None:

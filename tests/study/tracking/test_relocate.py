@@ -41,6 +41,7 @@ def recorded(store: Store) -> list[str]:
         return [location.uri for location in locations(connection)]
 
 
+@pytest.mark.slow
 def test_moved_artifacts_are_found_again(
     moved: Store, finished: Any, shell: Shell, tmp_path: Path, bank: Any, mirror_of: Any
 ) -> None:

@@ -47,6 +47,7 @@ def without_mlflow(own_finished: Store, tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.slow
 def test_a_lost_database_is_made_again(
     own_finished: Store, without_mlflow: Store, mirror_of: Any, shell: Shell
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_lost_database_is_made_again(
     assert len(mirror_of(without_mlflow).all_runs()) == 7
 
 
+@pytest.mark.slow
 def test_a_study_moves_to_a_server(
     own_finished: Store, mirror_of: Any, shell: Shell, tracking: Any
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_study_moves_to_a_server(
     assert Path(downloaded).read_text() == kept.read_text()
 
 
+@pytest.mark.slow
 def test_a_study_moves_to_another_folder(
     own_finished: Store, mirror_of: Any, shell: Shell, tmp_path: Path
 ) -> None:
@@ -117,6 +120,7 @@ def test_what_is_shown_as_it_is_not_is_delivered_again(
     assert essence(mirror_of(own_finished)) == before
 
 
+@pytest.mark.slow
 def test_a_trial_that_somebody_runs_is_left_to_them(
     own_finished: Store, without_mlflow: Store, mirror_of: Any, shell: Shell
 ) -> None:
@@ -139,6 +143,7 @@ def test_a_trial_that_somebody_runs_is_left_to_them(
     assert shown[4] == [p for p in essence(mirror_of(own_finished))[0][4] if "/" in p[0]]
 
 
+@pytest.mark.slow
 def test_it_needs_neither_database(
     own_finished: Store, without_mlflow: Store, mirror_of: Any, shell: Shell
 ) -> None:

@@ -97,6 +97,7 @@ def test_refuses_empty_batches():
         extract(FakeExtractor(), IMAGES, batch_size=0)
 
 
+@pytest.mark.slow
 def test_import_is_light():
     heavy = ["scipy", "torchvision", "torchmetrics", "torch_fidelity", "optuna", "mlflow"]
     code = (

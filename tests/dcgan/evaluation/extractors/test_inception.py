@@ -91,6 +91,7 @@ def assert_same_features(features, expected):
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4 * spread)
 
 
+@pytest.mark.slow
 def test_matches_torchmetrics(weights, sets, features):
     # its own default resizes another way (antialias), which is not what FID means
     metric = FrechetInceptionDistance(
@@ -126,6 +127,7 @@ class Images(torch.utils.data.Dataset):
         return self.images[index]
 
 
+@pytest.mark.slow
 def test_matches_torch_fidelity(weights, sets, features):
     from torch_fidelity import calculate_metrics
 

@@ -48,14 +48,15 @@ def floors(draw, sets, n=60):
     return [noise_floor(draw(n), sizes=SIZES, seed=seed) for seed in range(sets)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["flat", "k^-1", "k^-2", "rectified"])
 @pytest.mark.parametrize("d", [15, 60, 150], ids=["d<N", "d=N", "d>N"])
 def test_predicts_what_fresh_samples_score(kind, d):
     """60 photos; sizes that were never measured, equal and unequal; averaged over data sets."""
     draw = sampler(kind, d)
-    measured = floors(draw, sets=40 if kind == "k^-2" else 12)
+    measured = floors(draw, sets=20 if kind == "k^-2" else 8)
     for sizes in [(60, 60), (60, 120), (60, 240), (30, 30)]:
-        mean, error = fresh_mean(draw, *sizes, draws=300 if kind == "k^-2" else 80)
+        mean, error = fresh_mean(draw, *sizes, draws=120 if kind == "k^-2" else 50)
         predicted = [one.at(*sizes) for one in measured]
         error = math.hypot(error, np.std(predicted, ddof=1) / math.sqrt(len(predicted)))
         allowed = 0.13 if (kind, d) == ("k^-2", 150) else 0.07

@@ -16,6 +16,7 @@ def photos(n, d, seed=0):
     return np.random.default_rng(seed).standard_normal((n, d))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", [0.2, 20.0])
 @pytest.mark.parametrize(("d", "sizes"), [(4, (30, 15)), (40, (20, 10))], ids=["n>d", "n<d"])
 def test_spread_is_that_of_fresh_samples(d, sizes, score):
@@ -53,6 +54,7 @@ def test_table_and_answer_follow_the_definition():
     assert (result.score, result.difference) == (30.0, 0.05)
 
 
+@pytest.mark.slow
 def test_answer_agrees_with_the_table_where_both_reach():
     features = photos(800, 6)
     table = resolvable_difference(features, 2.0, repeats=200)

@@ -30,6 +30,7 @@ def simulated(spectrum, n_first, n_second, draws, seed=0):
     return np.mean(distances), np.std(distances, ddof=1) / math.sqrt(draws)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("decay", "flat"),
     [(0.0, 0.0), (1.0, 0.0), (1.5, 0.0), (2.0, 0.2)],
