@@ -71,9 +71,11 @@ def cache() -> Finding:
 def disk(
     folder: Path | None = None,
     needs: str = "a run at 64×64 keeps 30 MB of pictures and a checkpoint of 50 to 200 MB",
+    *,
+    enough_gb: float = FREE_GB_NEEDED,
 ) -> Finding:
     """Free space in an existing folder (default: the working one); a warning adds `needs`."""
     here = folder or Path.cwd()
     free = shutil.disk_usage(here).free / 1e9
     text = f"{free:,.1f} GB free in {here}"
-    return Finding("warning", f"{text}; {needs}") if free < FREE_GB_NEEDED else Finding("ok", text)
+    return Finding("warning", f"{text}; {needs}") if free < enough_gb else Finding("ok", text)

@@ -61,8 +61,9 @@ def schema_problem(database: Path, library: str) -> str | None:
     name = "study" if library == "optuna" else TITLES[library]
     what = f"cannot open the {name} database {database}"
     remedy = "restore it from a backup, or name another results folder with --store"
+    # Not "ro": SQLite must be able to undo what a killed process has left half written.
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error as error:
         return f"{what}: {error}; {remedy}"

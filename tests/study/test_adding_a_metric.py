@@ -113,7 +113,6 @@ def test_a_function_with_a_name_is_a_metric_everywhere(
     assert "relative_size" not in printed(evaluate, checkpoint)
 
 
-@pytest.mark.slow
 def test_a_metric_is_shown_only_where_it_is_wanted(
     run_two: Callable[[], StudySummary], store: Store, mirror_of: Any, printed: Printed
 ) -> None:

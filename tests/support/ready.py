@@ -28,6 +28,7 @@ import pkgutil
 import runpy
 import selectors
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -113,12 +114,13 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-IS", str(stub), name, str(address), sys.executable]
         (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         (folder / name).chmod(0o755)
+    path = os.pathsep.join(entry for entry in sys.path if entry)  # the code that tests import
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address))
         listener.listen(64)
         return subprocess.Popen(
             [sys.executable, __file__, str(listener.fileno()), str(folder), str(os.getpid())],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
             pass_fds=(listener.fileno(),),
             start_new_session=True,
         )
@@ -150,6 +152,7 @@ class Server:
         while os.getppid() == self.parent:
             for key, _ in self.selector.select(timeout=1.0):
                 key.data()
+        shutil.rmtree(self.folder, ignore_errors=True)  # a test run that was killed
 
     def accept(self) -> None:
         """Start the job of a new stub."""

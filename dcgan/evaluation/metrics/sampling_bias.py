@@ -44,12 +44,15 @@ class Spectrum(NamedTuple):
     """The part of the variance that is spread evenly, in [0, 1]."""
 
 
-def expected_distance(spectrum: Spectrum, n_first: int, n_second: int) -> float:
+def expected_distance(
+    spectrum: Spectrum, n_first: int, n_second: int, *, groups: int = MAX_GROUPS
+) -> float:
     """Mean squared Fréchet distance between independent samples of one distribution.
 
-    Both samples hold at least 2 images. The distance falls to 0 as both sizes grow.
+    Both samples hold at least 2 images. The distance falls to 0 as both sizes grow. With fewer
+    `groups` than dimensions, neighbouring ranks share an eigenvalue.
     """
-    values, counts = _grouped(spectrum)
+    values, counts = grouped(spectrum, groups)
     above = 0.5 + (counts * values / (values[:, None] + values)).sum(axis=1)
     overlap = _overlap(2.0 * above / (n_first - 1), 2.0 * above / (n_second - 1))
     covariance_term = 2.0 * float((counts * values * (1.0 - overlap)).sum())
@@ -89,9 +92,9 @@ def fitted_spectrum(
     return spectrum(min(fits, key=lambda fit: fit.cost).x)
 
 
-def _grouped(spectrum: Spectrum) -> tuple[Vector, Vector]:
+def grouped(spectrum: Spectrum, groups: int = MAX_GROUPS) -> tuple[Vector, Vector]:
     """Relative eigenvalues, one for each group of ranks, and the number of ranks in each group."""
-    edges = np.unique(np.geomspace(1, spectrum.dimension + 1, MAX_GROUPS + 1).round())
+    edges = np.unique(np.geomspace(1, spectrum.dimension + 1, groups + 1).round())
     counts = np.diff(edges)
     power = np.sqrt(edges[:-1] * (edges[1:] - 1.0)) ** -spectrum.decay
     power /= (counts * power).sum()

@@ -64,11 +64,13 @@ def test_the_size_of_files_and_folders(tmp_path: Path) -> None:
     assert size_of(tmp_path / "absent") == 0
 
 
-def test_little_space_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dcgan.runtime.health.FREE_GB_NEEDED", 1e9)
-    assert disk(tmp_path).state == "warning"
-    assert disk(tmp_path).text.endswith("checkpoint of 50 to 200 MB")
-    assert disk(tmp_path, "more is needed").text.endswith(f"GB free in {tmp_path}; more is needed")
+def test_little_space_is_a_warning(tmp_path: Path) -> None:
+    little = disk(tmp_path, enough_gb=1e9)
+    assert little.state == "warning"
+    assert little.text.endswith("checkpoint of 50 to 200 MB")
+    told = disk(tmp_path, "more is needed", enough_gb=1e9).text
+    assert told.endswith(f"GB free in {tmp_path}; more is needed")
+    assert disk(tmp_path, enough_gb=0).state == "ok"
 
 
 def test_a_folder_that_takes_no_files(tmp_path: Path, unprivileged: Unprivileged) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from disturb import at_step, make_infinite
 from PIL import Image
 from ready import Ready
 from torch import Tensor
@@ -74,15 +75,6 @@ def straight(config: TrainConfig, bank: PhotoBank, tmp_path_factory: pytest.Temp
         on_eval=lambda record: bool(evals.append(record)),
     )
     return Run(config, result, logs, evals)
-
-
-@pytest.fixture
-def no_final_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that look at numbers only: half the time of a tiny run is its last pictures."""
-    monkeypatch.setattr("dcgan.training.loop.draw_final", lambda *_: None)
-
-
-quick = pytest.mark.usefixtures("no_final_pictures")
 
 
 def stop_after(steps: int) -> Callable[[], bool]:
@@ -212,7 +204,6 @@ def test_the_same_again_gives_the_same_bits(straight: Run, bank: PhotoBank, tmp_
         assert (straight.folder / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
-@quick
 @pytest.mark.parametrize("stop", [1, 9, 11])
 def test_stop_anywhere_and_resume(
     straight: Run, bank: PhotoBank, tmp_path: Path, stop: int
@@ -235,7 +226,6 @@ def test_stop_anywhere_and_resume(
     assert_same_run(straight.folder, tmp_path)
 
 
-@quick
 def test_records_after_the_checkpoint_are_played_again(
     straight: Run, bank: PhotoBank, tmp_path: Path
 ) -> None:
@@ -253,7 +243,6 @@ def test_records_after_the_checkpoint_are_played_again(
     assert_same_run(straight.folder, tmp_path)
 
 
-@quick
 def test_a_finished_run_resumed_stays_as_it_is(
     straight: Run, bank: PhotoBank, tmp_path: Path
 ) -> None:
@@ -265,7 +254,6 @@ def test_a_finished_run_resumed_stays_as_it_is(
     assert_same_run(straight.folder, tmp_path)
 
 
-@quick
 def test_resume_without_a_checkpoint_starts_afresh(
     straight: Run, bank: PhotoBank, tmp_path: Path
 ) -> None:
@@ -278,7 +266,6 @@ def test_resume_without_a_checkpoint_starts_afresh(
     assert not (tmp_path / "samples" / "step_000077.png").exists()
 
 
-@quick
 def test_more_epochs_continue_a_finished_run(
     straight: Run, bank: PhotoBank, tmp_path: Path
 ) -> None:
@@ -289,7 +276,6 @@ def test_more_epochs_continue_a_finished_run(
     assert load_train_config(tmp_path / "config.yaml").train.epochs == EPOCHS
 
 
-@quick
 def test_scoring_does_not_disturb_training(straight: Run, bank: PhotoBank, tmp_path: Path) -> None:
     changed = {
         "eval.every_epochs": 1,
@@ -314,20 +300,9 @@ def test_a_true_on_eval_ends_the_run_early(straight: Run, bank: PhotoBank, tmp_p
 
 
 def test_divergence_names_its_step_and_keeps_the_rest(
-    straight: Run, bank: PhotoBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    straight: Run, bank: PhotoBank, tmp_path: Path
 ) -> None:
     """The eleventh step finds a discriminator that gives infinite logits."""
-    import dcgan.training.cuda_graphs as module
-
-    real_update = module.update
-
-    def poisoned(state: Any, *arguments: Any) -> Tensor:
-        if state.step == 11:
-            with torch.no_grad():
-                state.discriminator[-2].weight.fill_(float("inf"))
-        return real_update(state, *arguments)
-
-    monkeypatch.setattr(module, "update", poisoned)
     config = override(
         straight.config,
         {
@@ -336,7 +311,8 @@ def test_divergence_names_its_step_and_keeps_the_rest(
             "eval.every_epochs": 0,  # a score brings a checkpoint too
         },
     )
-    with pytest.raises(TrainingDivergedError, match=r"step 11 \(epoch 4\)") as caught:
+    diverged = pytest.raises(TrainingDivergedError, match=r"step 11 \(epoch 4\)")
+    with at_step(11, make_infinite), diverged as caught:
         train(config, tmp_path, bank=bank)
     assert (caught.value.step, caught.value.epoch) == (11, 4)
     assert len(every_step(tmp_path)) == 9  # the intervals that were finite throughout
@@ -346,18 +322,12 @@ def test_divergence_names_its_step_and_keeps_the_rest(
     assert (tmp_path / "losses.png").exists()
     assert (tmp_path / "samples_final.png").exists()
     assert not (tmp_path / "result.json").exists()
-    monkeypatch.setattr(module, "update", real_update)
     train(config, tmp_path, bank=bank, resume=True)
     assert every_step(tmp_path) == every_step(straight.folder)
 
 
-def test_divergence_at_the_first_step(
-    straight: Run, bank: PhotoBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import dcgan.training.cuda_graphs as module
-
-    monkeypatch.setattr(module, "update", lambda *_: torch.full((5,), torch.nan))
-    with pytest.raises(TrainingDivergedError) as caught:
+def test_divergence_at_the_first_step(straight: Run, bank: PhotoBank, tmp_path: Path) -> None:
+    with at_step(1, make_infinite), pytest.raises(TrainingDivergedError) as caught:
         train(straight.config, tmp_path, bank=bank)
     assert (caught.value.step, caught.value.epoch) == (1, 1)
     assert not (tmp_path / "checkpoint.pt").exists()
@@ -449,7 +419,6 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-@quick
 def test_fewer_photos_than_a_batch(straight: Run, bank: PhotoBank, tmp_path: Path) -> None:
     config = override(straight.config, {"train.batch_size": 41})
     with pytest.raises(DataError, match=r"40 photos.*batch of 41.*at most 40"):
@@ -458,7 +427,6 @@ def test_fewer_photos_than_a_batch(straight: Run, bank: PhotoBank, tmp_path: Pat
     assert train(just_enough, tmp_path / "other", bank=bank).steps == 1
 
 
-@quick
 def test_a_last_batch_of_one_photo(straight: Run, bank: PhotoBank, tmp_path: Path) -> None:
     config = override(straight.config, {"train.batch_size": 39, "train.epochs": 1})
     result = train(config, tmp_path, bank=bank)
@@ -474,7 +442,6 @@ def test_a_file_in_the_way(straight: Run, bank: PhotoBank, tmp_path: Path) -> No
     assert (tmp_path / "file").read_text() == "in the way"
 
 
-@quick
 def test_a_run_leaves_torch_as_it_found_it(straight: Run, bank: PhotoBank, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     assert not torch.are_deterministic_algorithms_enabled()
@@ -490,7 +457,6 @@ def test_a_run_leaves_torch_as_it_found_it(straight: Run, bank: PhotoBank, tmp_p
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@quick
 def test_a_killed_process_continues_bit_for_bit(
     tiny_config, programs: Ready, tmp_path: Path
 ) -> None:

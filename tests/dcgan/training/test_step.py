@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.training.run.history import STEP_FIELDS
@@ -124,25 +125,17 @@ def test_a_non_finite_loss_of_g_changes_no_weight_of_g(
     assert [key for key in changed(after, weights(trained)) if after[key].isfinite().all()] == []
 
 
-def test_the_step_of_g_leaves_d_alone(
-    trained: TrainState, config, bank: PhotoBank, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_step_of_g_leaves_d_alone(trained: TrainState, config, bank: PhotoBank) -> None:
     """Between D's update and the end of the step, D's weights and gradients stay."""
     seen: dict[str, Any] = {}
-    update_d, update_g = trained.optimizer_d.step, trained.optimizer_g.step
 
-    def after_d() -> None:
-        update_d()
+    def after_d(*_: object) -> None:
         seen["weights"] = [w.detach().clone() for w in trained.discriminator.parameters()]
         seen["gradients"] = [w.grad.clone() for w in trained.discriminator.parameters()]
 
-    def before_g() -> None:
-        seen["frozen"] = [w.requires_grad for w in trained.discriminator.parameters()]
-        update_g()
-
-    monkeypatch.setattr(trained.optimizer_d, "step", after_d)
-    monkeypatch.setattr(trained.optimizer_g, "step", before_g)
+    hook = trained.optimizer_d.register_step_post_hook(after_d)
     training_step(trained, bank.images[:16], config)
+    hook.remove()
     now = list(trained.discriminator.parameters())
     assert all(torch.equal(a, b) for a, b in zip(seen["weights"], now, strict=True))
     assert all(torch.equal(a, b.grad) for a, b in zip(seen["gradients"], now, strict=True))
@@ -164,9 +157,20 @@ READ_BACKS = (
 )
 
 
+class NoReadBacks(TorchFunctionMode):
+    """Refuses what waits for a device."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(function, "__name__", "") in READ_BACKS:
+            raise AssertionError("the step read a value back from the device")
+        return function(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("augmented", [True, False])
 def test_nothing_is_read_back_from_the_device(
-    tiny_config, bank: PhotoBank, monkeypatch: pytest.MonkeyPatch, augmented: bool
+    tiny_config, bank: PhotoBank, augmented: bool
 ) -> None:
     everything = {
         "augment__rotation_degrees": 10,
@@ -180,15 +184,10 @@ def test_nothing_is_read_back_from_the_device(
     }
     config = tiny_config(**(everything if augmented else nothing))
     state = TrainState.fresh(config, CPU)
-
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise AssertionError("the step read a value back from the device")
-
-    with monkeypatch.context() as patch:
-        for name in READ_BACKS:
-            patch.setattr(Tensor, name, refuse)
-        with pytest.raises(AssertionError, match="read a value back"):
-            bool(state.failed)  # the trap works
+    with NoReadBacks():
+        for read in (bool, float, Tensor.item, Tensor.cpu, Tensor.numpy, Tensor.tolist):
+            with pytest.raises(AssertionError, match="read a value back"):
+                read(state.failed)  # the trap works
         rows = [training_step(state, bank.images[:size], config) for size in (16, 16, 8)]
     assert bool(torch.stack(rows).isfinite().all())
     assert state.images_seen == 40

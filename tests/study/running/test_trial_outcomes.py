@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from disturb import at_step, make_infinite
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
-import dcgan.training.cuda_graphs
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import DataError, DcganError
 from dcgan.evaluation.record import EvalRecord
@@ -55,22 +55,10 @@ class Failing:
 
 
 def test_a_diverged_trial_is_pruned_with_its_step(
-    single: Maker,
-    mirror_of: Any,
-    bank: PhotoBank,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
+    single: Maker, mirror_of: Any, bank: PhotoBank, store: Store
 ) -> None:
-    update = dcgan.training.cuda_graphs.update
-    calls = [0]
-
-    def diverging(*arguments: Any) -> Any:
-        losses = update(*arguments)
-        calls[0] += 1
-        return losses * float("nan") if calls[0] == 3 else losses
-
-    monkeypatch.setattr(dcgan.training.cuda_graphs, "update", diverging)
-    summary = run_study(single(study__trials=1), store, bank=bank)
+    with at_step(3, make_infinite):
+        summary = run_study(single(study__trials=1), store, bank=bank)
     (trial,) = summary.study.get_trials()
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["reason"] == "diverged at step 3 (epoch 2)"
@@ -87,13 +75,9 @@ def test_a_diverged_trial_is_pruned_with_its_step(
 
 @pytest.mark.slow
 def test_a_trial_that_diverged_before_any_score_has_no_value(
-    single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+    single: Maker, bank: PhotoBank, store: Store
 ) -> None:
-    def diverging(*arguments: Any) -> Any:
-        return torch.full((5,), float("nan"))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(dcgan.training.cuda_graphs, "update", diverging)
+    with at_step(1, make_infinite):
         summary = run_study(single(study__trials=1), store, bank=bank)
     (trial,) = summary.study.get_trials()
     assert (trial.state, trial.values) == (TrialState.PRUNED, None)
@@ -110,14 +94,11 @@ def test_a_trial_that_diverged_before_any_score_has_no_value(
     ],
 )
 def test_out_of_memory_is_pruned_and_says_what_to_lower(
-    single: Maker,
-    bank: PhotoBank,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
-    error: Exception,
+    single: Maker, bank: PhotoBank, store: Store, error: Exception
 ) -> None:
-    monkeypatch.setattr(dcgan.training.cuda_graphs, "update", Failing(error).fail)
-    (trial,) = run_study(single(study__trials=1), store, bank=bank).study.get_trials()
+    with at_step(1, Failing(error).fail):
+        summary = run_study(single(study__trials=1), store, bank=bank)
+    (trial,) = summary.study.get_trials()
     assert trial.state == TrialState.PRUNED
     assert "out of memory" in trial.user_attrs["reason"]
     assert "train.batch_size" in trial.user_attrs["reason"]

@@ -67,6 +67,30 @@ def test_newer_and_older_tables(store: Store, library: str) -> None:
     assert "pip" not in older
 
 
+DIE = """
+import os, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("PRAGMA cache_size = 1")  # so that pages are written before the end
+connection.execute("BEGIN")
+connection.execute("CREATE TABLE half (text)")
+connection.executemany("INSERT INTO half VALUES (?)", [("x" * 5000,)] * 50)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("library", ["optuna", "mlflow"])
+def test_what_a_killed_process_left_half_written_is_undone(store: Store, library: str) -> None:
+    database = store.root / f"{library}.db"
+    subprocess.run([sys.executable, "-c", DIE, str(database)])
+    journal = database.with_name(f"{database.name}-journal")
+    assert journal.stat().st_size > 0
+    assert schema_problem(database, library) is None
+    assert not journal.exists()
+    with closing(sqlite3.connect(database)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'half'")
+        assert tables.fetchall() == []
+
+
 def test_what_is_no_database_at_all(tmp_path: Path) -> None:
     path = tmp_path / "optuna.db"
     assert schema_problem(path, "optuna") is None

@@ -6,8 +6,7 @@ import torch
 from torchmetrics.image.kid import poly_mmd
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.metrics import kernel
-from dcgan.evaluation.metrics.kernel import kernel_distance
+from dcgan.evaluation.metrics.kernel import BLOCK_ROWS, kernel_distance
 
 
 def double_loop(real, fake):
@@ -37,13 +36,14 @@ def test_matches_torchmetrics(n, d):
     assert value == pytest.approx(expected, rel=1e-10)
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_blocks_change_nothing():
     rng = np.random.default_rng(1)
-    real, fake = rng.standard_normal((23, 4)), rng.standard_normal((31, 4)) + 1.0
-    whole = kernel_distance(real, fake)
-    monkeypatch.setattr(kernel, "BLOCK_ROWS", 7)
-    assert kernel_distance(real, fake) == pytest.approx(whole, rel=1e-12)
-    assert kernel_distance(fake, real) == pytest.approx(whole, rel=1e-12)
+    real = rng.standard_normal((BLOCK_ROWS + 100, 4))
+    fake = rng.standard_normal((BLOCK_ROWS + 100, 4)) + 1.0
+    expected = float(poly_mmd(torch.from_numpy(real), torch.from_numpy(fake)))
+    assert kernel_distance(real, fake).value == pytest.approx(expected, rel=1e-10)
+    few = real[:100]  # one block as rows, two as columns
+    assert kernel_distance(few, fake) == pytest.approx(kernel_distance(fake, few), rel=1e-12)
 
 
 def test_standard_error_matches_the_jackknife():

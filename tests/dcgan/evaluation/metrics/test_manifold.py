@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.metrics import neighbours as distances
 from dcgan.evaluation.metrics.manifold import ManifoldScores, precision_recall_density_coverage
+from dcgan.evaluation.metrics.neighbours import BLOCK_NUMBERS
 
 
 def distance(x, y):
@@ -147,12 +148,24 @@ def test_both_sets_constant():
     assert precision_recall_density_coverage(same, other) == (0.0, 0.0, 0.0, 0.0)
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_several_blocks_follow_the_definitions():
     rng = np.random.default_rng(8)
-    real, fake = rng.standard_normal((45, 4)), 0.7 * rng.standard_normal((33, 4))
-    whole = precision_recall_density_coverage(real, fake)
-    monkeypatch.setattr(distances, "BLOCK_NUMBERS", 100)
-    assert precision_recall_density_coverage(real, fake) == whole
+    real, fake = rng.standard_normal((2200, 4)), 0.7 * rng.standard_normal((2100, 4))
+    assert len(real) * len(fake) > BLOCK_NUMBERS
+    k = 5
+    real_radii = np.sort(cdist(real, real), axis=1)[:, k]
+    fake_radii = np.sort(cdist(fake, fake), axis=1)[:, k]
+    across = cdist(real, fake)
+    in_real = across <= real_radii[:, None]
+    assert precision_recall_density_coverage(real, fake, k) == pytest.approx(
+        (
+            in_real.any(axis=0).mean(),
+            (across <= fake_radii).any(axis=1).mean(),
+            in_real.sum() / (k * len(fake)),
+            in_real.any(axis=1).mean(),
+        ),
+        rel=1e-12,
+    )
 
 
 GOOD = np.arange(18.0).reshape(6, 3)

@@ -95,22 +95,21 @@ def test_few_samples_saturate_at_both_variances():
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.7, 2.5])
-def test_groups_of_modes_are_fine_enough(monkeypatch, decay):
+def test_groups_of_modes_are_fine_enough(decay):
     spectrum = Spectrum(1.0, 3000, decay, 0.1)
     grouped = [expected_distance(spectrum, 200, n) for n in (200, 3000)]
-    values, counts = sampling_bias._grouped(spectrum)
+    values, counts = sampling_bias.grouped(spectrum)
     assert len(values) <= sampling_bias.MAX_GROUPS
     assert counts.sum() == 3000
     assert (counts * values).sum() == pytest.approx(1.0, rel=1e-12)
-    monkeypatch.setattr(sampling_bias, "MAX_GROUPS", 10**6)
-    assert len(sampling_bias._grouped(spectrum)[0]) == 3000
-    every = [expected_distance(spectrum, 200, n) for n in (200, 3000)]
+    assert len(sampling_bias.grouped(spectrum, 10**6)[0]) == 3000
+    every = [expected_distance(spectrum, 200, n, groups=10**6) for n in (200, 3000)]
     assert grouped == pytest.approx(every, rel=2e-3)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3, 159, 160, 161])
 def test_few_dimensions_are_not_grouped_wrongly(d):
-    values, counts = sampling_bias._grouped(Spectrum(2.0, d, 1.3, 0.0))
+    values, counts = sampling_bias.grouped(Spectrum(2.0, d, 1.3, 0.0))
     assert counts.sum() == d
     if d <= 3:
         np.testing.assert_allclose(2.0 * values, eigenvalues(Spectrum(2.0, d, 1.3, 0.0)))
