@@ -53,7 +53,8 @@ def opened(store: Store, *, write: bool = False) -> Iterator[sqlite3.Connection]
         StudyError: it cannot be read or written.
     """
     database = store.mlflow_database
-    uri = f"{database.as_uri()}?mode={'rw' if write else 'ro'}"
+    # "rw" to read, too: SQLite must be able to undo what a killed process has left half written.
+    uri = f"{database.as_uri()}?mode=rw"
     try:
         connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
         with closing(connection):

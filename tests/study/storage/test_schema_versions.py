@@ -16,6 +16,7 @@ from study.errors import StudyError
 from study.storage.schema_versions import check_schemas, revisions, schema_problem
 from study.storage.store import Store
 from study.tracking.experiment import Tracker
+from study.tracking.sqlite_rows import opened, trial_statuses
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Writer = Callable[..., Path]
@@ -76,6 +77,14 @@ connection.execute("CREATE TABLE half (text)")
 connection.executemany("INSERT INTO half VALUES (?)", [("x" * 5000,)] * 50)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def test_the_rows_of_a_half_written_mlflow_database_are_read(own_finished: Store) -> None:
+    database = own_finished.mlflow_database
+    subprocess.run([sys.executable, "-c", DIE, str(database)])
+    assert database.with_name(f"{database.name}-journal").stat().st_size > 0
+    with opened(own_finished) as connection:
+        assert len(trial_statuses(connection, "tiny")) == 6
 
 
 @pytest.mark.parametrize("library", ["optuna", "mlflow"])
