@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from optuna.trial import TrialState
+
 from dcgan.cli.console import say
 from dcgan.config.settings import save_config
 from dcgan.errors import UsageError
@@ -52,9 +54,9 @@ def print_study(
         }
         say(json.dumps(document, indent=2))
         return
-    rows, others = (rows_of(study), Counter[str]()) if everything else best_rows_of(study)
+    rows, others = (rows_of(study), Counter[TrialState]()) if everything else best_rows_of(study)
     states = others + Counter(row.state for row in rows)
-    finished = sum(states[state.name] for state in FINISHED)
+    finished = sum(states[state] for state in FINISHED)
     config = study_config(study)
     total, lower = config.study.trials, "lower scores are better"
     if is_pareto(study):

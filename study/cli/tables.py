@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from itertools import groupby
 
-from study.results.leaderboard import Row, cells_of
+from optuna.trial import TrialState
+
+from study.results.leaderboard import cells_of
 from study.storage.store import trial_name
+from study.storage.trial_result import TrialResult
 
 
-def print_table(rows: list[Row], title: str, others: Counter[str] | None = None) -> None:
+def print_table(
+    rows: list[TrialResult], title: str, others: Counter[TrialState] | None = None
+) -> None:
     """Print the leaderboard; baselines are marked, reasons of unfinished trials follow.
 
     Args:
@@ -27,13 +32,13 @@ def print_table(rows: list[Row], title: str, others: Counter[str] | None = None)
     console.print(Text("─" * len(heading)), soft_wrap=True)
     # Rows of one state at once: a thousand times one row takes much longer.
     for state, group in groupby(zip(rows, lines, strict=True), lambda pair: pair[0].state):
-        style = {"COMPLETE": "", "FAIL": "red"}.get(state, "dim")
+        style = {TrialState.COMPLETE: "", TrialState.FAIL: "red"}.get(state, "dim")
         console.print(Text("\n".join(line for _, line in group), style), soft_wrap=True)
     for row in rows:
         if row.reason:
             print(f"{trial_name(row.number)}: {row.reason}")
     if others:
-        states = ", ".join(f"{count} {state.lower()}" for state, count in others.items())
+        states = ", ".join(f"{count} {state.name.lower()}" for state, count in others.items())
         say(f"… {others.total()} more ({states}); 'study show' with --all shows them")
 
 

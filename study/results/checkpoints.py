@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from dcgan.training.run.folder import RunFolder
 from study.search.pareto import front_of
 from study.storage.optuna_db import FINISHED
 from study.storage.store import StudyFolder
+from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import outcomes_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,18 +24,18 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 
-def expendable(trials: Iterable[FrozenTrial], keep: int) -> list[int]:
+def expendable(trials: Iterable[TrialResult], keep: int) -> list[int]:
     """Numbers of the finished trials that are not among the `keep` best complete ones.
 
     With two objectives those on the front come first.
     """
     finished = [trial for trial in trials if trial.state in FINISHED]
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
-    two = any(len(trial.values) > 1 for trial in complete)
+    two = any(len(trial.values or []) > 1 for trial in complete)
     front = {trial.number for trial in front_of(complete)} if two else set()
 
-    def rank(trial: FrozenTrial) -> tuple[bool, float, int]:
-        return trial.number not in front, trial.values[0], trial.number
+    def rank(trial: TrialResult) -> tuple[bool, list[float], int]:
+        return trial.number not in front, (trial.values or [])[:1], trial.number
 
     kept = {trial.number for trial in sorted(complete, key=rank)[:keep]}
     return [trial.number for trial in finished if trial.number not in kept]
@@ -41,7 +43,7 @@ def expendable(trials: Iterable[FrozenTrial], keep: int) -> list[int]:
 
 def expendable_checkpoints(study: Study, folder: StudyFolder, keep: int) -> list[Path]:
     """The checkpoints on the disk that may go."""
-    numbers = expendable(study.get_trials(deepcopy=False), keep)
+    numbers = expendable(outcomes_of(study), keep)
     paths = (RunFolder(folder.trial(number)).checkpoint for number in numbers)
     return [path for path in paths if path.is_file()]
 

@@ -8,9 +8,9 @@ from PIL import Image, ImageDraw
 
 from dcgan.runtime.pictures import save_picture
 from dcgan.training.run.folder import RunFolder
-from study.results.leaderboard import Row
 from study.results.wording import number
 from study.storage.store import StudyFolder, trial_name
+from study.storage.trial_result import TrialResult
 
 MAX_TILES = 60
 """A picture of thousands could not be opened, and nobody would look at its end."""
@@ -18,7 +18,7 @@ TILE_PIXELS = 266
 TILES_PER_ROW = 4
 
 
-def draw_contact_sheet(rows: list[Row], folder: StudyFolder) -> bool:
+def draw_contact_sheet(rows: list[TrialResult], folder: StudyFolder) -> bool:
     """Draw a corner of the latest samples of the best `MAX_TILES` trials in one picture.
 
     Args:
@@ -48,7 +48,7 @@ def draw_contact_sheet(rows: list[Row], folder: StudyFolder) -> bool:
     return True
 
 
-def captions(row: Row) -> tuple[str, str]:
+def captions(row: TrialResult) -> tuple[str, str]:
     """The two lines above a tile: the trial with what it is ranked by, and how it ended."""
     if row.metric:
         ranked = f"{number(row.distances[row.metric], 2)}, imbalance {number(row.imbalance, 2)}"
@@ -57,7 +57,7 @@ def captions(row: Row) -> tuple[str, str]:
     front = "front, " if row.front else ""
     epoch = "" if row.epoch is None else f", epoch {row.epoch}"
     title = f"{trial_name(row.number)}  {ranked}"
-    return title, f"{front}{row.state.lower()}{epoch}, {row.origin}"
+    return title, f"{front}{row.state.name.lower()}{epoch}, {row.origin}"
 
 
 def _latest_grid(folder: StudyFolder, trial_number: int) -> Image.Image | None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial
-
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from study.config.space import trial_config
-from study.results.leaderboard import distances_of
 from study.results.selection import pick_trial
-from study.search.objective import trial_score
 from study.storage.attributes import stored_identity, study_config
 from study.storage.store import trial_name
+from study.storage.trial_result import TrialResult
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -32,7 +29,7 @@ def export_config(study: Study, number: int | None = None, rule: str | None = No
     return full_config(study, pick_trial(study, number, rule), rule)
 
 
-def full_config(study: Study, trial: FrozenTrial, rule: str | None = None) -> TrainConfig:
+def full_config(study: Study, trial: TrialResult, rule: str | None = None) -> TrainConfig:
     """The config of the full run of a trial that has been picked (by a rule)."""
     config = study_config(study)
     trained = trial_config(config, trial.params, trial.number)
@@ -43,24 +40,23 @@ def full_config(study: Study, trial: FrozenTrial, rule: str | None = None) -> Tr
     return full.model_copy(update={"provenance": provenance})
 
 
-def _provenance(study: Study, trial: FrozenTrial, trained: TrainConfig) -> dict[str, Any]:
-    facts = trial.user_attrs
+def _provenance(study: Study, trial: TrialResult, trained: TrainConfig) -> dict[str, Any]:
     identity = stored_identity(study)
     return {
         "study": study.study_name,
         "trial": trial_name(trial.number),
-        "origin": facts.get("baseline") or "sampler",
+        "origin": trial.origin,
         "state": trial.state.name,
-        "mlflow_run_id": facts.get("run_id"),
-        "score": trial_score(trial),
-        **distances_of(facts),
-        "imbalance": facts.get("imbalance"),
-        "scored_at_epoch": facts.get("epoch"),
+        "mlflow_run_id": trial.run_id,
+        "score": trial.score,
+        **trial.distances,
+        "imbalance": trial.imbalance,
+        "scored_at_epoch": trial.epoch,
         "n_samples": trained.eval.n_samples,
         "extractor": identity["extractor.name"],
         "extractor_fingerprint": identity["extractor.fingerprint"],
         "data_fingerprint": identity["data.fingerprint"],
-        "code_version": facts.get("code_version") or identity["environment.code_version"],
+        "code_version": trial.code_version or identity["environment.code_version"],
     }
 
 

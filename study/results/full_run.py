@@ -24,7 +24,8 @@ from study.tracking.run_mirror import RunMirror
 
 if TYPE_CHECKING:
     from optuna.study import Study
-    from optuna.trial import FrozenTrial
+
+    from study.storage.trial_result import TrialResult
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class FullRun:
 
     store: Store
     study: Study
-    trial: FrozenTrial
+    trial: TrialResult
     config: TrainConfig
 
     @classmethod
@@ -109,9 +110,6 @@ class FullRun:
             tracker.parent_run(self.store.study(study.study_name).config, {}),
             self.folder,
             params=trial.params,
-            tags={
-                "data.fingerprint": bank.fingerprint,
-                "origin": trial.user_attrs.get("baseline") or "sampler",
-            },
+            tags={"data.fingerprint": bank.fingerprint, "origin": trial.origin},
             score=lambda record: score_of(record, objective),
         )

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from dcgan.errors import UsageError
 from study.errors import StudyError
 from study.results.wording import in_words
 from study.search.objective import is_pareto
 from study.search.pareto import front_of
-from study.storage.optuna_db import trial_by_number
 from study.storage.store import trial_name
-from study.storage.trial_summaries import outcomes_of
+from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import outcomes_of, summaries_of
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
-RULES: dict[str, Callable[[FrozenTrial], float]] = {
-    "distance": lambda trial: trial.values[0],
-    "balance": lambda trial: trial.values[1],
-    "score": lambda trial: trial.user_attrs["score"],
+RULES: dict[str, Callable[[TrialResult], Any]] = {
+    "distance": lambda trial: (trial.values or [])[0],
+    "balance": lambda trial: (trial.values or [])[1],
+    "score": lambda trial: trial.score,
 }
 """Rules of `--pick`: the trial of the front with the lowest of these. Where two have the same, the
 nearer one to the photos is taken, then the one with the lower number: the front's order."""
@@ -31,7 +30,7 @@ MOST_LISTED = 20
 """Trials of a front that an error names."""
 
 
-def pick_trial(study: Study, number: int | None, rule: str | None = None) -> FrozenTrial:
+def pick_trial(study: Study, number: int | None, rule: str | None = None) -> TrialResult:
     """The trial of a number; else the best one, or the one of the front that a rule picks.
 
     Raises:
@@ -46,7 +45,7 @@ def pick_trial(study: Study, number: int | None, rule: str | None = None) -> Fro
     return _of_front(study, rule) if is_pareto(study) else best_trial(study)
 
 
-def best_trial(study: Study) -> FrozenTrial:
+def best_trial(study: Study) -> TrialResult:
     """The complete trial with the lowest score, in a study that minimises a score.
 
     Raises:
@@ -55,9 +54,8 @@ def best_trial(study: Study) -> FrozenTrial:
     complete = [trial for trial in outcomes_of(study) if trial.state == TrialState.COMPLETE]
     if not complete:
         raise _none_complete(study)
-    return trial_by_number(
-        study, min(complete, key=lambda trial: (trial.values, trial.number)).number
-    )
+    best = min(complete, key=lambda trial: (trial.values, trial.number))
+    return summaries_of(study, {best.number})[0]
 
 
 def _check_rule(study: Study, number: int | None, rule: str) -> None:
@@ -72,9 +70,8 @@ def _check_rule(study: Study, number: int | None, rule: str) -> None:
         )
 
 
-def _numbered(study: Study, number: int) -> FrozenTrial:
-    with suppress(KeyError):  # Optuna's, for an unknown number
-        trial = trial_by_number(study, number)
+def _numbered(study: Study, number: int) -> TrialResult:
+    for trial in summaries_of(study, {number}):
         if trial.params:
             return trial
     raise UsageError(
@@ -83,8 +80,8 @@ def _numbered(study: Study, number: int) -> FrozenTrial:
     )
 
 
-def _of_front(study: Study, rule: str | None) -> FrozenTrial:
-    front = front_of(study.get_trials(deepcopy=False))
+def _of_front(study: Study, rule: str | None) -> TrialResult:
+    front = front_of(summaries_of(study))
     if not front:
         raise _none_complete(study)
     if rule is not None:

@@ -24,7 +24,7 @@ from study.config.dimensions import Choices
 from study.config.study_config import StudyConfig
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
-from study.storage.trial_summaries import TrialSummary
+from study.storage.trial_result import TrialResult
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Estimate:
 def estimate(
     config: StudyConfig,
     workers: int,
-    trials: Sequence[TrialSummary],
+    trials: Sequence[TrialResult],
     store: Store,
     photos: int,
     rate: float | None = None,
@@ -95,12 +95,10 @@ def estimate(
     )
 
 
-def minutes_by_trials(finished: Sequence[TrialSummary], count: int) -> float | None:
+def minutes_by_trials(finished: Sequence[TrialResult], count: int) -> float | None:
     """What trials, one after the other, take if each is like a complete one; none without any."""
     minutes = [
-        trial.user_attrs["minutes"]
-        for trial in finished
-        if trial.state == TrialState.COMPLETE and trial.user_attrs.get("minutes")
+        trial.minutes for trial in finished if trial.state == TrialState.COMPLETE and trial.minutes
     ]
     return statistics.median(minutes) * count if minutes else None
 

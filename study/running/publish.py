@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from optuna.trial import TrialState
+
 from dcgan.config.settings import save_config
 from study.results.checkpoints import remove_checkpoints
 from study.results.contact_sheet import draw_contact_sheet
 from study.results.export import export_config, header_of
-from study.results.leaderboard import Row, as_markdown, rows_of
+from study.results.leaderboard import as_markdown, rows_of
 from study.running.context import StudyContext
 from study.search.objective import is_pareto
 from study.storage.locks import running
 from study.storage.optuna_db import finished_count
+from study.storage.trial_result import TrialResult
 from study.tracking.catch_up import catch_up
 from study.tracking.experiment import NOTE_ROWS
 
@@ -63,7 +66,7 @@ def is_stale(context: StudyContext) -> bool:
     return missing or current != _note(context, rows_of(context.study)) or status == "RUNNING"
 
 
-def _note(context: StudyContext, rows: list[Row]) -> str:
+def _note(context: StudyContext, rows: list[TrialResult]) -> str:
     return f"# {context.config.study.name}\n\n{as_markdown(rows)}"
 
 
@@ -77,7 +80,7 @@ def _publish_alone(context: StudyContext) -> None:
     rows, folder = rows_of(context.study), context.folder
     folder.leaderboard.write_text(_note(context, rows), encoding="utf-8")
     draw_contact_sheet(rows, folder)
-    if not is_pareto(context.study) and any(row.state == "COMPLETE" for row in rows):
+    if not is_pareto(context.study) and any(row.state == TrialState.COMPLETE for row in rows):
         best = export_config(context.study)
         save_config(best, folder.best, header_of(best))
     with context.mirroring():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
@@ -34,10 +34,10 @@ from study.running.claims import Claim
 from study.running.context import StudyContext
 from study.running.observer import LossesLogged, Scored, TrainingStarted, TrialBegan
 from study.running.reporter import Reporter, continue_from
-from study.search.objective import objective_facts, score_of, values_of
-from study.storage.attributes import METRICS_ATTRIBUTE
+from study.search.objective import score_of, scored, values_of
 from study.storage.optuna_db import put_back, set_attributes
 from study.storage.trial_record import TrialRecord
+from study.storage.trial_result import TrialResult
 from study.tracking.catch_up import finish_mirror
 from study.tracking.run_mirror import RunMirror
 
@@ -137,7 +137,7 @@ class TrialRun:
         with context.mirroring():
             record.run_id = mirror.open()
         record.save(self.folder)
-        text = describe_trial(context.config, trial, config)
+        text = describe_trial(context.config, record, config)
         context.observer.tell(TrialBegan(trial.number, text))
         return record, mirror
 
@@ -203,7 +203,7 @@ class TrialRun:
         record.score, record.values = outcome.score, list(outcome.values)
         record.ended = time.time()
         record.save(self.folder)
-        set_attributes(study, trial, self._facts(record))
+        set_attributes(study, trial, self._result(record).attributes())
         if outcome.state == TrialState.WAITING:
             put_back(study, trial)
             with self.context.mirroring():
@@ -220,23 +220,12 @@ class TrialRun:
         self.context.study.tell(self.trial, state=TrialState.FAIL)
         return Outcome(TrialState.FAIL, reason)
 
-    def _facts(self, record: TrialRecord) -> dict[str, Any]:
-        """What Optuna's database keeps of the trial beside its values."""
-        last = next(iter(read_evals(RunFolder(self.folder).history)[-1:]), None)
-        facts: dict[str, Any] = {
-            "reason": record.reason,
-            "minutes": record.minutes,
-            "run_id": record.run_id,
-            "epoch": last.epoch if last else None,
-            "imbalance": last.imbalance if last else None,
-            "seed": record.seed,
-            "code_version": record.identity.get("environment.code_version"),
-        }
-        if last:
-            facts |= {last.frechet_metric: last.frechet, last.kernel_metric: last.kernel}
-            if shown := shown_in("leaderboard", last):
-                facts[METRICS_ATTRIBUTE] = shown
-        return facts | objective_facts(last, self.context.config.objective)
+    def _result(self, record: TrialRecord) -> TrialResult:
+        last = read_evals(RunFolder(self.folder).history)[-1:]
+        if not last:
+            return record.result()
+        result = replace(record.result(), metrics=shown_in("leaderboard", last[0]))
+        return scored(result, last[0], self.context.config.objective)
 
     def _discard_unusable_folder(self, config: TrainConfig) -> None:
         """Start again from step 0, with a fresh MLflow run, if the folder cannot be continued: a

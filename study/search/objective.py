@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.record import EvalRecord
 from study.config.identity import check_relaunch
 from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.storage.attributes import stored_identity
+from study.storage.trial_result import TrialResult
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from study.storage.trial_summaries import TrialSummary
 NO_BALANCE = 100.0
 """Imbalance of a run that has not trained yet. Real ones are far below: e^100 is no ratio of
 losses, so that not training never counts as being in balance."""
@@ -64,33 +65,31 @@ def values_of(record: EvalRecord, objective: ObjectiveConfig) -> tuple[float, ..
     return (score_of(record, objective),)
 
 
-def objective_facts(record: EvalRecord | None, objective: ObjectiveConfig) -> dict[str, Any]:
-    """What a trial with two values keeps beside them: its score, and its distance's name.
+def scored(result: TrialResult, record: EvalRecord, objective: ObjectiveConfig) -> TrialResult:
+    """A trial's result with its last evaluation."""
+    result = replace(
+        result,
+        distances={
+            record.frechet_metric: record.frechet,
+            record.kernel_metric: record.kernel,
+        },
+        imbalance=record.imbalance,
+        epoch=record.epoch,
+    )
+    if objective.mode == "score":
+        return result
+    return replace(result, score=score_of(record, objective), metric=_metric(record, objective))
 
-    Args:
-        record: the trial's last evaluation, if there is one.
-    """
-    if objective.mode == "score" or record is None:
-        return {}
-    return {"score": score_of(record, objective), "metric": _metric(record, objective)}
 
-
-def closing_metrics(score: float | None, values: list[float]) -> dict[str, float]:
+def closing_metrics(result: TrialResult) -> dict[str, float]:
     """What MLflow shows of a complete trial: the score orders its list in both modes."""
-    shown = {} if score is None else {"objective": score}
-    if len(values) > 1:
-        shown |= {"objective_distance": values[0], "objective_imbalance": values[1]}
+    if result.state != TrialState.COMPLETE:
+        return {}
+    shown = {} if result.score is None else {"objective": result.score}
+    if result.values and len(result.values) > 1:
+        distance, imbalance = result.values
+        shown |= {"objective_distance": distance, "objective_imbalance": imbalance}
     return shown
-
-
-def trial_score(trial: FrozenTrial | TrialSummary) -> float | None:
-    """The score of a trial in either mode; of a pruned one from the epoch it reached."""
-    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
-        return None
-    if trial.values and len(trial.values) == 1:
-        return float(trial.values[0])
-    score: float | None = trial.user_attrs.get("score")
-    return score
 
 
 def _metric(record: EvalRecord, objective: ObjectiveConfig) -> str:

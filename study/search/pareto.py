@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
 
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
-    from study.storage.trial_summaries import TrialSummary
-
-T = TypeVar("T", "FrozenTrial", "TrialSummary")
+from study.storage.trial_result import TrialResult
 
 
 def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -35,13 +31,13 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     return [point in front for point in points]
 
 
-def front_of(trials: Iterable[T]) -> list[T]:
+def front_of(trials: Iterable[TrialResult]) -> list[TrialResult]:
     """Those complete trials of a study with two objectives that no other one beats.
 
     Returns:
         By the first value, then by number.
     """
-    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     values = [trial.values or [] for trial in complete]
     marks = on_front([(pair[0], pair[1]) for pair in values])
     front = [trial for trial, mark in zip(complete, marks, strict=True) if mark]

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 CONFIG_ATTRIBUTE = "config"
 IDENTITY_ATTRIBUTE = "identity"
 TRACKING_ATTRIBUTE = "tracking"
-METRICS_ATTRIBUTE = "metrics"
-"""Of a trial: the metrics that the leaderboard shows beside the distance, by name."""
 
 
 def with_tracking(store: Store, study: Study) -> Store:

@@ -282,16 +282,6 @@ def stored_trial(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:
     return study._storage.get_trial(trial._trial_id)
 
 
-def trial_by_number(study: Study, number: int) -> FrozenTrial:
-    """Read one trial, without the others.
-
-    Raises:
-        KeyError: there is no trial of that number.
-    """
-    trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    return study._storage.get_trial(trial_id)
-
-
 def running_again(study: Study, trial: FrozenTrial) -> Trial:
     """A RUNNING trial of another process as one that this process can report and tell."""
     return Trial(study, trial._trial_id)

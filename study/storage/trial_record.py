@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from optuna.trial import TrialState
+
 from dcgan.runtime.files import write_text_atomic
+from study.storage.trial_result import TrialResult
 
 FILE_NAME = "trial.json"
 
@@ -48,9 +51,25 @@ class TrialRecord:
         """Write it into the trial's folder, atomically."""
         write_text_atomic(folder / FILE_NAME, json.dumps(asdict(self), indent=2) + "\n")
 
+    def result(self) -> TrialResult:
+        """The trial's result, apart from its last evaluation."""
+        return TrialResult(
+            self.number,
+            TrialState[self.state],
+            self.values or None,
+            self.params,
+            score=self.score,
+            minutes=self.minutes,
+            baseline=self.baseline,
+            reason=self.reason,
+            run_id=self.run_id,
+            seed=self.seed,
+            code_version=self.identity.get("environment.code_version"),
+        )
+
     @classmethod
     def load(cls, folder: Path) -> TrialRecord | None:
-        """Read it from the trial's folder; none if there is none (or a damaged one)."""
+        """Read it from the trial's folder; `None` if it is missing or damaged."""
         try:
             return cls(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

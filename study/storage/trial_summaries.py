@@ -1,4 +1,4 @@
-"""What tables and counts show of a study's trials, read in a handful of SQL queries.
+"""The results of a study's trials, read in a few SQL queries.
 
 Optuna's own reader makes an object of every row of six tables, which takes seconds for a thousand
 trials. This module reads plain columns, and only those that are shown.
@@ -9,73 +9,53 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from study.storage.optuna_db import backend_of, id_of, models
+from study.storage.trial_result import FIXED, TrialResult
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
-FIXED = "fixed_params"
-"""The system attribute in which Optuna keeps the parameters of an enqueued trial."""
+Outcome = tuple[int, TrialState, list[float] | None]
 
 
-@dataclass(frozen=True)
-class TrialSummary:
-    """A trial without its intermediate scores and times."""
-
-    number: int
-    state: TrialState
-    values: list[float] | None
-    """One for each objective; a pruned trial's is the last it reported."""
-    params: dict[str, Any] = field(default_factory=dict)
-    user_attrs: dict[str, Any] = field(default_factory=dict)
-    fixed_params: dict[str, Any] = field(default_factory=dict)
-    """What it shall be tried with, if it was enqueued."""
-
-
-def summaries_of(study: Study, numbers: Collection[int] | None = None) -> list[TrialSummary]:
-    """Trials of a study by number, as they are in its database now.
+def summaries_of(study: Study, numbers: Collection[int] | None = None) -> list[TrialResult]:
+    """Read the trials of a study by number, as its database has them now.
 
     Args:
-        numbers: which ones (a few hundred at most); none: all.
+        numbers: only these (a few hundred at most).
     """
     storage = backend_of(study)
     if storage is None:
         trials = study.get_trials(deepcopy=False)
-        return [_from_trial(t) for t in trials if numbers is None or t.number in numbers]
+        chosen = (t for t in trials if numbers is None or t.number in numbers)
+        return [TrialResult.from_trial(trial) for trial in chosen]
 
-    def read() -> list[TrialSummary]:
+    def read() -> list[TrialResult]:
         with storage.engine.connect() as connection:
-            return _read(connection, _chosen(id_of(study), numbers))
+            return _results(connection, _chosen(id_of(study), numbers))
 
     return storage.patiently(read)
 
 
-def outcomes_of(study: Study) -> list[TrialSummary]:
-    """As `summaries_of`, but states and values only."""
+def outcomes_of(study: Study) -> list[TrialResult]:
+    """Read numbers, states and values only, which is faster than `summaries_of`."""
     storage = backend_of(study)
     if storage is None:
         return summaries_of(study)
 
-    def read() -> list[TrialSummary]:
+    def read() -> list[TrialResult]:
         with storage.engine.connect() as connection:
-            return list(_outcomes(connection, _chosen(id_of(study), None)).values())
+            outcomes = _outcomes(connection, _chosen(id_of(study), None)).values()
+        return [TrialResult.read(*outcome, {}, {}, {}) for outcome in outcomes]
 
     return storage.patiently(read)
-
-
-def _from_trial(trial: FrozenTrial) -> TrialSummary:
-    fixed = trial.system_attrs.get(FIXED, {})
-    return TrialSummary(
-        trial.number, trial.state, trial.values, trial.params, trial.user_attrs, fixed
-    )
 
 
 def _chosen(study_id: int, numbers: Collection[int] | None) -> ColumnElement[bool]:
@@ -85,8 +65,8 @@ def _chosen(study_id: int, numbers: Collection[int] | None) -> ColumnElement[boo
     return of_study if numbers is None else and_(of_study, trials.c.number.in_(numbers))
 
 
-def _outcomes(connection: Connection, chosen: ColumnElement[bool]) -> dict[int, TrialSummary]:
-    """Trials by Optuna's id, in the order of their numbers."""
+def _outcomes(connection: Connection, chosen: ColumnElement[bool]) -> dict[int, Outcome]:
+    """Number, state and values by Optuna's id, in the order of the numbers."""
     model, trials = models.TrialValueModel, models.TrialModel.__table__
     query = select(trials.c.trial_id, trials.c.number, trials.c.state)
     query = query.where(chosen).order_by(trials.c.number)
@@ -96,30 +76,29 @@ def _outcomes(connection: Connection, chosen: ColumnElement[bool]) -> dict[int, 
     for trial, objective, value, kind in connection.execute(query):
         values[trial][objective] = model.stored_repr_to_value(value, kind)
     return {
-        trial: TrialSummary(
-            number, state, [values[trial][key] for key in sorted(values[trial])] or None
-        )
+        trial: (number, state, [values[trial][key] for key in sorted(values[trial])] or None)
         for trial, number, state in states
     }
 
 
-def _read(connection: Connection, chosen: ColumnElement[bool]) -> list[TrialSummary]:
-    found = _outcomes(connection, chosen)
+def _results(connection: Connection, chosen: ColumnElement[bool]) -> list[TrialResult]:
+    outcomes = _outcomes(connection, chosen)
+    params, fixed, attributes = (defaultdict[int, dict[str, Any]](dict) for _ in range(3))
     columns = ("param_name", "param_value", "distribution_json")
     query = _parts(models.TrialParamModel, chosen, *columns)
     for trial, name, value, distribution in connection.execute(query):
-        if trial in found:  # not one made since the first query
-            found[trial].params[name] = _distribution(distribution).to_external_repr(value)
+        params[trial][name] = _distribution(distribution).to_external_repr(value)
     query = _parts(models.TrialUserAttributeModel, chosen, "key", "value_json")
     for trial, key, value in connection.execute(query):
-        if trial in found:
-            found[trial].user_attrs[key] = json.loads(value)
+        attributes[trial][key] = json.loads(value)
     model = models.TrialSystemAttributeModel
     query = _parts(model, and_(chosen, model.key == FIXED), "value_json")
     for trial, value in connection.execute(query):
-        if trial in found:
-            found[trial].fixed_params.update(json.loads(value))
-    return list(found.values())
+        fixed[trial] = json.loads(value)
+    return [
+        TrialResult.read(*outcome, params[trial], fixed[trial], attributes[trial])
+        for trial, outcome in outcomes.items()
+    ]
 
 
 def _parts(model: Any, chosen: ColumnElement[bool], *columns: str) -> Select[Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from optuna.trial import TrialState
-
 from study.config.study_config import ObjectiveConfig
 from study.search.objective import closing_metrics, score_of
 from study.storage.optuna_db import FINISHED
@@ -110,6 +108,4 @@ def mirror_into(
 def finish_mirror(mirror: RunMirror, record: TrialRecord) -> None:
     """Deliver a trial's outcome to MLflow."""
     closing = {**log10_metrics(record.params), "minutes": record.minutes}
-    if record.state == TrialState.COMPLETE.name:
-        closing |= closing_metrics(record.score, record.values)
-    mirror.finish(record, closing)
+    mirror.finish(record, closing | closing_metrics(record.result()))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState
 
 from dcgan.errors import CheckpointError
 from dcgan.training.run.checkpoint import load_checkpoint
@@ -20,17 +20,18 @@ from study.results.selection import best_trial
 from study.running.observer import Scored
 from study.running.study import run_study
 from study.storage.store import Store
+from study.storage.trial_result import TrialResult
 
 Maker = Callable[..., StudyConfig]
 C, P, F = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 R, W = TrialState.RUNNING, TrialState.WAITING
 
 
-def trials_of(*states: tuple[TrialState, float | None]) -> list[FrozenTrial]:
-    made = [create_trial(state=state, value=value) for state, value in states]
-    for number, trial in enumerate(made):
-        trial.number = number
-    return made
+def trials_of(*states: tuple[TrialState, float | None]) -> list[TrialResult]:
+    return [
+        TrialResult(number, state, None if value is None else [value])
+        for number, (state, value) in enumerate(states)
+    ]
 
 
 MIXED = ((C, 3.0), (P, 0.5), (R, None), (C, 1.0), (F, None), (W, None), (C, 2.0), (C, 1.0))

@@ -76,10 +76,10 @@ def test_complete_trials_lead_by_score_then_pruned_then_the_rest() -> None:
 def test_the_rows_of_a_real_study(finished: Any) -> None:
     rows = rows_of(finished.summary.study)
     assert sorted(row.number for row in rows) == [trial.number for trial in finished.trials]
-    states = [row.state for row in rows]
+    states = [row.state.name for row in rows]
     assert states == sorted(states)  # COMPLETE before PRUNED
-    complete = [row.score for row in rows if row.state == "COMPLETE"]
-    pruned = [row.score for row in rows if row.state == "PRUNED"]
+    complete = [row.score for row in rows if row.state == TrialState.COMPLETE]
+    pruned = [row.score for row in rows if row.state == TrialState.PRUNED]
     assert complete == sorted(complete)
     assert pruned == sorted(pruned)
     assert len(complete) >= 2
@@ -154,7 +154,7 @@ def test_no_pictures_no_contact_sheet(tmp_path: Path) -> None:
 def test_the_best_trial_is_the_lowest_complete_one(finished: Any) -> None:
     best = best_trial(finished.summary.study)
     complete = [trial for trial in finished.trials if trial.state == TrialState.COMPLETE]
-    assert best.value == min(trial.value for trial in complete)
+    assert best.score == min(trial.value for trial in complete)
     made = study_of(
         (TrialState.PRUNED, 1.0), (TrialState.COMPLETE, 5.0), (TrialState.COMPLETE, 5.0)
     )
@@ -167,7 +167,7 @@ def test_an_export_is_the_trial_with_full_epochs(finished: Any) -> None:
     full = export_config(study)
     trained = trial_config(finished.config, best.params, best.number)
     assert full.train.epochs == finished.config.full_run["train.epochs"] == 4
-    assert full.train.seed == best.user_attrs["seed"]
+    assert full.train.seed == best.seed
     for key in finished.config.space:
         assert get_dotted(full, key) == get_dotted(trained, key)
     same = {"train": full.train.model_copy(update={"epochs": 2}), "provenance": {}}
@@ -183,7 +183,7 @@ def test_an_export_says_where_it_comes_from(finished: Any, mirror_of: Any) -> No
     assert source["trial"] == f"trial-{best.number:03d}"
     assert source["state"] == "COMPLETE"
     assert source["mlflow_run_id"] == run.info.run_id
-    assert source["score"] == best.value
+    assert source["score"] == best.score
     assert source["fd_random"] == run.data.metrics["eval/fd_random"]
     assert source["kd_random"] == run.data.metrics["eval/kd_random"]
     assert source["imbalance"] == run.data.metrics["eval/imbalance"]

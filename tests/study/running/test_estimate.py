@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.training.run.checkpoint import load_checkpoint, save_checkpoint
@@ -28,6 +28,8 @@ from study.running.estimate import (
 )
 from study.running.prepare import prepare
 from study.storage.store import Store
+from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import summaries_of
 
 Maker = Callable[..., StudyConfig]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -100,10 +102,8 @@ def test_disk_space_follows_what_is_kept(tiny_study: Maker) -> None:
     assert size(5, 10, 3) - size(5, 10) == pytest.approx(4 * one)
 
 
-def ended(state: TrialState, minutes: float | None) -> FrozenTrial:
-    value = 1.0 if state == TrialState.COMPLETE else None
-    attributes = {} if minutes is None else {"minutes": minutes}
-    return create_trial(state=state, value=value, user_attrs=attributes)
+def ended(state: TrialState, minutes: float | None) -> TrialResult:
+    return TrialResult(0, state, [1.0] if state == TrialState.COMPLETE else None, minutes=minutes)
 
 
 def test_time_is_the_median_of_complete_trials() -> None:
@@ -115,17 +115,19 @@ def test_time_is_the_median_of_complete_trials() -> None:
 
 
 def test_a_study_that_goes_on(finished: Any, tiny_study: Maker) -> None:
+    trials = summaries_of(finished.summary.study)
+
     def expected(total: int, workers: int) -> Estimate | None:
         config = tiny_study(study__trials=total)
-        return estimate(config, workers, finished.trials, finished.store, 32)
+        return estimate(config, workers, trials, finished.store, 32)
 
     assert expected(6, 1) is None
     one, four = expected(18, 1), expected(18, 4)
     assert one is not None
     assert four is not None
     assert (one.trials, one.begun, one.training_only, one.fits) == (12, True, False, True)
-    assert one.minutes == pytest.approx(minutes_by_trials(finished.trials, 12))
-    assert four.minutes == pytest.approx(minutes_by_trials(finished.trials, 3))
+    assert one.minutes == pytest.approx(minutes_by_trials(trials, 12))
+    assert four.minutes == pytest.approx(minutes_by_trials(trials, 3))
     assert one.disk_bytes == disk_bytes(finished.config, 12, 32)
 
 

@@ -278,7 +278,7 @@ def test_a_collapse_still_ends_a_trial(
     assert (run.info.status, run.data.tags["reason"]) == ("KILLED", trial.user_attrs["reason"])
     assert not [key for key in run.data.metrics if key.startswith("objective")]
     (row,) = rows_of(study)
-    assert (row.state, row.front) == ("PRUNED", False)
+    assert (row.state.name, row.front) == ("PRUNED", False)
     assert row.score == trial.user_attrs["score"]
     assert row.epoch
     assert row.epoch < 60

@@ -17,8 +17,10 @@ from dcgan.evaluation.record import EvalRecord
 from study.config.study_config import ObjectiveConfig
 from study.results.leaderboard import rows_of
 from study.results.selection import MOST_LISTED, pick_trial
-from study.search.objective import NO_BALANCE, objective_facts, penalised_score, score_of, values_of
+from study.search.objective import NO_BALANCE, penalised_score, score_of, scored, values_of
 from study.search.pareto import front_of, on_front
+from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import outcomes_of
 
 Point = tuple[float, float]
 BOTH = ["minimize", "minimize"]
@@ -50,7 +52,7 @@ def test_the_front_is_optunas(points: list[Point]) -> None:
     made.add_trials([create_trial(values=list(point)) for point in points])
     front = {trial.number for trial in made.best_trials}
     assert {number for number, mark in enumerate(on_front(points)) if mark} == front
-    listed = front_of(made.get_trials())
+    listed = front_of(outcomes_of(made))
     assert {trial.number for trial in listed} == front
     assert [(trial.values[0], trial.number) for trial in listed] == sorted(
         (trial.values[0], trial.number) for trial in listed
@@ -90,8 +92,12 @@ def test_the_values_are_distance_and_imbalance() -> None:
     assert values_of(record(), ObjectiveConfig(mode="pareto", metric="kernel")) == (0.5, 2.5)
     assert values_of(record(), ObjectiveConfig()) == (10.0,)
     assert score_of(record(), PARETO) == 10.0
-    assert objective_facts(record(), PARETO) == {"score": 10.0, "metric": "fd_random"}
-    assert objective_facts(None, PARETO) == objective_facts(record(), ObjectiveConfig()) == {}
+    result = TrialResult(0, TrialState.COMPLETE)
+    one, two = (scored(result, record(), objective) for objective in (ObjectiveConfig(), PARETO))
+    assert (two.score, two.metric, two.distances["fd_random"]) == (10.0, "fd_random", 8.0)
+    extra = {"score": 10.0, "metric": "fd_random"}
+    assert two.attributes() == one.attributes() | extra
+    assert not extra.keys() & one.attributes().keys() | result.attributes().keys() & extra.keys()
 
 
 def test_no_training_is_no_balance() -> None:

@@ -23,7 +23,6 @@ from study.storage.optuna_db import (
     remove_study,
     set_attributes,
     stored_trial,
-    trial_by_number,
 )
 from study.storage.store import Store
 
@@ -88,12 +87,10 @@ def test_a_trial_by_its_number_and_as_it_is_now(store: Store) -> None:
     )
     made.ask()
     trial = made.ask()
-    set_attributes(same, trial_by_number(same, 1), {"reason": "seen", "minutes": 1.5})
+    set_attributes(same, same.get_trials()[1], {"reason": "seen", "minutes": 1.5})
     assert stored_trial(made, trial).user_attrs == {"reason": "seen", "minutes": 1.5}
-    with pytest.raises(KeyError):
-        trial_by_number(made, 2)
     put_back(made, trial)
-    assert trial_by_number(made, 1).state == TrialState.WAITING
+    assert stored_trial(made, trial).state == TrialState.WAITING
     assert same.ask().number == 1
 
 

@@ -21,10 +21,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-from study.results.leaderboard import Row, best_rows_of, rows_of
+from study.results.leaderboard import best_rows_of, rows_of
 from study.storage.optuna_db import backend_of, open_storage
 from study.storage.store import Store
-from study.storage.trial_summaries import TrialSummary, outcomes_of, summaries_of
+from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import outcomes_of, summaries_of
 
 Database = Callable[..., optuna.Study]
 
@@ -50,22 +51,12 @@ def empty(storage: RDBStorage) -> Callable[..., optuna.Study]:
     return lambda **options: optuna.create_study(storage=storage, **options)
 
 
-def as_optuna_reads(study: optuna.Study) -> list[TrialSummary]:
+def as_optuna_reads(study: optuna.Study) -> list[TrialResult]:
     """The same from Optuna's own objects."""
-    return [
-        TrialSummary(
-            number=trial.number,
-            state=trial.state,
-            values=trial.values,
-            params=trial.params,
-            user_attrs=trial.user_attrs,
-            fixed_params=trial.system_attrs.get("fixed_params", {}),
-        )
-        for trial in study.get_trials()
-    ]
+    return [TrialResult.from_trial(trial) for trial in study.get_trials()]
 
 
-def check(study: optuna.Study) -> list[TrialSummary]:
+def check(study: optuna.Study) -> list[TrialResult]:
     """All ways to read a study agree, to the types of values and the order of parameters."""
     expected, read = as_optuna_reads(study), summaries_of(study)
     assert read == expected
@@ -162,8 +153,42 @@ def test_trials_as_a_launch_leaves_them(empty: Database) -> None:
     assert read[0].params == {"nz": 8}
     assert read[6].fixed_params == {"nz": 10}
     rows = {row.number: row for row in rows_of(study)}
-    assert rows[6].params == {"nz": 10}
+    assert rows[6].shown_params == {"nz": 10}
     assert (rows[0].origin, rows[6].origin) == ("good", "sampler")
+
+
+def test_a_result_is_stored_under_the_names_of_every_release(empty: Database) -> None:
+    study = empty(directions=["minimize", "minimize"])
+    result = TrialResult(
+        number=0,
+        state=TrialState.COMPLETE,
+        values=[8.0, 2.5],
+        score=10.0,
+        metric="fd_random",
+        distances={"fd_random": 8.0, "kd_random": 0.5},
+        metrics={"precision": 0.75},
+        imbalance=2.5,
+        epoch=4,
+        minutes=1.5,
+        reason=None,
+        run_id="abc",
+        seed=7,
+        code_version="0.1",
+    )
+    stored = result.attributes()
+    assert stored == {
+        **{"reason": None, "minutes": 1.5, "run_id": "abc", "epoch": 4, "imbalance": 2.5},
+        **{"seed": 7, "code_version": "0.1", "fd_random": 8.0, "kd_random": 0.5},
+        **{"metrics": {"precision": 0.75}, "score": 10.0, "metric": "fd_random"},
+    }
+    study.add_trial(create_trial(values=result.values, user_attrs=stored))
+    study.add_trial(create_trial(values=[1.0, 1.0]))  # a release that stored nothing
+    read = check(study)
+    assert read == [result, TrialResult(1, TrialState.COMPLETE, [1.0, 1.0])]
+    assert list(rows_of(study)[0].as_dict()) == [
+        *("number", "state", "score", "front", "metric", "distances", "imbalance", "epoch"),
+        *("params", "minutes", "origin", "reason", "run_id", "metrics"),
+    ]
 
 
 def test_studies_of_one_database_do_not_mix(empty: Database) -> None:
@@ -216,7 +241,7 @@ def statements(study: optuna.Study) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("read", [summaries_of, outcomes_of, rows_of, best_rows_of])
 def test_the_number_of_queries_does_not_depend_on_the_number_of_trials(
-    empty: Database, read: Callable[[optuna.Study], list[Row]]
+    empty: Database, read: Callable[[optuna.Study], list[TrialResult]]
 ) -> None:
     study, counts = empty(), []
     for more in (1, 40):
