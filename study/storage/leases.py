@@ -1,8 +1,8 @@
-"""Leases on running trials, for processes that share nothing but the database.
+"""Leases on running trials, for processes that share only the database.
 
-A process that runs a trial renews its lease on it every few seconds by the database's own clock, so
-the clocks of machines need not agree. A trial whose lease has lapsed has lost its process, and the
-next claim takes it up. A process that was frozen meanwhile finds its lease gone and lets go.
+A process renews the lease of its trial every few seconds, by the database's own clock. A trial
+whose lease has expired has lost its process, and the next claim continues it. A process that was
+frozen meanwhile finds its lease gone and stops.
 """
 
 from __future__ import annotations
@@ -55,16 +55,12 @@ TABLE = Table(
     Column("place", String(512), nullable=False),
     Column("until", DateTime(timezone=True), nullable=False),
 )
-"""Made beside Optuna's tables. `owner` is a process, `place` where it can see file locks: a host
-and a disk."""
+"""Made beside Optuna's tables. `owner` is a process; `place`, a host and a disk, is where its file
+locks are visible."""
 
 
 def lease_seconds() -> float:
-    """How long a lease lasts that is not renewed.
-
-    Raises:
-        UsageError: the variable says something else than a number of seconds.
-    """
+    """How long a lease lasts without renewal; UsageError if the variable is not such a number."""
     given = os.environ.get(LEASE_VARIABLE) or "60"
     try:
         seconds = float(given)
@@ -89,10 +85,8 @@ class Leases:
     """The leases of one study in a PostgreSQL database, as one process sees them.
 
     Args:
-        engine: of the database.
-        study: the study's name.
-        place: what processes share that can see each other's file locks.
-        say: told when the database is waited for.
+        place: the same for processes of a host that see each other's file locks.
+        say: called with one sentence when a call waits for the database.
     """
 
     def __init__(
@@ -109,10 +103,10 @@ class Leases:
 
     @contextmanager
     def alone(self, name: str, patience_seconds: float) -> Iterator[None]:
-        """Hold a lock of the study in the database, which lets go of it when this process ends.
+        """Hold a lock of the study in the database, which releases it when this process ends.
 
         Raises:
-            SQLAlchemyError: another process holds it for minutes.
+            SQLAlchemyError: another process holds it for `patience_seconds`.
         """
         key = zlib.crc32(f"dcgan-study:{self.study}:{name}".encode())
 
@@ -162,16 +156,12 @@ class Leases:
         patiently(lambda: self._execute(row), self.say)
 
     def renew(self, trial: int) -> bool:
-        """Extend the trial's lease; false if it is not this process's any more.
-
-        Raises:
-            SQLAlchemyError: the database cannot be asked now.
-        """
+        """Extend the trial's lease, without a retry; false if this process has lost it."""
         mine = self._mine(trial)
         return self._execute(update(TABLE).where(mine).values(until=self._until())) == 1
 
     def end(self, trial: int) -> None:
-        """Give the lease back; where the database is away it lapses by itself."""
+        """Give the lease back; it expires by itself if the database does not answer."""
         with suppress(SQLAlchemyError):
             self._execute(delete(TABLE).where(self._mine(trial)))
 
@@ -186,15 +176,16 @@ class Leases:
         """Renew a trial's lease in the background.
 
         Yields:
-            A check, cheap enough for every step, that raises `LeaseLostError` once another process
-            may have the trial. While the database cannot say so, it waits.
+            A check, cheap enough for every step. It raises `LeaseLostError` if another process may
+            have the trial, and waits while the database does not answer.
         """
         keeper = _Keeper(self, trial)
         keeper.start()
         try:
             yield keeper.check
         finally:
-            keeper.stop()
+            keeper.ended.set()
+            keeper.join()
 
     def _mine(self, trial: int) -> ColumnElement[bool]:
         return and_(
@@ -234,11 +225,6 @@ class _Keeper(threading.Thread):
                 f"trial {self.trial} is another process's by now: this one was frozen or cut off "
                 f"from the database for more than {self.leases.seconds:.0f} s"
             )
-
-    def stop(self) -> None:
-        """Stop renewing."""
-        self.ended.set()
-        self.join()
 
     def _renew(self) -> None:
         asked = _now()

@@ -23,8 +23,8 @@ STORAGE_VARIABLE = "DCGAN_STUDY_STORAGE"
 TRACKING_VARIABLE = "DCGAN_STUDY_TRACKING_URI"
 MOUNTS = Path("/proc/self/mounts")
 _NETWORK = "9p afs beegfs ceph cifs fuse.glusterfs fuse.sshfs glusterfs gpfs lustre nfs nfs4 smb3"
-NETWORK_FILE_SYSTEMS = frozenset(_NETWORK.split(" "))
-"""Where SQLite's locks are not to be trusted (https://sqlite.org/lockingv3.html)."""
+NETWORK_FILE_SYSTEMS = frozenset(_NETWORK.split())
+"""SQLite's locks are unreliable on these (https://sqlite.org/lockingv3.html)."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ class Store:
     ) -> Store:
         """The store at a path, else at $DCGAN_STUDY_STORE, else `mlruns/` of the working folder.
 
-        Likewise for both addresses, else in the folder.
+        An address that is not given comes from its variable; without one the folder's own database
+        is used.
 
         Raises:
-            UsageError: an address that can be neither.
+            UsageError: an address is not valid.
         """
         chosen = path or Path(os.environ.get(STORE_VARIABLE) or "mlruns")
         storage = storage or os.environ.get(STORAGE_VARIABLE) or None
@@ -59,7 +60,7 @@ class Store:
 
     @property
     def options(self) -> str:
-        """How a command names this store, as in ` --store DIR`; empty for the usual one."""
+        """The options that name this store in a command, as in ` --store DIR`, or nothing."""
         parts = []
         if self.root != Store.at().root:
             parts.append(f"--store {shlex.quote(str(self.root))}")
@@ -132,13 +133,10 @@ class Store:
 
 
 def make_database(path: Path, build: Callable[[str], object]) -> None:
-    """Make a SQLite database wholly or not at all, once, whoever else is about to.
+    """Make a SQLite database completely or not at all, once, even if several processes try.
 
-    Its tables take a second to make, and a process killed meanwhile would leave some of them, which
-    neither Optuna nor MLflow can open again.
-
-    Args:
-        build: makes the tables of the database at a URL.
+    A process killed while it makes the tables would leave a part of them, which neither Optuna nor
+    MLflow can open again. `build` makes the tables of the database at a URL.
     """
     if path.exists():
         return
@@ -151,11 +149,7 @@ def make_database(path: Path, build: Callable[[str], object]) -> None:
 
 
 def file_system(path: Path, mounts: Path | None = None) -> str:
-    """The kind of file system that an absolute path is on, as Linux names it; else empty.
-
-    Args:
-        mounts: the list of what is mounted where.
-    """
+    """Linux's name for the file system of an absolute path; empty if it is unknown."""
     try:
         lines = (mounts or MOUNTS).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -169,46 +163,18 @@ def file_system(path: Path, mounts: Path | None = None) -> str:
     return kind
 
 
-@dataclass(frozen=True)
 class StudyFolder:
     """The files of one study."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The study's config as it was created."""
-        return self.path / "study.yaml"
-
-    @property
-    def best(self) -> Path:
-        """The exported config of the best trial's full run."""
-        return self.path / "best.yaml"
-
-    @property
-    def leaderboard(self) -> Path:
-        """The leaderboard as markdown."""
-        return self.path / "leaderboard.md"
-
-    @property
-    def contact_sheet(self) -> Path:
-        """Samples of the best trials in one picture, best first."""
-        return self.path / "contact_sheet.png"
-
-    @property
-    def locks(self) -> Path:
-        """Who runs which trial: a lock file each."""
-        return self.path / "locks"
-
-    @property
-    def launchers(self) -> Path:
-        """Who runs workers: a lock file each."""
-        return self.path / "launchers"
-
-    @property
-    def workers(self) -> Path:
-        """What worker processes print on stderr, a file each."""
-        return self.path / "workers"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "study.yaml"  # as the study was created
+        self.best = path / "best.yaml"  # the exported full run of the best trial
+        self.leaderboard = path / "leaderboard.md"
+        self.contact_sheet = path / "contact_sheet.png"
+        self.locks = path / "locks"  # a lock file for each trial that is running
+        self.launchers = path / "launchers"  # a lock file for each process that runs workers
+        self.workers = path / "workers"  # a file for the stderr of each worker
 
     def trial(self, number: int) -> Path:
         """A trial's run folder."""
@@ -220,5 +186,5 @@ class StudyFolder:
 
 
 def trial_name(number: int) -> str:
-    """How a trial is called everywhere: `trial-007`."""
+    """The name of a trial in every place: `trial-007`."""
     return f"trial-{number:03d}"
