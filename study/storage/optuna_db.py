@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 from optuna.storages._rdb import models as models
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import create_engine, func, select, text
@@ -56,16 +56,48 @@ def _retried(method: Callable[..., T]) -> Callable[..., T]:
 class PatientStorage(RDBStorage):
     """Optuna's relational storage, which retries each call after a passing database error.
 
-    A call whose answer was lost may have been carried out. A trial created twice leaves an orphan,
-    which a later claim continues.
+    A call whose answer was lost may have been carried out. Ending a trial twice is told apart from
+    ending a trial that another process has ended. A trial created twice leaves an orphan, which a
+    later claim takes up.
     """
 
     say: Callable[[str], None] = staticmethod(lambda text: None)
     """Called with one sentence when the storage waits for the database."""
     _inside = threading.local()
 
+    create_new_study = _retried(RDBStorage.create_new_study)
+    delete_study = _retried(RDBStorage.delete_study)
+    set_study_user_attr = _retried(RDBStorage.set_study_user_attr)
+    set_study_system_attr = _retried(RDBStorage.set_study_system_attr)
+    get_study_id_from_name = _retried(RDBStorage.get_study_id_from_name)
+    get_study_name_from_id = _retried(RDBStorage.get_study_name_from_id)
+    get_study_directions = _retried(RDBStorage.get_study_directions)
+    get_study_user_attrs = _retried(RDBStorage.get_study_user_attrs)
+    get_study_system_attrs = _retried(RDBStorage.get_study_system_attrs)
+    get_all_studies = _retried(RDBStorage.get_all_studies)
+    create_new_trial = _retried(RDBStorage.create_new_trial)
+    set_trial_param = _retried(RDBStorage.set_trial_param)
+    set_trial_intermediate_value = _retried(RDBStorage.set_trial_intermediate_value)
+    set_trial_user_attr = _retried(RDBStorage.set_trial_user_attr)
+    set_trial_system_attr = _retried(RDBStorage.set_trial_system_attr)
+    get_trial = _retried(RDBStorage.get_trial)
+    get_trial_param = _retried(RDBStorage.get_trial_param)
+    get_trial_user_attrs = _retried(RDBStorage.get_trial_user_attrs)
+    get_trial_system_attrs = _retried(RDBStorage.get_trial_system_attrs)
+    get_all_trials = _retried(RDBStorage.get_all_trials)
+    get_best_trial = _retried(RDBStorage.get_best_trial)
+    get_trial_id_from_study_id_trial_number = _retried(
+        RDBStorage.get_trial_id_from_study_id_trial_number
+    )
+    # Optuna's cache calls these four of its backend, beside the public ones.
+    _create_new_trial = _retried(RDBStorage._create_new_trial)
+    _set_trial_param = _retried(RDBStorage._set_trial_param)
+    _get_trials = _retried(RDBStorage._get_trials)
+    _get_best_trial_id = _retried(RDBStorage._get_best_trial_id)
+
     def set_trial_state_values(self, trial_id: int, *args: Any, **kwargs: Any) -> bool:
-        """As Optuna's. A change that an earlier try of this call has made counts as made by it."""
+        """As Optuna's. A trial that an earlier try has ended counts as ended by this call, and one
+        that an earlier try has started as started: only one process at a time starts trials."""
         tries = 0
 
         def once() -> bool:
@@ -89,17 +121,6 @@ class PatientStorage(RDBStorage):
             return patiently(call, lambda text: self.say(text))
         finally:
             self._inside.busy = False
-
-
-def _calls() -> set[str]:
-    """The methods that a study or Optuna's cache of a storage calls, and that use the database."""
-    by_cache = {"_create_new_trial", "_set_trial_param", "_get_trials", "_get_best_trial_id"}
-    public = {name for name in vars(BaseStorage) if not name.startswith("_")}
-    return (public & set(vars(RDBStorage)) | by_cache) - {"remove_session"}
-
-
-for _name in _calls() - set(vars(PatientStorage)):
-    setattr(PatientStorage, _name, _retried(getattr(RDBStorage, _name)))
 
 
 def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> PatientStorage:

@@ -86,7 +86,7 @@ class TrialResult:
         fixed_params: dict[str, Any],
         attributes: Mapping[str, Any],
     ) -> TrialResult:
-        """Convert what Optuna's tables hold of a trial; attributes of earlier releases may lack."""
+        """Convert what Optuna's tables hold of a trial. Earlier releases wrote fewer attributes."""
         score = None
         if state in (TrialState.COMPLETE, TrialState.PRUNED):
             one = values if values and len(values) == 1 else None
