@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from dcgan.cli.streams import NOBODY_READS, steady_streams
 from dcgan.errors import DcganError, TrainingInterrupted
 from dcgan.runtime.memory import keep_freed_memory
 
@@ -20,25 +21,44 @@ if TYPE_CHECKING:
     from dcgan.data.scan import BadFile
 
 
+HANGUP = getattr(signal, "SIGHUP", None)
+"""The signal of a terminal that was closed; Windows has none."""
+
+
 def run_app(app: Callable[[], Any]) -> None:
-    """Run a typer app. An expected error prints one sentence to stderr and sets the exit code."""
+    """Run a typer app and exit. An expected error prints one sentence to stderr.
+
+    A standard stream that fails never ends the app. If the output did not reach a file, such as on
+    a full disk, the exit code says so.
+    """
     keep_freed_memory()
+    with steady_streams() as descriptors:
+        code = _exit_code(app)
+        sys.stdout.flush()
+        lost = [d.error for d in descriptors if d.error and d.error.errno not in NOBODY_READS]
+        if lost and code == 0:
+            print(f"error: the output could not be written: {lost[0].strerror}", file=sys.stderr)
+            code = 1
+    sys.exit(code)
+
+
+def _exit_code(app: Callable[[], Any]) -> int | str | None:
     try:
         app()
+    except SystemExit as end:  # how typer ends every command
+        return end.code or 0
     except DcganError as error:
         prefix = "" if isinstance(error, TrainingInterrupted) else "error: "
         print(f"{prefix}{error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of the output (head, less) has ended
-        sys.stderr.close()
-        sys.exit(141)
+        return 130
     except OSError as error:  # such as a full disk
         where = f" ({error.filename})" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
-        sys.exit(1)
+        return 1
+    return 0
 
 
 def stdout() -> Console:
@@ -56,7 +76,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a request to stop; the second one stops at once.
+    """Turn Ctrl-C, SIGTERM or SIGHUP into a request to stop. A second Ctrl-C stops at once.
 
     Args:
         processes: of this run. With several, a second signal is ignored, because each process gets
@@ -69,15 +89,20 @@ def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callabl
     asked: list[int] = []
 
     def on_signal(number: int, _frame: Any) -> None:
-        if asked and processes == 1:
+        # A closed terminal and its shell both send SIGHUP, and a logout sends SIGTERM as well.
+        at_once = number != HANGUP and any(earlier != HANGUP for earlier in asked)
+        if at_once and processes == 1:
             raise KeyboardInterrupt
         asked.append(number)
-        # Not print(), which the signal may have interrupted.
         if len(asked) == 1 and not quiet:
-            os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n")
+            with suppress(OSError):  # of a closed terminal
+                # Not print(), which the signal may have interrupted.
+                os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n")
 
     # SIGINT is set explicitly, because a shell starts background jobs with Ctrl-C ignored.
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:  # `nohup` ignores it
+        numbers.append(HANGUP)
     before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
         yield lambda: bool(asked)

@@ -237,8 +237,11 @@ def run(
     os.environ.clear()
     os.environ.update(environment)
     sys.executable = str(folder / "python")
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-    sys.stderr.reconfigure(line_buffering=True)
+    encoding, _, errors = environment.get("PYTHONIOENCODING", "").partition(":")
+    text: dict[str, Any] = {"encoding": encoding or None, "errors": errors or None}
+    sys.stdin, sys.stdout = open(0), open(1, "w", **text)  # noqa: SIM115
+    text["errors"] = "backslashreplace"
+    sys.stderr = open(2, "w", buffering=1, **text)  # noqa: SIM115
     code: Any = 0
     try:
         if name == "python":
