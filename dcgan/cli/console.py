@@ -138,16 +138,31 @@ def load_bank_with_progress(
     with progress_bar("reading photos") as on_progress:
         bank = load_bank(config, minimum=minimum, on_progress=on_progress)
     if list_bad_files:
-        if bank.note:
-            print(f"note: {bank.note}", file=sys.stderr)
+        for note in notes_on_files(bank):
+            print(f"note: {note}", file=sys.stderr)
         report_bad_files(bank.bad)
+        report_bad_files(bank.damaged, "used {} photos although they are damaged:")
     return bank
 
 
-def report_bad_files(files: Sequence[BadFile], most: int = 10) -> None:
-    """Print the names of skipped files and the reasons to stderr."""
+def notes_on_files(bank: PhotoBank) -> Iterator[str]:
+    """One line about each kind of file that was left out for no fault of its own."""
+    from dcgan.data.formats import describe_unread
+
+    if bank.note:
+        yield bank.note
+    if unread := describe_unread(bank.unread):
+        yield unread
+    if bank.own:
+        yield f"pictures that this program made were left out: {bank.own}"
+
+
+def report_bad_files(
+    files: Sequence[BadFile], heading: str = "skipped {} unusable files:", most: int = 10
+) -> None:
+    """Print the names of files and the reasons to stderr."""
     if files:
-        print(f"skipped {len(files)} unusable files:", file=sys.stderr)
+        print(heading.format(len(files)), file=sys.stderr)
     for bad in files[:most]:
         print(f"  {bad.path}: {bad.reason}", file=sys.stderr)
     if len(files) > most:

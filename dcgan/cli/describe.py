@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from dcgan.cli.console import notes_on_files
 from dcgan.data.bank import PhotoBank
 from dcgan.data.duplicates import DuplicateGroup
 
@@ -19,11 +20,14 @@ def describe_photos(bank: PhotoBank) -> str:
             f"original sizes: {min(widths)}–{max(widths)} wide, {min(heights)}–{max(heights)} "
             f"high, shorter side {short[0]}–{short[-1]} (median {statistics.median(short):.0f})"
         )
-    if bank.ignored:
-        lines.append(f"{bank.ignored} other files (not images) were left out")
-    if bank.bad:
-        lines.append(f"{len(bank.bad)} unusable files:")
-        lines += [f"  {bad.path}: {bad.reason}" for bad in bank.bad]
+    lines += notes_on_files(bank)
+    for files, what in (
+        (bank.bad, "unusable files"),
+        (bank.damaged, "photos that are used although they are damaged"),
+    ):
+        if files:
+            lines.append(f"{len(files)} {what}:")
+            lines += [f"  {file.path}: {file.reason}" for file in files]
     return "\n".join(lines)
 
 

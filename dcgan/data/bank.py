@@ -8,9 +8,9 @@ A bank is sorted by these digests, equal ones by path.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,8 @@ import torch
 from dcgan.config.train_config import DataConfig, TrainConfig
 from dcgan.data.cache import bank_path, read_images, write_images
 from dcgan.data.folder import Folder
-from dcgan.data.scan import SUFFIXES, BadFile
+from dcgan.data.formats import SUFFIXES, remedy_for, unread_suffixes
+from dcgan.data.scan import BadFile
 from dcgan.data.toy_cats import draw_toy_cats, toy_cats_fingerprint
 from dcgan.errors import ConfigError, DataError
 
@@ -41,10 +42,19 @@ class PhotoBank:
     """The pixels came from the cache and nothing was decoded."""
     bad: tuple[BadFile, ...] = ()
     """Image files that cannot be used, sorted by path."""
-    ignored: int = 0
-    """Number of files below the root that are no images by name."""
+    damaged: tuple[BadFile, ...] = ()
+    """Photos that are used although something beside their pixels is damaged, sorted by path."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """Number of files below the root that no format here is for, by suffix."""
+    own: int = 0
+    """Number of pictures below the root that this program made, which are left out."""
     note: str = ""
     """What the user should know, such as a cache that cannot be written. Usually empty."""
+
+    @property
+    def ignored(self) -> int:
+        """Number of files below the root that no format here is for."""
+        return sum(self.unread.values())
 
     def split(self, holdout_fraction: float) -> tuple[PhotoBank, PhotoBank | None]:
         """The photos to train on and the held-out ones (none at 0), both with this fingerprint.
@@ -122,17 +132,23 @@ def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> Ph
 def _load_photos(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
     folder = _open_folder(config)
     images = folder.load(report)
-    bad = [BadFile(_printable(file.path), file.reason) for file in folder.bad]
     return PhotoBank(
         images=torch.from_numpy(images),
         fingerprint=folder.fingerprint,
         names=tuple(_printable(photo.file.path) for photo in folder.usable),
         sizes=tuple((photo.facts.width, photo.facts.height) for photo in folder.usable),
-        bad=tuple(sorted(bad, key=lambda file: file.path)),
+        bad=_sorted(folder.bad),
+        damaged=_sorted(folder.damaged),
         from_cache=folder.from_cache,
-        ignored=len(folder.others),
+        unread=unread_suffixes(folder.others),
+        own=folder.own,
         note=folder.note,
     )
+
+
+def _sorted(files: list[BadFile]) -> tuple[BadFile, ...]:
+    shown = [BadFile(_printable(file.path), file.reason) for file in files]
+    return tuple(sorted(shown, key=lambda file: file.path))
 
 
 def _open_folder(config: DataConfig) -> Folder:
@@ -158,10 +174,11 @@ def _where(root: Path | None, classes: tuple[str, ...] | None) -> str:
 def _no_images(folder: Folder, classes: tuple[str, ...] | None) -> str:
     count = len(folder.others)
     example = f", such as {_printable(folder.others[0])}" if count else ""
+    remedy = remedy_for(unread_suffixes(folder.others))
     kinds = " ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
     return (
         f"{_where(folder.root, classes)} holds no images ({count} other file{'s' * (count != 1)}"
-        f"{example}); photos are files ending in {kinds}"
+        f"{example}); photos are files ending in {kinds}{remedy}"
     )
 
 

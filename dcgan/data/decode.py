@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import io
 import logging
 import threading
@@ -21,17 +20,18 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 from PIL import Image, UnidentifiedImageError
+
+from dcgan.data.formats import FORMATS, READER
+from dcgan.data.salvage import with_end, without_metadata
+from dcgan.runtime.pictures import is_own
 
 Pixels = npt.NDArray[np.uint8]
 
-# Named, so that Pillow tries no other formats (an EPS named .jpg would start Ghostscript).
-FORMATS = ("Jpeg", "Png", "WebP", "Bmp", "Gif", "Tiff")
-for _name in FORMATS:  # this registers a format; in threads, Pillow's lazy imports would race
-    importlib.import_module(f"PIL.{_name}ImagePlugin")
-PREPROCESSING = f"1, Pillow {PIL.__version__}"
+PREPROCESSING = f"2, {READER}"
 """Identifies how pixels are made, for cache keys. Raise the number if this module changes them."""
+OWN_PICTURE = "a picture that this program made"
+"""The reason of grids and plots that lie among the photos."""
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 20
 """Longer strips are refused, since resized by their shorter side they would fill the memory."""
@@ -62,10 +62,20 @@ class PhotoFacts(NamedTuple):
     height: int
     reason: str
     """Why it can never be used. Empty for a good photo."""
+    damage: str = ""
+    """What is damaged beside the pixels of a photo that is used. Usually empty."""
 
 
 class _UnfitPhotoError(Exception):
-    """The content cannot be used; the message is the reason."""
+    """The content cannot be used, or not so; the message is the reason."""
+
+
+class _Decoded(NamedTuple):
+    """An upright photo: its size, and its pixels (None if it is too small)."""
+
+    width: int
+    height: int
+    pixels: Pixels | None
 
 
 @contextlib.contextmanager
@@ -94,27 +104,63 @@ def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels |
         data = path.read_bytes()
     except OSError as error:
         return PhotoFacts("", 0, 0, f"cannot be read: {error.strerror}"), None
-    digest = hashlib.sha256(data).hexdigest()
-    width = height = 0
+    digest, damage = hashlib.sha256(data).hexdigest(), ""
     try:
-        if not data:
-            raise _UnfitPhotoError("the file is empty")
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise _UnfitPhotoError(f"more than 100 megapixels ({width}×{height})")
-            if max(width, height) > MAX_ASPECT * min(width, height):
-                raise _UnfitPhotoError(f"a strip: {width}×{height}, more than {MAX_ASPECT} to 1")
-            large = width * height > _LARGE_PIXELS
-            with _LARGE_ONES if large else contextlib.nullcontext():
-                upright = _upright(picture)
-                width, height = upright.size
-                pixels = _pixels(_to_rgb(upright), image_size)
+        try:
+            photo = _decode(data, image_size)
+        except (_UnfitPhotoError, MemoryError):
+            raise
+        except Exception:  # Pillow's plugins raise nearly anything on damaged files
+            photo, damage = _decode_damaged(data, image_size)
     except MemoryError:  # a fault of the machine must not be remembered as one of the file
         raise
-    except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
-        return PhotoFacts(digest, width, height, _plain_reason(error)), None
-    return PhotoFacts(digest, width, height, ""), pixels
+    except Exception as error:
+        return PhotoFacts(digest, *_stated_size(data), _plain_reason(error)), None
+    return PhotoFacts(digest, photo.width, photo.height, "", damage), photo.pixels
+
+
+def _decode(data: bytes, image_size: int | None) -> _Decoded:
+    """Raises `_UnfitPhotoError`, or whatever Pillow raises."""
+    if not data:
+        raise _UnfitPhotoError("the file is empty")
+    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        if is_own(picture):
+            raise _UnfitPhotoError(OWN_PICTURE)
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise _UnfitPhotoError(f"more than 100 megapixels ({width}×{height})")
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            raise _UnfitPhotoError(f"a strip: {width}×{height}, more than {MAX_ASPECT} to 1")
+        large = width * height > _LARGE_PIXELS
+        with _LARGE_ONES if large else contextlib.nullcontext():
+            upright = _upright(picture)
+            return _Decoded(*upright.size, _pixels(_to_rgb(upright), image_size))
+
+
+def _decode_damaged(data: bytes, image_size: int | None) -> tuple[_Decoded, str]:
+    """A photo that cannot be read as it is, and what is damaged. Raises as `_decode` does."""
+    bare = without_metadata(data)
+    if bare is None:
+        return _decode(data, image_size), ""  # raises again
+    try:
+        return _decode(bare, image_size), "its metadata is damaged or too large"
+    except (_UnfitPhotoError, MemoryError):
+        raise
+    except Exception:
+        ended = with_end(bare)
+        variants = [_decode(variant, None).pixels for variant in ended]
+        if not variants or not all(np.array_equal(variants[0], one) for one in variants):
+            raise
+    return _decode(ended[0], image_size), "its end marker is missing"
+
+
+def _stated_size(data: bytes) -> tuple[int, int]:
+    """The (width, height) that a file states, which may be wrong; zeros if nobody can tell."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            return picture.size
+    except Exception:
+        return 0, 0
 
 
 def _plain_reason(error: Exception) -> str:
@@ -123,7 +169,8 @@ def _plain_reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):  # raised before we see the size
         return "more than 100 megapixels"
     if isinstance(error, UnidentifiedImageError):
-        return "not a readable JPEG, PNG, WebP, BMP, GIF or TIFF image"
+        names = [name if name == "WebP" else name.upper() for name in FORMATS]
+        return f"not a readable {', '.join(names[:-1])} or {names[-1]} image"
     if "truncated" in str(error).lower():
         return "the file is cut short"
     return "the image data is damaged"

@@ -23,7 +23,7 @@ from dcgan.data.cache import (
     write_images,
     write_index,
 )
-from dcgan.data.decode import PhotoFacts, Pixels, too_small
+from dcgan.data.decode import OWN_PICTURE, PhotoFacts, Pixels, too_small
 from dcgan.data.scan import BadFile, PhotoFile, scan_photos
 from dcgan.data.threads import in_threads, read_photos
 from dcgan.runtime.cache import cache_folder
@@ -45,20 +45,23 @@ class Folder:
     """The photos below `root`, or below its folders `classes` only, for one image size.
 
     `load` and `identify` set `usable` (by digest, equal ones by path), `bad` and `fingerprint`;
-    `load` also sets `from_cache` and `note` (see `PhotoBank`). `others` are no images by name.
+    `load` also sets `from_cache` and `note` (see `PhotoBank`). `others` are no images by name,
+    `own` counts the pictures that this program made, and `damaged` are usable photos.
     Raises `DataError` if `root` is not a readable folder or a class folder does not exist.
     """
 
     def __init__(self, root: Path, classes: tuple[str, ...] | None, image_size: int) -> None:
         self.root, self.image_size = root, image_size
         scan = scan_photos(root, classes)
-        self.others, self._unreadable = scan.others, scan.bad
+        self.others, self._unreadable, self._own = scan.others, scan.bad, scan.own
         self.holds_images = bool(scan.files or scan.bad)  # by name, readable or not
         self._photos = [Photo(row, file) for row, file in enumerate(scan.files)]
         self._index_path = index_path(root, classes)
         self._index = read_index(self._index_path)
         self.usable: list[Photo] = []
         self.bad: list[BadFile] = []
+        self.damaged: list[BadFile] = []
+        self.own = self._own
         self.fingerprint, self.note, self.from_cache = "", "", False
 
     def load(self, on_progress: Callable[[int, int], None]) -> Pixels:
@@ -132,9 +135,14 @@ class Folder:
 
     def _sort(self) -> None:
         """Tell usable photos from bad ones, once the facts of all are known."""
-        self.bad, self.usable = list(self._unreadable), []
+        self.bad, self.usable, self.damaged, self.own = list(self._unreadable), [], [], self._own
         for photo in self._photos:
-            if fault := self._fault(photo):
+            fault = self._fault(photo)
+            if not fault and photo.facts.damage:
+                self.damaged.append(BadFile(photo.file.path, photo.facts.damage))
+            if fault == OWN_PICTURE:
+                self.own += 1
+            elif fault:
                 self.bad.append(BadFile(photo.file.path, fault))
             else:
                 self.usable.append(photo)

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dcgan.config.settings import nearest
+from dcgan.data.formats import SUFFIXES
 from dcgan.errors import DataError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_FILE_BYTES = 400_000_000  # the largest accepted photo, uncompressed, with alpha
 
 
 @dataclass(frozen=True)
 class BadFile:
-    """A file that cannot be used: its path relative to the root, and why."""
+    """A file that cannot be used, or is damaged: its path relative to the root, and why."""
 
     path: str
     reason: str
@@ -41,7 +41,9 @@ class Scan:
     bad: list[BadFile] = field(default_factory=list)
     """Photos by name that cannot be opened: dead links, pipes, unreadable folders."""
     others: list[str] = field(default_factory=list)
-    """Files without an image suffix, which are ignored."""
+    """Files without the suffix of a format that can be read."""
+    own: int = 0
+    """Number of pictures in folders where this program keeps results, which are left out."""
 
 
 def scan_photos(root: Path, classes: tuple[str, ...] | None) -> Scan:
@@ -98,14 +100,30 @@ def _walk(folder: str, prefix: str, scan: Scan, entered: set[tuple[int, int]]) -
         return
     visible = [entry for entry in ordered if not entry.name.startswith(".")]
     folders = [entry for entry in visible if _add_file(entry, prefix, scan)]
+    results = _result_folders(folder, {entry.name for entry in visible})
     for entry in folders:
+        if entry.name in results:
+            scan.own += sum(_is_photo(name) for *_, names in os.walk(entry.path) for name in names)
+            continue
         _walk(entry.path, f"{prefix}{entry.name}/", scan, entered)
+
+
+def _result_folders(folder: str, names: set[str]) -> set[str]:
+    """The folders among `names`, all that lies in `folder`, with pictures of runs or studies."""
+    if {"config.yaml", "history.jsonl"} <= names:
+        return {"samples"}
+    has_studies = "studies" in names and any(Path(folder).glob("studies/*/study.yaml"))
+    return {"studies", "artifacts"} if has_studies else set()
+
+
+def _is_photo(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
 
 
 def _add_file(entry: os.DirEntry[str], prefix: str, scan: Scan) -> bool:
     """Add one entry to `scan`. Returns True, without adding, if it is a folder."""
     path = prefix + entry.name
-    is_photo = os.path.splitext(entry.name)[1].lower() in SUFFIXES  # noqa: PTH122
+    is_photo = _is_photo(entry.name)
     try:
         info = entry.stat()
     except OSError as error:  # a link that leads nowhere or in a circle

@@ -13,7 +13,7 @@ from dcgan.config.train_config import EvalConfig
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.metrics.floor import NoiseFloor, noise_floor
 from dcgan.evaluation.metrics.resolution import Resolution, resolvable_difference
-from dcgan.runtime.files import write_atomic
+from dcgan.runtime.pictures import save_figure
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class FloorReport:
         axes.set_title(f"What sampling alone adds to {metric}")
         axes.grid(alpha=0.2, which="both")
         axes.legend(frameon=False)
-        write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110))
+        save_figure(figure, path)
 
 
 def report_floor(

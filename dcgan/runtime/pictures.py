@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from dcgan.runtime.files import write_atomic
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PADDING_PIXELS = 2
 BACKGROUND = (255, 255, 255)
+MADE_BY = "dcgan-study"
+"""Written into every picture, so that none is taken for a photo."""
 
 
 def image_grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Image.Image:
@@ -52,7 +59,16 @@ def side_by_side(pictures: Sequence[Image.Image], titles: Sequence[str]) -> Imag
 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG atomically. Light compression is several times faster and a tenth larger."""
-    write_atomic(path, lambda file: picture.save(file, format="PNG", compress_level=1))
+    about = PngInfo()
+    about.add_text("Software", MADE_BY)
+    options: dict[str, Any] = {"format": "PNG", "compress_level": 1, "pnginfo": about}
+    write_atomic(path, lambda file: picture.save(file, **options))
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a plot of matplotlib as a PNG atomically."""
+    options: dict[str, Any] = {"format": "png", "dpi": 110, "metadata": {"Software": MADE_BY}}
+    write_atomic(path, lambda file: figure.savefig(file, **options))
 
 
 def save_animation(frames: Sequence[Image.Image], path: Path, frame_ms: int = 120) -> None:
@@ -63,5 +79,12 @@ def save_animation(frames: Sequence[Image.Image], path: Path, frame_ms: int = 12
     durations = [frame_ms] * (len(frames) - 1) + [1000]
     colours = frames[-1].quantize(256)
     first, *rest = [frame.quantize(palette=colours) for frame in frames]
-    options = {"save_all": True, "append_images": rest, "duration": durations, "loop": 0}
-    write_atomic(path, lambda file: first.save(file, format="GIF", **options))
+    options: dict[str, Any] = {"format": "GIF", "save_all": True, "append_images": rest, "loop": 0}
+    options |= {"duration": durations, "comment": MADE_BY}
+    write_atomic(path, lambda file: first.save(file, **options))
+
+
+def is_own(picture: Image.Image) -> bool:
+    """Whether one of these functions wrote the file of an opened picture."""
+    comment = picture.info.get("comment")
+    return picture.info.get("Software") == MADE_BY or comment == MADE_BY.encode()

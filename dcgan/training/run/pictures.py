@@ -15,11 +15,11 @@ from dcgan.data.bank import PhotoBank
 from dcgan.data.pixels import to_signed, to_uint8, to_unit
 from dcgan.models.networks import Generator
 from dcgan.models.sampling import fixed_noise, render
-from dcgan.runtime.files import write_atomic
 from dcgan.runtime.pictures import (
     grid_scale,
     image_grid,
     save_animation,
+    save_figure,
     save_picture,
     side_by_side,
 )
@@ -56,7 +56,7 @@ def save_loss_plot(losses: Tensor, path: Path, steps_per_epoch: int) -> None:
         for axes in (top, bottom):
             axes.legend(loc="upper right", ncols=3, frameon=False)
             axes.grid(alpha=0.2)
-        write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=110))
+        save_figure(figure, path)
 
 
 def training_images(bank: PhotoBank, config: TrainConfig, count: int = 64) -> Image.Image:

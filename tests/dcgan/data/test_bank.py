@@ -182,8 +182,11 @@ def test_no_images(root: Path) -> None:
     with pytest.raises(DataError, match=r"photos holds no images \(0 other files\)"):
         bank(root)
     for number in range(12):
-        (root / f"IMG_{number:02}.heic").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"\(12 other files, such as IMG_00.heic\).*jpeg jpg png"):
+        (root / f"IMG_{number:02}.cr2").write_bytes(b"x")
+    with pytest.raises(
+        DataError,
+        match=r"\(12 other files, such as IMG_00.cr2\).*jpeg jpg png.*convert images to JPEG",
+    ):
         bank(root)
     photo(root / "1.png", 1)
     (root / "empty").mkdir()

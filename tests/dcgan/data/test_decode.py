@@ -284,7 +284,7 @@ def test_one_pixel(tmp_path: Path) -> None:
     with quiet_pillow():
         facts, pixels = read_photo(tmp_path / "a.png", 32)
     assert pixels is None
-    assert facts[1:] == (1, 1, "")
+    assert facts[1:] == (1, 1, "", "")
 
 
 def test_running_out_of_memory_is_not_blamed_on_the_file(
