@@ -122,12 +122,13 @@ def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> Ph
 def _load_photos(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
     folder = _open_folder(config)
     images = folder.load(report)
+    facts = [folder.facts[file] for file in folder.usable]
     bad = [BadFile(_printable(file.path), file.reason) for file in folder.bad]
     return PhotoBank(
         images=torch.from_numpy(images),
         fingerprint=folder.fingerprint,
-        names=tuple(_printable(photo.file.path) for photo in folder.usable),
-        sizes=tuple((photo.facts.width, photo.facts.height) for photo in folder.usable),
+        names=tuple(_printable(file.path) for file in folder.usable),
+        sizes=tuple((one.width, one.height) for one in facts),
         bad=tuple(sorted(bad, key=lambda file: file.path)),
         from_cache=folder.from_cache,
         ignored=len(folder.others),
