@@ -31,10 +31,10 @@ FORMATS = ("Jpeg", "Png", "WebP", "Bmp", "Gif", "Tiff")
 for _name in FORMATS:  # this registers a format; in threads, Pillow's lazy imports would race
     importlib.import_module(f"PIL.{_name}ImagePlugin")
 PREPROCESSING = f"1, Pillow {PIL.__version__}"
-"""Identifies how pixels are made, for cache keys. Raise the number if this module changes them."""
+"""Part of cache keys. Raise the number if this module makes other pixels."""
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 20
-"""Longer strips are refused, since resized by their shorter side they would fill the memory."""
+"""Longer strips are refused: resized by their shorter side, they would fill the memory."""
 _LARGE_PIXELS = 25_000_000
 _LARGE_ONES = threading.Lock()
 """Held while a large photo is decoded, so that no two threads do so at once."""
@@ -53,7 +53,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # or odd files would
 
 
 class PhotoFacts(NamedTuple):
-    """What is known of a file's content. It does not depend on the training size."""
+    """What is known about a file's content. It does not depend on the training size."""
 
     digest: str
     """sha256 of the raw bytes (hex). Empty if they could not be read."""
@@ -65,12 +65,12 @@ class PhotoFacts(NamedTuple):
 
 
 class _UnfitPhotoError(Exception):
-    """The content cannot be used; the message is the reason."""
+    """The content cannot be used; the message says why."""
 
 
 @contextlib.contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings about odd files, in all threads: enter it once around them."""
+    """Silence Pillow's warnings about odd files in all threads; enter it once around them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\b")
         yield
@@ -87,8 +87,8 @@ def too_small(width: int, height: int, image_size: int) -> str:
 def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels | None]:
     """Read and decode one file. Threads may call this inside `quiet_pillow()`.
 
-    Returns the facts, and uint8 RGB (3, `image_size`, `image_size`), at None the whole photo at its
-    own size (3, height, width). There are no pixels if the photo is bad or too small.
+    Returns the facts and the pixels, uint8 RGB (3, `image_size`, `image_size`), or the whole photo
+    (3, height, width) if `image_size` is None. The pixels are None if it is bad or too small.
     """
     try:
         data = path.read_bytes()
@@ -105,28 +105,24 @@ def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels |
                 raise _UnfitPhotoError(f"more than 100 megapixels ({width}×{height})")
             if max(width, height) > MAX_ASPECT * min(width, height):
                 raise _UnfitPhotoError(f"a strip: {width}×{height}, more than {MAX_ASPECT} to 1")
-            large = width * height > _LARGE_PIXELS
-            with _LARGE_ONES if large else contextlib.nullcontext():
+            with _LARGE_ONES if width * height > _LARGE_PIXELS else contextlib.nullcontext():
                 upright = _upright(picture)
                 width, height = upright.size
                 pixels = _pixels(_to_rgb(upright), image_size)
     except MemoryError:  # a fault of the machine must not be remembered as one of the file
         raise
+    except _UnfitPhotoError as error:
+        reason = str(error)
+    except Image.DecompressionBombError:  # raised before the size is known
+        reason = "more than 100 megapixels"
+    except UnidentifiedImageError:
+        reason = "not a readable JPEG, PNG, WebP, BMP, GIF or TIFF image"
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged files
-        return PhotoFacts(digest, width, height, _plain_reason(error)), None
-    return PhotoFacts(digest, width, height, ""), pixels
-
-
-def _plain_reason(error: Exception) -> str:
-    if isinstance(error, _UnfitPhotoError):
-        return str(error)
-    if isinstance(error, Image.DecompressionBombError):  # raised before we see the size
-        return "more than 100 megapixels"
-    if isinstance(error, UnidentifiedImageError):
-        return "not a readable JPEG, PNG, WebP, BMP, GIF or TIFF image"
-    if "truncated" in str(error).lower():
-        return "the file is cut short"
-    return "the image data is damaged"
+        cut = "truncated" in str(error).lower()
+        reason = "the file is cut short" if cut else "the image data is damaged"
+    else:
+        return PhotoFacts(digest, width, height, ""), pixels
+    return PhotoFacts(digest, width, height, reason), None
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -143,8 +139,12 @@ def _upright(picture: Image.Image) -> Image.Image:
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise _UnfitPhotoError("floating-point pixels; save it as an 8-bit image")
-    if picture.mode.startswith("I"):
-        return _deep_grey_to_rgb(picture)
+    if picture.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise _UnfitPhotoError("32-bit grey pixels; save it as an 8-bit image")
+        grey = ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -155,15 +155,6 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         return picture.convert("RGB")
     except ValueError:
         raise _UnfitPhotoError(f"its colour mode {picture.mode} is not supported") from None
-
-
-def _deep_grey_to_rgb(picture: Image.Image) -> Image.Image:
-    """16-bit grey, scaled so that 65535 is white. Pillow's own conversion clips at 255."""
-    values = np.asarray(picture)
-    if values.min() < 0 or values.max() > 65535:
-        raise _UnfitPhotoError("32-bit grey pixels; save it as an 8-bit image")
-    grey = ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
 
 
 def _pixels(rgb: Image.Image, image_size: int | None) -> Pixels | None:

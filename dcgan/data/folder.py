@@ -12,15 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan.data.cache import (
-    StatIndex,
-    bank_path,
-    index_path,
-    read_images,
-    read_index,
-    write_images,
-    write_index,
-)
+from dcgan.data import cache
 from dcgan.data.decode import PhotoFacts, Pixels, too_small
 from dcgan.data.scan import BadFile, PhotoFile, scan_photos
 from dcgan.data.threads import in_threads, read_photos
@@ -41,8 +33,8 @@ class Folder:
         scan = scan_photos(root, classes)
         self.others, self._files, self._unreadable = scan.others, scan.files, scan.bad
         self.holds_images = bool(scan.files or scan.bad)  # by name, readable or not
-        self._index_path = index_path(root, classes)
-        self._index = read_index(self._index_path)
+        self._index_path = cache.index_path(root, classes)
+        self._index = cache.read_index(self._index_path)
         self.facts: dict[PhotoFile, PhotoFacts] = {}
         self.usable: list[PhotoFile] = []
         self.bad: list[BadFile] = []
@@ -57,8 +49,8 @@ class Folder:
         images = None
         if len(self.facts) == len(self._files):
             self._sort()
-            path = bank_path(self.fingerprint, self.image_size)
-            images = read_images(path, len(self.usable), self.image_size)
+            path = cache.bank_path(self.fingerprint, self.image_size)
+            images = cache.read_images(path, len(self.usable), self.image_size)
         self.from_cache = images is not None
         if images is None:
             images = self._decode(on_progress)
@@ -125,12 +117,12 @@ class Folder:
         """Store what is new. Without a cache the next start only takes longer, so it is a note."""
         digests = {file: facts.digest for file, facts in self.facts.items() if facts.digest}
         contents = {digest: self.facts[file] for file, digest in digests.items()}
-        index = StatIndex(digests, contents)
+        index = cache.StatIndex(digests, contents)
         try:
             if self.usable and not self.from_cache:
-                write_images(bank_path(self.fingerprint, self.image_size), images)
+                cache.write_images(cache.bank_path(self.fingerprint, self.image_size), images)
             if index != self._index:
-                write_index(self._index_path, index)
+                cache.write_index(self._index_path, index)
         except OSError as error:
             return (
                 f"the decoded photos could not be kept in {cache_folder()} ({error.strerror}), so "
