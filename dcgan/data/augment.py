@@ -3,10 +3,10 @@
 An augmentation is a function under `@augmentation` that reads its own fields of `AugmentConfig`.
 `augment` applies all of them in the order of this file.
 
-Every function takes and returns float images `(N, 3, S, S)` in [0, 1] and is differentiable. None
-reads from the device, so that a CUDA graph can hold it: only the config decides which code runs,
-and parameters outside their stated range are not refused. Each transform computes what the function
-of the same name in `torchvision.transforms.functional` (`hflip` for `flip_horizontal`) computes.
+Every function takes and returns float images `(N, 3, S, S)` in [0, 1] and is differentiable. A CUDA
+graph can hold all of them, because none reads from the device: only the config decides which code
+runs, and parameters are not checked. Each transform computes what the function of the same name in
+`torchvision.transforms.functional` (`hflip` for `flip_horizontal`) computes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ GREY_WEIGHTS = (0.2989, 0.587, 0.114)
 class Draws(NamedTuple):
     """One number in [0, 1) per image and use, each `(N,)`.
 
-    A field's position is the column it is drawn in, so another field or order changes every
-    recorded run. A new augmentation takes a `spare` number.
+    Another field or order changes every recorded run. A new augmentation takes a `spare` number.
     """
 
     rotation: Tensor
@@ -37,8 +36,7 @@ class Draws(NamedTuple):
     saturation: Tensor
     hue: Tensor
     blur: Tensor
-    # Colour operations are applied in ascending order of these three, so the order stays uniform if
-    # one is left out.
+    # Colour operations are applied in ascending order of these three.
     brightness_rank: Tensor
     saturation_rank: Tensor
     hue_rank: Tensor
@@ -46,9 +44,9 @@ class Draws(NamedTuple):
     def spare(self, which: int) -> Tensor:
         """One of nine more numbers in [0, 1) per image, `(N,)`; use each for one purpose.
 
-        They leave the random stream as it is, because they are sums of the drawn numbers modulo 1.
-        The matrix of those sums is invertible, so the nine are uniform, and independent of each
-        other and of any one of the drawn numbers.
+        They are sums of the drawn numbers modulo 1, so the random stream does not change. The
+        matrix of these sums is invertible, so the nine are uniform, and independent of each other
+        and of any one of the drawn numbers.
         """
         return (torch.stack(self).sum(dim=0) + self[which]) % 1
 
@@ -59,10 +57,7 @@ AUGMENTATIONS: list[Augmentation] = []
 
 
 def augmentation(function: Augmentation) -> Augmentation:
-    """Add the decorated function to `AUGMENTATIONS`.
-
-    It returns images in [0, 1], and the images themselves if its strength is 0.
-    """
+    """Add a function, which returns the images themselves if its strength is 0."""
     AUGMENTATIONS.append(function)
     return function
 
@@ -72,10 +67,10 @@ def augment(images: Tensor, config: AugmentConfig, generator: torch.Generator) -
 
     These are torchvision's `RandomRotation`, `RandomHorizontalFlip`, `ColorJitter` (in random
     order) and `GaussianBlur` with parameters drawn for each image, uniform over the ranges in
-    `config`. All numbers are always drawn, so toggling one augmentation changes no draws of others.
+    `config`. All numbers are always drawn: switching one augmentation off changes no other.
 
     Args:
-        images: S more than half of the longer kernel side. Returned as they are if all is off.
+        images: S is more than half of the longer kernel side.
         config: strengths; an augmentation of strength 0 is skipped and costs nothing.
         generator: on the device of `images`. It is advanced by one draw of `(N, 9)` numbers.
     """
@@ -106,9 +101,9 @@ def _flip(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
 def _colour(images: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     """Apply the enabled ones of brightness, saturation and hue in each image's own order.
 
-    A factor of 1 changes nothing, so one fixed sequence serves all orders: brightness, saturation,
-    brightness, hue, and the first three again, with an image's factor where its order needs it, and
-    1 elsewhere. Hue, by far the most expensive, is done once.
+    One fixed sequence serves all orders: brightness, saturation, brightness, hue, and the first
+    three again. A factor that an image does not need at its place is 1, which changes nothing. Hue,
+    by far the most expensive, is done once.
     """
     brightness = _uniform(draws.brightness, max(0.0, 1 - config.brightness), 1 + config.brightness)
     saturation = _uniform(draws.saturation, max(0.0, 1 - config.saturation), 1 + config.saturation)
@@ -226,12 +221,10 @@ def gaussian_blur(images: Tensor, sigma: Tensor, kernel_size: tuple[int, int]) -
 
 
 def _per_image(parameter: Tensor, images: Tensor) -> Tensor:
-    """`(N,)` → `(N, 1, 1, 1)` in the images' dtype."""
     return parameter.to(images.dtype).view(-1, 1, 1, 1)
 
 
 def _uniform(draw: Tensor, low: float, high: float) -> Tensor:
-    """Numbers of [0, 1) spread over [low, high]."""
     return low + (high - low) * draw
 
 

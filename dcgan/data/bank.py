@@ -39,7 +39,7 @@ class PhotoBank:
     sizes: tuple[tuple[int, int], ...]
     """Original (width, height) of each upright photo in pixels, in bank order."""
     from_cache: bool
-    """The pixels came from the cache and nothing was decoded."""
+    """Whether the pixels came from the cache."""
     bad: tuple[BadFile, ...] = ()
     """Image files that cannot be used, sorted by path."""
     damaged: tuple[BadFile, ...] = ()
@@ -49,7 +49,7 @@ class PhotoBank:
     own: int = 0
     """Number of pictures below the root that this program made, which are left out."""
     note: str = ""
-    """What the user should know, such as a cache that cannot be written. Usually empty."""
+    """What the user should know, such as a cache that cannot be written; usually empty."""
 
     @property
     def ignored(self) -> int:
@@ -57,11 +57,10 @@ class PhotoBank:
         return sum(self.unread.values())
 
     def split(self, holdout_fraction: float) -> tuple[PhotoBank, PhotoBank | None]:
-        """The photos to train on and the held-out ones (none at 0), both with this fingerprint.
+        """The photos to train on and the held-out ones (None at 0), both with this fingerprint.
 
-        A bank is sorted by digest, so its first photos are a random sample, the same on every
-        machine, that changes little when photos are added. Raises `DataError` if fewer than the
-        two photos that a distance needs are held out.
+        The first photos are held out: a bank is sorted by digest, so they are a random sample that
+        is the same on every machine. Raises `DataError` if fewer than 2 photos are held out.
         """
         if holdout_fraction == 0.0:
             return self, None
@@ -71,12 +70,12 @@ class PhotoBank:
                 f"data.holdout_fraction {holdout_fraction} of {len(self.images)} photos holds out "
                 f"{count}, and at least 2 are needed; raise it, or set it to 0"
             )
-        return self._part(slice(count, None)), self._part(slice(count))
 
-    def _part(self, rows: slice) -> PhotoBank:
-        return replace(
-            self, images=self.images[rows], names=self.names[rows], sizes=self.sizes[rows]
-        )
+        def part(rows: slice) -> PhotoBank:
+            images, names, sizes = self.images[rows], self.names[rows], self.sizes[rows]
+            return replace(self, images=images, names=names, sizes=sizes)
+
+        return part(slice(count, None)), part(slice(count))
 
 
 def load_bank(
@@ -132,11 +131,12 @@ def _draw_toy_cats(config: DataConfig, report: Callable[[int, int], None]) -> Ph
 def _load_photos(config: DataConfig, report: Callable[[int, int], None]) -> PhotoBank:
     folder = _open_folder(config)
     images = folder.load(report)
+    facts = [folder.facts[file] for file in folder.usable]
     return PhotoBank(
         images=torch.from_numpy(images),
         fingerprint=folder.fingerprint,
-        names=tuple(_printable(photo.file.path) for photo in folder.usable),
-        sizes=tuple((photo.facts.width, photo.facts.height) for photo in folder.usable),
+        names=tuple(_printable(file.path) for file in folder.usable),
+        sizes=tuple((one.width, one.height) for one in facts),
         bad=_sorted(folder.bad),
         damaged=_sorted(folder.damaged),
         from_cache=folder.from_cache,
@@ -158,7 +158,15 @@ def _open_folder(config: DataConfig) -> Folder:
         )
     folder = Folder(config.root.expanduser(), config.classes, config.image_size)
     if not folder.holds_images:
-        raise DataError(_no_images(folder, config.classes))
+        count = len(folder.others)
+        example = f", such as {_printable(folder.others[0])}" if count else ""
+        kinds = " ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
+        remedy = remedy_for(unread_suffixes(folder.others))
+        raise DataError(
+            f"{_where(folder.root, config.classes)} holds no images "
+            f"({_counted(count, 'other file')}{example}); photos are files ending in {kinds}"
+            f"{remedy}"
+        )
     return folder
 
 
@@ -171,24 +179,18 @@ def _where(root: Path | None, classes: tuple[str, ...] | None) -> str:
     return f"{root} (classes: {', '.join(classes)})" if classes else str(root)
 
 
-def _no_images(folder: Folder, classes: tuple[str, ...] | None) -> str:
-    count = len(folder.others)
-    example = f", such as {_printable(folder.others[0])}" if count else ""
-    remedy = remedy_for(unread_suffixes(folder.others))
-    kinds = " ".join(sorted(suffix.removeprefix(".") for suffix in SUFFIXES))
-    return (
-        f"{_where(folder.root, classes)} holds no images ({count} other file{'s' * (count != 1)}"
-        f"{example}); photos are files ending in {kinds}{remedy}"
-    )
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _too_few(config: DataConfig, bank: PhotoBank, minimum: int) -> str:
     usable = len(bank.images)
     if config.source == "toy_cats":
         return f"{usable} toy cats are too few: set data.toy_count to {minimum} or more"
+    own = f" beside {_counted(bank.own, 'picture')} that this program made" if bank.own else ""
     problem = (
-        f"{_where(config.root, config.classes)} holds {usable} usable "
-        f"photo{'s' * (usable != 1)}, and at least {minimum} are needed"
+        f"{_where(config.root, config.classes)} holds {_counted(usable, 'usable photo')}{own}, and "
+        f"at least {minimum} are needed"
     )
     if not bank.bad:
         return f"{problem}; add photos or use another folder"

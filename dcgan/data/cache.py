@@ -17,6 +17,7 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from dcgan.runtime.files import write_atomic
 
 
 class StatIndex(NamedTuple):
-    """What earlier starts found out about the files of one root."""
+    """What earlier starts found about the files of one root."""
 
     files: dict[PhotoFile, str]
     """The digest of a file that still has this path, size and time of change."""
@@ -46,15 +47,13 @@ def index_path(root: Path, classes: Sequence[str] | None) -> Path:
 def read_index(path: Path) -> StatIndex:
     """The stored index, or an empty one."""
     body = read_checked_json(path)
-    try:
-        if body["version"] != PREPROCESSING:  # another Pillow may read other files
-            return StatIndex({}, {})
-        paths, sizes, times, digests = body["files"]
-        files = map(PhotoFile, paths, sizes, times)
-        contents = {facts[0]: PhotoFacts(*facts) for facts in zip(*body["contents"], strict=True)}
-        return StatIndex(dict(zip(files, digests, strict=True)), contents)
-    except (KeyError, TypeError, ValueError):
-        return StatIndex({}, {})
+    with suppress(KeyError, TypeError, ValueError):
+        if body["version"] == PREPROCESSING:  # another Pillow may read other files
+            paths, sizes, times, digests = body["files"]
+            files = dict(zip(map(PhotoFile, paths, sizes, times), digests, strict=True))
+            contents = [PhotoFacts(*facts) for facts in zip(*body["contents"], strict=True)]
+            return StatIndex(files, {facts.digest: facts for facts in contents})
+    return StatIndex({}, {})
 
 
 def write_index(path: Path, index: StatIndex) -> None:
@@ -73,8 +72,6 @@ def bank_path(fingerprint: str, image_size: int) -> Path:
 def read_images(path: Path, count: int, image_size: int) -> Pixels | None:
     """The stored bank, uint8 (count, 3, S, S), or None if it is absent or damaged."""
     about = read_checked_json(path.with_suffix(".json"))
-    if about is None:
-        return None
     try:
         # Mapped, so that the processes of a study share one copy. Mode "c": writes stay private.
         content = np.asarray(np.memmap(path, np.uint8, "c"))

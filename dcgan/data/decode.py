@@ -29,12 +29,12 @@ from dcgan.runtime.pictures import is_own
 Pixels = npt.NDArray[np.uint8]
 
 PREPROCESSING = f"2, {READER}"
-"""Identifies how pixels are made, for cache keys. Raise the number if this module changes them."""
+"""Part of cache keys. Raise the number if this module makes other pixels."""
 OWN_PICTURE = "a picture that this program made"
 """The reason of grids and plots that lie among the photos."""
 MAX_PIXELS = 100_000_000
 MAX_ASPECT = 20
-"""Longer strips are refused, since resized by their shorter side they would fill the memory."""
+"""Longer strips are refused: resized by their shorter side, they would fill the memory."""
 _LARGE_PIXELS = 25_000_000
 _LARGE_ONES = threading.Lock()
 """Held while a large photo is decoded, so that no two threads do so at once."""
@@ -53,7 +53,7 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())  # or odd files would
 
 
 class PhotoFacts(NamedTuple):
-    """What is known of a file's content. It does not depend on the training size."""
+    """What is known about a file's content. It does not depend on the training size."""
 
     digest: str
     """sha256 of the raw bytes (hex). Empty if they could not be read."""
@@ -67,7 +67,7 @@ class PhotoFacts(NamedTuple):
 
 
 class _UnfitPhotoError(Exception):
-    """The content cannot be used, or not so; the message is the reason."""
+    """The content cannot be used; the message says why."""
 
 
 class _Decoded(NamedTuple):
@@ -80,7 +80,7 @@ class _Decoded(NamedTuple):
 
 @contextlib.contextmanager
 def quiet_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings about odd files, in all threads: enter it once around them."""
+    """Silence Pillow's warnings about odd files in all threads; enter it once around them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\b")
         yield
@@ -97,8 +97,8 @@ def too_small(width: int, height: int, image_size: int) -> str:
 def read_photo(path: Path, image_size: int | None) -> tuple[PhotoFacts, Pixels | None]:
     """Read and decode one file. Threads may call this inside `quiet_pillow()`.
 
-    Returns the facts, and uint8 RGB (3, `image_size`, `image_size`), at None the whole photo at its
-    own size (3, height, width). There are no pixels if the photo is bad or too small.
+    Returns the facts and the pixels, uint8 RGB (3, `image_size`, `image_size`), or the whole photo
+    (3, height, width) if `image_size` is None. The pixels are None if it is bad or too small.
     """
     try:
         data = path.read_bytes()
@@ -148,10 +148,16 @@ def _decode_damaged(data: bytes, image_size: int | None) -> tuple[_Decoded, str]
         raise
     except Exception:
         ended = with_end(bare)
-        variants = [_decode(variant, None).pixels for variant in ended]
-        if not variants or not all(np.array_equal(variants[0], one) for one in variants):
+        variants = {_pixel_bytes(variant) for variant in ended}
+        if len(variants) != 1:  # 0: not a JPEG
             raise
     return _decode(ended[0], image_size), "its end marker is missing"
+
+
+def _pixel_bytes(data: bytes) -> bytes:
+    """All pixels of a photo at its own size."""
+    pixels = _decode(data, None).pixels
+    return b"" if pixels is None else pixels.tobytes()
 
 
 def _stated_size(data: bytes) -> tuple[int, int]:
@@ -190,8 +196,12 @@ def _upright(picture: Image.Image) -> Image.Image:
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         raise _UnfitPhotoError("floating-point pixels; save it as an 8-bit image")
-    if picture.mode.startswith("I"):
-        return _deep_grey_to_rgb(picture)
+    if picture.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255
+        values = np.asarray(picture)
+        if values.min() < 0 or values.max() > 65535:
+            raise _UnfitPhotoError("32-bit grey pixels; save it as an 8-bit image")
+        grey = ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -202,15 +212,6 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         return picture.convert("RGB")
     except ValueError:
         raise _UnfitPhotoError(f"its colour mode {picture.mode} is not supported") from None
-
-
-def _deep_grey_to_rgb(picture: Image.Image) -> Image.Image:
-    """16-bit grey, scaled so that 65535 is white. Pillow's own conversion clips at 255."""
-    values = np.asarray(picture)
-    if values.min() < 0 or values.max() > 65535:
-        raise _UnfitPhotoError("32-bit grey pixels; save it as an 8-bit image")
-    grey = ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
 
 
 def _pixels(rgb: Image.Image, image_size: int | None) -> Pixels | None:

@@ -64,8 +64,7 @@ def find_duplicates(images: Tensor) -> list[DuplicateGroup]:
 def _first_with_equal_pixels(images: Tensor) -> list[int]:
     """For each image, the position of the first that has the same pixels."""
     positions: dict[bytes, int] = {}
-    rows = images.contiguous().numpy()
-    digests = [hashlib.sha256(row.data).digest() for row in rows]
+    digests = [hashlib.sha256(row.data).digest() for row in images.contiguous().numpy()]
     return [positions.setdefault(digest, index) for index, digest in enumerate(digests)]
 
 

@@ -27,19 +27,17 @@ class PhotoFile(NamedTuple):
     """A file that may be a photo; `path` is relative to the root, with forward slashes."""
 
     path: str
-    size: int
-    """In bytes."""
-    mtime_ns: int
-    """Time of the last change in nanoseconds."""
+    size: int  # bytes
+    mtime_ns: int  # time of the last change
 
 
 @dataclass
 class Scan:
-    """What lies below a folder, sorted by path."""
+    """The files below a folder, sorted by path."""
 
     files: list[PhotoFile] = field(default_factory=list)
     bad: list[BadFile] = field(default_factory=list)
-    """Photos by name that cannot be opened: dead links, pipes, unreadable folders."""
+    """Files with an image suffix that cannot be opened (dead links, pipes), unreadable folders."""
     others: list[str] = field(default_factory=list)
     """Files without the suffix of a format that can be read."""
     own: int = 0
@@ -65,7 +63,6 @@ def scan_photos(root: Path, classes: tuple[str, ...] | None) -> Scan:
 
 
 def _list_root(root: Path) -> list[str]:
-    """The names directly below the root."""
     try:
         return sorted(os.listdir(root))  # noqa: PTH208 (names only, and one call that can fail)
     except OSError as error:

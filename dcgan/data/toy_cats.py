@@ -1,8 +1,8 @@
 """The embedded data set: cats drawn by the program, framed like close-up photos.
 
-`_sample_cat` decides what a picture shows; the other functions paint it back to front, enlarged,
-and reduce it. Shapes are in the cat's own units (centre of the head 0, half its width 1, x to the
-right, y down), so that placing, scaling or tilting the head moves everything on it.
+`_Cat` decides what a picture shows. The functions paint it back to front, enlarged, and reduce it.
+Shapes are in the cat's own units (centre of the head 0, half its width 1, x to the right, y down),
+so that placing, scaling or tilting the head moves everything on it.
 """
 
 from __future__ import annotations
@@ -46,43 +46,48 @@ _CIRCLE: tuple[Point, ...] = tuple(
 )
 
 
-@dataclass(frozen=True)
 class _Cat:
     """What a picture shows. Lengths are in half-widths of the head unless said otherwise."""
 
-    centre: Point  # of the head, in sides of the image
-    radius: float  # half the head's width, in sides of the image
-    tilt: float  # of the head, radians
-    middle: float  # x of the face's midline: not 0 where the head is turned
-    length: float  # of the face
-    cheeks: float
-    fluff: float  # roughness of the outline
-    ear_height: float
-    ear_splay: float
-    body: float  # half the width of the shoulders
-    lean: float  # how far to the side of the head the body is
-    pattern: Pattern
-    fur: Ink
-    marking: Ink
-    pale: Ink
-    nose: Ink
-    eye: Ink
-    eye_size: float
-    eye_open: float  # 0: asleep
-    pupil: float  # 0: a slit, 1: round
-    gaze: Point
-    wall: Ink
-    floor: Ink
-    horizon: float  # where the wall ends, in sides of the image; may be out of sight
-    spots: int  # lights and things out of focus behind the cat
-    window: bool
-    light: Point  # direction and strength
-    warmth: float
-    exposure: float
+    def __init__(self, rng: np.random.Generator) -> None:
+        fur, marking, pale, patterns = _COATS[rng.integers(len(_COATS))]
+        self.pattern = patterns[rng.integers(len(patterns))]
+        tone = rng.uniform(0.86, 1.12)
+        blue = self.pattern == "points" or rng.random() < 0.08
+        angle, strength = rng.uniform(0.0, 2 * math.pi), rng.uniform(0.05, 0.3)
+        self.centre = rng.normal(0.5, 0.035), rng.normal(0.47, 0.03)  # of the head, in image sides
+        self.radius = rng.uniform(0.25, 0.34)  # half the head's width, in image sides
+        self.tilt = rng.normal(0.0, 0.13)  # of the head, radians
+        # x of the face's midline: not 0 where the head is turned
+        self.middle = float(np.clip(rng.normal(0.0, 0.1), -0.22, 0.22))
+        self.length = rng.uniform(0.8, 0.95)  # of the face
+        self.cheeks = rng.uniform(0.0, 0.12)
+        self.fluff = rng.uniform(0.005, 0.035)  # roughness of the outline
+        self.ear_height = rng.uniform(0.85, 1.15)
+        self.ear_splay = rng.uniform(-0.08, 0.22)
+        self.body = rng.uniform(0.9, 1.3)  # half the width of the shoulders
+        self.lean = rng.normal(0.0, 0.22)  # how far to the side of the head the body is
+        self.fur, self.marking = _scale(fur, tone), _scale(marking, tone)
+        self.pale = _scale(pale, 0.5 + 0.5 * tone)
+        self.nose = _mix(_PINK, _DARK, rng.choice((0.1, 0.25, 0.8)))
+        eye = _BLUE_EYES if blue else _EYES[rng.integers(len(_EYES))]
+        self.eye = _scale(eye, rng.uniform(0.85, 1.1))
+        self.eye_size = rng.uniform(0.2, 0.26)
+        self.eye_open = 0.0 if rng.random() < 0.07 else rng.uniform(0.6, 1.0)  # 0: asleep
+        self.pupil = rng.uniform(0.0, 1.0)  # 0: a slit, 1: round
+        self.gaze = rng.normal(0.0, 0.3), rng.normal(0.0, 0.2)
+        self.wall = _hsv(rng.random(), rng.uniform(0.02, 0.45), rng.uniform(0.25, 0.9))
+        self.floor = _hsv(rng.uniform(0.02, 0.16), rng.uniform(0.1, 0.6), rng.uniform(0.25, 0.8))
+        self.horizon = rng.uniform(0.45, 1.3)  # where the wall ends, in image sides
+        self.spots = int(rng.integers(0, 7))  # lights and things out of focus behind the cat
+        self.window = bool(rng.random() < 0.2)
+        self.light = strength * math.cos(angle), strength * math.sin(angle)  # a vector
+        self.warmth = rng.normal(0.0, 0.05)
+        self.exposure = rng.uniform(0.85, 1.15)
 
 
 def draw_toy_cats(
-    count: int, image_size: int, seed: int, on_progress: Callable[[int], None] | None = None
+    count: int, image_size: int, seed: int, on_progress: Callable[[int], None] = lambda done: None
 ) -> np.ndarray:
     """Draw cats: uint8 RGB (count, 3, S, S), S = `image_size` in pixels: 32, 64 or 128.
 
@@ -95,9 +100,8 @@ def draw_toy_cats(
     for index in range(count):
         # A spawn key, because as plain entropy (seed, index) pairs of huge seeds can coincide.
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-        pictures[index] = _paint(_sample_cat(rng), image_size, rng).transpose(2, 0, 1)
-        if on_progress is not None:
-            on_progress(index + 1)
+        pictures[index] = _paint(_Cat(rng), image_size, rng).transpose(2, 0, 1)
+        on_progress(index + 1)
     return pictures
 
 
@@ -105,45 +109,6 @@ def toy_cats_fingerprint(count: int, image_size: int, seed: int) -> str:
     """The hex SHA-256 of a set's definition. Its pixels may differ between versions of Pillow."""
     definition = f"toy_cats v{TOY_CATS_VERSION} count={count} size={image_size} seed={seed}"
     return hashlib.sha256(definition.encode()).hexdigest()
-
-
-def _sample_cat(rng: np.random.Generator) -> _Cat:
-    fur, marking, pale, patterns = _COATS[rng.integers(len(_COATS))]
-    pattern = patterns[rng.integers(len(patterns))]
-    tone = rng.uniform(0.86, 1.12)
-    blue = pattern == "points" or rng.random() < 0.08
-    angle, strength = rng.uniform(0.0, 2 * math.pi), rng.uniform(0.05, 0.3)
-    return _Cat(
-        centre=(rng.normal(0.5, 0.035), rng.normal(0.47, 0.03)),
-        radius=rng.uniform(0.25, 0.34),
-        tilt=rng.normal(0.0, 0.13),
-        middle=float(np.clip(rng.normal(0.0, 0.1), -0.22, 0.22)),
-        length=rng.uniform(0.8, 0.95),
-        cheeks=rng.uniform(0.0, 0.12),
-        fluff=rng.uniform(0.005, 0.035),
-        ear_height=rng.uniform(0.85, 1.15),
-        ear_splay=rng.uniform(-0.08, 0.22),
-        body=rng.uniform(0.9, 1.3),
-        lean=rng.normal(0.0, 0.22),
-        pattern=pattern,
-        fur=_scale(fur, tone),
-        marking=_scale(marking, tone),
-        pale=_scale(pale, 0.5 + 0.5 * tone),
-        nose=_mix(_PINK, _DARK, rng.choice((0.1, 0.25, 0.8))),
-        eye=_scale(_BLUE_EYES if blue else _EYES[rng.integers(len(_EYES))], rng.uniform(0.85, 1.1)),
-        eye_size=rng.uniform(0.2, 0.26),
-        eye_open=0.0 if rng.random() < 0.07 else rng.uniform(0.6, 1.0),
-        pupil=rng.uniform(0.0, 1.0),
-        gaze=(rng.normal(0.0, 0.3), rng.normal(0.0, 0.2)),
-        wall=_hsv(rng.random(), rng.uniform(0.02, 0.45), rng.uniform(0.25, 0.9)),
-        floor=_hsv(rng.uniform(0.02, 0.16), rng.uniform(0.1, 0.6), rng.uniform(0.25, 0.8)),
-        horizon=rng.uniform(0.45, 1.3),
-        spots=int(rng.integers(0, 7)),
-        window=bool(rng.random() < 0.2),
-        light=(strength * math.cos(angle), strength * math.sin(angle)),
-        warmth=rng.normal(0.0, 0.05),
-        exposure=rng.uniform(0.85, 1.15),
-    )
 
 
 def _scale(colour: Ink, factor: float) -> Ink:

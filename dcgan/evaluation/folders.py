@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,23 +74,23 @@ def folder_features(
         batch.clear()
 
     first: tuple[str, tuple[int, int]] | None = None
-    results = read_photos([folder / path for path in paths], image_size)
-    for done, (path, (facts, pixels)) in enumerate(zip(paths, results, strict=True), 1):
-        on_progress(done, len(paths))
-        if pixels is None:
-            bad.append(BadFile(path, facts.reason or "too small for --size"))
-            continue
-        size = (pixels.shape[2], pixels.shape[1])
-        first = first or (path, size)
-        if size != first[1]:
-            shown = " but ".join(f"{name} is {w}×{h}" for name, (w, h) in (first, (path, size)))
-            raise DataError(
-                f"the images in {folder} differ in size ({shown} pixels), and how they are resized "
-                f"decides the distance; {SQUARES}"
-            )
-        batch.append(pixels)
-        if len(batch) >= min(BATCH, max(1, BATCH_PIXELS // (size[0] * size[1]))):
-            finish_batch()
+    with read_photos([folder / path for path in paths], image_size) as results:
+        for done, (path, (facts, pixels)) in enumerate(zip(paths, results, strict=True), 1):
+            on_progress(done, len(paths))
+            if pixels is None:
+                bad.append(BadFile(path, facts.reason or "too small for --size"))
+                continue
+            size = (pixels.shape[2], pixels.shape[1])
+            first = first or (path, size)
+            if size != first[1]:
+                shown = " but ".join(f"{name} is {w}×{h}" for name, (w, h) in (first, (path, size)))
+                raise DataError(
+                    f"the images in {folder} differ in size ({shown} pixels), and how they are "
+                    f"resized decides the distance; {SQUARES}"
+                )
+            batch.append(pixels)
+            if len(batch) >= min(BATCH, max(1, BATCH_PIXELS // (size[0] * size[1]))):
+                finish_batch()
     if batch:
         finish_batch()
     if first is None or moments.count < 2:
@@ -109,7 +108,7 @@ def first_side(folder: Path) -> int | None:
         DataError: there is no such folder.
     """
     paths = [folder / file.path for file in scan_photos(folder, None).files]
-    with closing(read_photos(paths, None)) as results:
+    with read_photos(paths, None) as results:
         return next((pixels.shape[2] for _, pixels in results if pixels is not None), None)
 
 

@@ -22,7 +22,7 @@ from study.storage.attributes import stored_config, stored_identity, study_confi
 from study.storage.optuna_db import FINISHED, load_all_studies, load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
-from study.tracking.ui import HOST, check_served, trials_link
+from study.tracking.ui import HOST, trials_link
 
 
 def print_studies(store: Store) -> None:
@@ -89,7 +89,6 @@ def write_export(
 
 def print_links(store: Store, port: int) -> None:
     """The link that compares the trials of each study."""
-    check_served(store)
     from study.tracking.experiment import experiment_ids
 
     ids = experiment_ids(store)

@@ -21,18 +21,18 @@ from study.tracking.experiment import forget_experiment
 
 
 def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> bool:
-    """Delete a study and everything of it.
+    """Delete a study with its MLflow experiment and its files.
 
-    MLflow comes first and the files last, so that a deletion that was cut off can be repeated.
+    MLflow comes first and the files last, so that an interrupted deletion can be repeated.
 
     Args:
-        confirm: asked once with a question that says what goes.
+        confirm: called once with a question that says what will be deleted.
 
     Returns:
         Whether the answer was yes. If not, nothing was deleted.
 
     Raises:
-        UnknownStudyError: there is none of that name.
+        UnknownStudyError: there is no study of that name.
         StudyBusyError: it is running.
         StudyError: a database or the files cannot be changed.
     """

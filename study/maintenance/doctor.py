@@ -1,13 +1,12 @@
 """`study doctor`: the checks of a results folder and its studies.
 
-A check changes nothing: it makes no folder, database or cache, and keeps no lock. (On a database
-server it makes a missing table, and names this machine's disk, as any command does there.)
+A check changes nothing: it creates no folder, database or cache, and keeps no lock. (On a database
+server it creates a missing table and records this machine's disk, as every command does.)
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +19,11 @@ from study.storage.attributes import with_tracking
 from study.storage.optuna_db import load_all_studies, load_optuna_study, open_storage
 from study.storage.schema_versions import TITLES, databases, schema_problem
 from study.storage.store import NETWORK_FILE_SYSTEMS, Store, file_system
+from study.tracking.client import open_client, required
 from study.tracking.relocate import describe_misplaced
 
 if TYPE_CHECKING:
     from optuna.study import Study
-
 
 SPACE = "a study at 64×64 keeps 30 MB of pictures a trial and a few checkpoints of 50 to 200 MB"
 
@@ -36,9 +35,13 @@ def store_checks(store: Store, name: str | None = None) -> list[Check]:
         UnknownStudyError: there is no study of that name.
     """
     checks: list[Check] = [partial(versions, "optuna", "mlflow"), device, cache]
-    checks += [partial(_place, store), partial(disk, _nearest(store.root), SPACE)]
+    existing = next(folder for folder in (store.root, *store.root.parents) if folder.is_dir())
+    checks += [partial(_place, store), partial(disk, existing, SPACE)]
     checks += [partial(_database, path, library) for path, library in databases(store)]
-    checks += [partial(check, store) for check, asked in _servers(store) if asked]
+    if store.storage:
+        checks.append(partial(_storage_server, store))
+    if store.tracking:
+        checks.append(partial(_tracking_server, store))
     checks.append(partial(_artifacts, store))
     for study in _studies(store, name):
         checks += study_checks(study, with_tracking(store, study))
@@ -46,21 +49,16 @@ def store_checks(store: Store, name: str | None = None) -> list[Check]:
 
 
 def _studies(store: Store, name: str | None) -> list[Study]:
-    """The studies to check; empty if their database has a fault, which has its own line."""
+    """The studies to check; empty if their database is missing or broken (`_database` says so)."""
     if store.storage:
-        if _storage_server(store).state == "fault":
-            return []
-    elif schema_problem(store.optuna_database, "optuna"):
+        broken = _storage_server(store).state == "fault"
+    else:
+        broken = schema_problem(store.optuna_database, "optuna") is not None
+    if broken:
         return []
     if name is not None:
         return [load_optuna_study(store, name)]
-    if not store.storage and not store.optuna_database.is_file():
-        return []
-    return load_all_studies(store)
-
-
-def _servers(store: Store) -> list[tuple[Callable[[Store], Finding], bool]]:
-    return [(_storage_server, bool(store.storage)), (_tracking_server, bool(store.tracking))]
+    return load_all_studies(store) if store.storage or store.optuna_database.is_file() else []
 
 
 def _storage_server(store: Store) -> Finding:
@@ -72,16 +70,9 @@ def _storage_server(store: Store) -> Finding:
 
 
 def _tracking_server(store: Store) -> Finding:
-    from study.tracking.client import open_client, required
-
     with required("ask", store, "; start it, or name another with --tracking-uri"):
         open_client(store).search_experiments(max_results=1)
     return Finding("ok", f"MLflow's server: {store.mlflow_place} answers")
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder, or where it would be made."""
-    return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def _place(store: Store) -> Finding:

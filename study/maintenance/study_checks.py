@@ -1,4 +1,4 @@
-"""What `study doctor` says of one study: its scores' network, its photos, its trials."""
+"""What `study doctor` says about one study: its extractor, its photos, its trials."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from study.storage.attributes import stored_config, stored_identity
 from study.storage.optuna_db import FINISHED
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, trial_name
-from study.tracking.catch_up import lacking
-from study.tracking.experiment import statuses_on_server
-from study.tracking.sqlite_rows import opened, trial_statuses
+from study.tracking.catch_up import outdated
+from study.tracking.experiment import shown_statuses
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
 SHOWN = 5
-"""Trials named in a line."""
+"""How many trials a line names."""
 
 
 def study_checks(study: Study, store: Store) -> list[Check]:
@@ -47,7 +46,6 @@ def study_checks(study: Study, store: Store) -> list[Check]:
 
 
 def _extractor(name: str, config: StudyConfig, identity: Mapping[str, Any]) -> Finding:
-    """Whether scores would come from the network they came from so far."""
     scores = config.base.eval
     if scores.extractor == "inception" and not weights_at_hand(scores.weights):
         return Finding(
@@ -61,14 +59,13 @@ def _extractor(name: str, config: StudyConfig, identity: Mapping[str, Any]) -> F
             "fault",
             f"'{name}' is scored by {identity['extractor.name']} "
             f"{identity['extractor.fingerprint'][:12]}, but what is at hand is {here.name} "
-            f"{here.fingerprint[:12]} ({here.source}); bring the first one back, or start another "
+            f"{here.fingerprint[:12]} ({here.source}); restore the first one, or start another "
             "study with --name",
         )
     return Finding("ok", f"'{name}' is scored by {here.name} ({here.source}), as at its start")
 
 
 def _photos(name: str, config: StudyConfig, identity: Mapping[str, Any]) -> Finding:
-    """Whether the photos are where they were, and the same."""
     data = config.base.data
     where = "the built-in toy cats" if data.source == "toy_cats" else str(data.root)
     try:
@@ -78,46 +75,38 @@ def _photos(name: str, config: StudyConfig, identity: Mapping[str, Any]) -> Find
     if found != identity["data.fingerprint"]:
         return Finding(
             "fault",
-            f"photos of '{name}': those in {where} have changed since the study's start, and "
-            "scores could not be compared; restore them, or start another study with --name",
+            f"photos of '{name}': those in {where} have changed since the study's start, so scores "
+            "cannot be compared; restore them, or start another study with --name",
         )
     return Finding("ok", f"photos of '{name}': {where}, as at its start")
 
 
 def _trials(study: Study, store: Store, total: int) -> Finding:
-    """How many trials are finished, and which ones lost their process."""
     trials = study.get_trials(deepcopy=False)
-    running = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
-    orphans = Claims(study, store.study(study.study_name)).orphans()
-    lost = [trial.number for trial in orphans]
     finished = sum(trial.state in FINISHED for trial in trials)
-    text = f"'{study.study_name}': {finished} of {total} trials finished, {len(running)} running"
-    if lost:
-        return Finding(
-            "warning",
-            f"{text}, of which {_listed(lost)} lost the process that ran it; the same 'study run' "
-            "continues it from its checkpoint",
-        )
-    return Finding("ok", text)
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    text = f"'{study.study_name}': {finished} of {total} trials finished, {running} running"
+    orphans = Claims(study, store.study(study.study_name)).orphans()
+    if not orphans:
+        return Finding("ok", text)
+    return Finding(
+        "warning",
+        f"{text}, of which {_listed([trial.number for trial in orphans])} lost the process that "
+        "ran it; the same 'study run' continues it from its checkpoint",
+    )
 
 
 def _mirror(study: Study, store: Store) -> Finding:
-    """Trials that MLflow shows in another state than Optuna."""
     name, database = study.study_name, store.mlflow_database
-    if store.tracking:
-        shown = statuses_on_server(store, name)
-    elif not database.is_file() or schema_problem(database, "mlflow"):
-        return Finding("warning", f"MLflow does not show '{name}'; the same 'study run' mends it")
-    else:
-        with opened(store) as connection:
-            shown = trial_statuses(connection, name)
+    if not store.tracking and (not database.is_file() or schema_problem(database, "mlflow")):
+        return Finding("warning", f"MLflow does not show '{name}'; the same 'study run' repairs it")
     states = {trial.number: trial.state.name for trial in study.get_trials(deepcopy=False)}
-    differing = [record.number for record in lacking(store.study(name), states, shown)]
-    if differing:
+    records = outdated(store.study(name), states, shown_statuses(store, name))
+    if numbers := [record.number for record in records]:
         return Finding(
             "warning",
-            f"MLflow shows {_listed(differing)} of '{name}' in another state than Optuna; the same "
-            f"'study run' again, or 'study sync {name}', mends it",
+            f"MLflow shows {_listed(numbers)} of '{name}' in another state than Optuna; the same "
+            f"'study run' again, or 'study sync {name}', repairs it",
         )
     return Finding("ok", f"MLflow shows the trials of '{name}' as Optuna does")
 

@@ -13,7 +13,6 @@ from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
 from study.results.export import full_config
 from study.results.selection import pick_trial
-from study.search.objective import score_of
 from study.storage.attributes import study_config, with_tracking
 from study.storage.locks import hold
 from study.storage.optuna_db import load_optuna_study
@@ -102,14 +101,7 @@ class FullRun:
 
     def _mirror(self, bank: PhotoBank) -> RunMirror:
         study, trial = self.study, self.trial
-        tracker = Tracker(with_tracking(self.store, study), study.study_name)
-        objective = study_config(study).objective
-        return tracker.mirror(
-            "full",
-            trial.number,
-            tracker.parent_run(self.store.study(study.study_name).config, {}),
-            self.folder,
-            params=trial.params,
-            tags={"data.fingerprint": bank.fingerprint, "origin": trial.origin},
-            score=lambda record: score_of(record, objective),
-        )
+        store, objective = with_tracking(self.store, study), study_config(study).objective
+        tracker = Tracker(store, store.study(study.study_name), objective, {})
+        tags = {"data.fingerprint": bank.fingerprint, "origin": trial.origin}
+        return tracker.mirror_of_full_run(trial.number, trial.params, tags)

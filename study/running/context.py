@@ -18,11 +18,8 @@ from study.search.pruners import make_pruner
 from study.search.samplers import SeededSampler
 from study.storage.attributes import stored_identity
 from study.storage.store import Store, StudyFolder
-from study.storage.trial_record import TrialRecord
-from study.tracking.catch_up import mirror_into
 from study.tracking.client import tolerate_mlflow_errors
 from study.tracking.experiment import Tracker
-from study.tracking.run_mirror import RunMirror
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -38,7 +35,6 @@ class StudyContext:
     bank: PhotoBank
     extractor: Extractor
     tracker: Tracker
-    parent_run_id: str
     identity: dict[str, Any]
     """Recorded with every trial: data, extractor, code, environment."""
     observer: Observer = field(default_factory=Silent)
@@ -72,11 +68,6 @@ class StudyContext:
         """Turn MLflow's errors into warnings: the trial's folder has everything."""
         return tolerate_mlflow_errors(self.warn)
 
-    def mirror_of(self, record: TrialRecord) -> RunMirror:
-        """The MLflow mirror of a trial's folder."""
-        objective = self.config.objective
-        return mirror_into(self.tracker, self.parent_run_id, self.folder, objective, record)
-
 
 def open_context(
     config: StudyConfig,
@@ -96,15 +87,14 @@ def open_context(
     Raises:
         DcganError: the extractor or MLflow's database cannot be used.
     """
-    study, folder = claims.study, claims.folder
+    study = claims.study
     study.sampler = SeededSampler(config.sampler, config.study.seed)
     study.pruner = make_pruner(config)
     device = resolve_device(config.base.train.device)
     extractor = extractor or configured_extractor(config.base, device)
     facts = identity_tags(stored_identity(study))
-    tracker = Tracker(store, config.study.name, runs[0] if runs else None)
-    parent = runs[1] if runs else tracker.parent_run(folder.config, facts)
-    return StudyContext(config, claims, bank, extractor, tracker, parent, facts, observer)
+    tracker = Tracker(store, claims.folder, config.objective, facts, runs)
+    return StudyContext(config, claims, bank, extractor, tracker, facts, observer)
 
 
 def identity_tags(identity: dict[str, Any]) -> dict[str, Any]:

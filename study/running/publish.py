@@ -19,7 +19,6 @@ from study.storage.locks import running
 from study.storage.optuna_db import finished_count
 from study.storage.trial_result import TrialResult
 from study.tracking.catch_up import catch_up
-from study.tracking.experiment import NOTE_ROWS
 
 Clock = Callable[[], float]
 
@@ -28,14 +27,14 @@ Clock = Callable[[], float]
 def parent_status(context: StudyContext) -> Iterator[None]:
     """Show in MLflow that the study runs, and afterwards whether its total is reached."""
     with context.mirroring():
-        context.tracker.set_status(context.parent_run_id, "RUNNING")
+        context.tracker.set_parent_state("RUNNING")
     try:
         yield
     finally:
         done = finished_count(context.study) >= context.config.study.trials
         if done or not running(context.folder):
             with context.mirroring():
-                context.tracker.set_status(context.parent_run_id, "COMPLETE" if done else "WAITING")
+                context.tracker.set_parent_state("COMPLETE" if done else "WAITING")
 
 
 def catch_up_mirror(context: StudyContext) -> bool:
@@ -43,15 +42,7 @@ def catch_up_mirror(context: StudyContext) -> bool:
     states = {trial.number: trial.state.name for trial in context.study.get_trials(deepcopy=False)}
     delivered = 0
     with context.mirroring():
-        delivered = catch_up(
-            context.tracker,
-            context.parent_run_id,
-            context.folder,
-            context.config.objective,
-            states,
-            context.claims.is_held,
-            unfinished=False,
-        )
+        delivered = catch_up(context.tracker, states, context.claims.is_held, unfinished=False)
     return delivered > 0
 
 
@@ -62,7 +53,7 @@ def is_stale(context: StudyContext) -> bool:
     missing = not folder.contact_sheet.exists()
     status = None
     with context.mirroring():
-        status = context.tracker.run_status(context.parent_run_id)
+        status = context.tracker.parent_status()
     return missing or current != _note(context, rows_of(context.study)) or status == "RUNNING"
 
 
@@ -84,9 +75,7 @@ def _publish_alone(context: StudyContext) -> None:
         best = export_config(context.study)
         save_config(best, folder.best, header_of(best))
     with context.mirroring():
-        files = [folder.config, folder.leaderboard, folder.contact_sheet, folder.best]
-        note = _note(context, rows[:NOTE_ROWS])
-        context.tracker.publish_study(context.parent_run_id, note, files)
+        context.tracker.publish()
     remove_checkpoints(context.study, folder, context.config.checkpoints.keep)
 
 

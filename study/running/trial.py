@@ -38,7 +38,6 @@ from study.search.objective import score_of, scored, values_of
 from study.storage.optuna_db import put_back, set_attributes
 from study.storage.trial_record import TrialRecord
 from study.storage.trial_result import TrialResult
-from study.tracking.catch_up import finish_mirror
 from study.tracking.run_mirror import RunMirror
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def fail_trial(context: StudyContext, trial: Trial, reason: str) -> Outcome:
     record = TrialRecord.load(run.folder)
     if record is None:
         return run.fail_before_start(reason)
-    run.close(record, context.mirror_of(record), outcome)
+    run.close(record, context.tracker.mirror_of(record), outcome)
     return outcome
 
 
@@ -133,7 +132,7 @@ class TrialRun:
         )
         record.state, record.reason, record.ended = "RUNNING", None, None
         record.save(self.folder)
-        mirror = context.mirror_of(record)
+        mirror = context.tracker.mirror_of(record)
         with context.mirroring():
             record.run_id = mirror.open()
         record.save(self.folder)
@@ -212,7 +211,7 @@ class TrialRun:
         values = outcome.values if outcome.state == TrialState.COMPLETE else None
         study.tell(trial, values, state=outcome.state)
         with self.context.mirroring():
-            finish_mirror(mirror, record)
+            mirror.finish(record)
 
     def fail_before_start(self, reason: str) -> Outcome:
         """End a trial that has no record yet."""
@@ -241,7 +240,7 @@ class TrialRun:
         except CheckpointError as error:
             if record and record.run_id:
                 with self.context.mirroring():
-                    self.context.tracker.delete_run(record.run_id)
+                    self.context.tracker.client.delete_run(record.run_id)
             shutil.rmtree(self.folder)
             self.context.warn(f"{error}; the trial starts again from step 0")
 

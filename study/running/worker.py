@@ -66,7 +66,7 @@ class Job:
     def of(cls, context: StudyContext) -> Job:
         """The job of an opened study's workers."""
         store, config = context.store, context.config.model_dump(mode="json")
-        ids = context.tracker.experiment_id, context.parent_run_id
+        ids = context.tracker.experiment_id, context.tracker.parent_run_id
         return cls(str(store.root), store.storage, store.tracking, config, *ids)
 
     def line(self) -> str:

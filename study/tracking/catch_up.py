@@ -1,25 +1,22 @@
-"""What MLflow lacks of a study's trials, and its delivery from their folders."""
+"""Delivers the trials that MLflow does not show, or shows in another state, from their folders."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
-from study.config.study_config import ObjectiveConfig
-from study.search.objective import closing_metrics, score_of
 from study.storage.optuna_db import FINISHED
 from study.storage.store import StudyFolder
 from study.storage.trial_record import TrialRecord
-from study.tracking.experiment import Tracker
-from study.tracking.run_mirror import STATUS, TERMINAL_STATUSES, RunMirror, log10_metrics
+from study.tracking.experiment import Tracker, trial_statuses
+from study.tracking.run_mirror import STATUS, TERMINAL_STATUSES
 
 FINISHED_NAMES = {state.name for state in FINISHED}
 
 
-def lacking(
+def outdated(
     folder: StudyFolder, states: Mapping[int, str], shown: Mapping[int, str]
 ) -> Iterator[TrialRecord]:
-    """The trials that MLflow shows in another state than they are in, or not at all.
+    """The trials that MLflow does not show, or shows in another state than Optuna.
 
     A run that a person deleted in the UI stays deleted. A trial without a record has not begun.
 
@@ -36,36 +33,33 @@ def lacking(
 
 def catch_up(
     tracker: Tracker,
-    parent_run_id: str,
-    folder: StudyFolder,
-    objective: ObjectiveConfig,
     states: Mapping[int, str],
     is_held: Callable[[int], bool],
     *,
     unfinished: bool = True,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Deliver to MLflow what it lacks of a study's trials.
+    """Deliver the outdated trials of a study to MLflow.
 
     Args:
         states: trial number → Optuna's state.
-        is_held: whether a process has a trial; that process delivers the trial itself.
-        unfinished: also deliver unfinished trials that MLflow does not show. A launch, which
-            continues them, leaves this to the trials: one whose process was killed repeats the
-            steps after its checkpoint, and MLflow would show these twice.
+        is_held: whether a process holds a trial; that process delivers the trial itself.
+        unfinished: also deliver unfinished trials that MLflow does not show. A launch passes False,
+            because it continues them: a trial whose process was killed repeats the steps after its
+            checkpoint, and MLflow would show these twice.
         on_progress: called with (done, total) after each trial.
 
     Returns:
         How many trials were delivered.
     """
-    shown, delivered = tracker.trial_statuses(), 0
-    records = list(lacking(folder, states, shown))
+    shown, delivered = trial_statuses(tracker.client, tracker.experiment_id), 0
+    records = list(outdated(tracker.folder, states, shown))
     for done, record in enumerate(records, start=1):
         state, status = states[record.number], shown.get(record.number)
         if _is_due(record, state, status, unfinished) and not is_held(record.number):
-            mirror = mirror_into(tracker, parent_run_id, folder, objective, record)
+            mirror = tracker.mirror_of(record)
             if state in FINISHED_NAMES:
-                finish_mirror(mirror, record)
+                mirror.finish(record)
             else:
                 if status is None:
                     mirror.deliver()
@@ -77,35 +71,6 @@ def catch_up(
 
 def _is_due(record: TrialRecord, state: str, status: str | None, unfinished: bool) -> bool:
     if state in FINISHED_NAMES:
-        return record.state == state  # else another machine has ended it, and its folder shows how
-    # An ended run of an unfinished trial: the trial has ended since its state was read.
+        return record.state == state  # otherwise another machine ended it and has its folder
+    # If the run has ended, the trial ended after its state was read.
     return unfinished if status is None else status not in TERMINAL_STATUSES
-
-
-def mirror_into(
-    tracker: Tracker,
-    parent_run_id: str,
-    folder: StudyFolder,
-    objective: ObjectiveConfig,
-    record: TrialRecord,
-) -> RunMirror:
-    """The mirror of a trial's folder in any MLflow."""
-    tags: dict[str, Any] = {"origin": record.origin, "optuna.state": record.state}
-    if record.baseline:
-        tags["baseline"] = record.baseline
-    return tracker.mirror(
-        "trial",
-        record.number,
-        parent_run_id,
-        folder.trial(record.number),
-        params=record.params,
-        tags={**record.identity, "seed": record.seed, **tags},
-        score=lambda item: score_of(item, objective),
-        fresh=record.run_id is None,
-    )
-
-
-def finish_mirror(mirror: RunMirror, record: TrialRecord) -> None:
-    """Deliver a trial's outcome to MLflow."""
-    closing = {**log10_metrics(record.params), "minutes": record.minutes}
-    mirror.finish(record, closing | closing_metrics(record.result()))

@@ -1,6 +1,6 @@
-"""A client of MLflow's database or server that never holds up training for long.
+"""A client of MLflow's database or server that never blocks training for long.
 
-The only module that imports mlflow: the environment must be set before.
+The only module that imports mlflow, because the environment must be set first.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# All are read when mlflow is imported.
+# mlflow reads these when it is imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-# A server that is away would hold up each call for four minutes.
+# By default, a server that does not answer blocks each call for four minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-for _name in ("mlflow", "alembic"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
 
 from mlflow.entities import Metric as Metric
 from mlflow.entities import Param as Param
@@ -35,20 +33,22 @@ from study.errors import StudyError
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
 
+logging.getLogger("mlflow").setLevel(logging.WARNING)  # the import sets it to INFO
+
 REST_SECONDS = 30.0
-"""Between two tries to reach a server that did not answer."""
+"""Pause between two attempts to reach a server that did not answer."""
 SILENCE = ("Max retries exceeded", "Connection refused", "timed out", "Connection aborted")
-"""In the messages of errors that say that nobody answered."""
+"""Words in the messages of errors that say that the server did not answer."""
 
 
 class MlflowAwayError(MlflowException):
-    """A call was not even made, because the server did not answer a moment ago."""
+    """A call was not made, because the server did not answer a moment ago."""
 
 
 class PatientClient:
-    """An MLflow client that gives a silent server a rest, so that training need not wait for it.
+    """An MLflow client that stops calling for `REST_SECONDS` after the server did not answer.
 
-    What could not be delivered meanwhile is in the runs' folders and is delivered later.
+    What is not delivered meanwhile is in the runs' folders and is delivered later.
     """
 
     def __init__(self, client: MlflowClient) -> None:
@@ -64,7 +64,7 @@ class PatientClient:
             try:
                 return method(*args, **kwargs)
             except (MlflowException, OSError) as error:
-                if is_silence(error):
+                if _is_silence(error):
                     self._away_until = time.monotonic() + REST_SECONDS
                 raise
 
@@ -72,7 +72,7 @@ class PatientClient:
 
 
 def open_client(store: Store) -> Any:
-    """A client of the store's MLflow server, or of its database, which is made where missing."""
+    """A client of the store's MLflow server, or of its database, which is created if missing."""
     if store.tracking:
         return PatientClient(MlflowClient(tracking_uri=store.tracking))
     make_database(
@@ -82,23 +82,22 @@ def open_client(store: Store) -> Any:
     return MlflowClient(tracking_uri=store.mlflow_uri)
 
 
-def is_silence(error: BaseException) -> bool:
-    """Whether an error says that nobody answered."""
+def _is_silence(error: BaseException) -> bool:
+    """Whether an error says that the server did not answer."""
     return any(words in str(error) for words in SILENCE)
 
 
-def why(error: BaseException) -> str:
-    """An error in a few words."""
-    return "it does not answer" if is_silence(error) else first_line(error)
+def _why(error: BaseException) -> str:
+    return "it does not answer" if _is_silence(error) else first_line(error)
 
 
 @contextmanager
 def required(what: str, store: Store, rest: str = "") -> Iterator[None]:
-    """Turn MLflow's errors into one sentence, where a command cannot go on without it.
+    """Turn MLflow's errors into one sentence, where a command cannot go on without MLflow.
 
     Args:
-        what: what cannot be done, as in `open`.
-        rest: what else to say.
+        what: the verb of that sentence, such as `open`.
+        rest: the end of that sentence.
 
     Raises:
         StudyError: MLflow's database or server failed.
@@ -109,7 +108,7 @@ def required(what: str, store: Store, rest: str = "") -> Iterator[None]:
         if not store.tracking and (problem := schema_problem(store.mlflow_database, "mlflow")):
             raise StudyError(problem) from error
         called = f"the MLflow {'server' if store.tracking else 'database'} {store.mlflow_place}"
-        raise StudyError(f"cannot {what} {called}: {why(error)}{rest}") from error
+        raise StudyError(f"cannot {what} {called}: {_why(error)}{rest}") from error
 
 
 @contextmanager
@@ -118,6 +117,6 @@ def tolerate_mlflow_errors(warn: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     except MlflowAwayError:
-        pass  # that it is away was said when it happened
+        pass  # the call before it has already warned
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        warn(f"MLflow was not updated ({why(error)}); the run's own folder has everything")
+        warn(f"MLflow was not updated ({_why(error)}); the run's own folder has everything")

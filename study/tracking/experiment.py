@@ -1,125 +1,149 @@
-"""The MLflow mirror of a study. Told to it through `study.tracking.client` alone.
+"""The MLflow experiment of a study: its parent run, and a run for each trial.
 
-A trial's folder is written first; `RunMirror` replays it into an MLflow run with the folder's own
-timestamps, so delivering the same thing twice changes nothing. Nothing here is global: every call
-goes through a client with an absolute tracking URI.
+A trial's folder is written first; `RunMirror` replays it into an MLflow run. There is no global
+state: every call goes through a client with an absolute tracking URI.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from dcgan.evaluation.record import EvalRecord
-from study.storage.store import Store, trial_name
+from study.config.study_config import ObjectiveConfig
+from study.errors import UnknownStudyError
+from study.search.objective import score_of
+from study.storage.store import Store, StudyFolder, trial_name
+from study.storage.trial_record import TrialRecord
 from study.tracking.client import Param, RunTag, ViewType, open_client, required
-from study.tracking.run_mirror import STATUS, RunMirror, set_status
+from study.tracking.run_mirror import RunMirror, set_status
 
-NOTE_ROWS = 40  # MLflow cuts notes at 8000 characters; the whole leaderboard is an artifact
+NOTE_LINES = 44
+"""The leaderboard's title, headings and first 40 rows. MLflow cuts notes at 8000 characters; the
+whole leaderboard is an artifact."""
 
 
 class Tracker:
-    """One study's experiment in the store's MLflow database or on its server.
+    """The experiment and parent run of one study, in the store's MLflow database or on its server.
 
     Args:
-        experiment_id: of the experiment, which is looked up or made if left out.
+        folder: the study's files.
+        objective: scores the evaluations that the runs show.
+        tags: tags of the parent run, if it is created.
+        runs: ids of the experiment and the parent run; if left out, both are found or created.
+
+    Raises:
+        StudyError: MLflow cannot be opened.
     """
 
-    def __init__(self, store: Store, study_name: str, experiment_id: str | None = None) -> None:
-        self.study_name = study_name
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        self.store = store
+    def __init__(
+        self,
+        store: Store,
+        folder: StudyFolder,
+        objective: ObjectiveConfig,
+        tags: Mapping[str, Any],
+        runs: tuple[str, str] | None = None,
+    ) -> None:
+        self.store, self.folder, self.objective = store, folder, objective
+        self.study_name = folder.path.name
         with required("open", store):
             self.client = open_client(store)
-            self.experiment_id = experiment_id or self._experiment(store)
+            self.experiment_id = runs[0] if runs else self._experiment()
+            self.parent_run_id = runs[1] if runs else self._parent_run(tags)
 
-    def _experiment(self, store: Store) -> str:
+    def _experiment(self) -> str:
         found = self.client.get_experiment_by_name(self.study_name)
         if found is None:
-            # An explicit absolute place, else artifacts land relative to the working folder. A
-            # server has its own.
-            location = None if store.tracking else (store.artifacts / self.study_name).as_uri()
-            return str(self.client.create_experiment(self.study_name, artifact_location=location))
+            store, name = self.store, self.study_name
+            # Without an absolute path, artifacts land relative to the working folder. A server has
+            # its own place for them.
+            location = None if store.tracking else (store.artifacts / name).as_uri()
+            return str(self.client.create_experiment(name, artifact_location=location))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def parent_run(self, config: Path, tags: Mapping[str, Any]) -> str:
-        """The run that stands for the whole study; made on the first call."""
-        with required("open", self.store):
-            run_id = self._find("tags.kind = 'study'")
-            if run_id is None:
-                run_id = self._create(f"study {self.study_name}", {"kind": "study", **tags})
-                self.client.log_artifact(run_id, str(config))
+    def _parent_run(self, tags: Mapping[str, Any]) -> str:
+        run_id = self._find("tags.kind = 'study'")
+        if run_id is None:
+            run_id = self._create(f"study {self.study_name}", {"kind": "study", **tags})
+            self.client.log_artifact(run_id, str(self.folder.config))
         return run_id
 
-    def mirror(
+    def mirror_of(self, record: TrialRecord) -> RunMirror:
+        """The mirror of a trial's folder.
+
+        A record without a `run_id` was never shown. If MLflow has a run of this trial anyway,
+        another machine's folder was shown there. That run is deleted, because all its points would
+        appear twice.
+        """
+        tags = {**record.identity, "seed": record.seed, "origin": record.origin}
+        tags["optuna.state"] = record.state
+        if record.baseline:
+            tags["baseline"] = record.baseline
+        folder, fresh = self.folder.trial(record.number), record.run_id is None
+        return self._mirror("trial", record.number, folder, record.params, tags, fresh=fresh)
+
+    def mirror_of_full_run(
+        self, number: int, params: Mapping[str, Any], tags: Mapping[str, Any]
+    ) -> RunMirror:
+        """The mirror of the folder of a trial's full run."""
+        return self._mirror("full", number, self.folder.full_run(number), params, tags)
+
+    def _mirror(
         self,
         kind: str,
         number: int,
-        parent_run_id: str,
         folder: Path,
-        *,
         params: Mapping[str, Any],
         tags: Mapping[str, Any],
-        score: Callable[[EvalRecord], float],
+        *,
         fresh: bool = False,
     ) -> RunMirror:
-        """What keeps the MLflow run of a trial up to date with its folder.
-
-        Args:
-            kind: `trial`, or `full` for the full run of one.
-            score: maps an evaluation to the study's objective.
-            fresh: the folder has not been shown yet, so that a run which is there was shown from
-                another machine's folder, and goes: its points would be there twice.
-        """
         name = trial_name(number) if kind == "trial" else f"full run of {trial_name(number)}"
-        fixed = {"kind": kind, "optuna.trial_number": number, "mlflow.parentRunId": parent_run_id}
-        all_tags = {key: str(value) for key, value in {**fixed, **tags}.items()}
+        tags = {
+            "kind": kind,
+            "optuna.trial_number": number,
+            "mlflow.parentRunId": self.parent_run_id,
+            **tags,
+        }
 
         def open_run() -> str:
-            begun = f"tags.kind = '{kind}' AND tags.`optuna.trial_number` = '{number}'"
-            run_id = self._find(begun)
+            same = f"tags.kind = '{kind}' AND tags.`optuna.trial_number` = '{number}'"
+            run_id = self._find(same)
             while fresh and run_id is not None:
-                self.delete_run(run_id)
-                run_id = self._find(begun)
-            run_id = run_id or self._create(name, all_tags)
+                self.client.delete_run(run_id)
+                run_id = self._find(same)
+            run_id = run_id or self._create(name, tags)
             self.client.log_batch(
                 run_id,
                 params=[Param(key, str(value)) for key, value in params.items()],
-                tags=[RunTag(key, value) for key, value in all_tags.items()],
+                tags=[RunTag(key, str(value)) for key, value in tags.items()],
             )
-            self.client.update_run(run_id, status="RUNNING")
+            set_status(self.client, run_id, "RUNNING")
             return run_id
 
-        return RunMirror(self.client, folder, open_run, score)
+        return RunMirror(self.client, folder, open_run, lambda item: score_of(item, self.objective))
 
-    def trial_statuses(self) -> dict[int, str]:
-        """Trial number → status of its run; `DELETED` if a person deleted it in the UI."""
-        return _trial_statuses(self.client, self.experiment_id)
-
-    def run_status(self, run_id: str) -> str:
-        """A run's status as MLflow names it."""
-        return str(self.client.get_run(run_id).info.status)
-
-    def publish_study(self, run_id: str, note: str, files: list[Path]) -> None:
-        """Show the study's note and current files on its parent run and its experiment."""
-        for file in files:
+    def publish(self) -> None:
+        """Show the leaderboard and the current files on the parent run and the experiment."""
+        run_id, folder = self.parent_run_id, self.folder
+        for file in (folder.config, folder.leaderboard, folder.contact_sheet, folder.best):
             if file.exists():
                 self.client.log_artifact(run_id, str(file))
+        lines = folder.leaderboard.read_text(encoding="utf-8").splitlines()
+        note = "\n".join(lines[:NOTE_LINES])
         self.client.set_tag(run_id, "mlflow.note.content", note)
         self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
 
-    def delete_run(self, run_id: str) -> None:
-        """Hide a run whose numbers will be made again."""
-        self.client.delete_run(run_id)
+    def parent_status(self) -> str:
+        """The parent run's status as MLflow names it."""
+        return str(self.client.get_run(self.parent_run_id).info.status)
 
-    def set_status(self, run_id: str, state: str) -> None:
-        """Set a run's status from Optuna's state."""
-        set_status(self.client, run_id, STATUS[state])
+    def set_parent_state(self, state: str) -> None:
+        """Set the parent run's status from Optuna's state."""
+        set_status(self.client, self.parent_run_id, state)
 
     def _find(self, filter_string: str) -> str | None:
         runs = self.client.search_runs([self.experiment_id], filter_string, max_results=1)
@@ -131,19 +155,8 @@ class Tracker:
         return str(run.info.run_id)
 
 
-def statuses_on_server(store: Store, name: str) -> dict[int, str]:
-    """Trial number → status of its run in a study's experiment; nothing is made.
-
-    Raises:
-        StudyError: the server does not answer.
-    """
-    with required("ask", store):
-        client = open_client(store)
-        found = client.get_experiment_by_name(name)
-        return _trial_statuses(client, found.experiment_id) if found else {}
-
-
-def _trial_statuses(client: Any, experiment_id: str) -> dict[int, str]:
+def trial_statuses(client: Any, experiment_id: str) -> dict[int, str]:
+    """Trial number → status of its run; `DELETED` if a person deleted it in the UI."""
     statuses: dict[int, str] = {}
     token: str | None = None
     while True:
@@ -161,8 +174,30 @@ def _trial_statuses(client: Any, experiment_id: str) -> dict[int, str]:
             return statuses
 
 
+def shown_statuses(store: Store, name: str) -> dict[int, str]:
+    """`trial_statuses` of a study by its name; empty if MLflow has no such experiment.
+
+    Raises:
+        StudyError: MLflow cannot be read.
+    """
+    with required("ask", store):
+        client = open_client(store)
+        found = client.get_experiment_by_name(name)
+        return trial_statuses(client, found.experiment_id) if found else {}
+
+
 def experiment_ids(store: Store) -> dict[str, str]:
-    """Names and ids of the store's experiments that hold a study."""
+    """Name → id of each experiment in the store's MLflow database, sorted by name.
+
+    Raises:
+        UnknownStudyError: the store has no MLflow database.
+        StudyError: the database cannot be read.
+    """
+    if not store.mlflow_database.is_file():  # opening it would create it
+        raise UnknownStudyError(
+            f"there is nothing to show in {store.root} yet; start a study with 'study run', or "
+            "name another results folder with --store"
+        )
     with required("open", store):
         experiments = open_client(store).search_experiments(order_by=["name ASC"])
     return {item.name: item.experiment_id for item in experiments if item.name != "Default"}
@@ -176,8 +211,7 @@ def forget_experiment(store: Store, name: str) -> None:
     Raises:
         StudyError: MLflow's database cannot be changed.
     """
-    rest = "; nothing else was deleted"
-    with required(f"delete the experiment '{name}' in", store, rest):
+    with required(f"delete the experiment '{name}' in", store, "; nothing else was deleted"):
         client = open_client(store)
         found = client.get_experiment_by_name(name)
         if found is None:

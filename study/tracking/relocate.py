@@ -1,7 +1,8 @@
-"""`study relocate`: mends MLflow's records after a results folder was moved.
+"""`study relocate`: repairs MLflow's records after a results folder was moved.
 
-MLflow records the absolute place of artifacts in a row for each experiment and each run. Everything
-else in a store names its files relative to the store.
+MLflow records the absolute place of artifacts in a row for each experiment, run and logged model.
+Everything else in a store names its files relative to the store. MLflow's client cannot change
+these rows, so they are read and written in its SQLite database directly.
 """
 
 from __future__ import annotations
@@ -9,44 +10,111 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from study.errors import StudyError, UnknownStudyError
+from dcgan.errors import first_line
+from study.errors import StudyBusyError, StudyError, UnknownStudyError
 from study.storage.locks import check_idle
 from study.storage.store import Store
-from study.tracking.sqlite_rows import Location, locations, opened, set_location
 
-TABLES = {"experiments": "experiment", "runs": "run", "logged_models": "logged model"}
+WAIT_SECONDS = 5.0
+"""How long to wait for another process that writes; a write takes it milliseconds."""
+
+
+class Table(NamedTuple):
+    """A table of MLflow that records artifact locations."""
+
+    name: str
+    key: str
+    uri: str
+    row: str
+    """What messages call a row."""
+
+
+TABLES = (
+    Table("experiments", "experiment_id", "artifact_location", "experiment"),
+    Table("runs", "run_uuid", "artifact_uri", "run"),
+    Table("logged_models", "model_id", "artifact_location", "logged model"),
+)
 
 
 class Misplaced(NamedTuple):
     """A row that names another folder than the store's own."""
 
-    location: Location
-    right: str
+    table: Table
+    key: str | int
+    place: str
+    """The `artifacts` folder that it names."""
+    uri: str
     """Where the artifacts are in this store."""
 
 
-def misplaced(store: Store, recorded: list[Location]) -> list[Misplaced]:
-    """The rows of the store's own studies that name another folder.
+@contextmanager
+def opened(store: Store, *, write: bool = False) -> Iterator[sqlite3.Connection]:
+    """The store's MLflow database, which must exist; nothing is created or upgraded.
 
-    Only `…/artifacts/EXPERIMENT` on a local disk is meant, and only where the store has that
-    folder: other places are somebody's choice.
+    Args:
+        write: hold the database for one transaction, which an error rolls back.
+
+    Raises:
+        StudyBusyError: another process is writing to it.
+        StudyError: it cannot be read or written.
     """
-    found = []
-    for location in recorded:
-        folder = store.artifacts / location.experiment
-        parts = _split(location)
-        if parts is not None and folder.is_dir():
-            right = folder.as_uri() + parts[1]
-            if right != location.uri:
-                found.append(Misplaced(location, right))
-    return found
+    database = store.mlflow_database
+    # "rw" to read, too: SQLite must be able to undo what a killed process has left half written.
+    uri = f"{database.as_uri()}?mode=rw"
+    try:
+        connection = sqlite3.connect(uri, uri=True, timeout=WAIT_SECONDS, isolation_level=None)
+        with closing(connection), connection:
+            if write:
+                connection.execute("BEGIN IMMEDIATE")
+            yield connection
+    except sqlite3.Error as error:
+        if "locked" in str(error):
+            raise StudyBusyError(
+                f"another process is writing to {database}; end the 'study run' or 'study ui' of "
+                "this folder first"
+            ) from error
+        reason = first_line(error)
+        raise StudyError(f"cannot use the MLflow database {database}: {reason}") from error
+
+
+def misplaced(store: Store, connection: sqlite3.Connection) -> list[Misplaced]:
+    """The rows of the store's studies that name another folder, deleted ones included."""
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    existing = {name for (name,) in connection.execute(query)}
+    return [
+        Misplaced(table, key, *places)
+        for table in TABLES
+        if table.name in existing
+        for key, experiment, uri in connection.execute(
+            f"SELECT rows.{table.key}, experiments.name, rows.{table.uri} "
+            f"FROM {table.name} AS rows JOIN experiments USING (experiment_id)"
+        )
+        if uri and (places := places_of(store, experiment, uri))
+    ]
+
+
+def places_of(store: Store, experiment: str, uri: str) -> tuple[str, str] | None:
+    """The `artifacts` folder that a recorded URI names, and the URI that is right in this store.
+
+    `None` if nothing needs to change. Only `…/artifacts/EXPERIMENT` on a local disk is changed, and
+    only if the store has that folder: any other place was somebody's choice.
+    """
+    folder = store.artifacts / experiment
+    match = re.fullmatch(rf"(.*/artifacts)/{re.escape(experiment)}((?:/.*)?)", uri)
+    if match is None or urlsplit(uri).scheme not in ("", "file") or not folder.is_dir():
+        return None
+    right = folder.as_uri() + match[2]
+    return None if right == uri else (unquote(urlsplit(match[1]).path), right)
 
 
 def describe_misplaced(store: Store) -> str | None:
-    """One sentence with the remedy where artifacts are recorded elsewhere; none where all is right.
+    """One sentence with the remedy if artifacts are recorded elsewhere, otherwise `None`.
 
     Raises:
         StudyError: the database cannot be read.
@@ -54,20 +122,20 @@ def describe_misplaced(store: Store) -> str | None:
     if store.tracking or not store.mlflow_database.is_file():
         return None
     with opened(store) as connection:
-        rows = misplaced(store, locations(connection))
+        rows = misplaced(store, connection)
     if not rows:
         return None
     return (
-        f"MLflow's artifacts are recorded under {_place(rows[0])}, not in this results folder "
+        f"MLflow's artifacts are recorded under {rows[0].place}, not in this results folder "
         f"(was it moved or copied?); run 'study relocate --store {shlex.quote(str(store.root))}'"
     )
 
 
 def relocate(store: Store) -> list[str]:
-    """Make MLflow look for the artifacts in the store.
+    """Record the store as the place of its artifacts.
 
     Returns:
-        What was changed, a sentence for each folder that was recorded.
+        What was changed: a sentence for each folder that was recorded.
 
     Raises:
         UnknownStudyError: there is no MLflow database.
@@ -75,21 +143,20 @@ def relocate(store: Store) -> list[str]:
         StudyError: it cannot be changed.
     """
     _check_changeable(store)
-    with opened(store) as connection:
-        rows = misplaced(store, locations(connection))
+    with opened(store, write=True) as connection:
+        rows = misplaced(store, connection)
+        for table, key, _, uri in rows:
+            update = f"UPDATE {table.name} SET {table.uri} = ? WHERE {table.key} = ?"
+            connection.execute(update, (uri, key))
     if not rows:
         return [f"nothing to do: MLflow's artifacts are recorded in {store.artifacts}"]
-    with opened(store, write=True) as connection:
-        rows = misplaced(store, locations(connection))  # again: now nobody else can write
-        for row in rows:
-            set_location(connection, row.location, row.right)
     said = []
-    for place in sorted({_place(row) for row in rows}):
-        here = [row for row in rows if _place(row) == place]
+    for place in sorted({row.place for row in rows}):
+        tables = [row.table for row in rows if row.place == place]
         counts = ", ".join(
-            f"{count} {what}{'s' * (count != 1)}"
-            for table, what in TABLES.items()
-            if (count := sum(row.location.table == table for row in here))
+            f"{count} {table.row}{'s' * (count != 1)}"
+            for table in TABLES
+            if (count := tables.count(table))
         )
         said.append(f"relocated {counts}: from {place} to {store.artifacts}")
     return said
@@ -107,19 +174,3 @@ def _check_changeable(store: Store) -> None:
         )
     for folder in store.study_folders():
         check_idle(folder)
-
-
-def _split(location: Location) -> tuple[str, str] | None:
-    """A local URI up to `/artifacts`, and what is below `/EXPERIMENT`; none for other places."""
-    if urlsplit(location.uri).scheme not in ("", "file"):
-        return None
-    name = re.escape(location.experiment)
-    match = re.fullmatch(rf"(.*/artifacts)/{name}((?:/.*)?)", location.uri)
-    return None if match is None else (match[1], match[2])
-
-
-def _place(row: Misplaced) -> str:
-    """The `artifacts` folder that a row names, as a person writes it."""
-    parts = _split(row.location)
-    assert parts is not None
-    return unquote(urlsplit(parts[0]).path)

@@ -1,6 +1,7 @@
-"""One run folder shown as one MLflow run, with the folder's own timestamps.
+"""Replays a run folder into an MLflow run, with the folder's own timestamps.
 
-Delivering the same thing twice changes nothing."""
+Delivering the same thing twice changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from dcgan.evaluation.record import EvalRecord
 from dcgan.runtime.files import write_text_atomic
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import STEP_FIELDS, Record, read_history
+from study.search.objective import closing_metrics
 from study.storage.trial_record import TrialRecord
 from study.tracking.client import Metric, RunTag
 
@@ -46,20 +48,14 @@ class RunMirror:
         self.folder = RunFolder(folder)
         self.score = score
         self._open_run = open_run
-        self._run_id: str | None = None
-        self._sent = 0
-        """Records of the history delivered by this object."""
-
-    @property
-    def run_id(self) -> str | None:
-        """The run's id; none before it was opened."""
-        return self._run_id
+        self.run_id: str | None = None
+        """Set by `open`."""
+        self._sent = 0  # records of the history that this object has delivered
 
     def open(self) -> str:
-        """The run's id; found or made when first needed, so that MLflow may be away until then."""
-        if self._run_id is None:
-            self._run_id = self._open_run()
-        return self._run_id
+        """The run's id; the first call finds or creates the run. MLflow may be away until then."""
+        self.run_id = self.run_id or self._open_run()
+        return self.run_id
 
     def deliver(self) -> None:
         """Deliver the history's new records, and the picture of each evaluation."""
@@ -69,31 +65,32 @@ class RunMirror:
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         self._sent = len(records)
-        self._deliver_grids(
-            run_id, [record for record in records if isinstance(record, EvalRecord)]
-        )
+        self._deliver_grids(run_id, [item for item in records if isinstance(item, EvalRecord)])
 
     def set_state(self, state: str) -> None:
-        """Show an Optuna state as the run's status: WAITING for one that will be continued."""
+        """Show Optuna's state as the run's status: WAITING if the trial will be continued."""
         self.client.set_tag(self.open(), "optuna.state", state)
-        set_status(self.client, self.open(), STATUS[state])
+        set_status(self.client, self.open(), state)
 
-    def finish(self, record: TrialRecord, score_names: Mapping[str, float]) -> None:
-        """Deliver the outcome: files, `objective` and other closing metrics, tags, status."""
+    def finish(self, record: TrialRecord) -> None:
+        """Deliver a trial's outcome: history, files, closing metrics, tags and status."""
         run_id = self.open()
         self.deliver()
         self.deliver_files()
         ended = int((record.ended or 0.0) * 1000)
         step = max((item.step for item in read_history(self.folder.history)), default=0)
-        closing = [Metric(key, value, ended, step) for key, value in score_names.items()]
+        closing = {**_log10_rates(record.params), "minutes": record.minutes}
+        closing |= closing_metrics(record.result())
         tags = {"optuna.state": record.state, "reason": record.reason or ""}
         self.client.log_batch(
-            run_id, metrics=closing, tags=[RunTag(key, value) for key, value in tags.items()]
+            run_id,
+            metrics=[Metric(key, value, ended, step) for key, value in closing.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
         )
-        set_status(self.client, run_id, STATUS[record.state], ended)
+        set_status(self.client, run_id, record.state, ended)
 
     def deliver_files(self) -> None:
-        """Deliver the run's config and closing pictures, those that exist."""
+        """Deliver the run's config, result and closing pictures, as far as they exist."""
         folder = self.folder
         for file in (
             folder.config,
@@ -133,13 +130,13 @@ class RunMirror:
                     timestamp=int(record.timestamp * 1000),
                     synchronous=True,
                 )
-            # Pictures, unlike metrics, would appear twice when delivered twice.
+            # A picture, unlike a metric, appears twice if it is delivered twice.
             done.append([run_id, step])
             write_text_atomic(marker, json.dumps(done))
 
 
 def _read_marker(marker: Path) -> list[list[Any]]:
-    """The pictures delivered so far; a damaged list delivers them again."""
+    """The pictures delivered so far; empty if the list is damaged, so all are delivered again."""
     try:
         content = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -148,7 +145,7 @@ def _read_marker(marker: Path) -> list[list[Any]]:
 
 
 def _eval_metrics(record: EvalRecord) -> dict[str, float]:
-    """The numbers of an evaluation that get a chart each; the history has them all."""
+    """The numbers of an evaluation that MLflow charts; the history has all of them."""
     from dcgan.evaluation.set_score import shown_in  # late: it loads torch
 
     other = f"{record.frechet_metric}_{'raw' if record.score_model == 'ema' else 'ema'}"
@@ -159,8 +156,8 @@ def _eval_metrics(record: EvalRecord) -> dict[str, float]:
     return values | {"time/eval_seconds": record.seconds}
 
 
-def log10_metrics(params: Mapping[str, Any]) -> dict[str, float]:
-    """log10 of the learning rates, which the parallel-coordinates view shows on a fair scale."""
+def _log10_rates(params: Mapping[str, Any]) -> dict[str, float]:
+    """log10 of the learning rates, because the parallel-coordinates view has linear axes."""
     return {
         f"log10_{key}": math.log10(value)
         for key, value in params.items()
@@ -168,7 +165,9 @@ def log10_metrics(params: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def set_status(client: Any, run_id: str, status: str, end_time_ms: int | None = None) -> None:
+def set_status(client: Any, run_id: str, state: str, end_time_ms: int | None = None) -> None:
+    """Set a run's status from Optuna's state."""
+    status = STATUS[state]
     if status in TERMINAL_STATUSES:
         client.set_terminated(run_id, status=status, end_time=end_time_ms)
     else:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from ready import Process, Ready
 
 from dcgan.cli.streams import PLAIN
@@ -167,9 +168,12 @@ def test_every_command_speaks_in_a_poor_encoding(
     assert training(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait() == 0
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     (tmp_path / "run").rename(tmp_path / "café – 猫")
+    (tmp_path / "Fotos ü").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "Fotos ü" / "größe 1×1.png")
+    (tmp_path / "Fotos ü" / "kätzchen….jpg").write_bytes(b"none")
     for words in (
         ["evaluate", "café – 猫/checkpoint.pt"],
-        ["inspect", "café – 猫/samples"],
+        ["inspect", "Fotos ü"],
         ["generate", "café – 猫/checkpoint.pt", "-o", "Δ.png"],
         ["train", "--help"],
         ["train", "tiny.yaml", "--out", "…", "--dry-run"],

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from optuna.storages import RDBStorage
 
+from study.config.study_config import ObjectiveConfig
 from study.errors import StudyError
 from study.storage.schema_versions import check_schemas, revisions, schema_problem
 from study.storage.store import Store
-from study.tracking.experiment import Tracker
-from study.tracking.sqlite_rows import opened, trial_statuses
+from study.tracking.experiment import Tracker, shown_statuses
+from study.tracking.relocate import opened
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Writer = Callable[..., Path]
@@ -79,12 +80,19 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_the_rows_of_a_half_written_mlflow_database_are_read(own_finished: Store) -> None:
+@pytest.mark.parametrize("by_client", [True, False])
+def test_the_rows_of_a_half_written_mlflow_database_are_read(
+    own_finished: Store, by_client: bool
+) -> None:
     database = own_finished.mlflow_database
     subprocess.run([sys.executable, "-c", DIE, str(database)])
     assert database.with_name(f"{database.name}-journal").stat().st_size > 0
-    with opened(own_finished) as connection:
-        assert len(trial_statuses(connection, "tiny")) == 6
+    if by_client:
+        assert len(shown_statuses(own_finished, "tiny")) == 6
+    else:
+        with opened(own_finished) as connection:
+            ((runs,),) = connection.execute("SELECT COUNT(*) FROM runs")
+        assert runs == 7
 
 
 @pytest.mark.parametrize("library", ["optuna", "mlflow"])
@@ -135,5 +143,5 @@ def test_a_newer_mlflow_database_stops_a_launch_at_once(
     assert "mlflow.db are of version newer" in done.stderr
     assert "photos" not in done.stderr
     with pytest.raises(StudyError, match="are of version newer"):
-        Tracker(own_finished, "tiny")
+        Tracker(own_finished, own_finished.study("tiny"), ObjectiveConfig(), {})
     shell("show", "tiny", "--store", own_finished.root)  # needs Optuna's alone

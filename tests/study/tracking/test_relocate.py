@@ -13,14 +13,20 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-import study.tracking.sqlite_rows
+import study.tracking.relocate as relocation
 from study.errors import StudyBusyError, StudyError
 from study.running.claims import Claims
 from study.running.study import run_study
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
-from study.tracking.relocate import describe_misplaced, misplaced, relocate
-from study.tracking.sqlite_rows import Location, locations, opened, set_location
+from study.tracking.relocate import (
+    TABLES,
+    describe_misplaced,
+    misplaced,
+    opened,
+    places_of,
+    relocate,
+)
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -37,8 +43,13 @@ def moved(finished: Any, tmp_path: Path) -> Store:
 
 
 def recorded(store: Store) -> list[str]:
+    """Every artifact location in the database."""
     with opened(store) as connection:
-        return [location.uri for location in locations(connection)]
+        return [
+            uri
+            for table in TABLES
+            for (uri,) in connection.execute(f"SELECT {table.uri} FROM {table.name}")
+        ]
 
 
 @pytest.mark.slow
@@ -82,27 +93,30 @@ def test_a_launch_in_a_moved_folder_says_so(moved: Store, shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "right"),
+    ("uri", "place", "right"),
     [
-        ("file:///old/artifacts/tiny", "{new}"),
-        ("/old/artifacts/tiny/0123/artifacts", "{new}/0123/artifacts"),
-        ("file:///a%20b/artifacts/tiny/x/artifacts/tiny/1/artifacts", "{new}/1/artifacts"),
-        ("{new}", None),
-        ("s3://bucket/artifacts/tiny", None),
-        ("file:///old/artifacts/tiny2", None),
-        ("file:///old/elsewhere/tiny", None),
-        ("mlflow-artifacts:/artifacts/tiny", None),
+        ("file:///old/artifacts/tiny", "/old/artifacts", "{new}"),
+        ("/old/artifacts/tiny/0123/artifacts", "/old/artifacts", "{new}/0123/artifacts"),
+        (
+            "file:///a%20b/artifacts/tiny/x/artifacts/tiny/1/artifacts",
+            "/a b/artifacts/tiny/x/artifacts",
+            "{new}/1/artifacts",
+        ),
+        ("{new}", None, None),
+        ("s3://bucket/artifacts/tiny", None, None),
+        ("file:///old/artifacts/tiny2", None, None),
+        ("file:///old/elsewhere/tiny", None, None),
+        ("mlflow-artifacts:/artifacts/tiny", None, None),
     ],
 )
-def test_only_a_stores_own_kind_of_place_is_meant(
-    tmp_path: Path, uri: str, right: str | None
+def test_only_a_stores_own_kind_of_place_is_changed(
+    tmp_path: Path, uri: str, place: str | None, right: str | None
 ) -> None:
     store = Store.at(tmp_path)
     (store.artifacts / "tiny").mkdir(parents=True)
     new = (store.artifacts / "tiny").as_uri()
-    location = Location("runs", "1", "tiny", uri.format(new=new))
-    found = [row.right for row in misplaced(store, [location])]
-    assert found == ([] if right is None else [right.format(new=new)])
+    expected = None if right is None else (place, right.format(new=new))
+    assert places_of(store, "tiny", uri.format(new=new)) == expected
 
 
 def test_artifacts_that_were_left_behind_stay_recorded_there(moved: Store) -> None:
@@ -129,7 +143,7 @@ def test_logged_models_and_other_experiments(moved: Store, finished: Any) -> Non
 
 def misplaced_rows(store: Store) -> int:
     with opened(store) as connection:
-        return len(misplaced(store, locations(connection)))
+        return len(misplaced(store, connection))
 
 
 def test_a_running_study_is_left_alone(
@@ -168,7 +182,7 @@ def test_a_trial_whose_launcher_is_gone_is_left_alone(moved: Store) -> None:
 
 def test_a_busy_database_is_left_alone(moved: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     before = recorded(moved)
-    monkeypatch.setattr(study.tracking.sqlite_rows, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(relocation, "WAIT_SECONDS", 0.1)
     other = sqlite3.connect(moved.mlflow_database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StudyBusyError, match=r"writing to .*mlflow.db; end the 'study run'"):
@@ -216,6 +230,6 @@ def test_a_database_that_may_not_be_written(moved: Store, unprivileged: Any) -> 
             pytest.raises(StudyError, match="readonly database"),
             opened(moved, write=True) as connection,
         ):
-            set_location(connection, locations(connection)[0], "elsewhere")
+            connection.execute("UPDATE runs SET artifact_uri = 'elsewhere'")
         assert describe_misplaced(moved) is not None  # looking needs no permission
     assert recorded(moved) == before
