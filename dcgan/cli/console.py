@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dcgan.cli.streams import NOBODY_READS, steady_streams
 from dcgan.errors import DcganError, TrainingInterrupted
+from dcgan.runtime.home import ensure_home
 from dcgan.runtime.memory import keep_freed_memory
+from dcgan.runtime.signals import HANGUP, on_stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,16 +22,13 @@ if TYPE_CHECKING:
     from dcgan.data.scan import BadFile
 
 
-HANGUP = getattr(signal, "SIGHUP", None)
-"""The signal of a terminal that was closed; Windows has none."""
-
-
 def run_app(app: Callable[[], Any]) -> None:
     """Run a typer app and exit. An expected error prints one sentence to stderr.
 
     A standard stream that fails never ends the app. If the output did not reach a file, such as on
     a full disk, the exit code says so.
     """
+    ensure_home()
     keep_freed_memory()
     with steady_streams() as descriptors:
         code = _exit_code(app)
@@ -99,16 +97,8 @@ def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callabl
                 # Not print(), which the signal may have interrupted.
                 os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n")
 
-    # SIGINT is set explicitly, because a shell starts background jobs with Ctrl-C ignored.
-    numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
-    if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:  # `nohup` ignores it
-        numbers.append(HANGUP)
-    before = {number: signal.signal(number, on_signal) for number in numbers}
-    try:
+    with on_stop(on_signal):
         yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

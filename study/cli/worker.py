@@ -14,13 +14,17 @@ import sys
 import threading
 
 from dcgan.cli.console import run_app
+from dcgan.runtime.signals import HANGUP
 from study.running.launchers.pipe import Pipe
 from study.running.worker import Job, run_job
 
 
 def main() -> None:
     """Run trials of a study that a launcher has opened."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the launcher's to handle
+    # What a terminal sends to all its processes is the launcher's to handle.
+    for number in (signal.SIGINT, HANGUP):
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     line = sys.stdin.readline()

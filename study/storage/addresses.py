@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from dcgan.errors import UsageError
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, from which SQLAlchemy and MLflow read exactly this path.
+
+    SQLAlchemy takes `%41` for a quoted character and `?` for the end of the path, and Optuna fills
+    in `{}`. For a URL with the plain name `sqlite`, MLflow makes the folder of what is written
+    there, quoted or not.
+    """
+    quoted = str(path)
+    for character in "%?{}":  # % first
+        quoted = quoted.replace(character, f"%{ord(character):02X}")
+    return f"sqlite{'' if quoted == str(path) else '+pysqlite'}:///{quoted}"
 
 
 def check_storage_url(url: str) -> str:

@@ -8,6 +8,7 @@ database with its library may change it.
 from __future__ import annotations
 
 import re
+import shlex
 import sqlite3
 from contextlib import closing
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from study.errors import StudyError
+from study.storage.addresses import sqlite_url
 from study.storage.store import Store
 
 MIGRATIONS = {
@@ -78,7 +80,7 @@ def _version_problem(database: Path, library: str, found: str) -> str | None:
         return None
     where = f"the tables in {database} are of version {found}"
     if found in wanted.known:
-        command = UPGRADE[library].format(url=f"sqlite:///{database}")
+        command = UPGRADE[library].format(url=shlex.quote(sqlite_url(database)))
         return (
             f"{where}, older than {wanted.head} of the installed {installed}; copy the file to a "
             f"safe place, then run '{command}'"

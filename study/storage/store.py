@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from dcgan.errors import UsageError
 from dcgan.runtime.files import make_folder
-from study.storage.addresses import check_storage_url, check_tracking_uri, hide_password
+from study.storage.addresses import check_storage_url, check_tracking_uri, hide_password, sqlite_url
 
 STORE_VARIABLE = "DCGAN_STUDY_STORE"
 STORAGE_VARIABLE = "DCGAN_STUDY_STORAGE"
@@ -87,7 +87,7 @@ class Store:
     @property
     def optuna_url(self) -> str:
         """The database as SQLAlchemy names it."""
-        return self.storage or f"sqlite:///{self.optuna_database}"
+        return self.storage or sqlite_url(self.optuna_database)
 
     @property
     def mlflow_database(self) -> Path:
@@ -97,7 +97,7 @@ class Store:
     @property
     def mlflow_uri(self) -> str:
         """The tracking URI, absolute so that no working folder can change its meaning."""
-        return self.tracking or f"sqlite:///{self.mlflow_database}"
+        return self.tracking or sqlite_url(self.mlflow_database)
 
     @property
     def artifacts(self) -> Path:
@@ -144,7 +144,7 @@ def make_database(path: Path, build: Callable[[str], object]) -> None:
     with FileLock(path.with_name(f"{path.name}.lock")):
         if not path.exists():
             fresh.unlink(missing_ok=True)
-            build(f"sqlite:///{fresh}")
+            build(sqlite_url(fresh))
             fresh.replace(path)
 
 

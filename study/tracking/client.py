@@ -12,13 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# mlflow reads these when it is imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-# By default, a server that does not answer blocks each call for four minutes.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+from study.tracking.environment import forget_foreign, prepare_import
+
+prepare_import()
 
 from mlflow.entities import Metric as Metric
 from mlflow.entities import Param as Param
@@ -75,6 +71,7 @@ def open_client(store: Store) -> Any:
     """A client of the store's MLflow server, or of its database, which is created if missing."""
     if store.tracking:
         return PatientClient(MlflowClient(tracking_uri=store.tracking))
+    forget_foreign(os.environ)
     make_database(
         store.mlflow_database,
         lambda url: MlflowClient(tracking_uri=url).search_experiments(max_results=1),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 from dcgan.config.settings import validate
 from dcgan.config.yaml_files import read_yaml
@@ -126,8 +127,9 @@ def mlflow_store(uri: str) -> Store:
     Raises:
         UsageError: the URI is neither.
     """
-    store = Store(Path(uri.removeprefix("sqlite:///")).expanduser().resolve().parent)
-    if uri.startswith("sqlite:///") and uri.endswith(f"/{store.mlflow_database.name}"):
+    scheme, _, path = uri.partition(":///")
+    store = Store(Path(unquote(path)).expanduser().resolve().parent)
+    if scheme in ("sqlite", "sqlite+pysqlite") and path.endswith(f"/{store.mlflow_database.name}"):
         store.create()
         return store
     return Store(Path.cwd(), tracking=check_tracking_uri(uri))

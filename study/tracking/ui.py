@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 from urllib.parse import quote, urlencode
 
 from dcgan.errors import UsageError
+from dcgan.runtime.signals import on_stop
 from study.storage.addresses import without_user
 from study.storage.store import Store
+from study.tracking.environment import server_environment
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
@@ -47,13 +48,7 @@ def server_command(store: Store, port: int) -> tuple[list[str], dict[str, str]]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
     command += ["--backend-store-uri", store.mlflow_uri, "--workers", "1"]
     command += ["--default-artifact-root", store.artifacts.as_uri()]
-    environment = {
-        **os.environ,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PYTHONWARNINGS": "ignore",  # deprecations among its own dependencies
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its helpers take 2 GB
-    }
-    return command, environment
+    return command, server_environment(os.environ, port)
 
 
 def serve(store: Store, port: int) -> int:
@@ -61,21 +56,20 @@ def serve(store: Store, port: int) -> int:
     command, environment = server_command(store, port)
     process = subprocess.Popen(command, env=environment)
 
-    def end(*_: object) -> None:
-        raise KeyboardInterrupt
+    ended: list[int] = []
 
-    # SIGTERM must end the server, too. SIGINT is set because a shell starts background jobs with
-    # Ctrl-C ignored.
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
+    def end(number: int, _: object) -> None:
+        if not ended:  # a closed terminal sends several signals
+            ended.append(number)
+            raise KeyboardInterrupt
+
+    with on_stop(end):
         try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        return 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            return 0

@@ -246,7 +246,8 @@ def run(
     try:
         if name == "python":
             module, *rest = arguments
-            sys.path.insert(0, cwd)
+            if "PYTHONSAFEPATH" not in environment:
+                sys.path.insert(0, cwd)
             sys.argv = [module, *rest]
             sys.orig_argv = [sys.executable, "-m", *arguments]
             if not hasattr(sys.modules.get(module), "__path__"):  # no package

@@ -44,7 +44,7 @@ class Pipe:
 
     def tell(self, event: Event, worker: int | None = None) -> None:
         """Write one line. A launcher that is gone is no error: the worker stops by itself."""
-        with suppress(BrokenPipeError):
+        with suppress(OSError):
             self.stream.write(encode(event))
             self.stream.flush()
 

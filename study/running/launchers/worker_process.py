@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from dcgan.runtime.children import child_environment
 from study.running.launchers.pipe import decode
 from study.running.observer import Event
 
@@ -52,7 +53,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **self.environment},
+                env=child_environment({**os.environ, **self.environment}),
             )
         self._process, self.running = process, True
         assert process.stdin

@@ -1,0 +1,64 @@
+"""The environment of MLflow where it keeps a results folder's own database.
+
+Variables that point at a team's server (a prefix of links, workspaces, another database, log-ins)
+would break the folder's own one. They stay in force for a server that is named with
+`--tracking-uri`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+
+from dcgan.runtime.children import child_environment
+from dcgan.runtime.home import ensure_home
+
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # By default, a server that does not answer blocks each call for four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""Defaults of every process that uses MLflow. They are read when mlflow is imported."""
+LISTS = ("MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS")
+"""What a person may add to the UI's server: who may open it through a tunnel or a proxy."""
+KEPT = frozenset(
+    (*SETTINGS, *LISTS, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER")
+)
+_PREFIXES = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "GUNICORN_", "FLASK_")
+_NAMES = frozenset({"WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "prometheus_multiproc_dir"})
+LOCAL_HOSTS = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*")
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a variable changes what MLflow or its server does, and is not ours."""
+    return name not in KEPT and (name.startswith(_PREFIXES) or name in _NAMES)
+
+
+def forget_foreign(environment: MutableMapping[str, str]) -> None:
+    """Remove the variables that are meant for another MLflow."""
+    for name in [name for name in environment if is_foreign(name)]:
+        del environment[name]
+
+
+def server_environment(given: Mapping[str, str], port: int) -> dict[str, str]:
+    """The environment of the UI's server, which this machine can always reach."""
+    environment = child_environment({**SETTINGS, **given})
+    forget_foreign(environment)
+    origins = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1")]
+    for name, own in zip(LISTS, (LOCAL_HOSTS, origins), strict=True):
+        if environment.get(name):
+            environment[name] = ",".join((environment[name], *own))
+    return environment | {
+        "PYTHONWARNINGS": "ignore",  # deprecations among its own dependencies
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its helpers would take 2 GB
+    }
+
+
+def prepare_import() -> None:
+    """Set the defaults, before mlflow is imported."""
+    ensure_home()
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
