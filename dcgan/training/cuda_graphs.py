@@ -39,14 +39,9 @@ def record_graph(
 ) -> tuple[Tensor, Callable[[], None]]:
     """Record what `body` does on the GPU without executing it.
 
-    Args:
-        rngs: the random streams that `body` draws from. A replay advances them as `body` would.
-
-    Returns:
-        The tensor that `body` returned (each replay overwrites it), and the replay.
-
-    Raises:
-        RuntimeError: a graph cannot hold an operation of `body`.
+    Returns the tensor that `body` returned, which each replay overwrites, and the replay. `rngs`
+    are the random streams that `body` draws from; a replay advances them as `body` would. Raises
+    `RuntimeError` if a graph cannot hold an operation of `body`.
     """
     graph = torch.cuda.CUDAGraph()
     for rng in rngs:
@@ -64,10 +59,8 @@ class Stepper:
     """Takes training steps; replays a graph on a GPU if `train.cuda_graphs` is set.
 
     The first steps of a batch size run eagerly and count as steps of the run. If recording fails,
-    a warning says so, and all later steps run eagerly.
-
-    Args:
-        photos: uint8 `(N, 3, S, S)` on the state's device; not copied, not changed.
+    a warning says so, and all later steps run eagerly. `photos` are uint8 `(N, 3, S, S)` on the
+    state's device; they are neither copied nor changed.
     """
 
     def __init__(self, state: TrainState, photos: Tensor, config: TrainConfig) -> None:
@@ -80,8 +73,7 @@ class Stepper:
     def step(self, indices: Tensor) -> Tensor:
         """Take one step on `photos[indices]`, with int64 `(B,)` indices on the device.
 
-        Returns:
-            float32 `(5,)` in the order of `STEP_FIELDS`, on the device.
+        Returns float32 `(5,)` in the order of `STEP_FIELDS`, on the device.
         """
         size = len(indices)
         weight = self.state.count(size, self.config)

@@ -74,8 +74,7 @@ class TrainState:
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
         """Load what `state_dict` returned.
 
-        Raises:
-            RuntimeError, ValueError, KeyError, TypeError: it does not fit the networks or device.
+        Raises RuntimeError, ValueError, KeyError or TypeError if it does not fit.
         """
         for name in STATEFUL:
             getattr(self, name).load_state_dict(content[name])
@@ -110,8 +109,7 @@ def update(
         photos: uint8 `(B, 3, S, S)` on the state's device.
         average_weight: weight of the EMA update: a number, or a 0-d tensor on the device.
 
-    Returns:
-        float32 `(5,)`, detached, in the order of `STEP_FIELDS`.
+    Returns float32 `(5,)`, detached, in the order of `STEP_FIELDS`.
     """
     generator, discriminator = state.generator, state.discriminator
     bf16 = config.train.precision == "bf16" and photos.is_cuda

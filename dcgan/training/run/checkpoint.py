@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from dcgan.errors import CheckpointError, ConfigError, first_line
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.networks import Generator
 from dcgan.runtime.files import write_atomic
+from dcgan.training.step import TrainState
 
 FORMAT = 1
 FREE_KEYS = frozenset(
@@ -41,7 +42,7 @@ FREE_KEYS = frozenset(
 
 Another device or thread count can change the last digits. Another kind of device is refused if the
 random streams do not fit it."""
-STORED = ("step", "epoch", "images_seen", "data_fingerprint", "seconds", "losses")
+STORED = ("step", "epoch", "data_fingerprint", "seconds", "losses")
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,12 @@ class Checkpoint:
     step: int
     epoch: int
     """The epoch (from 1) of the last step."""
-    images_seen: int
     data_fingerprint: str
     seconds: float
     """Time in training steps, including the time before a resume."""
     losses: Tensor
     """float32 `(step, 5)`, in the order of `STEP_FIELDS`."""
     tensors: dict[str, Any]
-
-
-class Resumable(Protocol):
-    """A `TrainState`."""
-
-    def load_state_dict(self, content: dict[str, Any], /) -> None: ...
 
 
 def save_checkpoint(
@@ -80,8 +74,7 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint atomically and durably; `state` is `TrainState.state_dict()`.
 
-    Raises:
-        CheckpointError: it cannot be written.
+    Raises `CheckpointError` if it cannot be written.
     """
     content = {
         "format": FORMAT,
@@ -102,8 +95,7 @@ def save_checkpoint(
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint without running code that it may contain.
 
-    Raises:
-        CheckpointError: it is missing, damaged, from another program, or of another format.
+    Raises `CheckpointError` if it is missing, damaged, from another program, or of another format.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}{_if_removed(path)}")
@@ -141,12 +133,8 @@ def _if_removed(path: Path) -> str:
     )
 
 
-def restore(checkpoint: Checkpoint, state: Resumable) -> None:
-    """Load a checkpoint into a fresh state.
-
-    Raises:
-        CheckpointError: it does not fit the state's networks or device.
-    """
+def restore(checkpoint: Checkpoint, state: TrainState) -> None:
+    """Load a checkpoint into a fresh state. Raises `CheckpointError` if it does not fit it."""
     try:
         state.load_state_dict(checkpoint.tensors)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -156,11 +144,7 @@ def restore(checkpoint: Checkpoint, state: Resumable) -> None:
 
 
 def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprint: str) -> None:
-    """Refuse to continue a run with other photos or settings (except `FREE_KEYS`).
-
-    Raises:
-        CheckpointError: the message names the first differences.
-    """
+    """Raise `CheckpointError` if photos or settings (except `FREE_KEYS`) are not the run's own."""
     keys = [key for key in dotted_keys(TrainConfig) if key not in FREE_KEYS]
     pairs = [(key, get_dotted(checkpoint.config, key), get_dotted(config, key)) for key in keys]
     differences = [f"{key} was {old}, now {new}" for key, old, new in pairs if old != new]
@@ -180,8 +164,7 @@ def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprin
 def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> Generator:
     """The `ema` generator (with newly measured BatchNorm) or the `raw` one, in eval mode.
 
-    Raises:
-        CheckpointError: the weights do not fit the checkpoint's own config.
+    Raises `CheckpointError` if the weights do not fit the checkpoint's own config.
     """
     config = checkpoint.config
     generator = Generator(config.model.nz, config.model.ngf, config.data.image_size)

@@ -46,8 +46,7 @@ def kept_bytes(
 ) -> float:
     """What a complete run keeps in its folder, or in MLflow, apart from its checkpoint.
 
-    Args:
-        picture_due: whether the grid after a number of steps is kept there.
+    `picture_due` tells whether the grid after a number of steps is kept there.
     """
     steps = range(schedule.total_steps + 1)
     pictures = sum(map(picture_due, steps)) + CLOSING_GRIDS
