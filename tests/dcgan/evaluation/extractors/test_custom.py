@@ -11,7 +11,7 @@ from torch import nn
 
 from dcgan.errors import ConfigError, EvaluationError
 from dcgan.evaluation.extractors.base import extract
-from dcgan.evaluation.extractors.custom import CustomExtractor
+from dcgan.evaluation.extractors.custom import custom_extractor
 from dcgan.evaluation.extractors.registry import load_extractor
 
 CPU = torch.device("cpu")
@@ -176,7 +176,7 @@ def test_modules_that_are_not_there(tmp_path, monkeypatch):
 
 
 def custom(function, label="mine", image_size=16):
-    return CustomExtractor(
+    return custom_extractor(
         function, label=label, source="here:mine", definition="", device=CPU, image_size=image_size
     )
 
