@@ -43,13 +43,9 @@ def generate(
 ) -> Tensor:
     """Draw images, uint8 `(count, 3, S, S)`, RGB, on the CPU, from a checkpoint's generator.
 
-    Args:
-        seed: of the noise; None draws the noise of the fixed-noise grids.
-        model: `ema` (moving average) or `raw` (last weights).
-
-    Raises:
-        CheckpointError: the file cannot be used.
-        UsageError: an unknown model.
+    `seed` chooses the noise; None means that of the fixed-noise grids. `model` is `ema` (moving
+    average) or `raw` (last weights). Raises `CheckpointError` if the file cannot be used, and
+    `UsageError` for an unknown model.
     """
     generator = load_for_sampling(checkpoint, model=model)
     return render(generator, fixed_noise(generator.nz, count, seed))
@@ -74,8 +70,7 @@ def evaluate(checkpoint: CheckpointLike, **options: Unpack[ScoringOptions]) -> E
     - `extractor`, `weights`: as in `eval.extractor` and `eval.weights`.
     - `device`: `auto`, `cpu`, `cuda` or `mps`, by default `auto`.
 
-    Raises:
-        DcganError: checkpoint, photos or extractor cannot be used.
+    Raises `DcganError` if checkpoint, photos or extractor cannot be used.
     """
     return prepare_scoring(checkpoint, **options).evaluate()
 
@@ -107,8 +102,7 @@ class Scoring:
     def memorisation(self) -> MemorisationReport:
         """Judge whether the generator that counts (`eval.score_model`) repeats training photos.
 
-        Raises:
-            EvaluationError: fewer than 3 different photos.
+        Raises `EvaluationError` if there are fewer than 3 different photos.
         """
         from dcgan.evaluation.memorisation_report import report_memorisation
 

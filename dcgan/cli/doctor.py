@@ -7,20 +7,22 @@ from collections.abc import Iterable
 from dcgan.cli.console import say
 from dcgan.cli.tables import planned_extractor
 from dcgan.config.train_config import EvalConfig, TrainConfig
+from dcgan.errors import DcganError
 from dcgan.evaluation.extractors.weights import WEIGHTS_VARIABLE, offline, weights_at_hand
-from dcgan.runtime.health import Check, Finding, cache, device, disk, examine, versions
+from dcgan.runtime.health import Check, Finding, cache, device, disk, versions
 
 
 def print_health(checks: Iterable[Check] | None = None) -> int:
-    """Run checks (default: `CHECKS`) and print a line for each finding.
-
-    Returns:
-        Exit code: 1 if there is a fault, else 0.
-    """
+    """Run checks (default: `CHECKS`) and print what they find. Returns 1 for a fault, else 0."""
     faults = False
-    for finding in examine(CHECKS if checks is None else checks):
-        faults = faults or finding.state == "fault"
-        say(f"{finding.state:8} {finding.text}")
+    for check in CHECKS if checks is None else checks:
+        try:
+            found = check()
+        except DcganError as error:
+            found = Finding("fault", str(error))
+        for finding in [found] if isinstance(found, Finding) else found:
+            faults = faults or finding.state == "fault"
+            say(f"{finding.state:8} {finding.text}")
     return int(faults)
 
 

@@ -52,14 +52,10 @@ def folder_features(
 ) -> FolderFeatures:
     """Read all images below a folder, a batch at a time, and keep only their features.
 
-    Args:
-        image_size: side in pixels of the squares to make of them, as training does. None keeps
-            their own size, which must be the same for all.
-        on_progress: called with (images done, images in all).
-
-    Raises:
-        DataError: no folder, fewer than 2 usable images, or images of different sizes.
-        EvaluationError: the extractor fails.
+    `image_size` is the side in pixels of the squares to make of them, as training does. None keeps
+    their own size, which must be the same for all. `on_progress` is called with (images done,
+    images in all). Raises `DataError` if there is no folder, fewer than 2 images are usable
+    or their sizes differ, and `EvaluationError` if the extractor fails.
     """
     scan = scan_photos(folder, None)
     # In a random order, so that the first ones are a random sample of the folder.
@@ -105,8 +101,7 @@ def folder_features(
 def first_side(folder: Path) -> int | None:
     """Width in pixels of the first readable image below a folder, None without one.
 
-    Raises:
-        DataError: there is no such folder.
+    Raises `DataError` if there is no such folder.
     """
     paths = [folder / file.path for file in scan_photos(folder, None).files]
     with closing(read_photos(paths, None)) as results:
@@ -118,9 +113,8 @@ def compare_folders(
 ) -> dict[str, Any]:
     """The distances of two folders, with the sampling error of `fake`, as flat plain data.
 
-    Raises:
-        DataError: the two folders hold images of different sizes.
-        EvaluationError: too few images for any number.
+    Raises `DataError` if the sizes of their images differ, and `EvaluationError` if there are too
+    few images for any number.
     """
     if real.size != fake.size:
         sizes = " and ".join(f"{one.size[0]}×{one.size[1]}" for one in (real, fake))

@@ -123,8 +123,7 @@ def calibrate_photos(
         holdout: uint8 (H, 3, S, S), photos never trained on.
         labels: `picture_labels` of both, if known already.
 
-    Raises:
-        EvaluationError: see `calibrate`.
+    Raises the errors of `calibrate`.
     """
     own, new = labels or picture_labels(photos, holdout)
     vectors = picture_vectors(photos)
@@ -159,9 +158,8 @@ def calibrate(
         holdout_labels: int64 (h,), numbered like `labels`; by default all of them are new.
         k: number of pictures after the nearest in a ratio, at most all others.
 
-    Raises:
-        EvaluationError: fewer than 3 different training photos, different d, NaN or infinite
-            values, or k below 1.
+    Raises `EvaluationError` for fewer than 3 different training photos, different d, NaN or
+    infinite values, or k below 1.
     """
     if k < 1:
         raise EvaluationError(f"k must be at least 1 but got {k}")
@@ -190,8 +188,7 @@ def calibrate(
 def memorisation(generated: ArrayLike, calibration: Calibration) -> Memorisation:
     """Judge generated images by their vectors `(n, d)`, in the space of the calibration's.
 
-    Raises:
-        EvaluationError: different d, NaN or infinite values.
+    Raises `EvaluationError` for different d, NaN or infinite values.
     """
     ratios, nearest, distances = _ratios(
         generated, calibration.vectors, calibration.labels, calibration.k

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from dcgan.evaluation.memorisation import (
 )
 from dcgan.runtime.pictures import BACKGROUND, grid_scale, image_grid
 
-PAIRS_PER_ROW = 8
+PAIRS_PER_ROW, MAX_PAIRS = 8, 16
 MARGIN, LINE_HEIGHT = 8, 22
 TEXT, PLAIN, REPEATED = (0, 0, 0), (110, 110, 110), (200, 0, 0)
 
@@ -60,11 +61,8 @@ def report_memorisation(
 ) -> MemorisationReport:
     """Judge generated images, uint8 `(n, 3, S, S)`, against the photos trained on.
 
-    Args:
-        holdout: photos never trained on. They calibrate if there are any.
-
-    Raises:
-        EvaluationError: fewer than 3 different photos, or the extractor fails.
+    The photos of `holdout`, never trained on, calibrate if there are any. Raises `EvaluationError`
+    if there are fewer than 3 different photos or the extractor fails.
     """
     held_out = None if holdout is None else holdout.images
     labels = own, new = picture_labels(photos.images, held_out)
@@ -83,21 +81,17 @@ def report_memorisation(
     )
 
 
-def closest_pairs_panel(
-    fakes: Tensor, photos: Tensor, result: Memorisation, pairs: int = 16
-) -> Image.Image:
-    """At most `pairs` closest pairs: a generated image above, its nearest photo below, their ratio.
+def closest_pairs_panel(fakes: Tensor, photos: Tensor, result: Memorisation) -> Image.Image:
+    """The closest pairs, at most 16: a generated image above, its nearest photo below, their ratio.
 
+    `fakes`, uint8 (n, 3, S, S), were judged against `photos`, uint8 (m, 3, S, S), with this result.
     The lowest ratios come first, and those of repetitions are red. Photos are not mirrored, even if
     the generated image resembles the mirror image.
-
-    Args:
-        fakes: uint8 (n, 3, S, S), the images that were judged.
-        photos: uint8 (m, 3, S, S), the photos they were compared with.
-        result: of `memorisation`.
     """
-    closest = result.ratios.argsort(stable=True)[:pairs].tolist()
-    tiles = [_pair(fakes[i], photos[int(result.nearest[i])]) for i in closest]
+    closest = result.ratios.argsort(stable=True)[:MAX_PAIRS].tolist()
+    scale = grid_scale(fakes.shape[-1])
+    pairs = [torch.stack([fakes[i], photos[int(result.nearest[i])]]) for i in closest]
+    tiles = [image_grid(pair, columns=1, scale=scale) for pair in pairs]
     width, height = tiles[0].width + MARGIN, tiles[0].height + LINE_HEIGHT + MARGIN
     rows = -(-len(tiles) // PAIRS_PER_ROW)
     head = 2 * LINE_HEIGHT + MARGIN
@@ -113,15 +107,6 @@ def closest_pairs_panel(
         ratio = f"{float(result.ratios[i]):.2f}"
         draw.text((left + 4, top + tile.height + 1), ratio, fill=colour, font_size=14)
     return canvas
-
-
-def _pair(fake: Tensor, photo: Tensor) -> Image.Image:
-    scale = grid_scale(fake.shape[-1])
-    upper, lower = (image_grid(image.unsqueeze(0), scale=scale) for image in (fake, photo))
-    tile = Image.new("RGB", (upper.width, upper.height + lower.height), BACKGROUND)
-    tile.paste(upper, (0, 0))
-    tile.paste(lower, (0, upper.height))
-    return tile
 
 
 def _title(result: Memorisation) -> list[str]:

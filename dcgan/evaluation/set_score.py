@@ -112,8 +112,7 @@ def score_set(
         of_all: False for random parts of larger sets: leave out the Fréchet distance and numbers
             named after it, which depend on the sets' sizes.
 
-    Raises:
-        EvaluationError: fewer than 3 fakes, another d, or values that are not finite.
+    Raises `EvaluationError` for fewer than 3 fakes, another d, or values that are not finite.
     """
     fakes, numbers = feature_matrix(fake, "fake"), dict[str, float]()
     for item in METRICS.values():

@@ -92,10 +92,8 @@ def train(
         peers: the processes that train together. This process records the run; the others call
             `follow`.
 
-    Raises:
-        TrainingDivergedError: a loss was not finite.
-        TrainingInterrupted: `should_stop` returned true; a checkpoint was written.
-        DcganError: photos, folder, checkpoint or device cannot be used.
+    Raises `TrainingDivergedError` if a loss is not finite, `TrainingInterrupted` once a requested
+    stop is saved, and other `DcganError`s if photos, folder, checkpoint or device cannot be used.
     """
     folder = RunFolder(out)
     device = resolve_device(config.train.device)

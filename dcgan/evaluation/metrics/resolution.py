@@ -72,9 +72,8 @@ def resolvable_difference(
         sizes: images in each subset, from 2 to n // 3; by default n // 3 and four smaller ones.
         seed: of the random choice.
 
-    Raises:
-        EvaluationError: too few photos, sizes or repeats, NaN or infinite features, a score or
-            difference that is not above 0, or photos whose features are all alike.
+    Raises `EvaluationError` for too few photos, sizes or repeats, NaN or infinite features, a score
+    or difference that is not above 0, or photos whose features are all alike.
     """
     for name, value in (("score", score), ("difference", difference)):
         if not (math.isfinite(value) and value > 0.0):

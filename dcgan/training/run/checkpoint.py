@@ -18,7 +18,7 @@ from dcgan.config.settings import dotted_keys, get_dotted, validate
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import CheckpointError, ConfigError, first_line
 from dcgan.models.ema import with_fresh_batchnorm
-from dcgan.models.networks import Generator
+from dcgan.models.networks import Generator, build_networks
 from dcgan.runtime.files import write_atomic
 from dcgan.training.step import TrainState
 
@@ -166,8 +166,7 @@ def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> 
 
     Raises `CheckpointError` if the weights do not fit the checkpoint's own config.
     """
-    config = checkpoint.config
-    generator = Generator(config.model.nz, config.model.ngf, config.data.image_size)
+    generator, _ = build_networks(checkpoint.config)
     try:
         generator.load_state_dict(checkpoint.tensors["ema" if which == "ema" else "generator"])
     except (RuntimeError, KeyError) as error:

@@ -282,4 +282,4 @@ def test_panel_shows_the_closest_pairs(fakes, shown, photos, new_cats, calibrati
         assert len(found) == 2
     assert (panel == REPEATED).all(axis=2).any()
     rows = -(-shown // 8)
-    assert panel.shape[0] == 52 + rows * (2 * 36 * scale + 30)
+    assert panel.shape[0] == 52 + rows * ((2 * 34 + 2) * scale + 30)
