@@ -51,13 +51,11 @@ def generate(
     return render(generator, fixed_noise(generator.nz, count, seed))
 
 
-def load_for_sampling(
-    checkpoint: CheckpointLike, *, model: str = "ema", device: str = "auto"
-) -> Generator:
+def load_for_sampling(checkpoint: CheckpointLike, *, model: str = "ema") -> Generator:
     """A checkpoint's generator in eval mode: noise `(N, nz, 1, 1)` → images in [-1, 1]."""
     if model not in ("ema", "raw"):
         raise UsageError(f"--model must be ema or raw, but got {model!r}")
-    return load_generator(_loaded(checkpoint), model, resolve_device(device))
+    return load_generator(_loaded(checkpoint), model, resolve_device("auto"))
 
 
 def evaluate(checkpoint: CheckpointLike, **options: Unpack[ScoringOptions]) -> EvalRecord:

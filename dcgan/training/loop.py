@@ -227,15 +227,17 @@ class _Run:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        save_checkpoint(
-            self.folder.checkpoint,
-            self.state.state_dict(),
-            self.config,
+        checkpoint = Checkpoint(
+            path=self.folder.checkpoint,
+            config=self.config,
+            step=self.state.step,
             epoch=self.schedule.epoch_of(self.state.step),
-            losses=self.recorder.losses,
             data_fingerprint=self.bank.fingerprint,
             seconds=self.recorder.seconds,
+            losses=self.recorder.losses,
+            state=self.state.state_dict(),
         )
+        save_checkpoint(checkpoint)
 
     def draw_pictures(self) -> None:
         """Draw the final pictures."""

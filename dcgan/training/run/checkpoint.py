@@ -47,7 +47,7 @@ STORED = ("step", "epoch", "data_fingerprint", "seconds", "losses")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint, on the CPU."""
+    """The content of a checkpoint. A loaded one is on the CPU."""
 
     path: Path
     config: TrainConfig
@@ -59,32 +59,15 @@ class Checkpoint:
     """Time in training steps, including the time before a resume."""
     losses: Tensor
     """float32 `(step, 5)`, in the order of `STEP_FIELDS`."""
-    tensors: dict[str, Any]
+    state: dict[str, Any]
+    """`TrainState.state_dict()`; a loaded checkpoint has the other values in it too."""
 
 
-def save_checkpoint(
-    path: Path,
-    state: dict[str, Any],
-    config: TrainConfig,
-    *,
-    epoch: int,
-    losses: Tensor,
-    data_fingerprint: str,
-    seconds: float,
-) -> None:
-    """Write a checkpoint atomically and durably; `state` is `TrainState.state_dict()`.
-
-    Raises `CheckpointError` if it cannot be written.
-    """
-    content = {
-        "format": FORMAT,
-        "config": config.model_dump(mode="json"),
-        "epoch": epoch,
-        "data_fingerprint": data_fingerprint,
-        "seconds": seconds,
-        "losses": losses,
-        **state,
-    }
+def save_checkpoint(checkpoint: Checkpoint) -> None:
+    """Write it atomically and durably. Raises `CheckpointError` if it cannot be written."""
+    path, config = checkpoint.path, checkpoint.config.model_dump(mode="json")
+    stored = {name: getattr(checkpoint, name) for name in STORED}
+    content = {"format": FORMAT, "config": config, **stored, **checkpoint.state}
     try:
         write_atomic(path, lambda file: torch.save(content, file), durable=True)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
@@ -116,7 +99,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         config = validate(TrainConfig, content["config"], str(path))
         stored = {name: content[name] for name in STORED}
-        return Checkpoint(path=path, config=config, tensors=content, **stored)
+        return Checkpoint(path=path, config=config, state=content, **stored)
     except (ConfigError, KeyError) as error:
         raise CheckpointError(f"{path} was written by an incompatible version: {error}") from None
 
@@ -136,7 +119,7 @@ def _if_removed(path: Path) -> str:
 def restore(checkpoint: Checkpoint, state: TrainState) -> None:
     """Load a checkpoint into a fresh state. Raises `CheckpointError` if it does not fit it."""
     try:
-        state.load_state_dict(checkpoint.tensors)
+        state.load_state_dict(checkpoint.state)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{checkpoint.path} does not fit this config or device: {first_line(error)}"
@@ -168,7 +151,7 @@ def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> 
     """
     generator, _ = build_networks(checkpoint.config)
     try:
-        generator.load_state_dict(checkpoint.tensors["ema" if which == "ema" else "generator"])
+        generator.load_state_dict(checkpoint.state["ema" if which == "ema" else "generator"])
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(f"{checkpoint.path} is damaged: {first_line(error)}") from None
     generator = generator.to(device).requires_grad_(False)

@@ -157,11 +157,12 @@ def test_mirrored_rows_name_the_photo_itself(photos, calibration):
 
 
 @pytest.mark.parametrize("with_labels", [False, True])
-def test_matches_brute_force(with_labels):
+def test_matches_brute_force(with_labels, monkeypatch):
     rng = np.random.default_rng(4)
     training, generated = rng.standard_normal((30, 5)), rng.standard_normal((12, 5))
     labels = rng.integers(0, 12, 30) if with_labels else np.arange(30)
     k = 4
+    monkeypatch.setattr(module, "NEXT_NEIGHBOURS", k)
 
     def by_hand(query, own=None):
         """Ratio, row of the nearest photo and its distance."""
@@ -173,7 +174,7 @@ def test_matches_brute_force(with_labels):
         (nearest, row), *others = pictures.values()
         return nearest / np.mean([each for each, _ in others[:k]]), row, nearest
 
-    calibration = calibrate(training, labels=torch.from_numpy(labels), k=k)
+    calibration = calibrate(training, labels=torch.from_numpy(labels))
     firsts = sorted(np.unique(labels, return_index=True)[1])
     own = [by_hand(training[i], labels[i])[0] for i in firsts]
     np.testing.assert_allclose(calibration.ratios, own, rtol=1e-12)
@@ -246,8 +247,6 @@ def test_nan_is_refused():
 
 def test_what_does_not_fit_is_refused():
     training = np.random.default_rng(9).standard_normal((10, 3))
-    with pytest.raises(EvaluationError, match="k must be at least 1 but got 0"):
-        calibrate(training, k=0)
     with pytest.raises(
         EvaluationError, match="query features have 4 dimensions but reference ones 3"
     ):
