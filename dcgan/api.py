@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dcgan.config.settings import override
-from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.errors import EvaluationError, UsageError
 from dcgan.evaluation.evaluator import Evaluator, configured_extractor
@@ -70,20 +68,52 @@ def evaluate(checkpoint: CheckpointLike, **options: Unpack[ScoringOptions]) -> E
 
     Raises `DcganError` if checkpoint, photos or extractor cannot be used.
     """
-    return prepare_scoring(checkpoint, **options).evaluate()
+    return Scoring(checkpoint, **options).evaluate()
 
 
-@dataclass(frozen=True, eq=False)
 class Scoring:
-    """A checkpoint and everything that its scores need."""
+    """A checkpoint and everything that its scores need. For options and errors see `evaluate`.
 
-    checkpoint: Checkpoint
-    config: TrainConfig
-    evaluator: Evaluator
-    photos: PhotoBank
-    holdout: PhotoBank | None
-    note: str = ""
-    """A warning about the scores, or an empty string."""
+    `note` is a warning about the scores, or an empty string.
+    """
+
+    def __init__(
+        self,
+        checkpoint: CheckpointLike,
+        *,
+        bank: PhotoBank | None = None,
+        n_samples: int | None = None,
+        extractor: str | None = None,
+        weights: Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        loaded = self.checkpoint = _loaded(checkpoint)
+        asked = {"eval.n_samples": n_samples, "eval.extractor": extractor, "eval.weights": weights}
+        changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+        if extractor not in (None, "auto", "inception"):
+            changes["eval.weights"] = weights  # the run's own are Inception's
+        config = override(loaded.config, changes, "evaluate")
+        self.holdout: PhotoBank | None = None
+        self.note = ""
+        with clear_memory_errors():
+            photos = bank or load_bank(config.data)
+            if photos.images.shape[-1] != config.data.image_size:
+                raise EvaluationError(
+                    f"the photos are {photos.images.shape[-1]} pixels wide but {loaded.path} "
+                    f"generates {config.data.image_size}; load them with its own config.data"
+                )
+            if photos.fingerprint == loaded.data_fingerprint:
+                photos, self.holdout = photos.split(config.data.holdout_fraction)
+            else:
+                self.note = (
+                    f"these are not the photos that {loaded.path} was trained on (fingerprint "
+                    f"{photos.fingerprint[:12]}, there {loaded.data_fingerprint[:12]}): the scores "
+                    "compare with all of them, none counts as held out, and memorisation is judged "
+                    "against them"
+                )
+            self.photos = photos
+            scorer = configured_extractor(config, resolve_device(device))
+            self.evaluator = Evaluator(photos, scorer, config.eval, self.holdout)
 
     def evaluate(self) -> EvalRecord:
         """Score the moving average and the last weights."""
@@ -104,50 +134,12 @@ class Scoring:
         """
         from dcgan.evaluation.memorisation_report import report_memorisation
 
-        settings, extractor = self.config.eval, self.evaluator.extractor
+        settings, extractor = self.evaluator.config, self.evaluator.extractor
         with clear_memory_errors(), torch.no_grad():
             generator = load_generator(self.checkpoint, settings.score_model, extractor.device)
             batches = generate_images(generator, settings.n_samples)
             images = torch.cat([batch.cpu() for batch in batches])
             return report_memorisation(images, self.photos, extractor, self.holdout)
-
-
-def prepare_scoring(
-    checkpoint: CheckpointLike,
-    *,
-    bank: PhotoBank | None = None,
-    n_samples: int | None = None,
-    extractor: str | None = None,
-    weights: Path | None = None,
-    device: str = "auto",
-) -> Scoring:
-    """Load everything that scoring a checkpoint needs. For options and errors see `evaluate`."""
-    loaded = _loaded(checkpoint)
-    asked = {"eval.n_samples": n_samples, "eval.extractor": extractor, "eval.weights": weights}
-    changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-    if extractor not in (None, "auto", "inception"):
-        changes["eval.weights"] = weights  # the run's own are Inception's
-    config = override(loaded.config, changes, "evaluate")
-    with clear_memory_errors():
-        photos = bank or load_bank(config.data)
-        if photos.images.shape[-1] != config.data.image_size:
-            raise EvaluationError(
-                f"the photos are {photos.images.shape[-1]} pixels wide but {loaded.path} generates "
-                f"{config.data.image_size}; load them with its own config.data"
-            )
-        holdout, note = None, ""
-        if photos.fingerprint == loaded.data_fingerprint:
-            photos, holdout = photos.split(config.data.holdout_fraction)
-        else:
-            note = (
-                f"these are not the photos that {loaded.path} was trained on (fingerprint "
-                f"{photos.fingerprint[:12]}, there {loaded.data_fingerprint[:12]}): the scores "
-                "compare with all of them, none counts as held out, and memorisation is judged "
-                "against them"
-            )
-        scorer = configured_extractor(config, resolve_device(device))
-        evaluator = Evaluator(photos, scorer, config.eval, holdout)
-    return Scoring(loaded, config, evaluator, photos, holdout, note)
 
 
 def _loaded(checkpoint: CheckpointLike) -> Checkpoint:

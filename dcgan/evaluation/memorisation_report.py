@@ -52,8 +52,31 @@ class MemorisationReport:
         }
 
     def panel(self) -> Image.Image:
-        """The closest pairs, to judge by eye."""
-        return closest_pairs_panel(self.images, self.photos, self.pictures)
+        """The closest pairs, at most 16: an image above, its nearest photo below, and their ratio.
+
+        The lowest ratios come first, and those of repetitions are red. Photos are not mirrored,
+        even if the generated image resembles the mirror image.
+        """
+        result, scale = self.pictures, grid_scale(self.images.shape[-1])
+        closest = result.ratios.argsort(stable=True)[:MAX_PAIRS]
+        pairs = torch.stack([self.images[closest], self.photos[result.nearest[closest]]], dim=1)
+        tiles = [image_grid(pair, columns=1, scale=scale) for pair in pairs]
+        width, height = tiles[0].width + MARGIN, tiles[0].height + LINE_HEIGHT + MARGIN
+        rows = -(-len(tiles) // PAIRS_PER_ROW)
+        head = 2 * LINE_HEIGHT + MARGIN
+        size = PAIRS_PER_ROW * width + MARGIN, head + rows * height
+        canvas = Image.new("RGB", size, BACKGROUND)
+        draw = ImageDraw.Draw(canvas)
+        lines = "\n".join(_title(result))
+        draw.multiline_text((MARGIN, 5), lines, fill=TEXT, font_size=14, spacing=6)
+        for position, (i, tile) in enumerate(zip(closest.tolist(), tiles, strict=True)):
+            left = MARGIN + position % PAIRS_PER_ROW * width
+            top = head + position // PAIRS_PER_ROW * height
+            canvas.paste(tile, (left, top))
+            colour = REPEATED if result.memorised[i] else PLAIN
+            ratio = f"{float(result.ratios[i]):.2f}"
+            draw.text((left + 4, top + tile.height + 1), ratio, fill=colour, font_size=14)
+        return canvas
 
 
 def report_memorisation(
@@ -79,34 +102,6 @@ def report_memorisation(
         pictures=memorisation(picture_vectors(images), by_pictures),
         features=memorisation(extract(extractor, images), by_features),
     )
-
-
-def closest_pairs_panel(fakes: Tensor, photos: Tensor, result: Memorisation) -> Image.Image:
-    """The closest pairs, at most 16: a generated image above, its nearest photo below, their ratio.
-
-    `fakes`, uint8 (n, 3, S, S), were judged against `photos`, uint8 (m, 3, S, S), with this result.
-    The lowest ratios come first, and those of repetitions are red. Photos are not mirrored, even if
-    the generated image resembles the mirror image.
-    """
-    closest = result.ratios.argsort(stable=True)[:MAX_PAIRS].tolist()
-    scale = grid_scale(fakes.shape[-1])
-    pairs = [torch.stack([fakes[i], photos[int(result.nearest[i])]]) for i in closest]
-    tiles = [image_grid(pair, columns=1, scale=scale) for pair in pairs]
-    width, height = tiles[0].width + MARGIN, tiles[0].height + LINE_HEIGHT + MARGIN
-    rows = -(-len(tiles) // PAIRS_PER_ROW)
-    head = 2 * LINE_HEIGHT + MARGIN
-    canvas = Image.new("RGB", (PAIRS_PER_ROW * width + MARGIN, head + rows * height), BACKGROUND)
-    draw = ImageDraw.Draw(canvas)
-    lines = "\n".join(_title(result))
-    draw.multiline_text((MARGIN, 5), lines, fill=TEXT, font_size=14, spacing=6)
-    for position, (i, tile) in enumerate(zip(closest, tiles, strict=True)):
-        left = MARGIN + position % PAIRS_PER_ROW * width
-        top = head + position // PAIRS_PER_ROW * height
-        canvas.paste(tile, (left, top))
-        colour = REPEATED if result.memorised[i] else PLAIN
-        ratio = f"{float(result.ratios[i]):.2f}"
-        draw.text((left + 4, top + tile.height + 1), ratio, fill=colour, font_size=14)
-    return canvas
 
 
 def _title(result: Memorisation) -> list[str]:

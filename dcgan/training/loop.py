@@ -31,13 +31,7 @@ from dcgan.training.recorder import Recorder, balance_of
 from dcgan.training.resume import check_same_extractor, open_folder, with_resolved_extractor
 from dcgan.training.run.checkpoint import Checkpoint, check_continues, restore, save_checkpoint
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import (
-    STEP_FIELDS,
-    LogRecord,
-    append_record,
-    keep_up_to,
-    read_evals,
-)
+from dcgan.training.run.history import STEP_FIELDS, LogRecord, append_record, keep_up_to, read_evals
 from dcgan.training.run.pictures import draw_final, draw_fixed_noise, training_images
 from dcgan.training.schedule import Schedule
 from dcgan.training.step import TrainState

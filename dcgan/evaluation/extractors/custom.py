@@ -1,7 +1,4 @@
-"""A user's own extractor: a Python callable, named `module:callable`.
-
-Its code runs with your rights, so name only code that you trust.
-"""
+"""A user's own extractor, `module:callable`. It runs with your rights: name only trusted code."""
 
 from __future__ import annotations
 

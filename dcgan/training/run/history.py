@@ -1,7 +1,4 @@
-"""A run's history: `history.jsonl`, with one JSON object a line.
-
-Each log interval adds a `LogRecord`, each evaluation an `EvalRecord`.
-"""
+"""A run's history, `history.jsonl`: a line of JSON for each log interval and evaluation."""
 
 from __future__ import annotations
 

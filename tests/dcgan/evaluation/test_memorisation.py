@@ -17,7 +17,7 @@ from dcgan.evaluation.memorisation import (
     memorisation,
     picture_vectors,
 )
-from dcgan.evaluation.memorisation_report import REPEATED, closest_pairs_panel
+from dcgan.evaluation.memorisation_report import REPEATED, MemorisationReport
 
 SIZE = 32
 COUNT = 150
@@ -267,7 +267,8 @@ def test_picture_vectors(photos):
 @pytest.mark.parametrize(("fakes", "shown"), [(40, 16), (3, 3)])
 def test_panel_shows_the_closest_pairs(fakes, shown, photos, new_cats, calibration):
     images = torch.cat([new_cats[: fakes - 2], photos[[7, 3]]])
-    panel = np.asarray(closest_pairs_panel(images, photos, judged(images, calibration)))
+    result = judged(images, calibration)
+    panel = np.asarray(MemorisationReport(images, photos, result, result).panel())
     scale = 128 // SIZE
     # each of the pair is an enlarged tile; the replayed photos come first, in the order they came
     for column, photo in enumerate((7, 3)):
