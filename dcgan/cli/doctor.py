@@ -39,8 +39,8 @@ def _inception() -> Finding:
     if not at_hand and offline():
         return Finding(
             "warning",
-            "Inception's weights are not at hand and DCGAN_OFFLINE is set, so auto means layout; "
-            f"name a file that holds them with {WEIGHTS_VARIABLE} or --weights for fid",
+            "Inception's weights are not on this machine and DCGAN_OFFLINE is set, so auto means "
+            f"layout; name a file that holds them with {WEIGHTS_VARIABLE} or --weights for fid",
         )
     return Finding("ok" if at_hand else "warning", _planned("inception"))
 

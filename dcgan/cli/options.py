@@ -38,7 +38,7 @@ WeightsOption = Annotated[
 ]
 SizeOption = Annotated[
     int | None,
-    typer.Option("--size", min=8, max=2048, help="Make squares of this side of all images."),
+    typer.Option("--size", min=8, max=2048, help="Resize all images to squares of this side."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SchemaOption = Annotated[

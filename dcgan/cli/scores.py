@@ -107,7 +107,9 @@ def floor(
     score: Annotated[
         float | None,
         typer.Option(
-            "--score", min=0.0, help="Tell 5 % apart at this score; default: ten times the floor."
+            "--score",
+            min=0.0,
+            help="Score of the generators to compare; default: ten times the floor.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Plot (PNG).")] = Path("floor.png"),

@@ -27,7 +27,7 @@ BATCH_PIXELS = 64 * 512 * 512
 KEPT = 10_000
 """Largest number of images whose features are kept. For larger folders the Fréchet distance uses
 the moments of all images, and the other numbers use a random set of this size."""
-SQUARES = "pass --size S to make squares of S pixels of all images as training does"
+SQUARES = "pass --size S to resize all images to squares of S pixels, as training does"
 
 
 @dataclass(frozen=True)

@@ -164,8 +164,8 @@ def calibrate(
     pictures = len(labels.unique())
     if pictures < 3:
         raise EvaluationError(
-            "repetitions can be told from chance only with at least 3 different photos but there "
-            f"are {pictures}; add photos"
+            "telling repetitions from chance takes at least 3 different photos but there are "
+            f"{pictures}; add photos"
         )
     if holdout is None:
         new, new_labels = vectors, labels

@@ -7,6 +7,7 @@ graph launches all of them at once (Gray 2019, "Getting Started with CUDA Graphs
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -67,7 +68,7 @@ class Stepper:
         self.state, self.photos, self.config = state, photos, config
         fit = photos.is_cuda and config.train.cuda_graphs and state.peers.size == 1
         self.record = record_graph if fit else None
-        self._eager_steps: dict[int, int] = {}
+        self._eager_steps = Counter[int]()
         self._recordings: dict[int, Recording] = {}
 
     def step(self, indices: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class Stepper:
         weight = self.state.count(size, self.config)
         recording = self._recordings.get(size) or self._record(indices)
         if recording is None:
-            self._eager_steps[size] = self._eager_steps.get(size, 0) + 1
+            self._eager_steps[size] += 1
             return self._body(indices, weight)
         recording.indices.copy_(indices)
         recording.average_weight.fill_(weight)
@@ -90,7 +91,7 @@ class Stepper:
         return update(self.state, self.photos[indices], average_weight, self.config)
 
     def _record(self, indices: Tensor) -> Recording | None:
-        if self.record is None or self._eager_steps.get(len(indices), 0) < EAGER_STEPS:
+        if self.record is None or self._eager_steps[len(indices)] < EAGER_STEPS:
             return None
         kept, weight = indices.clone(), torch.zeros((), device=indices.device)
         rngs = (self.state.noise_rng, self.state.augment_rng)

@@ -50,7 +50,7 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tens
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or 0 in shape:
         raise EvaluationError(
-            "images to score must be uint8 of the shape (N, 3, H, W), none of it 0, but are "
+            "images to score must be uint8 of the shape (N, 3, H, W), not empty, but are "
             f"{images.dtype} of the shape {shape}"
         )
     if batch_size < 1:

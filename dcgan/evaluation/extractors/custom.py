@@ -57,7 +57,7 @@ def custom_extractor(
     name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
     if TAKEN.fullmatch(name):
         raise EvaluationError(
-            f"the extractor {source} cannot lend its metrics the name {name!r}, which is empty or "
+            f"the extractor {source} cannot give its metrics the name {name!r}, which is empty or "
             "taken; rename it"
         )
     checked = partial(_checked, function, source)

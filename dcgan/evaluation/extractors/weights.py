@@ -133,7 +133,7 @@ def download_weights(
     if offline():
         raise EvaluationError(
             f"the Inception weights are not in the torch hub cache ({path}) and {OFFLINE_VARIABLE} "
-            f"forbids to download them; {ALTERNATIVES}"
+            f"forbids downloading them; {ALTERNATIVES}"
         )
     try:
         with _open(release) as response:

@@ -75,7 +75,7 @@ def ball_radii(centres: ArrayLike, k: int) -> Tensor:
 def _counts(samples: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
     """In how many balls each sample lies, int64 (n,), and which balls hold a sample, bool (m,)."""
     counts, hit = [], torch.zeros(len(centres), dtype=torch.bool)
-    for _, inside in within_radius(samples, centres, radii):
+    for inside in within_radius(samples, centres, radii):
         counts.append(inside.sum(dim=1))
         hit |= inside.any(dim=0)
     return torch.cat(counts), hit

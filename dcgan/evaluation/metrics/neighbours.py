@@ -66,12 +66,10 @@ def nearest_neighbours(
     return Neighbours(distances, indices)
 
 
-def within_radius(
-    queries: ArrayLike, references: ArrayLike, radii: Tensor
-) -> Iterator[tuple[int, Tensor]]:
+def within_radius(queries: ArrayLike, references: ArrayLike, radii: Tensor) -> Iterator[Tensor]:
     """Which of the queries `(n, d)` lie in which reference's ball, its boundary included.
 
-    Yields the first row of a block of queries, and bool (rows, m). The references `(m, d)` are the
+    Yields bool (rows, m) for blocks of consecutive queries. The references `(m, d)` are the
     balls' centres; `radii` are (m,) float64, >= 0, finite. Close comparisons use the distances of
     `nearest_neighbours`, so a radius taken from there includes the neighbour that set it. Raises
     `EvaluationError` for bad shapes, different d, or NaN, infinite or too large values.
@@ -86,7 +84,7 @@ def within_radius(
         row, column = ((squared - squared_radii).abs() <= margin).nonzero(as_tuple=True)
         exact = pairs.distances(start + row, column)
         inside[row, column] = exact <= radii[column]
-        yield start, inside
+        yield inside
 
 
 def _first_k(row: Tensor, distance: Tensor, k: int) -> Tensor:

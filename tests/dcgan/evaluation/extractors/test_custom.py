@@ -244,7 +244,7 @@ def test_out_of_memory_is_left_to_the_caller():
     "label", ["random", "Inception", "custom", "AUTO", "_", "кот", "cats_ema", "a raw"]
 )
 def test_taken_names(label):
-    with pytest.raises(EvaluationError, match=r"cannot lend its metrics the name .*; rename it"):
+    with pytest.raises(EvaluationError, match=r"cannot give its metrics the name .*; rename it"):
         custom(means, label=label)
 
 
