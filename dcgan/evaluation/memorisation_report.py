@@ -67,8 +67,7 @@ class MemorisationReport:
         size = PAIRS_PER_ROW * width + MARGIN, head + rows * height
         canvas = Image.new("RGB", size, BACKGROUND)
         draw = ImageDraw.Draw(canvas)
-        lines = "\n".join(_title(result))
-        draw.multiline_text((MARGIN, 5), lines, fill=TEXT, font_size=14, spacing=6)
+        draw.multiline_text((MARGIN, 5), _title(result), fill=TEXT, font_size=14, spacing=6)
         for position, (i, tile) in enumerate(zip(closest.tolist(), tiles, strict=True)):
             left = MARGIN + position % PAIRS_PER_ROW * width
             top = head + position // PAIRS_PER_ROW * height
@@ -104,11 +103,11 @@ def report_memorisation(
     )
 
 
-def _title(result: Memorisation) -> list[str]:
+def _title(result: Memorisation) -> str:
     low, middle = (float(result.calibration.ratios.quantile(part)) for part in (0.01, 0.5))
-    return [
+    return (
         f"generated above, nearest photo below; {result.fraction:.1%} of {len(result.ratios)} "
-        f"repeat a photo (ratio up to {result.calibration.threshold:.2f})",
+        f"repeat a photo (ratio up to {result.calibration.threshold:.2f})\n"
         f"ratio: distance to the nearest photo / to the next ones; between photos {middle:.2f} "
-        f"(median), {low:.2f} (lowest 1%)",
-    ]
+        f"(median), {low:.2f} (lowest 1%)"
+    )

@@ -36,7 +36,6 @@ _imported: dict[str, str] = {}
 def custom_extractor(
     function: Callable[[Tensor], object],
     *,
-    label: str,
     source: str,
     definition: str,
     device: torch.device,
@@ -47,13 +46,13 @@ def custom_extractor(
     Args:
         function: uint8 (N, 3, H, W) on `device`, any N >= 1 → floating-point (N, d). A row
             depends on its image only, and the same images give the same features again.
-        label: the last part of its name as the user wrote it.
-        source: its whole name, as in `eval.extractor`.
+        source: its name as in `eval.extractor`; NAME is the last part of it.
         definition: everything that its features depend on; hashed into the fingerprint.
         image_size: side in pixels of the images that it is tried with.
 
     Raises `EvaluationError` if its name is taken or it breaks the rules of `function`.
     """
+    label = re.split(r"[:.]", source)[-1]
     name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
     if TAKEN.fullmatch(name):
         raise EvaluationError(
@@ -163,7 +162,6 @@ def load_custom_extractor(name: str, device: torch.device, image_size: int) -> E
         function = function.to(device).eval()
     return custom_extractor(
         function,
-        label=attribute.rpartition(".")[2],
         source=name,
         definition=f"callable 1:{digest}:{attribute}:{declared}",
         device=device,

@@ -29,8 +29,6 @@ TWO_SIDED_95 = 1.96 * math.sqrt(2.0)
 class Resolution:
     """The smallest visible difference between two generators, by the number of images."""
 
-    score: float
-    """The true distance of both, approximately."""
     sizes: tuple[int, ...]
     """Photos, and as many fakes, largest first."""
     spreads: tuple[float, ...]
@@ -97,7 +95,6 @@ def resolvable_difference(
     spreads = np.sqrt(variances)
     wanted = (difference * score / TWO_SIDED_95) ** 2
     return Resolution(
-        score=score,
         sizes=chosen,
         spreads=tuple(spreads.tolist()),
         differences=tuple((TWO_SIDED_95 * spreads / score).tolist()),

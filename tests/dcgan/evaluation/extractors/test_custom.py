@@ -177,7 +177,7 @@ def test_modules_that_are_not_there(tmp_path, monkeypatch):
 
 def custom(function, label="mine", image_size=16):
     return custom_extractor(
-        function, label=label, source="here:mine", definition="", device=CPU, image_size=image_size
+        function, source=f"here:{label}", definition="", device=CPU, image_size=image_size
     )
 
 
