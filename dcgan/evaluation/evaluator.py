@@ -44,10 +44,7 @@ def configured_extractor(
 
 
 class Evaluator:
-    """Scores generators against one set of photos with one extractor.
-
-    `photos` were trained on, those of `holdout` were not.
-    """
+    """Scores generators with one extractor, against photos trained on and held-out ones."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from dcgan.evaluation.set_score import score_set
 
 BATCH = 64
 BATCH_PIXELS = 64 * 512 * 512
-"""A batch of large images holds fewer of them, so memory stays bounded."""
+"""A batch of large images holds fewer of them, so that memory stays bounded."""
 KEPT = 10_000
 """Largest number of images whose features are kept. For larger folders the Fréchet distance uses
 the moments of all images, and the other numbers use a random set of this size."""

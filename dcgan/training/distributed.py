@@ -56,7 +56,7 @@ class Peers:
         return values
 
     def agree(self, asked: bool, device: torch.device) -> bool:
-        """Whether any process asks. Every process must call this at the same step."""
+        """Whether any process asks to stop. Every process must call this at the same step."""
         if self.size == 1:
             return asked
         votes = torch.tensor(float(asked), device=device)

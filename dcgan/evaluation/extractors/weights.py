@@ -155,8 +155,8 @@ def offline() -> bool:
 def _open(release: Release) -> HTTPResponse:
     """Request the file. Raises TimeoutError if no answer begins within `connect_seconds` in all.
 
-    A socket's timeout starts again for each address and redirect, and a name lookup has none. Hence
-    the thread, which may outlive the timeout. A pool's threads would delay the exit of the program.
+    A socket's timeout starts again for each address and redirect, and a name lookup has none. So a
+    thread asks, which may outlive the timeout. A pool's threads would delay the program's exit.
     """
     answer: Future[HTTPResponse] = Future()
 

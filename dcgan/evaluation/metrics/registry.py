@@ -17,8 +17,9 @@ T = TypeVar("T")
 
 
 class RealSet:
-    """The features of the training photos `(n, d)`, those of held-out photos `(h, d)`, and values
-    computed from them once. n and h are at least 2.
+    """Features of training photos `(n, d)` and held-out ones `(h, d)`, and what depends on them.
+
+    n and h are at least 2.
     """
 
     def __init__(self, features: ArrayLike, holdout: ArrayLike | None = None) -> None:
