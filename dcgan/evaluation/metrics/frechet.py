@@ -38,8 +38,7 @@ class Gaussian(NamedTuple):
 def fit_gaussian(features: ArrayLike, name: str = "real") -> Gaussian:
     """Mean and covariance (n - 1) of features `(n, d)`; the factor is (min(n - 1, d), d).
 
-    Raises:
-        EvaluationError: see `matrix.feature_matrix`.
+    Raises the errors of `matrix.feature_matrix`.
     """
     matrix = feature_matrix(features, name)
     count, dimension = matrix.shape
@@ -65,8 +64,7 @@ def _triangle(factor: Tensor) -> Tensor:
 def distance_between(real: Gaussian, fake: Gaussian) -> float:
     """Squared Fréchet distance between two Gaussians, >= 0.
 
-    Raises:
-        EvaluationError: the dimensions differ, or the numbers are too large for float64.
+    Raises `EvaluationError` if the dimensions differ or the numbers are too large for float64.
     """
     same_dimension(real.mean.shape[0], fake.mean.shape[0])
     mean_term = (real.mean - fake.mean).square().sum()
@@ -107,10 +105,8 @@ def sum_of_roots(square: Tensor) -> tuple[Tensor, Tensor]:
 def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:
     """Squared Fréchet distance, >= 0, between features `(n1, d)` and `(n2, d)` of one extractor.
 
-    It is biased upward by about 1/n: never compare values of different n.
-
-    Raises:
-        EvaluationError: fewer than 2 rows, different d, NaN or infinite features.
+    It is biased upward by about 1/n: never compare values of different n. Raises `EvaluationError`
+    for fewer than 2 rows, different d, NaN or infinite features.
 
     Examples:
         >>> photos = torch.tensor([[0.0], [2.0]])
@@ -140,17 +136,16 @@ class StreamingMoments:
         if dimension < 1:
             raise EvaluationError(f"features need at least 1 dimension but got {dimension}")
         self.count = 0
-        self._mean = torch.zeros(dimension, dtype=torch.float64)
+        self.mean = torch.zeros(dimension, dtype=torch.float64)
         self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
 
     def add(self, features: ArrayLike) -> None:
         """Add one batch `(k, d)`, k >= 0. The batch size only changes the last digits.
 
-        Raises:
-            EvaluationError: another shape, or NaN, infinite or too large values. The moments then
-                stay as they were.
+        Another shape and NaN, infinite or too large values raise `EvaluationError`. The moments
+        then stay as they were.
         """
-        batch, dimension = as_float64(features), len(self._mean)
+        batch, dimension = as_float64(features), len(self.mean)
         if batch.ndim != 2 or batch.shape[1] != dimension:
             raise EvaluationError(
                 f"a batch of features must have the shape (images, {dimension}) "
@@ -165,35 +160,24 @@ class StreamingMoments:
             )
         total = self.count + len(batch)
         batch_mean = batch.mean(dim=0)
-        batch, shift = batch - batch_mean, batch_mean - self._mean
+        batch, shift = batch - batch_mean, batch_mean - self.mean
         # within the batch, within what came before, and between the two means
         weight = self.count * len(batch) / total
         scatter = self._scatter + batch.T @ batch + weight * torch.outer(shift, shift)
-        mean = self._mean + shift * (len(batch) / total)
+        mean = self.mean + shift * (len(batch) / total)
         if not (mean.isfinite().all() and scatter.isfinite().all()):
             raise EvaluationError(
                 "the features are too large for a covariance; check the extractor"
             )
-        self.count, self._mean, self._scatter = total, mean, scatter
-
-    @property
-    def mean(self) -> Tensor:
-        """(d,), a copy. Raises EvaluationError before the first image."""
-        self._need(1)
-        return self._mean.clone()
+        self.count, self.mean, self._scatter = total, mean, scatter
 
     @property
     def covariance(self) -> Tensor:
         """(d, d), with n - 1, exactly symmetric. Raises EvaluationError below 2 images."""
-        self._need(2)
+        if self.count < 2:
+            raise EvaluationError(f"moments need at least 2 images but {self.count} were added")
         return (self._scatter + self._scatter.T) / (2.0 * (self.count - 1))
 
     def gaussian(self) -> Gaussian:
         """The same moments for `distance_between`. Takes an eigendecomposition (d³)."""
         return gaussian_from_moments(self.mean, self.covariance)
-
-    def _need(self, images: int) -> None:
-        if self.count < images:
-            raise EvaluationError(
-                f"moments need at least {images} images but {self.count} were added"
-            )
