@@ -136,7 +136,7 @@ class StreamingMoments:
         if dimension < 1:
             raise EvaluationError(f"features need at least 1 dimension but got {dimension}")
         self.count = 0
-        self.mean = torch.zeros(dimension, dtype=torch.float64)
+        self._mean = torch.zeros(dimension, dtype=torch.float64)
         self._scatter = torch.zeros(dimension, dimension, dtype=torch.float64)
 
     def add(self, features: ArrayLike) -> None:
@@ -145,7 +145,7 @@ class StreamingMoments:
         Another shape and NaN, infinite or too large values raise `EvaluationError`. The moments
         then stay as they were.
         """
-        batch, dimension = as_float64(features), len(self.mean)
+        batch, dimension = as_float64(features), len(self._mean)
         if batch.ndim != 2 or batch.shape[1] != dimension:
             raise EvaluationError(
                 f"a batch of features must have the shape (images, {dimension}) "
@@ -160,24 +160,35 @@ class StreamingMoments:
             )
         total = self.count + len(batch)
         batch_mean = batch.mean(dim=0)
-        batch, shift = batch - batch_mean, batch_mean - self.mean
+        batch, shift = batch - batch_mean, batch_mean - self._mean
         # within the batch, within what came before, and between the two means
         weight = self.count * len(batch) / total
         scatter = self._scatter + batch.T @ batch + weight * torch.outer(shift, shift)
-        mean = self.mean + shift * (len(batch) / total)
+        mean = self._mean + shift * (len(batch) / total)
         if not (mean.isfinite().all() and scatter.isfinite().all()):
             raise EvaluationError(
                 "the features are too large for a covariance; check the extractor"
             )
-        self.count, self.mean, self._scatter = total, mean, scatter
+        self.count, self._mean, self._scatter = total, mean, scatter
+
+    @property
+    def mean(self) -> Tensor:
+        """(d,), a copy. Raises EvaluationError before the first image."""
+        self._need(1)
+        return self._mean.clone()
 
     @property
     def covariance(self) -> Tensor:
         """(d, d), with n - 1, exactly symmetric. Raises EvaluationError below 2 images."""
-        if self.count < 2:
-            raise EvaluationError(f"moments need at least 2 images but {self.count} were added")
+        self._need(2)
         return (self._scatter + self._scatter.T) / (2.0 * (self.count - 1))
 
     def gaussian(self) -> Gaussian:
         """The same moments for `distance_between`. Takes an eigendecomposition (d³)."""
         return gaussian_from_moments(self.mean, self.covariance)
+
+    def _need(self, images: int) -> None:
+        if self.count < images:
+            raise EvaluationError(
+                f"moments need at least {images} images but {self.count} were added"
+            )

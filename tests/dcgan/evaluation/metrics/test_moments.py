@@ -126,8 +126,8 @@ def test_refuses_too_few_images():
     with pytest.raises(EvaluationError, match="at least 1 dimension but got 0"):
         StreamingMoments(0)
     moments = StreamingMoments(2)
-    with pytest.raises(EvaluationError, match="at least 2 images but 0 were added"):
-        moments.gaussian()
+    with pytest.raises(EvaluationError, match="at least 1 images but 0 were added"):
+        _ = moments.mean
     moments.add(np.ones((1, 2)))
     assert moments.mean.tolist() == [1.0, 1.0]
     for ask in (lambda: moments.covariance, moments.gaussian):
