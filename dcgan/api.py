@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from dcgan.config.settings import override
-from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.errors import EvaluationError, UsageError
 from dcgan.evaluation.evaluator import Evaluator, configured_extractor
@@ -43,25 +41,19 @@ def generate(
 ) -> Tensor:
     """Draw images, uint8 `(count, 3, S, S)`, RGB, on the CPU, from a checkpoint's generator.
 
-    Args:
-        seed: of the noise; None draws the noise of the fixed-noise grids.
-        model: `ema` (moving average) or `raw` (last weights).
-
-    Raises:
-        CheckpointError: the file cannot be used.
-        UsageError: an unknown model.
+    `seed` chooses the noise; None means that of the fixed-noise grids. `model` is `ema` (moving
+    average) or `raw` (last weights). Raises `CheckpointError` if the file cannot be used, and
+    `UsageError` for an unknown model.
     """
     generator = load_for_sampling(checkpoint, model=model)
     return render(generator, fixed_noise(generator.nz, count, seed))
 
 
-def load_for_sampling(
-    checkpoint: CheckpointLike, *, model: str = "ema", device: str = "auto"
-) -> Generator:
+def load_for_sampling(checkpoint: CheckpointLike, *, model: str = "ema") -> Generator:
     """A checkpoint's generator in eval mode: noise `(N, nz, 1, 1)` → images in [-1, 1]."""
     if model not in ("ema", "raw"):
         raise UsageError(f"--model must be ema or raw, but got {model!r}")
-    return load_generator(_loaded(checkpoint), model, resolve_device(device))
+    return load_generator(_loaded(checkpoint), model, resolve_device("auto"))
 
 
 def evaluate(checkpoint: CheckpointLike, **options: Unpack[ScoringOptions]) -> EvalRecord:
@@ -74,23 +66,54 @@ def evaluate(checkpoint: CheckpointLike, **options: Unpack[ScoringOptions]) -> E
     - `extractor`, `weights`: as in `eval.extractor` and `eval.weights`.
     - `device`: `auto`, `cpu`, `cuda` or `mps`, by default `auto`.
 
-    Raises:
-        DcganError: checkpoint, photos or extractor cannot be used.
+    Raises `DcganError` if checkpoint, photos or extractor cannot be used.
     """
-    return prepare_scoring(checkpoint, **options).evaluate()
+    return Scoring(checkpoint, **options).evaluate()
 
 
-@dataclass(frozen=True, eq=False)
 class Scoring:
-    """A checkpoint and everything that its scores need."""
+    """A checkpoint and everything that its scores need. For options and errors see `evaluate`.
 
-    checkpoint: Checkpoint
-    config: TrainConfig
-    evaluator: Evaluator
-    photos: PhotoBank
-    holdout: PhotoBank | None
-    note: str = ""
-    """A warning about the scores, or an empty string."""
+    `note` is a warning about the scores, or an empty string.
+    """
+
+    def __init__(
+        self,
+        checkpoint: CheckpointLike,
+        *,
+        bank: PhotoBank | None = None,
+        n_samples: int | None = None,
+        extractor: str | None = None,
+        weights: Path | None = None,
+        device: str = "auto",
+    ) -> None:
+        loaded = self.checkpoint = _loaded(checkpoint)
+        asked = {"eval.n_samples": n_samples, "eval.extractor": extractor, "eval.weights": weights}
+        changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+        if extractor not in (None, "auto", "inception"):
+            changes["eval.weights"] = weights  # the run's own are Inception's
+        config = override(loaded.config, changes, "evaluate")
+        self.holdout: PhotoBank | None = None
+        self.note = ""
+        with clear_memory_errors():
+            photos = bank or load_bank(config.data)
+            if photos.images.shape[-1] != config.data.image_size:
+                raise EvaluationError(
+                    f"the photos are {photos.images.shape[-1]} pixels wide but {loaded.path} "
+                    f"generates {config.data.image_size}; load them with its own config.data"
+                )
+            if photos.fingerprint == loaded.data_fingerprint:
+                photos, self.holdout = photos.split(config.data.holdout_fraction)
+            else:
+                self.note = (
+                    f"these are not the photos that {loaded.path} was trained on (fingerprint "
+                    f"{photos.fingerprint[:12]}, there {loaded.data_fingerprint[:12]}): the scores "
+                    "compare with all of them, none counts as held out, and memorisation is judged "
+                    "against them"
+                )
+            self.photos = photos
+            scorer = configured_extractor(config, resolve_device(device))
+            self.evaluator = Evaluator(photos, scorer, config.eval, self.holdout)
 
     def evaluate(self) -> EvalRecord:
         """Score the moving average and the last weights."""
@@ -107,55 +130,16 @@ class Scoring:
     def memorisation(self) -> MemorisationReport:
         """Judge whether the generator that counts (`eval.score_model`) repeats training photos.
 
-        Raises:
-            EvaluationError: fewer than 3 different photos.
+        Raises `EvaluationError` if there are fewer than 3 different photos.
         """
         from dcgan.evaluation.memorisation_report import report_memorisation
 
-        settings, extractor = self.config.eval, self.evaluator.extractor
+        settings, extractor = self.evaluator.config, self.evaluator.extractor
         with clear_memory_errors(), torch.no_grad():
             generator = load_generator(self.checkpoint, settings.score_model, extractor.device)
             batches = generate_images(generator, settings.n_samples)
             images = torch.cat([batch.cpu() for batch in batches])
             return report_memorisation(images, self.photos, extractor, self.holdout)
-
-
-def prepare_scoring(
-    checkpoint: CheckpointLike,
-    *,
-    bank: PhotoBank | None = None,
-    n_samples: int | None = None,
-    extractor: str | None = None,
-    weights: Path | None = None,
-    device: str = "auto",
-) -> Scoring:
-    """Load everything that scoring a checkpoint needs. For options and errors see `evaluate`."""
-    loaded = _loaded(checkpoint)
-    asked = {"eval.n_samples": n_samples, "eval.extractor": extractor, "eval.weights": weights}
-    changes: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
-    if extractor not in (None, "auto", "inception"):
-        changes["eval.weights"] = weights  # the run's own are Inception's
-    config = override(loaded.config, changes, "evaluate")
-    with clear_memory_errors():
-        photos = bank or load_bank(config.data)
-        if photos.images.shape[-1] != config.data.image_size:
-            raise EvaluationError(
-                f"the photos are {photos.images.shape[-1]} pixels wide but {loaded.path} generates "
-                f"{config.data.image_size}; load them with its own config.data"
-            )
-        holdout, note = None, ""
-        if photos.fingerprint == loaded.data_fingerprint:
-            photos, holdout = photos.split(config.data.holdout_fraction)
-        else:
-            note = (
-                f"these are not the photos that {loaded.path} was trained on (fingerprint "
-                f"{photos.fingerprint[:12]}, there {loaded.data_fingerprint[:12]}): the scores "
-                "compare with all of them, none counts as held out, and memorisation is judged "
-                "against them"
-            )
-        scorer = configured_extractor(config, resolve_device(device))
-        evaluator = Evaluator(photos, scorer, config.eval, holdout)
-    return Scoring(loaded, config, evaluator, photos, holdout, note)
 
 
 def _loaded(checkpoint: CheckpointLike) -> Checkpoint:

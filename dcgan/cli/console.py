@@ -76,13 +76,9 @@ def say(text: str) -> None:
 def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callable[[], bool]]:
     """Turn Ctrl-C, SIGTERM or SIGHUP into a request to stop. A second Ctrl-C stops at once.
 
-    Args:
-        processes: of this run. With several, a second signal is ignored, because each process gets
-            Ctrl-C both from the terminal and from `torchrun`, which stops at a second Ctrl-C.
-        quiet: print nothing.
-
-    Yields:
-        A function that returns whether a stop was requested.
+    Yields a function that returns whether a stop was requested. In a run of several processes a
+    second signal is ignored, because each process gets Ctrl-C both from the terminal and from
+    `torchrun`, which stops at a second Ctrl-C. `quiet` prints nothing.
     """
     asked: list[int] = []
 
@@ -105,8 +101,7 @@ def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callabl
 def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr that disappears at the end. It is shown only on a terminal.
 
-    Yields:
-        A function to call with (done, total). Until it is called, the bar pulses.
+    Yields a function to call with (done, total). Until it is called, the bar pulses.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn

@@ -7,20 +7,22 @@ from collections.abc import Iterable
 from dcgan.cli.console import say
 from dcgan.cli.tables import planned_extractor
 from dcgan.config.train_config import EvalConfig, TrainConfig
+from dcgan.errors import DcganError
 from dcgan.evaluation.extractors.weights import WEIGHTS_VARIABLE, offline, weights_at_hand
-from dcgan.runtime.health import Check, Finding, cache, device, disk, examine, versions
+from dcgan.runtime.health import Check, Finding, cache, device, disk, versions
 
 
 def print_health(checks: Iterable[Check] | None = None) -> int:
-    """Run checks (default: `CHECKS`) and print a line for each finding.
-
-    Returns:
-        Exit code: 1 if there is a fault, else 0.
-    """
+    """Run checks (default: `CHECKS`) and print what they find. Returns 1 for a fault, else 0."""
     faults = False
-    for finding in examine(CHECKS if checks is None else checks):
-        faults = faults or finding.state == "fault"
-        say(f"{finding.state:8} {finding.text}")
+    for check in CHECKS if checks is None else checks:
+        try:
+            found = check()
+        except DcganError as error:
+            found = Finding("fault", str(error))
+        for finding in [found] if isinstance(found, Finding) else found:
+            faults = faults or finding.state == "fault"
+            say(f"{finding.state:8} {finding.text}")
     return int(faults)
 
 
@@ -37,8 +39,8 @@ def _inception() -> Finding:
     if not at_hand and offline():
         return Finding(
             "warning",
-            "Inception's weights are not at hand and DCGAN_OFFLINE is set, so auto means layout; "
-            f"name a file that holds them with {WEIGHTS_VARIABLE} or --weights for fid",
+            "Inception's weights are not on this machine and DCGAN_OFFLINE is set, so auto means "
+            f"layout; name a file that holds them with {WEIGHTS_VARIABLE} or --weights for fid",
         )
     return Finding("ok" if at_hand else "warning", _planned("inception"))
 

@@ -38,7 +38,7 @@ WeightsOption = Annotated[
 ]
 SizeOption = Annotated[
     int | None,
-    typer.Option("--size", min=8, max=2048, help="Make squares of this side of all images."),
+    typer.Option("--size", min=8, max=2048, help="Resize all images to squares of this side."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SchemaOption = Annotated[
@@ -96,8 +96,7 @@ def load_config(name: str, data: Path | None, settings: list[str] | None) -> Any
 def checked_output(path: Path, animated: bool) -> Path:
     """The absolute path of a picture to write.
 
-    Raises:
-        UsageError: the suffix is wrong, the path is a folder, or its folder does not exist.
+    Raises `UsageError` if the suffix is wrong, the path is a folder or its folder does not exist.
     """
     suffix = ".gif" if animated else ".png"
     if path.suffix.lower() != suffix:

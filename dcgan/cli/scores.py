@@ -41,7 +41,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a checkpoint against the photos, with uncertainty, noise floor and memorisation."""
-    from dcgan.api import prepare_scoring
+    from dcgan.api import Scoring
     from dcgan.cli.tables import print_evaluation
     from dcgan.runtime.pictures import save_picture
     from dcgan.training.run.checkpoint import load_checkpoint
@@ -52,9 +52,7 @@ def evaluate(
     if data is not None:
         data_config = data_config.model_copy(update={"source": "folder", "root": data})
     bank = load_bank_with_progress(data_config)
-    scoring = prepare_scoring(
-        loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights
-    )
+    scoring = Scoring(loaded, bank=bank, n_samples=samples, extractor=extractor, weights=weights)
     if scoring.note:
         print(f"note: {scoring.note}", file=sys.stderr)
     result = scoring.evaluate()
@@ -109,7 +107,9 @@ def floor(
     score: Annotated[
         float | None,
         typer.Option(
-            "--score", min=0.0, help="Tell 5 % apart at this score; default: ten times the floor."
+            "--score",
+            min=0.0,
+            help="Score of the generators to compare; default: ten times the floor.",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Plot (PNG).")] = Path("floor.png"),

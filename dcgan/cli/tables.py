@@ -99,7 +99,7 @@ def print_comparison(record: dict[str, Any]) -> None:
         f"{record['extractor_fingerprint'][:12]}"
     )
     if record["n_kept"] < min(record["n_real"], record["n_fake"]):
-        console.print(f"all but {fd} are of {record['n_kept']} random images of each folder")
+        console.print(f"all numbers but {fd} use {record['n_kept']} random images of each folder")
 
 
 def print_floor(report: FloorReport, extractor: Extractor) -> None:
@@ -114,11 +114,11 @@ def print_floor(report: FloorReport, extractor: Extractor) -> None:
     console.print(table)
     console.print(
         f"With {report.photos} photos and {report.n_samples} generated images, scores up to about "
-        f"{report.here:.3f} cannot be told from perfect."
+        f"{report.here:.3f} do not differ visibly from perfect."
     )
     console.print(
         f"At a score of {report.score:.3f}, {resolution.sizes[0]} photos against as many generated "
-        f"images tell apart generators {resolution.differences[0]:.0%} apart; "
+        f"images distinguish generators {resolution.differences[0]:.0%} apart; "
         f"{resolution.difference:.0%} takes about {resolution.images:,} of each."
     )
 

@@ -12,7 +12,7 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.config.yaml_files import dump_yaml
 from dcgan.data.bank import PhotoBank, check_enough_photos
 from dcgan.evaluation.evaluator import configured_extractor
-from dcgan.models.networks import Discriminator, Generator, parameter_count
+from dcgan.models.networks import build_networks, parameter_count
 from dcgan.runtime.devices import resolve_device
 from dcgan.training.distributed import Peers, torchrun_peers
 from dcgan.training.follower import follow
@@ -49,10 +49,7 @@ def describe_run(config: TrainConfig, folder: Path, resume: bool) -> None:
 
 def _networks(config: TrainConfig) -> str:
     """Both networks, layer by layer, with their parameter counts."""
-    model, size = config.model, config.data.image_size
-    generator = Generator(model.nz, model.ngf, size)
-    discriminator = Discriminator(model.ndf, size, model.leaky_slope)
-    both = (generator, discriminator)
+    both = build_networks(config)
     return "\n".join(f"{net}\n  {parameter_count(net):,} parameters" for net in both)
 
 

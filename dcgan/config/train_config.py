@@ -177,8 +177,8 @@ class EvalConfig(Section):
     extractor: str = "auto"
     """What turns images into features. `inception`: the canonical network (`fid`); `layout`:
     the small fixed one shipped here (`fd_layout`); `random`: the same, blind to where in the image
-    something is (`fd_random`); `module:callable`: your own; `auto`: Inception where its weights are
-    at hand or can be fetched, else layout."""
+    something is (`fd_random`); `module:callable`: your own; `auto`: Inception if its weights are
+    on this machine or can be downloaded, else layout."""
     weights: AbsolutePath | None = None
     """File with Inception's weights; null: the place that `dcgan doctor` shows."""
     n_samples: int = Field(1024, ge=3, le=1_000_000)

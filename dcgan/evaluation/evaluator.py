@@ -44,10 +44,7 @@ def configured_extractor(
 
 
 class Evaluator:
-    """Scores generators against one set of photos with one extractor.
-
-    `photos` were trained on, those of `holdout` were not.
-    """
+    """Scores generators with one extractor, against photos trained on and held-out ones."""
 
     def __init__(
         self,
@@ -78,14 +75,11 @@ class Evaluator:
         epoch: int,
         other_in_full: bool = True,
     ) -> EvalRecord:
-        """Score both generators.
+        """Score the moving average (see `with_fresh_batchnorm`) and the generator in training.
 
-        Args:
-            ema: the moving average, see `with_fresh_batchnorm`.
-            raw: the generator in training. It keeps its mode.
-            log_loss_ratio: of the run so far, see `balance`; None before any training.
-            other_in_full: False: compute for the generator that does not count only what a history
-                keeps.
+        `raw` keeps its mode. `log_loss_ratio` is that of the run so far (see `balance`); None means
+        before any training. Without `other_in_full`, only the numbers that a history keeps are
+        computed for the generator that does not count.
         """
         start, counts = time.monotonic(), self.config.score_model
         was_training = raw.training

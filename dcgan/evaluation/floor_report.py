@@ -62,11 +62,9 @@ class FloorReport:
 
     def save_plot(self, path: Path, metric: str) -> None:
         """Write a PNG of the floor by n, measured between photos and extrapolated, atomically."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7, 4.5), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         floor, most = self.floor, max(2 * self.photos, self.n_samples)
         sizes = np.unique(np.geomspace(floor.sizes[-1], most, 41).round().astype(int)).tolist()
@@ -87,10 +85,8 @@ def report_floor(
 ) -> FloorReport:
     """Measure the floor of photos' features `(N, d)`, N >= 6.
 
-    `score` is the measured one of two generators 5 % apart, by default ten times the floor.
-
-    Raises:
-        EvaluationError: too few photos, or photos that all look the same.
+    `score` is the measured one of two generators 5 % apart, by default ten times the floor. Raises
+    `EvaluationError` if there are too few photos or they all look the same.
     """
     floor = noise_floor(features)
     here = floor.at(len(features), n_samples)

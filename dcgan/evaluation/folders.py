@@ -22,11 +22,11 @@ from dcgan.evaluation.set_score import score_set
 
 BATCH = 64
 BATCH_PIXELS = 64 * 512 * 512
-"""A batch of large images holds fewer of them, so memory stays bounded."""
+"""A batch of large images holds fewer of them, so that memory stays bounded."""
 KEPT = 10_000
 """Largest number of images whose features are kept. For larger folders the Fréchet distance uses
 the moments of all images, and the other numbers use a random set of this size."""
-SQUARES = "pass --size S to make squares of S pixels of all images as training does"
+SQUARES = "pass --size S to resize all images to squares of S pixels, as training does"
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,10 @@ def folder_features(
 ) -> FolderFeatures:
     """Read all images below a folder, a batch at a time, and keep only their features.
 
-    Args:
-        image_size: side in pixels of the squares to make of them, as training does. None keeps
-            their own size, which must be the same for all.
-        on_progress: called with (images done, images in all).
-
-    Raises:
-        DataError: no folder, fewer than 2 usable images, or images of different sizes.
-        EvaluationError: the extractor fails.
+    `image_size` is the side in pixels of the squares to make of them, as training does. None keeps
+    their own size, which must be the same for all. `on_progress` is called with (images done,
+    images in all). Raises `DataError` if there is no folder, fewer than 2 images are usable
+    or their sizes differ, and `EvaluationError` if the extractor fails.
     """
     scan = scan_photos(folder, None)
     # In a random order, so that the first ones are a random sample of the folder.
@@ -104,8 +100,7 @@ def folder_features(
 def first_side(folder: Path) -> int | None:
     """Width in pixels of the first readable image below a folder, None without one.
 
-    Raises:
-        DataError: there is no such folder.
+    Raises `DataError` if there is no such folder.
     """
     paths = [folder / file.path for file in scan_photos(folder, None).files]
     with read_photos(paths, None) as results:
@@ -117,9 +112,8 @@ def compare_folders(
 ) -> dict[str, Any]:
     """The distances of two folders, with the sampling error of `fake`, as flat plain data.
 
-    Raises:
-        DataError: the two folders hold images of different sizes.
-        EvaluationError: too few images for any number.
+    Raises `DataError` if the sizes of their images differ, and `EvaluationError` if there are too
+    few images for any number.
     """
     if real.size != fake.size:
         sizes = " and ".join(f"{one.size[0]}×{one.size[1]}" for one in (real, fake))

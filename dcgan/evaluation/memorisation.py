@@ -24,7 +24,7 @@ from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
 from dcgan.evaluation.metrics.neighbours import nearest_neighbours
 
 NEXT_NEIGHBOURS = 20
-"""Number of next photos in the ratio; 10 and 50 work as well."""
+"""Number of next photos in the ratio, at most all others; 10 and 50 work as well."""
 QUANTILE, MARGIN = 0.05, 0.8
 """An image is a repetition if its ratio is at most MARGIN times this quantile of new photos.
 
@@ -48,7 +48,6 @@ class Calibration:
     """int64 (m,): the photo that a row belongs to."""
     ratios: Tensor
     """float64 (c,), of new photos."""
-    k: int
 
     @property
     def threshold(self) -> float:
@@ -123,8 +122,7 @@ def calibrate_photos(
         holdout: uint8 (H, 3, S, S), photos never trained on.
         labels: `picture_labels` of both, if known already.
 
-    Raises:
-        EvaluationError: see `calibrate`.
+    Raises the errors of `calibrate`.
     """
     own, new = labels or picture_labels(photos, holdout)
     vectors = picture_vectors(photos)
@@ -144,7 +142,6 @@ def calibrate(
     photos: Tensor | None = None,
     holdout: ArrayLike | None = None,
     holdout_labels: Tensor | None = None,
-    k: int = NEXT_NEIGHBOURS,
 ) -> Calibration:
     """Measure the ratios of new photos: held-out ones, or each training photo.
 
@@ -157,22 +154,18 @@ def calibrate(
         photos: int64 (m,), the photo that a row belongs to; by default the row's number.
         holdout: (h, d), photos never trained on; by default the training photos.
         holdout_labels: int64 (h,), numbered like `labels`; by default all of them are new.
-        k: number of pictures after the nearest in a ratio, at most all others.
 
-    Raises:
-        EvaluationError: fewer than 3 different training photos, different d, NaN or infinite
-            values, or k below 1.
+    Raises `EvaluationError` for fewer than 3 different training photos, different d, NaN or
+    infinite values.
     """
-    if k < 1:
-        raise EvaluationError(f"k must be at least 1 but got {k}")
     vectors = feature_matrix(training, "training")
     rows = torch.arange(len(vectors))
     labels = rows if labels is None else labels
     pictures = len(labels.unique())
     if pictures < 3:
         raise EvaluationError(
-            "repetitions can be told from chance only with at least 3 different photos but there "
-            f"are {pictures}; add photos"
+            "telling repetitions from chance takes at least 3 different photos but there are "
+            f"{pictures}; add photos"
         )
     if holdout is None:
         new, new_labels = vectors, labels
@@ -183,33 +176,31 @@ def calibrate(
     distinct = _first_of_each(new_labels[None])[0].nonzero().flatten()
     count = min(len(distinct), CALIBRATION_IMAGES)
     some = distinct[torch.linspace(0, len(distinct) - 1, count).round().long()]
-    ratios, _, _ = _ratios(new[some], vectors, labels, k, new_labels[some])
-    return Calibration(vectors, labels, rows if photos is None else photos, ratios, k)
+    ratios, _, _ = _ratios(new[some], vectors, labels, new_labels[some])
+    return Calibration(vectors, labels, rows if photos is None else photos, ratios)
 
 
 def memorisation(generated: ArrayLike, calibration: Calibration) -> Memorisation:
     """Judge generated images by their vectors `(n, d)`, in the space of the calibration's.
 
-    Raises:
-        EvaluationError: different d, NaN or infinite values.
+    Raises `EvaluationError` for different d, NaN or infinite values.
     """
-    ratios, nearest, distances = _ratios(
-        generated, calibration.vectors, calibration.labels, calibration.k
-    )
+    ratios, nearest, distances = _ratios(generated, calibration.vectors, calibration.labels)
     return Memorisation(ratios, calibration.photos[nearest], distances, calibration)
 
 
 def _ratios(
-    queries: ArrayLike, references: Tensor, labels: Tensor, k: int, own: Tensor | None = None
+    queries: ArrayLike, references: Tensor, labels: Tensor, own: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ratio, nearest row and its distance for each query, (n,) each.
 
     The nearest row of each label stands for all of them. References with a query's own label do
     not count.
     """
-    # So many neighbours hold k + 1 other pictures, even if these have the most copies.
+    most = NEXT_NEIGHBOURS + 1
+    # So many neighbours hold `most` other pictures, even if these have the most copies.
     copies = labels.unique(return_counts=True)[1].sort(descending=True).values
-    depth = int(copies[: k + 1 + (own is not None)].sum())
+    depth = int(copies[: most + (own is not None)].sum())
     distances, indices = nearest_neighbours(queries, references, depth)
     found = labels[indices]  # (n, depth)
     usable = _first_of_each(found)
@@ -218,7 +209,7 @@ def _ratios(
     rank = usable.cumsum(dim=1) * usable  # 1 for the nearest picture, 2 for the next; else 0
     column = (rank == 1).int().argmax(dim=1, keepdim=True)
     nearest = distances.gather(1, column).squeeze(1)
-    following = (rank >= 2) & (rank <= k + 1)
+    following = (rank >= 2) & (rank <= most)
     mean_of_next = (distances * following).sum(dim=1) / following.sum(dim=1)
     # With all photos at distance 0 the nearest is as near as the others.
     ratios = torch.where(mean_of_next > 0, nearest / mean_of_next.clamp_min(1e-300), 1.0)

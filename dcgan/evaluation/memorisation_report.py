@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from dcgan.evaluation.memorisation import (
 )
 from dcgan.runtime.pictures import BACKGROUND, grid_scale, image_grid
 
-PAIRS_PER_ROW = 8
+PAIRS_PER_ROW, MAX_PAIRS = 8, 16
 MARGIN, LINE_HEIGHT = 8, 22
 TEXT, PLAIN, REPEATED = (0, 0, 0), (110, 110, 110), (200, 0, 0)
 
@@ -51,8 +52,30 @@ class MemorisationReport:
         }
 
     def panel(self) -> Image.Image:
-        """The closest pairs, to judge by eye."""
-        return closest_pairs_panel(self.images, self.photos, self.pictures)
+        """The closest pairs, at most 16: an image above, its nearest photo below, and their ratio.
+
+        The lowest ratios come first, and those of repetitions are red. Photos are not mirrored,
+        even if the generated image resembles the mirror image.
+        """
+        result, scale = self.pictures, grid_scale(self.images.shape[-1])
+        closest = result.ratios.argsort(stable=True)[:MAX_PAIRS]
+        pairs = torch.stack([self.images[closest], self.photos[result.nearest[closest]]], dim=1)
+        tiles = [image_grid(pair, columns=1, scale=scale) for pair in pairs]
+        width, height = tiles[0].width + MARGIN, tiles[0].height + LINE_HEIGHT + MARGIN
+        rows = -(-len(tiles) // PAIRS_PER_ROW)
+        head = 2 * LINE_HEIGHT + MARGIN
+        size = PAIRS_PER_ROW * width + MARGIN, head + rows * height
+        canvas = Image.new("RGB", size, BACKGROUND)
+        draw = ImageDraw.Draw(canvas)
+        draw.multiline_text((MARGIN, 5), _title(result), fill=TEXT, font_size=14, spacing=6)
+        for position, (i, tile) in enumerate(zip(closest.tolist(), tiles, strict=True)):
+            left = MARGIN + position % PAIRS_PER_ROW * width
+            top = head + position // PAIRS_PER_ROW * height
+            canvas.paste(tile, (left, top))
+            colour = REPEATED if result.memorised[i] else PLAIN
+            ratio = f"{float(result.ratios[i]):.2f}"
+            draw.text((left + 4, top + tile.height + 1), ratio, fill=colour, font_size=14)
+        return canvas
 
 
 def report_memorisation(
@@ -60,11 +83,8 @@ def report_memorisation(
 ) -> MemorisationReport:
     """Judge generated images, uint8 `(n, 3, S, S)`, against the photos trained on.
 
-    Args:
-        holdout: photos never trained on. They calibrate if there are any.
-
-    Raises:
-        EvaluationError: fewer than 3 different photos, or the extractor fails.
+    The photos of `holdout`, never trained on, calibrate if there are any. Raises `EvaluationError`
+    if there are fewer than 3 different photos or the extractor fails.
     """
     held_out = None if holdout is None else holdout.images
     labels = own, new = picture_labels(photos.images, held_out)
@@ -83,52 +103,11 @@ def report_memorisation(
     )
 
 
-def closest_pairs_panel(
-    fakes: Tensor, photos: Tensor, result: Memorisation, pairs: int = 16
-) -> Image.Image:
-    """At most `pairs` closest pairs: a generated image above, its nearest photo below, their ratio.
-
-    The lowest ratios come first, and those of repetitions are red. Photos are not mirrored, even if
-    the generated image resembles the mirror image.
-
-    Args:
-        fakes: uint8 (n, 3, S, S), the images that were judged.
-        photos: uint8 (m, 3, S, S), the photos they were compared with.
-        result: of `memorisation`.
-    """
-    closest = result.ratios.argsort(stable=True)[:pairs].tolist()
-    tiles = [_pair(fakes[i], photos[int(result.nearest[i])]) for i in closest]
-    width, height = tiles[0].width + MARGIN, tiles[0].height + LINE_HEIGHT + MARGIN
-    rows = -(-len(tiles) // PAIRS_PER_ROW)
-    head = 2 * LINE_HEIGHT + MARGIN
-    canvas = Image.new("RGB", (PAIRS_PER_ROW * width + MARGIN, head + rows * height), BACKGROUND)
-    draw = ImageDraw.Draw(canvas)
-    lines = "\n".join(_title(result))
-    draw.multiline_text((MARGIN, 5), lines, fill=TEXT, font_size=14, spacing=6)
-    for position, (i, tile) in enumerate(zip(closest, tiles, strict=True)):
-        left = MARGIN + position % PAIRS_PER_ROW * width
-        top = head + position // PAIRS_PER_ROW * height
-        canvas.paste(tile, (left, top))
-        colour = REPEATED if result.memorised[i] else PLAIN
-        ratio = f"{float(result.ratios[i]):.2f}"
-        draw.text((left + 4, top + tile.height + 1), ratio, fill=colour, font_size=14)
-    return canvas
-
-
-def _pair(fake: Tensor, photo: Tensor) -> Image.Image:
-    scale = grid_scale(fake.shape[-1])
-    upper, lower = (image_grid(image.unsqueeze(0), scale=scale) for image in (fake, photo))
-    tile = Image.new("RGB", (upper.width, upper.height + lower.height), BACKGROUND)
-    tile.paste(upper, (0, 0))
-    tile.paste(lower, (0, upper.height))
-    return tile
-
-
-def _title(result: Memorisation) -> list[str]:
+def _title(result: Memorisation) -> str:
     low, middle = (float(result.calibration.ratios.quantile(part)) for part in (0.01, 0.5))
-    return [
+    return (
         f"generated above, nearest photo below; {result.fraction:.1%} of {len(result.ratios)} "
-        f"repeat a photo (ratio up to {result.calibration.threshold:.2f})",
+        f"repeat a photo (ratio up to {result.calibration.threshold:.2f})\n"
         f"ratio: distance to the nearest photo / to the next ones; between photos {middle:.2f} "
-        f"(median), {low:.2f} (lowest 1%)",
-    ]
+        f"(median), {low:.2f} (lowest 1%)"
+    )

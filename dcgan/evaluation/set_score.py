@@ -47,7 +47,7 @@ def kernel(real: RealSet, fakes: Tensor) -> KernelDistance:
 
 @metric("spread", mlflow=False, table=False)
 def spread(real: RealSet, fakes: Tensor) -> float | None:
-    """Total variance of the fakes' features over the photos'; 0 where all fakes are one image."""
+    """Total variance of the fakes' features over the photos'; 0 if all fakes are one image."""
     variance = real.once("variance", lambda: float(real.features.var(dim=0).sum()))
     return float(fakes.var(dim=0).sum()) / variance if variance else None
 
@@ -112,8 +112,7 @@ def score_set(
         of_all: False for random parts of larger sets: leave out the Fréchet distance and numbers
             named after it, which depend on the sets' sizes.
 
-    Raises:
-        EvaluationError: fewer than 3 fakes, another d, or values that are not finite.
+    Raises `EvaluationError` for fewer than 3 fakes, another d, or values that are not finite.
     """
     fakes, numbers = feature_matrix(fake, "fake"), dict[str, float]()
     for item in METRICS.values():

@@ -1,4 +1,1 @@
-"""The two networks, the generator's moving average, and sampling from a generator.
-
-Nothing here trains or scores.
-"""
+"""The two networks, the moving average and sampling. Nothing here trains or scores."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from dcgan.config.train_config import TrainConfig
 from dcgan.models.convolutions import Double, Halve, Project, Verdict
 
 WEIGHT_STD = 0.02
@@ -62,6 +63,12 @@ class Discriminator(nn.Sequential):
         layers += [Verdict(channels[-1]), nn.Flatten(0)]  # 4 → 1
         super().__init__(*layers)
         self.to(memory_format=torch.channels_last)
+
+
+def build_networks(config: TrainConfig) -> tuple[Generator, Discriminator]:
+    """The two networks of a config, on the current default device, not yet initialised."""
+    model, size = config.model, config.data.image_size
+    return Generator(model.nz, model.ngf, size), Discriminator(model.ndf, size, model.leaky_slope)
 
 
 def initialise(network: nn.Module, rng: torch.Generator) -> None:

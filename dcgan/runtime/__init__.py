@@ -1,4 +1,1 @@
-"""The machine below a run: devices, memory, random streams, files and pictures on disk.
-
-Nothing here knows what a photo, a network or a config is.
-"""
+"""The machine below a run: devices, memory, seeds, files. It knows no photo, network or config."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from dcgan.errors import DcganError
 from dcgan.runtime.cache import cache_folder
 from dcgan.runtime.devices import resolve_device
 from dcgan.runtime.files import size_of, why_unwritable
@@ -27,16 +26,7 @@ class Finding(NamedTuple):
 
 
 Check = Callable[[], Finding | list[Finding]]
-
-
-def examine(checks: Iterable[Check]) -> Iterator[Finding]:
-    """Run checks one after the other. A `DcganError` of a check becomes a fault."""
-    for check in checks:
-        try:
-            found = check()
-        except DcganError as error:
-            found = Finding("fault", str(error))
-        yield from [found] if isinstance(found, Finding) else found
+"""A `DcganError` that it raises counts as a fault."""
 
 
 def versions(*more: str) -> Finding:

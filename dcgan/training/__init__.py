@@ -1,4 +1,1 @@
-"""How a run trains: the step, the loop around it, resuming, recording, and speed.
-
-What one run leaves on disk is in `run/`.
-"""
+"""How a run trains: step, loop, resuming, recording, speed. `run/` is what it leaves on disk."""

@@ -7,6 +7,7 @@ graph launches all of them at once (Gray 2019, "Getting Started with CUDA Graphs
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -39,14 +40,9 @@ def record_graph(
 ) -> tuple[Tensor, Callable[[], None]]:
     """Record what `body` does on the GPU without executing it.
 
-    Args:
-        rngs: the random streams that `body` draws from. A replay advances them as `body` would.
-
-    Returns:
-        The tensor that `body` returned (each replay overwrites it), and the replay.
-
-    Raises:
-        RuntimeError: a graph cannot hold an operation of `body`.
+    Returns the tensor that `body` returned, which each replay overwrites, and the replay. `rngs`
+    are the random streams that `body` draws from; a replay advances them as `body` would. Raises
+    `RuntimeError` if a graph cannot hold an operation of `body`.
     """
     graph = torch.cuda.CUDAGraph()
     for rng in rngs:
@@ -64,30 +60,27 @@ class Stepper:
     """Takes training steps; replays a graph on a GPU if `train.cuda_graphs` is set.
 
     The first steps of a batch size run eagerly and count as steps of the run. If recording fails,
-    a warning says so, and all later steps run eagerly.
-
-    Args:
-        photos: uint8 `(N, 3, S, S)` on the state's device; not copied, not changed.
+    a warning says so, and all later steps run eagerly. `photos` are uint8 `(N, 3, S, S)` on the
+    state's device; they are neither copied nor changed.
     """
 
     def __init__(self, state: TrainState, photos: Tensor, config: TrainConfig) -> None:
         self.state, self.photos, self.config = state, photos, config
         fit = photos.is_cuda and config.train.cuda_graphs and state.peers.size == 1
         self.record = record_graph if fit else None
-        self._eager_steps: dict[int, int] = {}
+        self._eager_steps = Counter[int]()
         self._recordings: dict[int, Recording] = {}
 
     def step(self, indices: Tensor) -> Tensor:
         """Take one step on `photos[indices]`, with int64 `(B,)` indices on the device.
 
-        Returns:
-            float32 `(5,)` in the order of `STEP_FIELDS`, on the device.
+        Returns float32 `(5,)` in the order of `STEP_FIELDS`, on the device.
         """
         size = len(indices)
         weight = self.state.count(size, self.config)
         recording = self._recordings.get(size) or self._record(indices)
         if recording is None:
-            self._eager_steps[size] = self._eager_steps.get(size, 0) + 1
+            self._eager_steps[size] += 1
             return self._body(indices, weight)
         recording.indices.copy_(indices)
         recording.average_weight.fill_(weight)
@@ -98,7 +91,7 @@ class Stepper:
         return update(self.state, self.photos[indices], average_weight, self.config)
 
     def _record(self, indices: Tensor) -> Recording | None:
-        if self.record is None or self._eager_steps.get(len(indices), 0) < EAGER_STEPS:
+        if self.record is None or self._eager_steps[len(indices)] < EAGER_STEPS:
             return None
         kept, weight = indices.clone(), torch.zeros((), device=indices.device)
         rngs = (self.state.noise_rng, self.state.augment_rng)

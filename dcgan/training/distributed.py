@@ -36,12 +36,8 @@ class Peers:
     def average_gradients(self, network: nn.Module, loss: Tensor, part: float) -> Tensor:
         """Replace the gradients of a share's mean loss by those of the whole batch's mean loss.
 
-        Args:
-            loss: the mean loss of this share.
-            part: this share's fraction of the whole batch.
-
-        Returns:
-            The mean loss of the whole batch, detached. It is not finite if any share's is not.
+        Returns the mean loss of the whole batch, detached; it is not finite if any share's is not.
+        `loss` is the mean loss of this share, `part` the share's fraction of the whole batch.
         """
         if self.size == 1:
             return loss.detach()
@@ -60,7 +56,7 @@ class Peers:
         return values
 
     def agree(self, asked: bool, device: torch.device) -> bool:
-        """Whether any process asks. Every process must call this at the same step."""
+        """Whether any process asks to stop. Every process must call this at the same step."""
         if self.size == 1:
             return asked
         votes = torch.tensor(float(asked), device=device)
@@ -68,14 +64,9 @@ class Peers:
         return bool(votes > 0)
 
     def check_same_start(self, step: int, fingerprint: str, device: torch.device) -> None:
-        """Refuse to train from different checkpoints or with different photos.
+        """Raise `UsageError` unless all processes have done `step` steps with the same photos.
 
-        Args:
-            step: the number of steps done.
-            fingerprint: the photos' fingerprint in hexadecimal.
-
-        Raises:
-            UsageError: the processes differ.
+        `fingerprint` is that of the photos, in hexadecimal.
         """
         if self.size == 1:
             return
@@ -111,11 +102,7 @@ ALONE = Peers()
 def torchrun_peers(device: str) -> Iterator[Peers]:
     """The processes that `torchrun` started, each with its own GPU; `ALONE` without `torchrun`.
 
-    Args:
-        device: `train.device` of the config.
-
-    Raises:
-        UsageError: there are more processes than GPUs.
+    `device` is `train.device`. Raises `UsageError` if there are more processes than GPUs.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:

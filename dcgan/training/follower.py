@@ -43,9 +43,8 @@ def follow(
 ) -> None:
     """Take the steps that `train` takes in the first process. Of `out`, only read the checkpoint.
 
-    Raises:
-        TrainingDivergedError: a loss was not finite, here or in another process.
-        DcganError: photos, checkpoint or device cannot be used.
+    Raises `TrainingDivergedError` if a loss is not finite, here or in another process, and other
+    `DcganError`s if photos, checkpoint or device cannot be used.
     """
     device = resolve_device(config.train.device)
     photos, _ = bank.split(config.data.holdout_fraction)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,7 +31,7 @@ from dcgan.training.recorder import Recorder, balance_of
 from dcgan.training.resume import check_same_extractor, open_folder, with_resolved_extractor
 from dcgan.training.run.checkpoint import Checkpoint, check_continues, restore, save_checkpoint
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import STEP_FIELDS, History, LogRecord, read_evals
+from dcgan.training.run.history import STEP_FIELDS, LogRecord, append_record, keep_up_to, read_evals
 from dcgan.training.run.pictures import draw_final, draw_fixed_noise, training_images
 from dcgan.training.schedule import Schedule
 from dcgan.training.step import TrainState
@@ -87,10 +86,8 @@ def train(
         peers: the processes that train together. This process records the run; the others call
             `follow`.
 
-    Raises:
-        TrainingDivergedError: a loss was not finite.
-        TrainingInterrupted: `should_stop` returned true; a checkpoint was written.
-        DcganError: photos, folder, checkpoint or device cannot be used.
+    Raises `TrainingDivergedError` if a loss is not finite, `TrainingInterrupted` once a requested
+    stop is saved, and other `DcganError`s if photos, folder, checkpoint or device cannot be used.
     """
     folder = RunFolder(out)
     device = resolve_device(config.train.device)
@@ -128,18 +125,17 @@ class _Run:
         peers.check_shares(self.schedule)
         self.photos = self.bank.images.to(device)
         self.state = TrainState.fresh(config, device, peers)
-        self.history = History(folder.history)
         self.evaluator = Evaluator(self.bank, extractor, config.eval, holdout)
         losses, seconds = torch.empty(0, len(STEP_FIELDS)), 0.0
         if checkpoint:
             check_continues(checkpoint, config, bank.fingerprint)
             restore(checkpoint, self.state)
-            self.history.keep_up_to(checkpoint.step)
+            keep_up_to(folder.history, checkpoint.step)
             check_same_extractor(folder, extractor)
             losses, seconds = checkpoint.losses, checkpoint.seconds
         self.stepper = Stepper(self.state, self.photos, config)
         peers.check_same_start(self.state.step, bank.fingerprint, device)
-        self.recorder = Recorder(self.history, self.schedule, losses, seconds)
+        self.recorder = Recorder(folder.history, self.schedule, losses, seconds)
         self._measured: tuple[int, Generator] | None = None
         self.picture_faults: list[str] = []
         self.environment = describe_environment(device) | {"code_version": code_version()}
@@ -212,30 +208,30 @@ class _Run:
         return copy.deepcopy(self.state.generator).eval()
 
     def _evaluate(self) -> EvalRecord:
-        state, start = self.state, time.monotonic()
-        scored = self.evaluator.evaluate(
+        record = self.evaluator.evaluate(
             self._measured_ema(),
-            state.generator,
+            self.state.generator,
             balance_of(self.recorder.losses),
-            step=state.step,
-            epoch=self.schedule.epoch_of(state.step),
+            step=self.state.step,
+            epoch=self.schedule.epoch_of(self.state.step),
             other_in_full=False,
         )
-        record = replace(scored, seconds=time.monotonic() - start)
-        self.history.append(record)
+        append_record(self.folder.history, record)
         return record
 
     def save(self) -> None:
         """Write a checkpoint."""
-        save_checkpoint(
-            self.folder.checkpoint,
-            self.state.state_dict(),
-            self.config,
+        checkpoint = Checkpoint(
+            path=self.folder.checkpoint,
+            config=self.config,
+            step=self.state.step,
             epoch=self.schedule.epoch_of(self.state.step),
-            losses=self.recorder.losses,
             data_fingerprint=self.bank.fingerprint,
             seconds=self.recorder.seconds,
+            losses=self.recorder.losses,
+            state=self.state.state_dict(),
         )
+        save_checkpoint(checkpoint)
 
     def draw_pictures(self) -> None:
         """Draw the final pictures."""

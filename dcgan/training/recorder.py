@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dcgan.errors import TrainingDivergedError
 from dcgan.evaluation.metrics.balance import log_loss_ratio
-from dcgan.training.run.history import STEP_FIELDS, History, LogRecord
+from dcgan.training.run.history import STEP_FIELDS, LogRecord, append_record
 from dcgan.training.schedule import Schedule
 
 
@@ -18,16 +19,14 @@ from dcgan.training.schedule import Schedule
 class Recorder:
     """The losses of a run: all in `losses`, and a log record for each interval in the history."""
 
-    history: History
+    history: Path
     schedule: Schedule
     losses: Tensor
     """float32 `(steps read back, 5)` on the CPU."""
     seconds: float = 0.0
     """Time in training steps, including the time before a resume, without scoring and pictures."""
-
-    def __post_init__(self) -> None:
-        self._pending: list[Tensor] = []
-        self._started = time.monotonic()
+    _pending: list[Tensor] = field(default_factory=list, init=False)
+    _started: float = field(default_factory=time.monotonic, init=False)
 
     def restart_clock(self) -> None:
         """Call this after anything that is not a training step."""
@@ -40,8 +39,7 @@ class Recorder:
     def read_back(self) -> LogRecord:
         """Move the pending losses to the CPU and write the interval's record.
 
-        Raises:
-            TrainingDivergedError: a loss was not finite. `losses` gets the steps before it.
+        After a non-finite loss, keep the steps before it and raise `TrainingDivergedError`.
         """
         rows = torch.stack(self._pending).cpu()
         self._pending.clear()
@@ -55,7 +53,7 @@ class Recorder:
             bad = first + len(good) + 1
             raise TrainingDivergedError(step=bad, epoch=self.schedule.epoch_of(bad))
         record = self._record(rows, first, elapsed)
-        self.history.append(record)
+        append_record(self.history, record)
         self.restart_clock()
         return record
 

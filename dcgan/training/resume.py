@@ -19,8 +19,7 @@ from dcgan.training.run.history import read_evals
 def as_begun(config: TrainConfig, out: Path) -> TrainConfig:
     """The config with `auto` replaced by the extractor that the run in `out` began with, if any.
 
-    Raises:
-        CheckpointError: the checkpoint in `out` cannot be read.
+    Raises `CheckpointError` if the checkpoint in `out` cannot be read.
     """
     checkpoint = RunFolder(out).checkpoint
     if not checkpoint.exists():
@@ -62,9 +61,8 @@ def check_same_extractor(folder: RunFolder, extractor: Extractor) -> None:
 def open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:
     """Make the run's folder; return the checkpoint to continue from, if there is one.
 
-    Raises:
-        UsageError: the folder holds a run, and `resume` is false.
-        CheckpointError: the checkpoint cannot be read.
+    Raises `UsageError` if the folder holds a run and `resume` is false, and `CheckpointError` if
+    the checkpoint cannot be read.
     """
     folder.create()
     if resume and folder.checkpoint.exists():

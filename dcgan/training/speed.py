@@ -25,10 +25,7 @@ MEASURED_STEPS = 3
 def images_per_second(config: TrainConfig, threads: int | None = None) -> float:
     """The speed of the fastest of a few steps, which other programs slow down least.
 
-    New networks are trained on grey images; no photo is read.
-
-    Args:
-        threads: CPU threads (default: `train.threads`).
+    New networks are trained on grey images; no photo is read. `threads` replaces `train.threads`.
     """
     if threads is not None:
         config = override(config, {"train.threads": threads}, "train.threads")
@@ -52,16 +49,10 @@ def fastest_threads(
 ) -> tuple[int, dict[int, float]]:
     """Train a few steps with 1, 2, 4, … threads while that makes them faster.
 
-    The last digits of a step's numbers depend on the thread count. If you need numbers that
-    repeat, measure once and keep the answer.
-
-    Args:
-        config: `train.threads` is ignored, and no photo is read.
-        limit: the most threads (default: the number of processors).
-        measure: returns the images/s of a config with a number of threads.
-
-    Returns:
-        The choice, and the images/s of each number tried.
+    Returns the choice, and the images/s that `measure` gives for each number tried, up to `limit`
+    (default: the number of processors). `train.threads` is ignored. The last digits of a step's
+    numbers depend on the thread count. If you need numbers that repeat, measure once and keep the
+    answer.
     """
     limit = limit or processors()
     rates: dict[int, float] = {}

@@ -16,7 +16,13 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.data.augment import augment
 from dcgan.data.pixels import to_signed, to_unit
 from dcgan.models.ema import ema_weight, update_ema
-from dcgan.models.networks import Discriminator, Generator, initialise, sample_noise
+from dcgan.models.networks import (
+    Discriminator,
+    Generator,
+    build_networks,
+    initialise,
+    sample_noise,
+)
 from dcgan.runtime.lean_torch import Adam
 from dcgan.runtime.seeds import make_rng
 from dcgan.training.distributed import ALONE, Peers
@@ -46,9 +52,8 @@ class TrainState:
     @classmethod
     def fresh(cls, config: TrainConfig, device: torch.device, peers: Peers = ALONE) -> TrainState:
         """Initial networks, the same on every device, and unused random streams."""
-        model, seed = config.model, config.train.seed
-        generator = Generator(model.nz, model.ngf, config.data.image_size)
-        discriminator = Discriminator(model.ndf, config.data.image_size, model.leaky_slope)
+        seed = config.train.seed
+        generator, discriminator = build_networks(config)
         initialise(generator, make_rng("cpu", seed, "generator"))
         initialise(discriminator, make_rng("cpu", seed, "discriminator"))
         generator, discriminator = generator.to(device), discriminator.to(device)
@@ -74,8 +79,7 @@ class TrainState:
     def load_state_dict(self, content: Mapping[str, Any]) -> None:
         """Load what `state_dict` returned.
 
-        Raises:
-            RuntimeError, ValueError, KeyError, TypeError: it does not fit the networks or device.
+        Raises RuntimeError, ValueError, KeyError or TypeError if it does not fit.
         """
         for name in STATEFUL:
             getattr(self, name).load_state_dict(content[name])
@@ -103,15 +107,10 @@ def update(
 ) -> Tensor:
     """Update D on real photos and on fakes, then G through the updated D with the same fakes.
 
-    Nothing leaves the device, so that a CUDA graph can hold the step. After a non-finite loss,
-    this update and all later ones do nothing.
-
-    Args:
-        photos: uint8 `(B, 3, S, S)` on the state's device.
-        average_weight: weight of the EMA update: a number, or a 0-d tensor on the device.
-
-    Returns:
-        float32 `(5,)`, detached, in the order of `STEP_FIELDS`.
+    Photos are uint8 `(B, 3, S, S)` on the state's device. `average_weight` is the weight of the EMA
+    update: a number, or a 0-d tensor on the device. Returns float32 `(5,)`, detached, in the order
+    of `STEP_FIELDS`. Nothing leaves the device, so that a CUDA graph can hold the step. After a
+    non-finite loss, this update and all later ones do nothing.
     """
     generator, discriminator = state.generator, state.discriminator
     bf16 = config.train.precision == "bf16" and photos.is_cuda

@@ -1,8 +1,9 @@
-"""The interface of an extractor, and how one is run. `registry` loads one by name."""
+"""An extractor, and how one is run. `registry` loads one by name."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,55 +13,44 @@ from dcgan.evaluation.metrics.matrix import as_float64
 from dcgan.runtime.numerics import full_float32
 
 
-class Extractor(Protocol):
-    """Turns images into features."""
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """A function from images to features, and what identifies it."""
 
-    @property
-    def name(self) -> str:
-        """Short name: "layout", "inception", or NAME for your own, as in fd_NAME."""
+    name: str
+    """Short name: `layout`, `inception`, or NAME for your own, as in fd_NAME."""
+    frechet_name: str
+    """Name of the Fréchet distance of these features, as in `fd_layout`."""
+    kernel_name: str
+    """Name of the kernel distance of these features, as in `kd_layout`."""
+    dimension: int
+    """Features per image, d."""
+    fingerprint: str
+    """Digest (hex) of weights and definition. Compare only scores of equal fingerprints."""
+    source: str
+    """Its origin in words, such as "shipped with the package"."""
+    device: torch.device
+    """Device of the images. `extract` moves them there."""
+    function: Callable[[Tensor], Tensor]
+    """uint8 (N, 3, H, W) on `device` → float32 (N, d). A row depends on its image only."""
 
-    @property
-    def frechet_name(self) -> str:
-        """Name of the Fréchet distance of these features: "fd_layout"."""
-
-    @property
-    def kernel_name(self) -> str:
-        """Name of the kernel distance of these features: "kd_layout"."""
-
-    @property
-    def dimension(self) -> int:
-        """Features per image, d."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest (hex) of weights and definition. Compare only scores of equal fingerprints."""
-
-    @property
-    def source(self) -> str:
-        """Its origin in words, such as "shipped with the package"."""
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the images. `extract` moves them there."""
-
-    def __call__(self, images: Tensor, /) -> Tensor:
-        """uint8 (N, 3, H, W) on `device` -> float32 (N, d). A row depends on its image only."""
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """The features of images, without gradients."""
+        return self.function(images)
 
 
 def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tensor:
     """Features, float64 `(N, d)` on the CPU, of images, uint8 `(N, 3, H, W)` on any device.
 
     They are computed in full float32 and without gradients. `batch_size` changes the memory, and
-    the features only by rounding.
-
-    Raises:
-        EvaluationError: the images are not such a tensor or N is 0, or the extractor's output is
-            not finite or not (N, d).
+    the features only by rounding. Raises `EvaluationError` if the images are not such a tensor, if
+    N is 0, or if the extractor's output is not finite or not (N, d).
     """
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or 0 in shape:
         raise EvaluationError(
-            "images to score must be uint8 of the shape (N, 3, H, W), none of it 0, but are "
+            "images to score must be uint8 of the shape (N, 3, H, W), not empty, but are "
             f"{images.dtype} of the shape {shape}"
         )
     if batch_size < 1:

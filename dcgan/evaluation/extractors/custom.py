@@ -1,7 +1,4 @@
-"""A user's own extractor: a Python callable, named `module:callable`.
-
-Its code runs with your rights, so name only code that you trust.
-"""
+"""A user's own extractor, `module:callable`. It runs with your rights: name only trusted code."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 
 from dcgan.config.train_config import EXTRACTORS
 from dcgan.errors import EvaluationError, first_line
+from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.numerics import full_float32
 
 TAKEN = re.compile(
@@ -34,101 +33,108 @@ _imported: dict[str, str] = {}
 """Digest of each module's file at its first use."""
 
 
-class CustomExtractor:
-    """Features of a user's function. Its metrics are called fd_NAME and kd_NAME.
+def custom_extractor(
+    function: Callable[[Tensor], object],
+    *,
+    source: str,
+    definition: str,
+    device: torch.device,
+    image_size: int,
+) -> Extractor:
+    """The extractor of a user's function. Its metrics are called fd_NAME and kd_NAME.
 
     Args:
-        function: uint8 (N, 3, H, W) on `device`, any N >= 1 -> floating-point (N, d). A row
+        function: uint8 (N, 3, H, W) on `device`, any N >= 1 → floating-point (N, d). A row
             depends on its image only, and the same images give the same features again.
-        label: the last part of its name as the user wrote it.
-        source: its whole name, as in `eval.extractor`.
+        source: its name as in `eval.extractor`; NAME is the last part of it.
         definition: everything that its features depend on; hashed into the fingerprint.
         image_size: side in pixels of the images that it is tried with.
 
-    Raises:
-        EvaluationError: its name is taken, or it breaks the rules of `function`.
+    Raises `EvaluationError` if its name is taken or it breaks the rules of `function`.
     """
-
-    def __init__(
-        self,
-        function: Callable[[Tensor], object],
-        *,
-        label: str,
-        source: str,
-        definition: str,
-        device: torch.device,
-        image_size: int,
-    ) -> None:
-        self.name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
-        if TAKEN.fullmatch(self.name):
-            raise EvaluationError(
-                f"the extractor {source} cannot lend its metrics the name {self.name!r}, which is "
-                "empty or taken; rename it"
-            )
-        self.frechet_name, self.kernel_name = f"fd_{self.name}", f"kd_{self.name}"
-        self.source, self.device, self._function = source, device, function
-        self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()
-        self.dimension = self._tried(image_size)
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, 3, H, W) on `device` -> float32 (N, dimension)."""
-        try:
-            # a copy, because the function may change its input in place
-            output = self._function(images.clone())
-        except (torch.OutOfMemoryError, MemoryError):
-            raise  # the caller names the settings that need less
-        except Exception as error:
-            if "not enough memory" in str(error):  # torch's CPU allocator has no own type
-                raise
-            raise self._wrong(
-                f"failed on images of the shape {tuple(images.shape)} ({_what(error)})"
-            ) from error
-        if not isinstance(output, Tensor) or not output.is_floating_point():
-            kind = output.dtype if isinstance(output, Tensor) else type(output).__name__
-            raise self._wrong(f"must return a floating-point tensor but returned {kind}")
-        if output.ndim != 2 or len(output) != len(images) or not output.shape[1]:
-            raise self._wrong(
-                f"must return one row of features per image, the shape ({len(images)}, d), but "
-                f"returned {tuple(output.shape)}"
-            )
-        return output.float()
-
-    def _tried(self, image_size: int) -> int:
-        """The number of features of a few images. Refuses features that cannot be compared."""
-        rng = torch.Generator().manual_seed(0)
-        # 16 blocks of colour each, because images of noise have nearly the same features
-        blocks = torch.randint(0, 256, (4, 3, 4, 4), generator=rng, dtype=torch.uint8)
-        images = nn.functional.interpolate(blocks, size=(image_size, image_size)).to(self.device)
-        with full_float32(self.device):
-            first, again, alone = self(images), self(images), self(images[:1])
-        if not first.isfinite().all():
-            raise self._wrong("returned NaN or infinite features")
-        if not _close(first, again, REPEATS):
-            raise self._wrong(
-                "returned other features for the same images when called again; remove random "
-                "parts, such as dropout (eval mode)"
-            )
-        if not _close(first[:1], alone, ALONE):
-            raise self._wrong(
-                "returned other features for an image when it was alone in its batch; each row "
-                "must depend on its own image only (BatchNorm in eval mode)"
-            )
-        return first.shape[1]
-
-    def _wrong(self, what: str) -> EvaluationError:
-        return EvaluationError(f"the extractor {self.source} {what}")
+    label = re.split(r"[:.]", source)[-1]
+    name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    if TAKEN.fullmatch(name):
+        raise EvaluationError(
+            f"the extractor {source} cannot give its metrics the name {name!r}, which is empty or "
+            "taken; rename it"
+        )
+    checked = partial(_checked, function, source)
+    return Extractor(
+        name=name,
+        frechet_name=f"fd_{name}",
+        kernel_name=f"kd_{name}",
+        dimension=_tried(checked, source, device, image_size),
+        fingerprint=hashlib.sha256(definition.encode()).hexdigest(),
+        source=source,
+        device=device,
+        function=checked,
+    )
 
 
-def load_custom_extractor(name: str, device: torch.device, image_size: int) -> CustomExtractor:
+def _checked(function: Callable[[Tensor], object], source: str, images: Tensor) -> Tensor:
+    """Call a user's function. Its errors and outputs of a wrong kind become `EvaluationError`."""
+    try:
+        # a copy, because the function may change its input in place
+        output = function(images.clone())
+    except (torch.OutOfMemoryError, MemoryError):
+        raise  # the caller names the settings that need less
+    except Exception as error:
+        if "not enough memory" in str(error):  # torch's CPU allocator has no own type
+            raise
+        raise EvaluationError(
+            f"the extractor {source} failed on images of the shape {tuple(images.shape)} "
+            f"({_what(error)})"
+        ) from error
+    if not isinstance(output, Tensor) or not output.is_floating_point():
+        kind = output.dtype if isinstance(output, Tensor) else type(output).__name__
+        raise EvaluationError(
+            f"the extractor {source} must return a floating-point tensor but returned {kind}"
+        )
+    if output.ndim != 2 or len(output) != len(images) or not output.shape[1]:
+        raise EvaluationError(
+            f"the extractor {source} must return one row of features per image, the shape "
+            f"({len(images)}, d), but returned {tuple(output.shape)}"
+        )
+    return output.float()
+
+
+def _tried(
+    function: Callable[[Tensor], Tensor], source: str, device: torch.device, image_size: int
+) -> int:
+    """The number of features of a few images. Refuses features that cannot be compared."""
+    rng = torch.Generator().manual_seed(0)
+    # 16 blocks of colour each, because images of noise have nearly the same features
+    blocks = torch.randint(0, 256, (4, 3, 4, 4), generator=rng, dtype=torch.uint8)
+    images = nn.functional.interpolate(blocks, size=(image_size, image_size)).to(device)
+    with torch.no_grad(), full_float32(device):
+        first, again, alone = function(images), function(images), function(images[:1])
+    problem = ""
+    if not first.isfinite().all():
+        problem = "NaN or infinite features"
+    elif not _close(first, again, REPEATS):
+        problem = (
+            "other features for the same images when called again; remove random parts, such as "
+            "dropout (eval mode)"
+        )
+    elif not _close(first[:1], alone, ALONE):
+        problem = (
+            "other features for an image when it was alone in its batch; each row must depend on "
+            "its own image only (BatchNorm in eval mode)"
+        )
+    if problem:
+        raise EvaluationError(f"the extractor {source} returned {problem}")
+    return first.shape[1]
+
+
+def load_custom_extractor(name: str, device: torch.device, image_size: int) -> Extractor:
     """Import "module:callable" from the installed modules or the working folder.
 
     A network is moved to `device` and set to eval mode. The fingerprint covers the module's file,
     the callable's name and its attribute `fingerprint`, a string for everything else that its
     features depend on, such as a file of weights.
 
-    Raises:
-        EvaluationError: it cannot be imported or run, or it breaks the rules.
+    Raises `EvaluationError` if it cannot be imported or run, or if it breaks the rules.
     """
     module_name, _, attribute = name.partition(":")
     module, digest = _import(module_name, name)
@@ -154,9 +160,8 @@ def load_custom_extractor(name: str, device: torch.device, image_size: int) -> C
         )
     if isinstance(function, nn.Module):
         function = function.to(device).eval()
-    return CustomExtractor(
+    return custom_extractor(
         function,
-        label=attribute.rpartition(".")[2],
         source=name,
         definition=f"callable 1:{digest}:{attribute}:{declared}",
         device=device,

@@ -15,6 +15,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from dcgan.errors import EvaluationError, first_line
+from dcgan.evaluation.extractors.base import Extractor
 from dcgan.evaluation.extractors.weights import CANONICAL, WeightsFile
 
 DEFINITION = "torch-fidelity inception-v3-compat 2048 1"
@@ -23,42 +24,28 @@ MAX_IMAGES = 64
 """Images per pass. Each needs up to 17 MB."""
 
 
-class InceptionNetwork:
+def inception_extractor(network: nn.Module, weights_sha256: str, source: str) -> Extractor:
     """The 2048 features after the last pooling. Images of any size are resized to 299 × 299.
 
-    `network` maps uint8 (N, 3, H, W) to float32 (N, 2048). `at_once` is the number of images per
-    pass and changes only the memory.
+    `network` maps uint8 (N, 3, H, W) to float32 (N, 2048).
     """
-
-    name = "inception"
-    dimension = 2048
-
-    def __init__(
-        self, network: nn.Module, weights_sha256: str, source: str, at_once: int = MAX_IMAGES
-    ) -> None:
-        canonical = weights_sha256 == CANONICAL.sha256
-        self.frechet_name = "fid" if canonical else "fid_custom"
-        self.kernel_name = "kid" if canonical else "kid_custom"
-        self.fingerprint = hashlib.sha256(f"{DEFINITION}:{weights_sha256}".encode()).hexdigest()
-        self.source = source
-        self.network, self.at_once = network, at_once
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the images."""
-        return next(self.network.parameters()).device
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, 3, H, W) on `device` -> float32 (N, 2048)."""
-        return torch.cat([self.network(part) for part in images.split(self.at_once)])
+    names = ("fid", "kid") if weights_sha256 == CANONICAL.sha256 else ("fid_custom", "kid_custom")
+    return Extractor(
+        name="inception",
+        frechet_name=names[0],
+        kernel_name=names[1],
+        dimension=2048,
+        fingerprint=hashlib.sha256(f"{DEFINITION}:{weights_sha256}".encode()).hexdigest(),
+        source=source,
+        device=next(network.parameters()).device,
+        function=lambda images: torch.cat([network(part) for part in images.split(MAX_IMAGES)]),
+    )
 
 
-def load_inception(weights: WeightsFile, device: torch.device) -> InceptionNetwork:
+def load_inception(weights: WeightsFile, device: torch.device) -> Extractor:
     """Build the network on `device`, in eval mode, from a file of weights.
 
-    Raises:
-        EvaluationError: the file does not hold plain tensors of this network's names and shapes.
+    Raises `EvaluationError` if the file does not hold plain tensors of its names and shapes.
     """
     from torchmetrics.image.fid import NoTrainInceptionV3
 
@@ -79,7 +66,7 @@ def load_inception(weights: WeightsFile, device: torch.device) -> InceptionNetwo
             f"use torch-fidelity's {CANONICAL.cached.name} or a file of the same names and shapes"
         ) from error
     network = network.requires_grad_(False).to(device)
-    return InceptionNetwork(network, weights.sha256, weights.source)
+    return inception_extractor(network, weights.sha256, weights.source)
 
 
 def _plain_tensors(weights: WeightsFile) -> dict[str, Tensor]:

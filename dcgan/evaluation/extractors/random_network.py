@@ -8,6 +8,7 @@ file beside this module, made by `benchmarks/evaluation/make_random_network.py`.
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
+from dcgan.evaluation.extractors.base import Extractor
 
 WEIGHTS = Path(__file__).with_suffix(".safetensors")
 WEIGHTS_SHA256 = "c2d9eacdfafbf8953461bfbd5bf558c72a611f33be9e8656e4e3abbd48f3ebd6"
@@ -35,73 +37,40 @@ COLOURS = 3
 """The first features of `random`: mean R, G, B."""
 
 
-class RandomNetwork:
-    """Three convolutions without bias, each followed by ReLU; features are channel statistics.
+RANDOM_DIMENSION = 2 * (3 + sum(out for _, _, out, _ in STAGES))
+LAYOUT_DIMENSION = COLOURS * FIELDS**2 + RANDOM_DIMENSION - COLOURS
 
-    d = 454: mean and population standard deviation over all pixels of R, G, B (3 + 3), then of
-    every channel after each stage (32 + 32, 64 + 64, 128 + 128).
+
+def random_features(kernels: list[Tensor], images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) → float32 (N, 454); any size >= 1, not resized.
+
+    Three convolutions without bias, each followed by ReLU. Features are the mean and population
+    standard deviation over all pixels of R, G, B (3 + 3), then of every channel after each stage
+    (32 + 32, 64 + 64, 128 + 128).
     """
-
-    name = "random"
-    frechet_name = "fd_random"
-    kernel_name = "kd_random"
-    source = "shipped with the package"
-    dimension = 2 * (3 + sum(out for _, _, out, _ in STAGES))
-
-    def __init__(self, weights: dict[str, Tensor], weights_sha256: str) -> None:
-        self.fingerprint = _hash(f"{RANDOM_DEFINITION}:{weights_sha256}")
-        self.kernels = [weights[name] for name, _, _, _ in STAGES]
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the images."""
-        return self.kernels[0].device
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, 3, H, W) on `device` -> float32 (N, 454); any size >= 1, not resized."""
-        stage = images.float() / 127.5 - 1.0
-        parts = mean_and_std(stage)
-        for kernel in self.kernels:
-            stage = F.conv2d(stage, kernel, stride=2, padding=kernel.shape[-1] // 2).relu_()
-            parts += mean_and_std(stage)
-        return torch.cat(parts, dim=1)
+    stage = images.float() / 127.5 - 1.0
+    parts = mean_and_std(stage)
+    for kernel in kernels:
+        stage = F.conv2d(stage, kernel, stride=2, padding=kernel.shape[-1] // 2).relu_()
+        parts += mean_and_std(stage)
+    return torch.cat(parts, dim=1)
 
 
-class LayoutNetwork:
-    """`random` with a thumbnail of 4 × 4 fields in place of the mean colour.
+def layout_features(kernels: list[Tensor], images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) → float32 (N, 499): a thumbnail of 4 × 4 fields in place of mean colours.
 
-    d = 499: mean R, then G, then B of each field, row by row, times 0.7 (48), then all of
-    `random`'s features but its mean R, G, B (451).
+    Features are mean R, then G, then B of each field, row by row, times 0.7 (48), then all of
+    `random_features` but its mean R, G, B (451).
     """
-
-    name = "layout"
-    frechet_name = "fd_layout"
-    kernel_name = "kd_layout"
-    source = "shipped with the package"
-    dimension = COLOURS * FIELDS**2 + RandomNetwork.dimension - COLOURS
-
-    def __init__(self, network: RandomNetwork) -> None:
-        self.network = network
-        self.fingerprint = _hash(f"{LAYOUT_DEFINITION}:{network.fingerprint}")
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the images."""
-        return self.network.device
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, 3, H, W) on `device` -> float32 (N, 499); any size >= 1, not resized."""
-        fields = F.adaptive_avg_pool2d(images.float() / 127.5 - 1.0, FIELDS)
-        return torch.cat([FIELD_WEIGHT * fields.flatten(1), self.network(images)[:, COLOURS:]], 1)
+    fields = F.adaptive_avg_pool2d(images.float() / 127.5 - 1.0, FIELDS)
+    textures = random_features(kernels, images)[:, COLOURS:]
+    return torch.cat([FIELD_WEIGHT * fields.flatten(1), textures], 1)
 
 
-def load_random_network(device: torch.device, path: Path = WEIGHTS) -> RandomNetwork:
-    """The network with the shipped weights, on `device`.
+def load_random_network(name: str, device: torch.device, path: Path = WEIGHTS) -> Extractor:
+    """The extractor `random` or `layout` with the shipped weights, on `device`.
 
-    Raises:
-        EvaluationError: the file is missing or is not the one that shipped.
+    Raises `EvaluationError` if the file of weights is missing or is not the one that shipped.
     """
     try:
         content = path.read_bytes()
@@ -116,13 +85,23 @@ def load_random_network(device: torch.device, path: Path = WEIGHTS) -> RandomNet
             f"the random extractor's weights {path} are not those that shipped (sha256 "
             f"{digest[:12]}… instead of {WEIGHTS_SHA256[:12]}…); install the package again"
         )
-    weights = {name: tensor.to(device) for name, tensor in load_safetensors(content).items()}
-    return RandomNetwork(weights, digest)
-
-
-def load_layout_network(device: torch.device, path: Path = WEIGHTS) -> LayoutNetwork:
-    """`load_random_network` with the thumbnail. The same errors."""
-    return LayoutNetwork(load_random_network(device, path))
+    weights = load_safetensors(content)
+    kernels = [weights[stage].to(device) for stage, _, _, _ in STAGES]
+    function, dimension = random_features, RANDOM_DIMENSION
+    fingerprint = _hash(f"{RANDOM_DEFINITION}:{digest}")
+    if name == "layout":
+        function, dimension = layout_features, LAYOUT_DIMENSION
+        fingerprint = _hash(f"{LAYOUT_DEFINITION}:{fingerprint}")
+    return Extractor(
+        name=name,
+        frechet_name=f"fd_{name}",
+        kernel_name=f"kd_{name}",
+        dimension=dimension,
+        fingerprint=fingerprint,
+        source="shipped with the package",
+        device=device,
+        function=partial(function, kernels),
+    )
 
 
 def mean_and_std(channels: Tensor) -> list[Tensor]:

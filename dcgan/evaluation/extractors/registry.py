@@ -46,10 +46,9 @@ def load_extractor(
         image_size: side in pixels of the images that your own extractor is tried with.
         on_progress: called with (bytes done, bytes in all) while weights are downloaded.
 
-    Raises:
-        ConfigError: the name of an exported program, which earlier releases loaded.
-        EvaluationError: an unknown name, missing or damaged weights, your own extractor breaks the
-            rules, or `weights` for another extractor than Inception.
+    Raises `ConfigError` for the name of an exported program, which earlier releases loaded, and
+    `EvaluationError` for an unknown name, missing or damaged weights, an extractor of yours that
+    breaks the rules, or `weights` for another extractor than Inception.
     """
     refuse_program(name)
     where = torch.device(device)
@@ -66,12 +65,9 @@ def load_extractor(
             "leave out the weights, or set the extractor to inception"
         )
     if name in ("layout", "random"):
-        from dcgan.evaluation.extractors.random_network import (
-            load_layout_network,
-            load_random_network,
-        )
+        from dcgan.evaluation.extractors.random_network import load_random_network
 
-        return load_layout_network(where) if name == "layout" else load_random_network(where)
+        return load_random_network(name, where)
     if ":" in name:
         from dcgan.evaluation.extractors.custom import load_custom_extractor
 
@@ -89,9 +85,8 @@ def find_weights(
 ) -> WeightsFile:
     """Inception's weights, from the first place that has them (see `weights`).
 
-    Raises:
-        EvaluationError: a named file cannot be read, the file in the torch hub cache is damaged, or
-            the download fails.
+    Raises `EvaluationError` if a named file cannot be read, the file in the torch hub cache is
+    damaged, or the download fails.
     """
     return named_weights(given) or cached_weights(release) or download_weights(on_progress, release)
 
@@ -104,10 +99,7 @@ def find_weights_for_auto(
     """Like `find_weights`, but None if the weights are not available.
 
     A download replaces a damaged file in the torch hub cache. A failed download is not tried again
-    in this process.
-
-    Raises:
-        EvaluationError: a file is named but cannot be read.
+    in this process. Raises `EvaluationError` if a file is named but cannot be read.
     """
     if named := named_weights(given):
         return named

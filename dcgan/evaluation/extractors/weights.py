@@ -79,8 +79,7 @@ class WeightsFile:
 def named_weights(given: Path | str | None = None) -> WeightsFile | None:
     """The file named by `given`, else by DCGAN_INCEPTION_WEIGHTS; None if neither names one.
 
-    Raises:
-        EvaluationError: the file cannot be read.
+    Raises `EvaluationError` if the file cannot be read.
     """
     who = WEIGHTS_VARIABLE if given is None else "eval.weights"
     named = os.environ.get(WEIGHTS_VARIABLE) if given is None else given
@@ -100,8 +99,7 @@ def named_weights(given: Path | str | None = None) -> WeightsFile | None:
 def cached_weights(release: Release = CANONICAL) -> WeightsFile | None:
     """The file in the torch hub cache, or None.
 
-    Raises:
-        EvaluationError: it cannot be read, or it is not the canonical file.
+    Raises `EvaluationError` if it cannot be read or is not the canonical file.
     """
     path = release.cached
     try:
@@ -128,15 +126,14 @@ def download_weights(
 ) -> WeightsFile:
     """Download the weights into the torch hub cache. An error leaves no file there.
 
-    Raises:
-        EvaluationError: DCGAN_OFFLINE is set, the server cannot be reached or sends another file,
-            or the cache cannot be written.
+    Raises `EvaluationError` if DCGAN_OFFLINE is set, the server cannot be reached or sends another
+    file, or the cache cannot be written.
     """
     path = release.cached
     if offline():
         raise EvaluationError(
             f"the Inception weights are not in the torch hub cache ({path}) and {OFFLINE_VARIABLE} "
-            f"forbids to download them; {ALTERNATIVES}"
+            f"forbids downloading them; {ALTERNATIVES}"
         )
     try:
         with _open(release) as response:
@@ -158,8 +155,8 @@ def offline() -> bool:
 def _open(release: Release) -> HTTPResponse:
     """Request the file. Raises TimeoutError if no answer begins within `connect_seconds` in all.
 
-    A socket's timeout starts again for each address and redirect, and a name lookup has none. Hence
-    the thread, which may outlive the timeout. A pool's threads would delay the exit of the program.
+    A socket's timeout starts again for each address and redirect, and a name lookup has none. So a
+    thread asks, which may outlive the timeout. A pool's threads would delay the program's exit.
     """
     answer: Future[HTTPResponse] = Future()
 
@@ -206,7 +203,6 @@ def _reason(error: Exception, release: Release) -> str:
 def weights_at_hand(given: Path | None) -> bool:
     """Whether Inception's weights are on this machine.
 
-    Raises:
-        EvaluationError: a named file cannot be read, or the cached file is damaged.
+    Raises `EvaluationError` if a named file cannot be read or the cached file is damaged.
     """
     return named_weights(given) is not None or cached_weights() is not None

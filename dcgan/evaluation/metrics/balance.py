@@ -20,15 +20,13 @@ def log_loss_ratio(loss_g: ArrayLike, loss_d: ArrayLike) -> float:
 
     Finite; above 0 the discriminator is ahead. 0 is the equilibrium of the game, where both are
     ln 2. The window includes the middle iteration and at least the last `MIN_WINDOW`, if there are
-    so many.
+    so many. Raises `EvaluationError` for no iterations, different lengths, negative or non-finite
+    losses.
 
     Args:
         loss_g: (iterations,) the generator's BCE, >= 0.
         loss_d: (iterations,) the *mean* of the discriminator's BCE on real and on fake images, >= 0
             (the history keeps their sum).
-
-    Raises:
-        EvaluationError: no iterations, different lengths, negative or non-finite losses.
 
     Examples:
         >>> round(log_loss_ratio(Tensor([1.4]), Tensor([0.7])), 3)

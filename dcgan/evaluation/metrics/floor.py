@@ -37,8 +37,7 @@ class NoiseFloor:
     def at(self, n_real: int, n_fake: int) -> float:
         """The mean distance of a perfect generator with `n_fake` images to `n_real` photos.
 
-        Raises:
-            EvaluationError: fewer than 2 of either.
+        Raises `EvaluationError` for fewer than 2 of either.
         """
         if min(n_real, n_fake) < 2:
             raise EvaluationError(
@@ -70,8 +69,7 @@ def noise_floor(
             down to an eighth of n.
         seed: of the random choice.
 
-    Raises:
-        EvaluationError: too few photos, sizes or repeats, NaN or infinite features.
+    Raises `EvaluationError` for too few photos, sizes or repeats, NaN or infinite features.
     """
     matrix = feature_matrix(features, "real", least=4)
     enough_repeats(repeats, 2)
@@ -96,8 +94,7 @@ def noise_floor(
 def photo_halves(real: ArrayLike, n_fake: int, *, repeats: int = 16, seed: int = 0) -> Halves:
     """Random halves of the photos `(n, d)`, n >= 4, of at most `n_fake` photos each.
 
-    Raises:
-        EvaluationError: see `matrix.feature_matrix`, or fewer than 1 repeat.
+    Raises `EvaluationError` like `matrix.feature_matrix`, and for fewer than 1 repeat.
     """
     real_matrix = feature_matrix(real, "real", least=4)
     enough_repeats(repeats, 1)
@@ -112,22 +109,18 @@ def photo_halves(real: ArrayLike, n_fake: int, *, repeats: int = 16, seed: int =
 def times_floor(halves: Halves, fake: ArrayLike, *, seed: int = 0) -> float | None:
     """How many times farther from the photos a generator is than a perfect one would be.
 
-    Both distances are measured at equal sizes, because the bias depends on them. About 1 for a
-    perfect generator, above 1 for others. A ratio below 1 does not mean better than perfect: with
-    fewer images than dimensions the distance prefers a set that varies less than the photos
-    (docs/evidence.md). Recall reveals such a generator; density, coverage and the kernel distance
-    do not.
+    The ratio, >= 0, is about 1 for a perfect generator and above 1 for others; it is None if the
+    photos all look the same. Both distances are measured at equal sizes, because the bias depends
+    on them. A ratio below 1 does not mean better than perfect: with fewer images than dimensions
+    the distance prefers a set that varies less than the photos (docs/evidence.md). Recall reveals
+    such a generator; density, coverage and the kernel distance do not.
 
     Args:
         halves: of the photos, for at most as many fakes as there are.
         fake: (n, d) from the same extractor.
         seed: of the random choice of fakes.
 
-    Returns:
-        A float >= 0, None with photos that all look the same.
-
-    Raises:
-        EvaluationError: see `frechet_distance`.
+    Raises the errors of `frechet_distance`.
     """
     matrix = feature_matrix(fake, "fake")
     # other seeds for the fakes, or the same rows of equally many fakes would be chosen
@@ -149,8 +142,7 @@ def random_orders(matrix: Tensor, repeats: int, seed: int) -> Iterator[Tensor]:
 def subset_sizes(sizes: Sequence[int] | None, most: int) -> tuple[int, ...]:
     """Sizes of subsets, largest first: those given, or `most` and four down to a quarter of it.
 
-    Raises:
-        EvaluationError: none given, or one is not from 2 to `most`.
+    Raises `EvaluationError` if none is given or one is not from 2 to `most`.
     """
     if sizes is None:
         sizes = [max(2, round(most / 2 ** (step / 2))) for step in range(5)]

@@ -38,8 +38,7 @@ class Gaussian(NamedTuple):
 def fit_gaussian(features: ArrayLike, name: str = "real") -> Gaussian:
     """Mean and covariance (n - 1) of features `(n, d)`; the factor is (min(n - 1, d), d).
 
-    Raises:
-        EvaluationError: see `matrix.feature_matrix`.
+    Raises the errors of `matrix.feature_matrix`.
     """
     matrix = feature_matrix(features, name)
     count, dimension = matrix.shape
@@ -65,8 +64,7 @@ def _triangle(factor: Tensor) -> Tensor:
 def distance_between(real: Gaussian, fake: Gaussian) -> float:
     """Squared Fréchet distance between two Gaussians, >= 0.
 
-    Raises:
-        EvaluationError: the dimensions differ, or the numbers are too large for float64.
+    Raises `EvaluationError` if the dimensions differ or the numbers are too large for float64.
     """
     same_dimension(real.mean.shape[0], fake.mean.shape[0])
     mean_term = (real.mean - fake.mean).square().sum()
@@ -107,10 +105,8 @@ def sum_of_roots(square: Tensor) -> tuple[Tensor, Tensor]:
 def frechet_distance(real: ArrayLike, fake: ArrayLike) -> float:
     """Squared Fréchet distance, >= 0, between features `(n1, d)` and `(n2, d)` of one extractor.
 
-    It is biased upward by about 1/n: never compare values of different n.
-
-    Raises:
-        EvaluationError: fewer than 2 rows, different d, NaN or infinite features.
+    It is biased upward by about 1/n: never compare values of different n. Raises `EvaluationError`
+    for fewer than 2 rows, different d, NaN or infinite features.
 
     Examples:
         >>> photos = torch.tensor([[0.0], [2.0]])
@@ -146,9 +142,8 @@ class StreamingMoments:
     def add(self, features: ArrayLike) -> None:
         """Add one batch `(k, d)`, k >= 0. The batch size only changes the last digits.
 
-        Raises:
-            EvaluationError: another shape, or NaN, infinite or too large values. The moments then
-                stay as they were.
+        Another shape and NaN, infinite or too large values raise `EvaluationError`. The moments
+        then stay as they were.
         """
         batch, dimension = as_float64(features), len(self._mean)
         if batch.ndim != 2 or batch.shape[1] != dimension:

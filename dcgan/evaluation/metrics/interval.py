@@ -23,8 +23,6 @@ from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
 
 LOST_SHARE = 1e-5
 """Half of the largest part of a distance that rounding may change."""
-MAX_EXPONENT = 700.0
-"""exp of more is infinite. Two groups and a confidence of 99.99 % reach it."""
 
 
 class FrechetInterval(NamedTuple):
@@ -41,9 +39,9 @@ class FrechetInterval(NamedTuple):
 
 
 def frechet_interval(
-    real: Gaussian | ArrayLike, fake: ArrayLike, *, groups: int = 16, confidence: float = 0.95
+    real: Gaussian | ArrayLike, fake: ArrayLike, *, groups: int = 16
 ) -> FrechetInterval:
-    """The distance with a confidence interval for its mean over new sets of as many fakes.
+    """The distance with a 95 % confidence interval for its mean over new sets of as many fakes.
 
     It covers other noise, not the upward bias of this n, another training seed or other photos.
 
@@ -51,16 +49,11 @@ def frechet_interval(
         real: the photos' features (n1, d), or their Gaussian.
         fake: (n2, d), n2 >= 3, independent draws. Fake i belongs to group i mod `groups`.
         groups: from 2; at most n2 are used.
-        confidence: between 0 and 1.
 
-    Raises:
-        EvaluationError: see `frechet_distance`; fewer than 3 fakes, fewer than 2 groups, or a
-            confidence outside (0, 1).
+    Raises `EvaluationError` like `frechet_distance`, and for fewer than 3 fakes or 2 groups.
     """
     if groups < 2:
         raise EvaluationError(f"an interval needs at least 2 groups of fakes but got {groups}")
-    if not 0.0 < confidence < 1.0:
-        raise EvaluationError(f"confidence must be between 0 and 1 but got {confidence}")
     gaussian = real if isinstance(real, Gaussian) else fit_gaussian(real, "real")
     fakes = feature_matrix(fake, "fake", least=3)
     count = len(fakes)
@@ -74,7 +67,7 @@ def frechet_interval(
     pseudo = shares * value - (shares - 1.0) * left_out
     centre = groups * value - ((1.0 - 1.0 / shares) * left_out).sum()
     standard_error = float(((pseudo - centre).square() / (shares - 1.0)).mean().sqrt())
-    low, high = _limits(value, standard_error, _t_quantile(confidence, groups - 1))
+    low, high = _limits(value, standard_error, groups - 1)
     return FrechetInterval(value, low, high, standard_error)
 
 
@@ -109,16 +102,12 @@ def _distances_without(real: Gaussian, fakes: Tensor, group: Tensor) -> Tensor:
     return torch.tensor(distances, dtype=torch.float64)
 
 
-def _limits(value: float, standard_error: float, quantile: float) -> tuple[float, float]:
-    margin = quantile * standard_error
-    if standard_error >= value:  # a factor says nothing any more, and at 0 there is none
-        return max(0.0, value - margin), value + margin
-    factor = math.exp(min(margin / value, MAX_EXPONENT))
-    return value / factor, value * factor
-
-
-def _t_quantile(confidence: float, degrees: int) -> float:
-    """Student's t lies within this many standard errors of 0 with this probability."""
+def _limits(value: float, standard_error: float, degrees: int) -> tuple[float, float]:
+    """The 95 % limits by Student's t with so many degrees of freedom."""
     from scipy.special import stdtrit  # type: ignore[import-untyped]  # late: 0.1 s
 
-    return float(stdtrit(degrees, (1.0 + confidence) / 2.0))
+    margin = float(stdtrit(degrees, 0.975)) * standard_error
+    if standard_error >= value:  # a factor says nothing any more, and at 0 there is none
+        return max(0.0, value - margin), value + margin
+    factor = math.exp(margin / value)
+    return value / factor, value * factor

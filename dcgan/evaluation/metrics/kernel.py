@@ -34,10 +34,8 @@ def kernel_distance(real: ArrayLike, fake: ArrayLike) -> KernelDistance:
     The standard error is that of a two-sample U-statistic by its structural components (Sen 1960,
     "On some convergence properties of U-statistics"): the variances of the samples' own shares of
     the value, divided by n, add up. It is too large where both sets come from one distribution.
-    Time grows with n1 · n2 · d, memory with n1 + n2.
-
-    Raises:
-        EvaluationError: fewer than 2 rows, different d, NaN or infinite features, or an overflow.
+    Time grows with n1 · n2 · d, memory with n1 + n2. Raises `EvaluationError` for fewer than 2
+    rows, different d, NaN or infinite features, or an overflow.
     """
     real_matrix, fake_matrix = feature_pair(real, fake)
     real_within, fake_within = _mean_kernel_within(real_matrix), _mean_kernel_within(fake_matrix)

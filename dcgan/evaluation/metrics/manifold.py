@@ -44,12 +44,9 @@ def precision_recall_density_coverage(
     A point on a ball's boundary is inside, as in both papers. The ball of a sample with k
     duplicates is a single point, which holds exact copies only.
 
-    Args:
-        k: neighbours that a ball reaches to, at least 1 and less than n1 and n2.
-        real_radii: `ball_radii(real, k)`, if known already.
-
-    Raises:
-        EvaluationError: too few rows for k, different d, NaN, infinite or too large features.
+    A ball reaches to `k` neighbours, at least 1 and less than n1 and n2. `real_radii` are
+    `ball_radii(real, k)`, if known already. Raises `EvaluationError` for too few rows, different d,
+    NaN, infinite or too large features.
     """
     real_rows, fake_rows = feature_pair(real, fake)
     smallest = min(len(real_rows), len(fake_rows))
@@ -78,7 +75,7 @@ def ball_radii(centres: ArrayLike, k: int) -> Tensor:
 def _counts(samples: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
     """In how many balls each sample lies, int64 (n,), and which balls hold a sample, bool (m,)."""
     counts, hit = [], torch.zeros(len(centres), dtype=torch.bool)
-    for _, inside in within_radius(samples, centres, radii):
+    for inside in within_radius(samples, centres, radii):
         counts.append(inside.sum(dim=1))
         hit |= inside.any(dim=0)
     return torch.cat(counts), hit

@@ -30,12 +30,8 @@ def as_float64(values: ArrayLike) -> Tensor:
 def feature_matrix(features: ArrayLike, name: str, least: int = 2) -> Tensor:
     """Check one set of features, `(n, d)` with one row an image, and convert it.
 
-    Args:
-        name: what the error message calls the set ("real", "fake").
-        least: the smallest n allowed.
-
-    Raises:
-        EvaluationError: another shape, fewer rows, no columns, or NaN or infinite values.
+    Raises `EvaluationError` for another shape, fewer than `least` rows, no columns, or NaN or
+    infinite values. `name` is what the message calls the set ("real", "fake").
     """
     matrix = as_float64(features)
     if matrix.ndim != 2 or matrix.shape[1] == 0:
@@ -62,11 +58,7 @@ def feature_matrix(features: ArrayLike, name: str, least: int = 2) -> Tensor:
 def feature_pair(
     first: ArrayLike, second: ArrayLike, names: tuple[str, str] = ("real", "fake"), least: int = 2
 ) -> tuple[Tensor, Tensor]:
-    """Both sets checked and converted by `feature_matrix`.
-
-    Raises:
-        EvaluationError: see `feature_matrix`, or the sets have different dimensions.
-    """
+    """Both sets checked and converted by `feature_matrix`, and by `same_dimension`."""
     one, other = feature_matrix(first, names[0], least), feature_matrix(second, names[1], least)
     same_dimension(one.shape[1], other.shape[1], names)
     return one, other

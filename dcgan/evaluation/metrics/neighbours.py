@@ -35,14 +35,9 @@ def nearest_neighbours(
     Time grows with n · m · d, and with the number of references that are as near as the k-th.
     Memory holds both sets in float64, the references twice, and a few blocks (`BLOCK_NUMBERS`).
 
-    Args:
-        k: from 1 to m, or to m - 1 with `exclude_self`.
-        exclude_self: the queries are the references, and row i is not a neighbour of itself. Its
-            duplicates are.
-
-    Raises:
-        EvaluationError: bad shapes, different d, NaN, infinite or too large values, or a k out of
-            range.
+    k is from 1 to m, or to m - 1 with `exclude_self`: the queries are then the references, and row
+    i is not a neighbour of itself, but its duplicates are. Raises `EvaluationError` for bad shapes,
+    different d, NaN, infinite or too large values, or a k out of range.
     """
     query_rows, reference_rows = feature_pair(queries, references, ROLES, least=1)
     if exclude_self and query_rows.shape != reference_rows.shape:
@@ -71,23 +66,13 @@ def nearest_neighbours(
     return Neighbours(distances, indices)
 
 
-def within_radius(
-    queries: ArrayLike, references: ArrayLike, radii: Tensor
-) -> Iterator[tuple[int, Tensor]]:
+def within_radius(queries: ArrayLike, references: ArrayLike, radii: Tensor) -> Iterator[Tensor]:
     """Which of the queries `(n, d)` lie in which reference's ball, its boundary included.
 
-    Close comparisons use the distances of `nearest_neighbours`, so a radius taken from there
-    includes the neighbour that set it.
-
-    Args:
-        references: (m, d), the balls' centres.
-        radii: (m,) float64, >= 0, finite.
-
-    Yields:
-        The first row of a block of queries, and bool (rows, m).
-
-    Raises:
-        EvaluationError: bad shapes, different d, or NaN, infinite or too large values.
+    Yields bool (rows, m) for blocks of consecutive queries. The references `(m, d)` are the
+    balls' centres; `radii` are (m,) float64, >= 0, finite. Close comparisons use the distances of
+    `nearest_neighbours`, so a radius taken from there includes the neighbour that set it. Raises
+    `EvaluationError` for bad shapes, different d, or NaN, infinite or too large values.
     """
     query_rows, reference_rows = feature_pair(queries, references, ROLES, least=1)
     pairs = Pairs(query_rows, reference_rows)
@@ -99,7 +84,7 @@ def within_radius(
         row, column = ((squared - squared_radii).abs() <= margin).nonzero(as_tuple=True)
         exact = pairs.distances(start + row, column)
         inside[row, column] = exact <= radii[column]
-        yield start, inside
+        yield inside
 
 
 def _first_k(row: Tensor, distance: Tensor, k: int) -> Tensor:

@@ -17,11 +17,9 @@ T = TypeVar("T")
 
 
 class RealSet:
-    """The features of the photos, and values computed from them once.
+    """Features of training photos `(n, d)` and held-out ones `(h, d)`, and what depends on them.
 
-    Args:
-        features: `(n, d)` of the training photos, n >= 2.
-        holdout: `(h, d)` of photos held out, h >= 2.
+    n and h are at least 2.
     """
 
     def __init__(self, features: ArrayLike, holdout: ArrayLike | None = None) -> None:
@@ -58,11 +56,6 @@ class Metric:
     digits: int
     both: bool
 
-    @property
-    def description(self) -> str:
-        """The first line of the function's docstring."""
-        return (self.measure.__doc__ or "").strip().partition("\n")[0]
-
 
 METRICS: dict[str, Metric] = {}
 """All metrics by their first name, in the order of a record."""
@@ -91,8 +84,7 @@ def metric(
         digits: after the decimal point in these tables.
         both: whether training also computes it for the generator that does not count.
 
-    Raises:
-        ValueError: no name, or one that is taken.
+    Raises `ValueError` for no name, or one that is taken.
     """
 
     def chosen(asked: bool | Collection[str]) -> tuple[str, ...]:

@@ -29,8 +29,6 @@ TWO_SIDED_95 = 1.96 * math.sqrt(2.0)
 class Resolution:
     """The smallest visible difference between two generators, by the number of images."""
 
-    score: float
-    """The true distance of both, approximately."""
     sizes: tuple[int, ...]
     """Photos, and as many fakes, largest first."""
     spreads: tuple[float, ...]
@@ -72,9 +70,8 @@ def resolvable_difference(
         sizes: images in each subset, from 2 to n // 3; by default n // 3 and four smaller ones.
         seed: of the random choice.
 
-    Raises:
-        EvaluationError: too few photos, sizes or repeats, NaN or infinite features, a score or
-            difference that is not above 0, or photos whose features are all alike.
+    Raises `EvaluationError` for too few photos, sizes or repeats, NaN or infinite features, a score
+    or difference that is not above 0, or photos whose features are all alike.
     """
     for name, value in (("score", score), ("difference", difference)):
         if not (math.isfinite(value) and value > 0.0):
@@ -98,7 +95,6 @@ def resolvable_difference(
     spreads = np.sqrt(variances)
     wanted = (difference * score / TWO_SIDED_95) ** 2
     return Resolution(
-        score=score,
         sizes=chosen,
         spreads=tuple(spreads.tolist()),
         differences=tuple((TWO_SIDED_95 * spreads / score).tolist()),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +18,9 @@ from dcgan.config.settings import dotted_keys, get_dotted, validate
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import CheckpointError, ConfigError, first_line
 from dcgan.models.ema import with_fresh_batchnorm
-from dcgan.models.networks import Generator
+from dcgan.models.networks import Generator, build_networks
 from dcgan.runtime.files import write_atomic
+from dcgan.training.step import TrainState
 
 FORMAT = 1
 FREE_KEYS = frozenset(
@@ -41,57 +42,32 @@ FREE_KEYS = frozenset(
 
 Another device or thread count can change the last digits. Another kind of device is refused if the
 random streams do not fit it."""
-STORED = ("step", "epoch", "images_seen", "data_fingerprint", "seconds", "losses")
+STORED = ("step", "epoch", "data_fingerprint", "seconds", "losses")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint, on the CPU."""
+    """The content of a checkpoint. A loaded one is on the CPU."""
 
     path: Path
     config: TrainConfig
     step: int
     epoch: int
     """The epoch (from 1) of the last step."""
-    images_seen: int
     data_fingerprint: str
     seconds: float
     """Time in training steps, including the time before a resume."""
     losses: Tensor
     """float32 `(step, 5)`, in the order of `STEP_FIELDS`."""
-    tensors: dict[str, Any]
+    state: dict[str, Any]
+    """`TrainState.state_dict()`; a loaded checkpoint has the other values in it too."""
 
 
-class Resumable(Protocol):
-    """A `TrainState`."""
-
-    def load_state_dict(self, content: dict[str, Any], /) -> None: ...
-
-
-def save_checkpoint(
-    path: Path,
-    state: dict[str, Any],
-    config: TrainConfig,
-    *,
-    epoch: int,
-    losses: Tensor,
-    data_fingerprint: str,
-    seconds: float,
-) -> None:
-    """Write a checkpoint atomically and durably; `state` is `TrainState.state_dict()`.
-
-    Raises:
-        CheckpointError: it cannot be written.
-    """
-    content = {
-        "format": FORMAT,
-        "config": config.model_dump(mode="json"),
-        "epoch": epoch,
-        "data_fingerprint": data_fingerprint,
-        "seconds": seconds,
-        "losses": losses,
-        **state,
-    }
+def save_checkpoint(checkpoint: Checkpoint) -> None:
+    """Write it atomically and durably. Raises `CheckpointError` if it cannot be written."""
+    path, config = checkpoint.path, checkpoint.config.model_dump(mode="json")
+    stored = {name: getattr(checkpoint, name) for name in STORED}
+    content = {"format": FORMAT, "config": config, **stored, **checkpoint.state}
     try:
         write_atomic(path, lambda file: torch.save(content, file), durable=True)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
@@ -102,8 +78,7 @@ def save_checkpoint(
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint without running code that it may contain.
 
-    Raises:
-        CheckpointError: it is missing, damaged, from another program, or of another format.
+    Raises `CheckpointError` if it is missing, damaged, from another program, or of another format.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}{_if_removed(path)}")
@@ -124,7 +99,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         config = validate(TrainConfig, content["config"], str(path))
         stored = {name: content[name] for name in STORED}
-        return Checkpoint(path=path, config=config, tensors=content, **stored)
+        return Checkpoint(path=path, config=config, state=content, **stored)
     except (ConfigError, KeyError) as error:
         raise CheckpointError(f"{path} was written by an incompatible version: {error}") from None
 
@@ -141,14 +116,10 @@ def _if_removed(path: Path) -> str:
     )
 
 
-def restore(checkpoint: Checkpoint, state: Resumable) -> None:
-    """Load a checkpoint into a fresh state.
-
-    Raises:
-        CheckpointError: it does not fit the state's networks or device.
-    """
+def restore(checkpoint: Checkpoint, state: TrainState) -> None:
+    """Load a checkpoint into a fresh state. Raises `CheckpointError` if it does not fit it."""
     try:
-        state.load_state_dict(checkpoint.tensors)
+        state.load_state_dict(checkpoint.state)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{checkpoint.path} does not fit this config or device: {first_line(error)}"
@@ -156,11 +127,7 @@ def restore(checkpoint: Checkpoint, state: Resumable) -> None:
 
 
 def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprint: str) -> None:
-    """Refuse to continue a run with other photos or settings (except `FREE_KEYS`).
-
-    Raises:
-        CheckpointError: the message names the first differences.
-    """
+    """Raise `CheckpointError` if photos or settings (except `FREE_KEYS`) are not the run's own."""
     keys = [key for key in dotted_keys(TrainConfig) if key not in FREE_KEYS]
     pairs = [(key, get_dotted(checkpoint.config, key), get_dotted(config, key)) for key in keys]
     differences = [f"{key} was {old}, now {new}" for key, old, new in pairs if old != new]
@@ -180,13 +147,11 @@ def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprin
 def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> Generator:
     """The `ema` generator (with newly measured BatchNorm) or the `raw` one, in eval mode.
 
-    Raises:
-        CheckpointError: the weights do not fit the checkpoint's own config.
+    Raises `CheckpointError` if the weights do not fit the checkpoint's own config.
     """
-    config = checkpoint.config
-    generator = Generator(config.model.nz, config.model.ngf, config.data.image_size)
+    generator, _ = build_networks(checkpoint.config)
     try:
-        generator.load_state_dict(checkpoint.tensors["ema" if which == "ema" else "generator"])
+        generator.load_state_dict(checkpoint.state["ema" if which == "ema" else "generator"])
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(f"{checkpoint.path} is damaged: {first_line(error)}") from None
     generator = generator.to(device).requires_grad_(False)

@@ -1,8 +1,4 @@
-"""A run's history: `history.jsonl`, with one JSON object a line.
-
-Each log interval adds a `LogRecord`, each evaluation an `EvalRecord`. MLflow and reports replay
-this file.
-"""
+"""A run's history, `history.jsonl`: a line of JSON for each log interval and evaluation."""
 
 from __future__ import annotations
 
@@ -54,23 +50,18 @@ LOG_NAMES = frozenset(item.name for item in fields(LogRecord))
 Record: TypeAlias = LogRecord | EvalRecord
 
 
-class History:
-    """Appends records to a run's `history.jsonl`."""
+def append_record(path: Path, record: Record) -> None:
+    """Write one line to the disk. It never changes later."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record.to_dict(), allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    def append(self, record: Record) -> None:
-        """Write one line to the disk. It never changes later."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record.to_dict(), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def keep_up_to(self, step: int) -> None:
-        """Drop the records after `step`, the step of the checkpoint that the run continues from."""
-        kept = [json.dumps(line) + "\n" for line in _lines(self.path) if line["step"] <= step]
-        write_text_atomic(self.path, "".join(kept))
+def keep_up_to(path: Path, step: int) -> None:
+    """Drop the records after `step`, the step of the checkpoint that the run continues from."""
+    kept = [json.dumps(line) + "\n" for line in _lines(path) if line["step"] <= step]
+    write_text_atomic(path, "".join(kept))
 
 
 def read_history(path: Path) -> list[Record]:

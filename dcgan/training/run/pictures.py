@@ -36,11 +36,9 @@ def save_loss_plot(losses: Tensor, path: Path, steps_per_epoch: int) -> None:
     import matplotlib  # here: importing it takes half a second
 
     with matplotlib.rc_context({"backend": "Agg", "font.size": 9}):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(9, 6), layout="constrained")
-        FigureCanvasAgg(figure)
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         epochs = np.arange(1, len(losses) + 1) / steps_per_epoch
         curves = dict(zip(STEP_FIELDS, losses.double().numpy().T, strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.models.networks import Discriminator, Generator, parameter_count
+from dcgan.models.networks import build_networks, parameter_count
 from dcgan.models.sampling import GRID_IMAGES
 from dcgan.training.run.pictures import MAX_FRAMES
 from dcgan.training.schedule import Schedule
@@ -26,10 +26,8 @@ CLOSING_GRIDS = 8
 
 def checkpoint_bytes(config: TrainConfig, steps: int) -> int:
     """Size of a run's checkpoint: both networks, the moving average, Adam's two means, losses."""
-    model, side = config.model, config.data.image_size
     with torch.device("meta"):  # sizes without memory
-        generator = Generator(model.nz, model.ngf, side)
-        discriminator = Discriminator(model.ndf, side, model.leaky_slope)
+        generator, discriminator = build_networks(config)
     size, tensors = BYTES_A_STEP * steps, 0
     for network in (generator, generator, discriminator):
         state = network.state_dict().values()
@@ -46,8 +44,7 @@ def kept_bytes(
 ) -> float:
     """What a complete run keeps in its folder, or in MLflow, apart from its checkpoint.
 
-    Args:
-        picture_due: whether the grid after a number of steps is kept there.
+    `picture_due` tells whether the grid after a number of steps is kept there.
     """
     steps = range(schedule.total_steps + 1)
     pictures = sum(map(picture_due, steps)) + CLOSING_GRIDS

@@ -17,7 +17,7 @@ from dcgan.evaluation.memorisation import (
     memorisation,
     picture_vectors,
 )
-from dcgan.evaluation.memorisation_report import REPEATED, closest_pairs_panel
+from dcgan.evaluation.memorisation_report import REPEATED, MemorisationReport
 
 SIZE = 32
 COUNT = 150
@@ -157,11 +157,12 @@ def test_mirrored_rows_name_the_photo_itself(photos, calibration):
 
 
 @pytest.mark.parametrize("with_labels", [False, True])
-def test_matches_brute_force(with_labels):
+def test_matches_brute_force(with_labels, monkeypatch):
     rng = np.random.default_rng(4)
     training, generated = rng.standard_normal((30, 5)), rng.standard_normal((12, 5))
     labels = rng.integers(0, 12, 30) if with_labels else np.arange(30)
     k = 4
+    monkeypatch.setattr(module, "NEXT_NEIGHBOURS", k)
 
     def by_hand(query, own=None):
         """Ratio, row of the nearest photo and its distance."""
@@ -173,7 +174,7 @@ def test_matches_brute_force(with_labels):
         (nearest, row), *others = pictures.values()
         return nearest / np.mean([each for each, _ in others[:k]]), row, nearest
 
-    calibration = calibrate(training, labels=torch.from_numpy(labels), k=k)
+    calibration = calibrate(training, labels=torch.from_numpy(labels))
     firsts = sorted(np.unique(labels, return_index=True)[1])
     own = [by_hand(training[i], labels[i])[0] for i in firsts]
     np.testing.assert_allclose(calibration.ratios, own, rtol=1e-12)
@@ -246,8 +247,6 @@ def test_nan_is_refused():
 
 def test_what_does_not_fit_is_refused():
     training = np.random.default_rng(9).standard_normal((10, 3))
-    with pytest.raises(EvaluationError, match="k must be at least 1 but got 0"):
-        calibrate(training, k=0)
     with pytest.raises(
         EvaluationError, match="query features have 4 dimensions but reference ones 3"
     ):
@@ -268,7 +267,8 @@ def test_picture_vectors(photos):
 @pytest.mark.parametrize(("fakes", "shown"), [(40, 16), (3, 3)])
 def test_panel_shows_the_closest_pairs(fakes, shown, photos, new_cats, calibration):
     images = torch.cat([new_cats[: fakes - 2], photos[[7, 3]]])
-    panel = np.asarray(closest_pairs_panel(images, photos, judged(images, calibration)))
+    result = judged(images, calibration)
+    panel = np.asarray(MemorisationReport(images, photos, result, result).panel())
     scale = 128 // SIZE
     # each of the pair is an enlarged tile; the replayed photos come first, in the order they came
     for column, photo in enumerate((7, 3)):
@@ -282,4 +282,4 @@ def test_panel_shows_the_closest_pairs(fakes, shown, photos, new_cats, calibrati
         assert len(found) == 2
     assert (panel == REPEATED).all(axis=2).any()
     rows = -(-shown // 8)
-    assert panel.shape[0] == 52 + rows * (2 * 36 * scale + 30)
+    assert panel.shape[0] == 52 + rows * ((2 * 34 + 2) * scale + 30)

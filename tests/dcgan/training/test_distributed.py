@@ -140,8 +140,8 @@ def test_a_run_stopped_by_ctrl_c_continues_bit_for_bit(
     assert torch.equal(step_losses(out), step_losses(undisturbed))
     ours, theirs = (load_checkpoint(run / "checkpoint.pt") for run in (out, undisturbed))
     for name in ("generator", "discriminator", "ema"):
-        for key, value in ours.tensors[name].items():
-            assert torch.equal(value, theirs.tensors[name][key]), (name, key)
+        for key, value in ours.state[name].items():
+            assert torch.equal(value, theirs.state[name][key]), (name, key)
 
 
 @pytest.mark.parametrize(("photos", "batch", "what"), [(42, 3, "a batch"), (42, 10, "last batch")])

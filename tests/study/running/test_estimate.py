@@ -12,7 +12,7 @@ import torch
 from optuna.trial import TrialState
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.training.run.checkpoint import load_checkpoint, save_checkpoint
+from dcgan.training.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.size import checkpoint_bytes
 from dcgan.training.step import TrainState, training_step
@@ -52,15 +52,7 @@ def test_the_checkpoint_of_other_networks(
     state = TrainState.fresh(config, torch.device("cpu"))
     training_step(state, torch.full((2, 3, side, side), 127, dtype=torch.uint8), config)
     path, losses = tmp_path / "checkpoint.pt", torch.zeros(5000, 5)
-    save_checkpoint(
-        path,
-        state.state_dict(),
-        config,
-        epoch=1,
-        losses=losses,
-        data_fingerprint="photos",
-        seconds=1.0,
-    )
+    save_checkpoint(Checkpoint(path, config, 1, 1, "photos", 1.0, losses, state.state_dict()))
     size = path.stat().st_size
     assert 0.9 * size < checkpoint_bytes(config, 5000) < 1.1 * size
 

@@ -69,7 +69,7 @@ def test_autocast_around_it_changes_nothing():
         (IMAGES.float(), "must be uint8 of .* but are torch.float32"),
         (IMAGES[0], r"shape \(N, 3, H, W\).* but are torch.uint8 of the shape \(3, 4, 4\)"),
         (IMAGES[:, :1], r"of the shape \(2, 1, 4, 4\)"),
-        (IMAGES[:0], r"none of it 0, but are .* of the shape \(0, 3, 4, 4\)"),
+        (IMAGES[:0], r"not empty, but are .* of the shape \(0, 3, 4, 4\)"),
     ],
 )
 def test_refuses_images(images, message):

@@ -11,7 +11,7 @@ from torch import nn
 
 from dcgan.errors import ConfigError, EvaluationError
 from dcgan.evaluation.extractors.base import extract
-from dcgan.evaluation.extractors.custom import CustomExtractor
+from dcgan.evaluation.extractors.custom import custom_extractor
 from dcgan.evaluation.extractors.registry import load_extractor
 
 CPU = torch.device("cpu")
@@ -176,8 +176,8 @@ def test_modules_that_are_not_there(tmp_path, monkeypatch):
 
 
 def custom(function, label="mine", image_size=16):
-    return CustomExtractor(
-        function, label=label, source="here:mine", definition="", device=CPU, image_size=image_size
+    return custom_extractor(
+        function, source=f"here:{label}", definition="", device=CPU, image_size=image_size
     )
 
 
@@ -244,7 +244,7 @@ def test_out_of_memory_is_left_to_the_caller():
     "label", ["random", "Inception", "custom", "AUTO", "_", "кот", "cats_ema", "a raw"]
 )
 def test_taken_names(label):
-    with pytest.raises(EvaluationError, match=r"cannot lend its metrics the name .*; rename it"):
+    with pytest.raises(EvaluationError, match=r"cannot give its metrics the name .*; rename it"):
         custom(means, label=label)
 
 

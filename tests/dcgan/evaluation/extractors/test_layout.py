@@ -9,7 +9,7 @@ import torch
 from dcgan.data.toy_cats import draw_toy_cats
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.extractors.base import extract
-from dcgan.evaluation.extractors.random_network import load_layout_network
+from dcgan.evaluation.extractors.random_network import load_random_network
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def network():
-    return load_layout_network(CPU)
+    return load_random_network("layout", CPU)
 
 
 def noise_images(count, side, seed=0):
@@ -68,7 +68,7 @@ def test_batch_size_does_not_matter(network):
 
 def test_missing_weights_are_refused(tmp_path):
     with pytest.raises(EvaluationError, match="cannot be read"):
-        load_layout_network(CPU, tmp_path / "absent.safetensors")
+        load_random_network("layout", CPU, tmp_path / "absent.safetensors")
 
 
 def times_floor(extractor, photos, harmed):

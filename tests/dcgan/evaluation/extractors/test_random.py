@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def network():
-    return load_random_network(CPU)
+    return load_random_network("random", CPU)
 
 
 def random_images(count, side, seed=0):
@@ -124,9 +124,9 @@ def test_changed_or_missing_weights_are_refused(tmp_path):
     changed = tmp_path / "changed.safetensors"
     changed.write_bytes(content)
     with pytest.raises(EvaluationError, match=rf"not those that shipped.*{WEIGHTS_SHA256[:12]}"):
-        load_random_network(CPU, changed)
+        load_random_network("random", CPU, changed)
     with pytest.raises(EvaluationError, match="cannot be read"):
-        load_random_network(CPU, tmp_path / "absent.safetensors")
+        load_random_network("random", CPU, tmp_path / "absent.safetensors")
 
 
 def drawings(count, seed):

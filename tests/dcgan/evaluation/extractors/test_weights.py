@@ -163,7 +163,7 @@ def test_a_cache_that_cannot_be_written(server, tmp_path, monkeypatch):
 def test_offline_asks_nobody(server, monkeypatch):
     monkeypatch.setenv("DCGAN_OFFLINE", "1")
     release = server.release("good")
-    with pytest.raises(EvaluationError, match=rf"DCGAN_OFFLINE forbids to download.* {ADVICE}"):
+    with pytest.raises(EvaluationError, match=rf"DCGAN_OFFLINE forbids downloading.* {ADVICE}"):
         find_weights(None, None, release)
     assert find_weights_for_auto(None, None, release) is None
     assert server.requests == []

@@ -51,18 +51,11 @@ def test_blocks_change_nothing():
         assert torch.equal(one, torch.cat(parts))
     radii = nearest_neighbours(references, queries, 3).distances[:, 2].contiguous()
     inside = torch.cat(
-        [
-            block
-            for rows in np.split(queries, 4)
-            for _, block in within_radius(rows, references, radii)
-        ]
+        [block for rows in np.split(queries, 4) for block in within_radius(rows, references, radii)]
     )
     parts = list(within_radius(queries, references, radii))
     assert len(parts) > 1
-    assert [start for start, _ in parts] == np.cumsum([0] + [len(b) for _, b in parts])[
-        :-1
-    ].tolist()
-    assert torch.equal(torch.cat([block for _, block in parts]), inside)
+    assert torch.equal(torch.cat(parts), inside)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -186,9 +179,9 @@ def test_a_radius_includes_the_neighbour_that_set_it(d, threads):
         for centre in range(12):
             # one pair alone is summed as it was among others
             pair = rows[indices[centre].numpy()], rows[[centre]], radii[[centre]]
-            [(_, inside)] = within_radius(*pair)
+            [inside] = within_radius(*pair)
             assert inside.item()
-            [(_, inside)] = within_radius(*pair[:2], pair[2] * (1.0 - 1e-15))
+            [inside] = within_radius(*pair[:2], pair[2] * (1.0 - 1e-15))
             assert not inside.item()
     finally:
         torch.set_num_threads(before)
@@ -197,9 +190,7 @@ def test_a_radius_includes_the_neighbour_that_set_it(d, threads):
 def test_within_radius_matches_brute_force():
     queries, references = points(50, 4), points(40, 4, seed=1)
     radii = np.random.default_rng(5).uniform(0.0, 3.0, 40)
-    inside = torch.cat(
-        [block for _, block in within_radius(queries, references, torch.from_numpy(radii))]
-    )
+    inside = torch.cat(list(within_radius(queries, references, torch.from_numpy(radii))))
     expected = cdist(queries, references) <= radii
     assert 0.1 < expected.mean() < 0.9
     np.testing.assert_array_equal(inside, expected)

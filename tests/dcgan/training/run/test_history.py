@@ -11,8 +11,9 @@ import pytest
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.history import (
     STEP_FIELDS,
-    History,
     LogRecord,
+    append_record,
+    keep_up_to,
     read_evals,
     read_history,
     read_logs,
@@ -60,12 +61,12 @@ def written(path: Path, *lines: dict[str, Any], end: str = "") -> Path:
 
 def test_lines_are_read_and_written_as_they_were(tmp_path: Path) -> None:
     path = written(tmp_path / "old.jsonl", LOG, EVAL)
-    history = History(tmp_path / "new.jsonl")
+    new = tmp_path / "new.jsonl"
     for record in read_history(path):
-        history.append(record)
-    assert history.path.read_bytes() == path.read_bytes()
+        append_record(new, record)
+    assert new.read_bytes() == path.read_bytes()
     (log,), (scored,) = read_logs(path), read_evals(path)
-    assert [log, scored] == read_history(path) == read_history(history.path)
+    assert [log, scored] == read_history(path) == read_history(new)
     assert (log.loss_g, log.every_step["d_real"]) == (0.25, [0.0, 0.5])
     assert (scored.frechet, scored.kernel, scored.imbalance) == (18.5, 0.125, None)
     assert list(scored.metrics) == [
@@ -95,5 +96,5 @@ def test_an_unfinished_last_line_is_left_out(tmp_path: Path) -> None:
 def test_what_came_after_a_checkpoint_goes_and_the_rest_stays_as_it_is(tmp_path: Path) -> None:
     path = written(tmp_path / "long.jsonl", LOG, SHORT | {"note": "unknown"}, LOG | {"step": 5})
     before = path.read_text().splitlines()
-    History(path).keep_up_to(4)
+    keep_up_to(path, 4)
     assert path.read_text().splitlines() == before[:2]
