@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
@@ -34,10 +34,9 @@ from study.running.claims import Claim
 from study.running.context import StudyContext
 from study.running.observer import LossesLogged, Scored, TrainingStarted, TrialBegan
 from study.running.reporter import Reporter, continue_from
-from study.search.objective import score_of, scored, values_of
+from study.search.objective import eval_attributes, score_of, values_of
 from study.storage.optuna_db import put_back, set_attributes
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import TrialResult
 from study.tracking.catch_up import finish_mirror
 from study.tracking.run_mirror import RunMirror
 
@@ -203,7 +202,7 @@ class TrialRun:
         record.score, record.values = outcome.score, list(outcome.values)
         record.ended = time.time()
         record.save(self.folder)
-        set_attributes(study, trial, self._result(record).attributes())
+        set_attributes(study, trial, self._attributes(record))
         if outcome.state == TrialState.WAITING:
             put_back(study, trial)
             with self.context.mirroring():
@@ -220,12 +219,12 @@ class TrialRun:
         self.context.study.tell(self.trial, state=TrialState.FAIL)
         return Outcome(TrialState.FAIL, reason)
 
-    def _result(self, record: TrialRecord) -> TrialResult:
-        last = read_evals(RunFolder(self.folder).history)[-1:]
-        if not last:
-            return record.result()
-        result = replace(record.result(), metrics=shown_in("leaderboard", last[0]))
-        return scored(result, last[0], self.context.config.objective)
+    def _attributes(self, record: TrialRecord) -> dict[str, Any]:
+        attributes = record.attributes()
+        if evals := read_evals(RunFolder(self.folder).history):
+            attributes |= eval_attributes(evals[-1], self.context.config.objective)
+            attributes["metrics"] = shown_in("leaderboard", evals[-1])
+        return attributes
 
     def _discard_unusable_folder(self, config: TrainConfig) -> None:
         """Start again from step 0, with a fresh MLflow run, if the folder cannot be continued: a

@@ -108,4 +108,4 @@ def mirror_into(
 def finish_mirror(mirror: RunMirror, record: TrialRecord) -> None:
     """Deliver a trial's outcome to MLflow."""
     closing = {**log10_metrics(record.params), "minutes": record.minutes}
-    mirror.finish(record, closing | closing_metrics(record.result()))
+    mirror.finish(record, closing | closing_metrics(record))
