@@ -35,7 +35,7 @@ from study.running.context import StudyContext
 from study.running.observer import LossesLogged, Scored, TrainingStarted, TrialBegan
 from study.running.reporter import Reporter, continue_from
 from study.search.objective import eval_attributes, score_of, values_of
-from study.storage.optuna_db import put_back, set_attributes
+from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
 from study.tracking.catch_up import finish_mirror
 from study.tracking.run_mirror import RunMirror
@@ -202,7 +202,8 @@ class TrialRun:
         record.score, record.values = outcome.score, list(outcome.values)
         record.ended = time.time()
         record.save(self.folder)
-        set_attributes(study, trial, self._attributes(record))
+        for key, value in self._attributes(record).items():
+            trial.set_user_attr(key, value)
         if outcome.state == TrialState.WAITING:
             put_back(study, trial)
             with self.context.mirroring():
@@ -215,7 +216,7 @@ class TrialRun:
 
     def fail_before_start(self, reason: str) -> Outcome:
         """End a trial that has no record yet."""
-        set_attributes(self.context.study, self.trial, {"reason": reason})
+        self.trial.set_user_attr("reason", reason)
         self.context.study.tell(self.trial, state=TrialState.FAIL)
         return Outcome(TrialState.FAIL, reason)
 

@@ -1,4 +1,4 @@
-"""What proposes trials, built from the study's config."""
+"""The sampler, which proposes the parameters of trials."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SeededSampler(BaseSampler):
         self.inner = self._seeded(trial.number)
         self.inner.before_trial(study, trial)
 
-    # The seeded sampler does the rest.
+    # The seeded inner sampler does everything else.
 
     def infer_relative_search_space(self, *args: Any, **kwargs: Any) -> dict[str, BaseDistribution]:
         return self.inner.infer_relative_search_space(*args, **kwargs)
