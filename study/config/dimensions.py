@@ -94,7 +94,7 @@ Dimension = Annotated[IntRange | FloatRange | Choices, Field(discriminator="type
 
 def encode_choice(choice: Any) -> Scalar:
     """A choice as Optuna can store it: scalars as they are, lists as JSON text."""
-    return json.dumps(choice) if isinstance(choice, list | tuple) else choice
+    return json.dumps(choice) if isinstance(choice, tuple) else choice
 
 
 def to_optuna(key: str, dimension: Dimension, value: Any, base: TrainConfig) -> Any:
@@ -111,7 +111,7 @@ def to_optuna(key: str, dimension: Dimension, value: Any, base: TrainConfig) -> 
     elif isinstance(value, int | float) and not isinstance(value, bool):
         on_grid = dimension.step is None or _on_grid(value, dimension.low, dimension.step)
         if on_grid and dimension.low <= value <= dimension.high:
-            return int(value) if isinstance(dimension, IntRange) else float(value)
+            return round(value) if isinstance(dimension, IntRange) else float(value)
     raise LookupError(key)
 
 

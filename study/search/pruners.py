@@ -28,9 +28,9 @@ def pruner_note(config: StudyConfig) -> str | None:
 
 
 def make_pruner(config: StudyConfig) -> BasePruner:
-    """The configured pruner; it stops no trial of two objectives, for which Optuna has no reports.
+    """The configured pruner, which a trial asks with the score of each evaluation, by epoch.
 
-    A trial reports its score at each evaluation, by epoch.
+    With two objectives no trial is pruned, because Optuna takes no reports then.
     """
     pruner = config.pruner
     if pruner.name == "none" or config.objective.mode == "pareto":

@@ -119,7 +119,7 @@ class PatientStorage(RDBStorage):
             return call()
         self._inside.busy = True
         try:
-            return patiently(call, lambda text: self.say(text))
+            return patiently(call, self.say)
         finally:
             self._inside.busy = False
 
@@ -152,10 +152,9 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
         if problem := schema_problem(store.optuna_database, "optuna"):
             raise StudyError(problem) from error
-        reason = first_line(error)
         raise StudyError(
-            f"cannot open the study database {store.optuna_database}: {reason}; restore it from a "
-            "backup, or name another results folder with --store"
+            f"cannot open the study database {store.optuna_database}: {first_line(error)}; restore "
+            "it from a backup, or name another results folder with --store"
         ) from error
 
 

@@ -144,10 +144,10 @@ def make_database(path: Path, build: Callable[[str], object]) -> None:
             fresh.replace(path)
 
 
-def file_system(path: Path, mounts: Path | None = None) -> str:
+def file_system(path: Path) -> str:
     """Linux's name for the file system of an absolute path; empty if unknown."""
     try:
-        lines = (mounts or MOUNTS).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     kinds = {}

@@ -87,8 +87,7 @@ class TrialResult:
         """Convert the columns of Optuna's tables. Earlier releases wrote fewer attributes."""
         score = None
         if state in (TrialState.COMPLETE, TrialState.PRUNED):
-            one = values if values and len(values) == 1 else None
-            score = float(one[0]) if one else attributes.get("score")
+            score = float(values[0]) if values and len(values) == 1 else attributes.get("score")
         prefixes = ("fd_", "kd_", "fid", "kid")
         return cls(
             number,
