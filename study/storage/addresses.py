@@ -16,9 +16,9 @@ def check_storage_url(url: str) -> str:
     if scheme in ("postgresql", "postgres", "postgresql+psycopg") and rest.strip("/"):
         return f"postgresql+psycopg://{rest}"
     raise UsageError(
-        f"cannot share a study by '{hide_password(url)}': --storage takes the URL of a PostgreSQL "
-        "database, as in postgresql://USER:PASSWORD@HOST:5432/DATABASE; without it the study's "
-        "database is a SQLite file in the results folder (--store DIR)"
+        f"'{hide_password(url)}' is not the URL of a PostgreSQL database, as in "
+        "postgresql://USER:PASSWORD@HOST:5432/DATABASE; without --storage the study's database is "
+        "a SQLite file in the results folder (--store DIR)"
     )
 
 

@@ -60,7 +60,7 @@ def schema_problem(database: Path, library: str) -> str | None:
     except sqlite3.Error as error:
         return f"{what}: {error}; {remedy}"
     if len(rows) != 1:
-        return f"{what}: it names no version of its tables; {remedy}"
+        return f"{what}: its tables have no version; {remedy}"
     found, installed = str(rows[0][0]), f"{library} {version(library)}"
     head, known = revisions(library)
     if found == head:
