@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.data.bank import fingerprint_of
@@ -22,9 +23,6 @@ from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, trial_name
 from study.tracking.catch_up import outdated
 from study.tracking.experiment import shown_statuses
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 SHOWN = 5
 """How many trials a line names."""

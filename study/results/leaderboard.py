@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from study.results.wording import number, plain
@@ -15,8 +15,6 @@ from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import outcomes_of, summaries_of
 
-if TYPE_CHECKING:
-    from optuna.study import Study
 ORDER = {
     TrialState.COMPLETE: 0,
     TrialState.PRUNED: 1,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.errors import UsageError
@@ -15,9 +16,6 @@ from study.search.pareto import front_of
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import outcomes_of, summaries_of
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 RULES: dict[str, Callable[[TrialResult], Any]] = {
     "distance": lambda trial: (trial.values or [])[0],

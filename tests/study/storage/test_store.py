@@ -48,9 +48,13 @@ def mounts(tmp_path: Path) -> Path:
         ("/home/me/shm", "cifs"),  # mounted over another
     ],
 )
-def test_the_mount_that_covers_a_path_counts(mounts: Path, path: str, kind: str) -> None:
-    assert file_system(Path(path), mounts) == kind
-    assert file_system(Path(path), mounts.with_name("absent")) == ""
+def test_the_mount_that_covers_a_path_counts(
+    mounts: Path, path: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study.storage.store, "MOUNTS", mounts)
+    assert file_system(Path(path)) == kind
+    monkeypatch.setattr(study.storage.store, "MOUNTS", mounts.with_name("absent"))
+    assert file_system(Path(path)) == ""
 
 
 def test_a_store_on_a_network_is_refused(
