@@ -30,14 +30,12 @@ from study.tracking.ui import trials_link
 def join(store: Store, name: str, settings: dict[str, Any]) -> None:
     """Run trials of a study that was begun elsewhere, until its total is finished.
 
-    Args:
-        settings: dotted keys that differ on this machine: photos, workers.
+    `settings` are dotted keys that differ on this machine: photos, workers. Exits as `launch`.
 
     Raises:
         UnknownStudyError: there is no such study.
         StudyMismatchError: the photos, or what scores them, are not the study's.
         UsageError: MLflow's database is on another machine.
-        SystemExit: code 130, if it was stopped by a signal before the study's total.
     """
     study = load_optuna_study(store, name)
     store = with_tracking(store, study)
@@ -55,15 +53,14 @@ def join(store: Store, name: str, settings: dict[str, Any]) -> None:
 def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
     """Run a study with a live display and print its leaderboard and where everything is.
 
-    Raises:
-        SystemExit: code 130, if it was stopped by a signal before its total.
+    Exits with code 130 if a signal stopped it before its total.
     """
     store.create()
     check_schemas(store)
     say(f"study '{config.study.name}', results in {store.root}")
     if store.storage:
         say(f"shared by {store.optuna_place}")
-    with suppress(DcganError):  # a busy database: whoever needs it says so
+    with suppress(DcganError):  # such as a busy database, which later steps report
         if misplaced := describe_misplaced(store):
             say(f"warning: {misplaced}")
     bank = load_bank_with_progress(config.base.data)

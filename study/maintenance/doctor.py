@@ -31,8 +31,7 @@ SPACE = "a study at 64×64 keeps 30 MB of pictures a trial and a few checkpoints
 def store_checks(store: Store, name: str | None = None) -> list[Check]:
     """The checks of the machine, a results folder and one study (or all of them).
 
-    Raises:
-        UnknownStudyError: there is no study of that name.
+    Raises `UnknownStudyError` if there is no study of that name.
     """
     checks: list[Check] = [partial(versions, "optuna", "mlflow"), device, cache]
     existing = next(folder for folder in (store.root, *store.root.parents) if folder.is_dir())

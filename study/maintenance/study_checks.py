@@ -48,7 +48,7 @@ def _extractor(name: str, config: StudyConfig, identity: Mapping[str, Any]) -> F
     if scores.extractor == "inception" and not weights_at_hand(scores.weights):
         return Finding(
             "warning",
-            f"'{name}' is scored by Inception, whose weights are not at hand; the next launch "
+            f"'{name}' is scored by Inception, whose weights are not here; the next launch "
             "downloads them",
         )
     here = configured_extractor(config.base, torch.device("cpu"))
@@ -56,7 +56,7 @@ def _extractor(name: str, config: StudyConfig, identity: Mapping[str, Any]) -> F
         return Finding(
             "fault",
             f"'{name}' is scored by {identity['extractor.name']} "
-            f"{identity['extractor.fingerprint'][:12]}, but what is at hand is {here.name} "
+            f"{identity['extractor.fingerprint'][:12]}, but this machine has {here.name} "
             f"{here.fingerprint[:12]} ({here.source}); restore the first one, or start another "
             "study with --name",
         )

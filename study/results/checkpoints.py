@@ -48,10 +48,6 @@ def expendable_checkpoints(study: Study, folder: StudyFolder, keep: int) -> list
 
 
 def remove_checkpoints(study: Study, folder: StudyFolder, keep: int) -> None:
-    """Remove the checkpoints that may go.
-
-    Raises:
-        OSError: one cannot be removed.
-    """
+    """Remove the checkpoints that may go. Raises `OSError` if one cannot be removed."""
     for path in expendable_checkpoints(study, folder, keep):
         path.unlink(missing_ok=True)

@@ -38,10 +38,9 @@ def rows_of(study: Study) -> list[TrialResult]:
 def best_rows_of(
     study: Study, limit: int = SHOWN_ROWS
 ) -> tuple[list[TrialResult], Counter[TrialState]]:
-    """The first rows of the leaderboard, without reading all facts of the others.
+    """The first rows of the leaderboard, and how many trials of which state come after them.
 
-    Returns:
-        The rows, and how many trials of which state come after them.
+    It does not read all facts of the others.
     """
     outcomes = outcomes_of(study)
     front = _front(study, outcomes)

@@ -31,10 +31,8 @@ MOST_LISTED = 20
 def pick_trial(study: Study, number: int | None, rule: str | None = None) -> TrialResult:
     """The trial of a number; else the best one, or the one of the front that a rule picks.
 
-    Raises:
-        UsageError: there is no such trial or it has no parameters yet, or the rule is unknown or
-            does not fit the study, or is missing.
-        StudyError: no trial is complete.
+    Raises `UsageError` if there is no such trial with parameters or the rule does not fit the
+    study, and `StudyError` if no trial is complete.
     """
     if rule is not None:
         _check_rule(study, number, rule)
@@ -46,8 +44,7 @@ def pick_trial(study: Study, number: int | None, rule: str | None = None) -> Tri
 def best_trial(study: Study) -> TrialResult:
     """The complete trial with the lowest score, in a study that minimises a score.
 
-    Raises:
-        StudyError: no trial is complete.
+    Raises `StudyError` if no trial is complete.
     """
     complete = [trial for trial in outcomes_of(study) if trial.state == TrialState.COMPLETE]
     if not complete:

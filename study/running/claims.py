@@ -60,11 +60,8 @@ class Claims:
     def next(self, total: int) -> Iterator[Claim | None]:
         """Claim the next trial, waiting or new, and let go of it afterwards.
 
-        Yields:
-            The claim; `None` while `total` trials are finished or running.
-
-        Raises:
-            StudyError: another process holds the study's lock for minutes.
+        Yields None while `total` trials are finished or running. Raises `StudyError` if another
+        process holds the study's lock for minutes.
         """
         with ExitStack() as held:
             with self.alone():
@@ -85,8 +82,7 @@ class Claims:
     def take(self, number: int) -> Iterator[Trial | None]:
         """Claim one trial whose process is gone, and let go of it afterwards.
 
-        Yields:
-            The trial, RUNNING; `None` if another process has it by now or it has ended.
+        Yields the trial, RUNNING; None if another process has it by now or it has ended.
         """
         with ExitStack() as held:
             with self.alone():
@@ -135,8 +131,7 @@ class Claims:
     def alone(self, name: str = "claims") -> Iterator[None]:
         """Hold a lock of the study, on all machines that share it.
 
-        Raises:
-            StudyError: another process holds it for minutes.
+        Raises `StudyError` if another process holds it for minutes.
         """
         lock = self._lock(name)
         long = self.leases or name == "opening"

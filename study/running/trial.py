@@ -82,8 +82,7 @@ def fail_trial(context: StudyContext, trial: Trial, reason: str) -> Outcome:
 class TrialRun:
     """One sitting of a trial in this process.
 
-    Args:
-        check: raises `LeaseLostError` once the trial is another process's.
+    `check` raises `LeaseLostError` once the trial is another process's.
     """
 
     def __init__(

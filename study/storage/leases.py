@@ -73,8 +73,7 @@ class Leases:
     def alone(self, name: str, patience_seconds: float) -> Iterator[None]:
         """Hold a lock of the study in the database, which ends with this process's connection.
 
-        Raises:
-            SQLAlchemyError: another process holds the lock for `patience_seconds`.
+        Raises `SQLAlchemyError` if another process holds the lock for `patience_seconds`.
         """
         key = zlib.crc32(f"dcgan-study:{self.study}:{name}".encode())
 
@@ -143,9 +142,8 @@ class Leases:
     def kept(self, trial: int) -> Iterator[Callable[[], None]]:
         """Renew a trial's lease in the background.
 
-        Yields:
-            A check, cheap enough for every step. It raises `LeaseLostError` if another process may
-            have the trial. It waits while the database does not answer.
+        Yields a check, cheap enough for every step. It raises `LeaseLostError` if another process
+        may have the trial. It waits while the database does not answer.
         """
         keeper = _Keeper(self, trial)
         keeper.start()

@@ -43,10 +43,9 @@ def revisions(library: str) -> tuple[str, set[str]]:
 
 
 def schema_problem(database: Path, library: str) -> str | None:
-    """Why a SQLite database does not fit the installed library, and what to do.
+    """Why a SQLite database does not fit the installed library, and what to do, in one sentence.
 
-    Returns:
-        One sentence; `None` if the database fits or there is no such file.
+    `None` if the database fits or there is no such file.
     """
     if not database.is_file():
         return None

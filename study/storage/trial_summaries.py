@@ -26,8 +26,7 @@ Outcome = tuple[int, TrialState, list[float] | None]
 def summaries_of(study: Study, numbers: Collection[int] | None = None) -> list[TrialResult]:
     """Read the trials of a study, ordered by number, as its database has them now.
 
-    Args:
-        numbers: only these (a few hundred at most).
+    `numbers` asks for only these (a few hundred at most).
     """
     return _read(study, numbers)
 

@@ -162,12 +162,12 @@ def test_another_extractor(report: Report, own_finished: Store) -> None:
     code, lines = report(own_finished)
     assert code == 1
     assert len(lines) == 1
-    assert "is scored by random otherotherot, but what is at hand is random" in lines[0]
+    assert "is scored by random otherotherot, but this machine has random" in lines[0]
     inception = override(config, {"base.eval.extractor": "inception"}, "test")
     made.set_user_attr(CONFIG_ATTRIBUTE, inception.model_dump_json())
     code, lines = report(own_finished)
     assert code == 0
-    assert "Inception, whose weights are not at hand" in lines[0]
+    assert "Inception, whose weights are not here" in lines[0]
 
 
 def test_a_study_that_never_began(report: Report, store: Store) -> None:
