@@ -1,4 +1,4 @@
-"""Errors of the study, beside those of `dcgan.errors`."""
+"""Errors of a study; the others are in `dcgan.errors`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dcgan.errors import DcganError, UsageError
 
 
 class StudyError(DcganError):
-    """A study cannot go on: its database, its folder, or three failures in a row."""
+    """A study cannot continue: its database or folder failed, or three trials in a row."""
 
 
 class UnknownStudyError(UsageError):
@@ -14,7 +14,7 @@ class UnknownStudyError(UsageError):
 
 
 class StudyMismatchError(UsageError):
-    """A study of that name exists with settings that make its numbers incomparable."""
+    """The study exists with other settings, so that its numbers cannot be compared."""
 
 
 class StudyBusyError(UsageError):
@@ -22,4 +22,4 @@ class StudyBusyError(UsageError):
 
 
 class LeaseLostError(StudyError):
-    """A running trial is another process's by now; this one must write nothing more of it."""
+    """Another process has a running trial by now; this process must write nothing more of it."""

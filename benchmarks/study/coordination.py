@@ -30,7 +30,7 @@ from study.config.study_config import StudyConfig
 from study.running.claims import Claims
 from study.search.pruners import make_pruner
 from study.search.samplers import SeededSampler
-from study.storage.optuna_db import finished_count, load_optuna_study, open_storage, set_attributes
+from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
 from study.storage.store import Store
 
 SPACE: dict[str, Any] = {
@@ -122,7 +122,8 @@ def work(store: Store, config: StudyConfig, queue: Any, barrier: Any) -> None:
             trial.report(score, step=1)
             trial.should_prune()
             claim.check()
-            set_attributes(study, trial, {"fd_random": score, "epoch": 1})
+            trial.set_user_attr("fd_random", score)
+            trial.set_user_attr("epoch", 1)
             study.tell(trial, score)
             mine.append(trial.number)
     queue.put(mine)

@@ -34,7 +34,7 @@ from study.running.claims import Claims
 from study.running.context import open_context
 from study.running.observer import Silent
 from study.running.publish import publish
-from study.storage.optuna_db import finished_count, load_optuna_study, set_attributes
+from study.storage.optuna_db import finished_count, load_optuna_study
 from study.storage.store import Store
 
 SETTINGS = {
@@ -150,7 +150,8 @@ def probe(store: Store) -> dict[str, float]:
         with timed("asking the pruner"):
             trial.should_prune()
         with timed("nine facts"):
-            set_attributes(study, trial, dict.fromkeys("abcdefghi", 1.0))
+            for key in "abcdefghi":
+                trial.set_user_attr(key, 1.0)
         with timed("the outcome"):
             study.tell(trial, 30.0)
         held.__exit__(None, None, None)

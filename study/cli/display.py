@@ -23,8 +23,7 @@ from study.storage.store import trial_name
 class StudyDisplay(TrainingDisplay):
     """Shows a bar over the study's trials, and one over the steps of each running trial.
 
-    Args:
-        should_stop: whether the person at the terminal has asked to stop.
+    `should_stop` says whether the person at the terminal has asked to stop.
     """
 
     def __init__(self, should_stop: Callable[[], bool] = lambda: False) -> None:

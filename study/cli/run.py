@@ -20,6 +20,7 @@ from study.running.prepare import Plan, prepare
 from study.running.study import StudySummary, execute
 from study.search.objective import is_pareto
 from study.storage.attributes import study_config, with_tracking
+from study.storage.file_systems import disk_doubt
 from study.storage.optuna_db import load_optuna_study
 from study.storage.schema_versions import check_schemas
 from study.storage.store import Store
@@ -30,14 +31,12 @@ from study.tracking.ui import trials_link
 def join(store: Store, name: str, settings: dict[str, Any]) -> None:
     """Run trials of a study that was begun elsewhere, until its total is finished.
 
-    Args:
-        settings: dotted keys that differ on this machine: photos, workers.
+    `settings` are dotted keys that differ on this machine: photos, workers. Exits as `launch`.
 
     Raises:
         UnknownStudyError: there is no such study.
         StudyMismatchError: the photos, or what scores them, are not the study's.
         UsageError: MLflow's database is on another machine.
-        SystemExit: code 130, if it was stopped by a signal before the study's total.
     """
     study = load_optuna_study(store, name)
     store = with_tracking(store, study)
@@ -55,15 +54,16 @@ def join(store: Store, name: str, settings: dict[str, Any]) -> None:
 def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
     """Run a study with a live display and print its leaderboard and where everything is.
 
-    Raises:
-        SystemExit: code 130, if it was stopped by a signal before its total.
+    Exits with code 130 if a signal stopped it before its total.
     """
     store.create()
     check_schemas(store)
     say(f"study '{config.study.name}', results in {store.root}")
     if store.storage:
         say(f"shared by {store.optuna_place}")
-    with suppress(DcganError):  # a busy database: whoever needs it says so
+    if store.has_databases and (doubt := disk_doubt(store.root)):
+        say(f"warning: {doubt}; choose a local disk with --store")
+    with suppress(DcganError):  # such as a busy database, which later steps report
         if misplaced := describe_misplaced(store):
             say(f"warning: {misplaced}")
     bank = load_bank_with_progress(config.base.data)

@@ -15,10 +15,9 @@ from study.storage.trial_result import TrialResult
 def print_table(
     rows: list[TrialResult], title: str, others: Counter[TrialState] | None = None
 ) -> None:
-    """Print the leaderboard; baselines are marked, reasons of unfinished trials follow.
+    """Print the leaderboard and the reasons of unfinished trials.
 
-    Args:
-        others: how many trials of which state are left out.
+    `others` counts the trials that are left out, by state.
     """
     from rich.text import Text
 

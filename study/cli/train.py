@@ -20,12 +20,8 @@ def train_in_full(
 ) -> None:
     """Train the best (or a given) trial's exported config; continues where it was stopped.
 
-    Args:
-        data: folder of photos; the study's own if left out.
-        rule: which trial of a front, if no number is given.
-
-    Raises:
-        SystemExit: code 130, if it was stopped by a signal.
+    `data` is a folder of photos instead of the study's own. `rule` chooses on a front if there is
+    no number. Exits with code 130 if a signal stopped it.
     """
     run = FullRun.of(store, name, number, rule)
     if data is not None:

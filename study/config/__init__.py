@@ -1,1 +1,1 @@
-"""What a study is told: its search space and settings; how a trial's config comes of them."""
+"""A study's settings and search space, and the train config that a trial makes of them."""

@@ -1,4 +1,4 @@
-"""The identity of a study: everything that two launches must share for comparable numbers."""
+"""The identity of a study: what two launches must share so that their numbers compare."""
 
 from __future__ import annotations
 
@@ -17,29 +17,28 @@ FREE_TRAIN_KEYS = frozenset(
         "train.checkpoint_every_epochs",
         "train.grid_every_steps",
         "train.log_every_steps",
-        "train.cuda_graphs",  # the same numbers
-        "eval.extractor",  # resolved once; its name and weights are compared
+        "train.cuda_graphs",  # does not change the numbers
+        "eval.extractor",  # the name and weights of the resolved extractor are compared
         "eval.weights",
         "provenance",
     }
 )
+COMPARED_STUDY_KEYS = ("study.seed", "objective.", "sampler.", "pruner.", "collapse.")
 WARN_ONLY = ("environment.", "train.device", "train.threads")
-"""Differences that can change the last digits. They cause a warning, never a refusal."""
+"""Keys whose values can only change the last digits of a number: a difference causes a warning."""
 
 
 def identity_of(
     config: StudyConfig, fingerprint: str, extractor: dict[str, str], environment: dict[str, Any]
 ) -> dict[str, Any]:
-    """Everything that two launches of one study must share, as flat plain data."""
+    """What two launches of one study must share, as plain values by dotted keys."""
     flat: dict[str, Any] = {
         key: get_dotted(config.base, key)
         for key in dotted_keys(TrainConfig)
         if key not in FREE_TRAIN_KEYS
     }
-    flat["study.seed"] = config.study.seed
-    for section in ("objective", "sampler", "pruner", "collapse"):
-        values = getattr(config, section).model_dump(mode="json")
-        flat |= {f"{section}.{key}": value for key, value in values.items()}
+    keys = [key for key in dotted_keys(StudyConfig) if key.startswith(COMPARED_STUDY_KEYS)]
+    flat |= {key: get_dotted(config, key) for key in keys}
     flat |= {f"space.{key}": item.model_dump(mode="json") for key, item in config.space.items()}
     flat["data.fingerprint"] = fingerprint
     flat |= {f"extractor.{key}": value for key, value in extractor.items()}
@@ -59,10 +58,11 @@ def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> 
     """
     refused: list[str] = []
     warned: list[str] = []
-    for key in [*recorded, *(key for key in now if key not in recorded)]:
-        # A setting that a newer version added had its default before.
-        old, new = recorded.get(key, _default(key)), now.get(key)
-        if old == new or (key.startswith("space.") and is_widened(old, new)):
+    # A setting that a newer release added had its default before.
+    defaults = identity_of(StudyConfig.model_construct(space={}), "", {}, {})
+    for key in recorded | now:
+        old, new = recorded.get(key, defaults.get(key)), now.get(key)
+        if old == new or (key.startswith("space.") and _is_widened(old, new)):
             continue
         difference = f"{key} was {json.dumps(old)}, now {json.dumps(new)}"
         (warned if key.startswith(WARN_ONLY) else refused).append(difference)
@@ -75,20 +75,9 @@ def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> 
     return warned
 
 
-def is_widened(old: Any, new: Any) -> bool:
+def _is_widened(old: Any, new: Any) -> bool:
     """Whether a range contains the one it replaces (same type, step and scale)."""
     if not isinstance(old, dict) or not isinstance(new, dict) or old.get("type") == "categorical":
         return False
     same = all(old.get(key) == new.get(key) for key in ("type", "step", "log"))
     return bool(same and new["low"] <= old["low"] and old["high"] <= new["high"])
-
-
-def _default(key: str) -> Any:
-    for model in (StudyConfig, TrainConfig):
-        if key in dotted_keys(model):
-            section, *rest = key.split(".")
-            value: Any = model.model_fields[section].default
-            for part in rest:
-                value = getattr(value, part)
-            return json.loads(json.dumps(value))
-    return None

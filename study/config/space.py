@@ -1,15 +1,14 @@
-"""Trial parameters → a train config: the only place that calls `trial.suggest_*`."""
+"""Trial parameters → a train config. Only this module calls `trial.suggest_*`."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.seeds import derive_seed
-from study.config.dimensions import Choices, FloatRange, encode_choice
+from study.config.dimensions import Choices, FloatRange
 from study.config.study_config import StudyConfig
 
 if TYPE_CHECKING:
@@ -20,18 +19,13 @@ def suggest(trial: Trial, config: StudyConfig) -> TrainConfig:
     """Ask the sampler for every searched value and build the trial's train config."""
     params: dict[str, Any] = {}
     for key, dimension in config.space.items():
-        name = config.short_name(key)
+        name, bounds = config.short_name(key), dimension.model_dump(exclude={"type"})
         if isinstance(dimension, Choices):
-            choices = [encode_choice(choice) for choice in dimension.choices]
-            params[name] = trial.suggest_categorical(name, choices)
+            params[name] = trial.suggest_categorical(name, list(dimension.stored))
         elif isinstance(dimension, FloatRange):
-            params[name] = trial.suggest_float(
-                name, dimension.low, dimension.high, step=dimension.step, log=dimension.log
-            )
+            params[name] = trial.suggest_float(name, **bounds)
         else:
-            params[name] = trial.suggest_int(
-                name, dimension.low, dimension.high, step=dimension.step, log=dimension.log
-            )
+            params[name] = trial.suggest_int(name, **bounds)
     return trial_config(config, params, trial.number)
 
 
@@ -40,16 +34,10 @@ def trial_config(config: StudyConfig, params: Mapping[str, Any], number: int) ->
     values: dict[str, Any] = {"train.seed": trial_seed(config.study.seed, number)}
     for key, dimension in config.space.items():
         value = params[config.short_name(key)]
-        values[key] = _decode(dimension, value) if isinstance(dimension, Choices) else value
+        values[key] = dimension.stored[value] if isinstance(dimension, Choices) else value
     return override(config.base, values, f"trial {number}")
 
 
 def trial_seed(study_seed: int, number: int, replicate: int = 0) -> int:
     """The training seed of a trial: 32 bits, different for every trial and replicate."""
     return derive_seed(study_seed, "trial", number, replicate) % 2**32
-
-
-def _decode(dimension: Choices, value: Any) -> Any:
-    lists = [choice for choice in dimension.choices if isinstance(choice, tuple)]
-    is_list = any(encode_choice(choice) == value for choice in lists)
-    return json.loads(value) if is_list else value

@@ -21,7 +21,6 @@ from study.config.dimensions import (
     Choices,
     Dimension,
     check_dimension,
-    contains,
     plain_value,
     to_optuna,
     try_override,
@@ -155,7 +154,7 @@ class StudyConfig(Section):
         for key, dimension in self.space.items():
             check_dimension(key, dimension, self.base)
         for baseline in self.baselines:
-            _check_baseline(baseline, self.space, self.base)
+            self.baseline_params(baseline)
         halves = self.pruner.name in ("hyperband", "successive_halving")
         if halves and self.pruner.min_epochs > self.base.train.epochs:
             raise ValueError(
@@ -171,12 +170,28 @@ class StudyConfig(Section):
         return key.rpartition(".")[2]
 
     def baseline_params(self, baseline: Baseline) -> dict[str, Any]:
-        """Every searched key's value (in Optuna's form) under a baseline."""
-        return {
-            self.short_name(key): to_optuna(key, dimension, value, self.base)
-            for key, dimension in self.space.items()
-            for value in [baseline.params.get(key, get_dotted(self.base, key))]
-        }
+        """Every searched key's value (in Optuna's form) under a baseline.
+
+        Raises:
+            ValueError: a key is not searched, or its value is outside the search space.
+        """
+        where, params = f"baseline '{baseline.name}'", {}
+        for key in baseline.params:
+            if key not in self.space:
+                hint = nearest(key, self.space)
+                raise ValueError(f"{where}: '{key}' is not in the search space{hint}")
+        for key, dimension in self.space.items():
+            value = baseline.params.get(key, plain_value(get_dotted(self.base, key)))
+            try_override(self.base, {key: value}, where)
+            try:
+                params[self.short_name(key)] = to_optuna(key, dimension, value, self.base)
+            except LookupError:
+                source = "" if key in baseline.params else " (from base)"
+                raise ValueError(
+                    f"{where}: {key} = {value}{source} is outside the search space; widen it or "
+                    "give the baseline another value"
+                ) from None
+        return params
 
 
 def load_study_config(
@@ -187,7 +202,7 @@ def load_study_config(
     A train key may leave out `base.`, as in `train.epochs=20`.
 
     Raises:
-        ConfigError: file, key or value is wrong.
+        ConfigError: the file, a key or a value is wrong.
     """
     path = find_config(name)
     data = read_yaml(path)
@@ -196,15 +211,12 @@ def load_study_config(
             f"{path} has no 'space' section: it is not a study config; to train it once use "
             f"'dcgan train {name}'"
         )
-    section = data.setdefault("study", {})
+    given, section = settings or {}, data.setdefault("study", {})
     if isinstance(section, dict):
-        section["name"] = (settings or {}).get("study.name", section.get("name", path.stem))
+        section["name"] = given.get("study.name", section.get("name", path.stem))
     config = validate(StudyConfig, data, str(path))
     train_keys = set(dotted_keys(TrainConfig))
-    prefixed = {
-        f"base.{key}" if key in train_keys else key: value
-        for key, value in (settings or {}).items()
-    }
+    prefixed = {f"base.{key}" if key in train_keys else key: given[key] for key in given}
     config = override(config, prefixed)
     refuse_program(config.base.eval.extractor)
     return config
@@ -218,20 +230,3 @@ def largest_batch(config: StudyConfig) -> int:
     if isinstance(dimension, Choices):
         return max(int(choice) for choice in dimension.choices)  # type: ignore[arg-type]
     return int(dimension.high)
-
-
-def _check_baseline(baseline: Baseline, space: Mapping[str, Dimension], base: TrainConfig) -> None:
-    where = f"baseline '{baseline.name}'"
-    for key in baseline.params:
-        if key not in space:
-            raise ValueError(f"{where}: '{key}' is not in the search space{nearest(key, space)}")
-    for key, dimension in space.items():
-        filled = key not in baseline.params
-        value = get_dotted(base, key) if filled else baseline.params[key]
-        try_override(base, {key: plain_value(value)}, where)
-        if not contains(key, dimension, value, base):
-            source = " (from base)" if filled else ""
-            raise ValueError(
-                f"{where}: {key} = {plain_value(value)}{source} is outside the search space; "
-                "widen it or give the baseline another value"
-            )

@@ -21,15 +21,10 @@ from study.tracking.experiment import forget_experiment
 
 
 def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> bool:
-    """Delete a study with its MLflow experiment and its files.
+    """Delete a study with its MLflow experiment and its files; return whether it was confirmed.
 
     MLflow comes first and the files last, so that an interrupted deletion can be repeated.
-
-    Args:
-        confirm: called once with a question that says what will be deleted.
-
-    Returns:
-        Whether the answer was yes. If not, nothing was deleted.
+    `confirm` is called once with a question that says what will be deleted.
 
     Raises:
         UnknownStudyError: there is no study of that name.

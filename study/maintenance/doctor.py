@@ -16,9 +16,10 @@ from dcgan.runtime.health import Check, Finding, cache, device, disk, versions
 from study.errors import StudyError
 from study.maintenance.study_checks import study_checks
 from study.storage.attributes import with_tracking
+from study.storage.file_systems import disk_doubt, disk_fault, file_system
 from study.storage.optuna_db import load_all_studies, load_optuna_study, open_storage
 from study.storage.schema_versions import TITLES, databases, schema_problem
-from study.storage.store import NETWORK_FILE_SYSTEMS, Store, file_system
+from study.storage.store import Store
 from study.tracking.client import open_client, required
 from study.tracking.relocate import describe_misplaced
 
@@ -31,8 +32,7 @@ SPACE = "a study at 64×64 keeps 30 MB of pictures a trial and a few checkpoints
 def store_checks(store: Store, name: str | None = None) -> list[Check]:
     """The checks of the machine, a results folder and one study (or all of them).
 
-    Raises:
-        UnknownStudyError: there is no study of that name.
+    Raises `UnknownStudyError` if there is no study of that name.
     """
     checks: list[Check] = [partial(versions, "optuna", "mlflow"), device, cache]
     existing = next(folder for folder in (store.root, *store.root.parents) if folder.is_dir())
@@ -76,13 +76,11 @@ def _tracking_server(store: Store) -> Finding:
 
 
 def _place(store: Store) -> Finding:
-    kind, elsewhere = file_system(store.root), "name another results folder with --store"
-    if kind in NETWORK_FILE_SYSTEMS and not (store.storage and store.tracking):
-        return Finding(
-            "fault",
-            f"{store.root} is on a network file system ({kind}), where two processes can damage a "
-            f"database; {elsewhere}",
-        )
+    elsewhere = "name another results folder with --store"
+    if store.has_databases and (fault := disk_fault(store.root)):
+        return Finding("fault", f"{fault}; {elsewhere}")
+    if store.has_databases and (doubt := disk_doubt(store.root)):
+        return Finding("warning", f"{doubt}; {elsewhere} on a local disk")
     if problem := why_unwritable(store.root):
         return Finding(
             "fault", f"results cannot be written to {store.root}: {problem}; {elsewhere}"
@@ -91,7 +89,7 @@ def _place(store: Store) -> Finding:
         return Finding(
             "warning", f"there is no results folder {store.root} yet; 'study run' makes it"
         )
-    return Finding("ok", f"results in {store.root} ({kind or 'a local disk'})")
+    return Finding("ok", f"results in {store.root} ({file_system(store.root) or 'a local disk'})")
 
 
 def _database(path: Path, library: str) -> Finding:

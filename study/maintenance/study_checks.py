@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.data.bank import fingerprint_of
@@ -22,9 +23,6 @@ from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, trial_name
 from study.tracking.catch_up import outdated
 from study.tracking.experiment import shown_statuses
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 SHOWN = 5
 """How many trials a line names."""
@@ -50,7 +48,7 @@ def _extractor(name: str, config: StudyConfig, identity: Mapping[str, Any]) -> F
     if scores.extractor == "inception" and not weights_at_hand(scores.weights):
         return Finding(
             "warning",
-            f"'{name}' is scored by Inception, whose weights are not at hand; the next launch "
+            f"'{name}' is scored by Inception, whose weights are not here; the next launch "
             "downloads them",
         )
     here = configured_extractor(config.base, torch.device("cpu"))
@@ -58,7 +56,7 @@ def _extractor(name: str, config: StudyConfig, identity: Mapping[str, Any]) -> F
         return Finding(
             "fault",
             f"'{name}' is scored by {identity['extractor.name']} "
-            f"{identity['extractor.fingerprint'][:12]}, but what is at hand is {here.name} "
+            f"{identity['extractor.fingerprint'][:12]}, but this machine has {here.name} "
             f"{here.fingerprint[:12]} ({here.source}); restore the first one, or start another "
             "study with --name",
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.training.run.folder import RunFolder
@@ -20,8 +21,6 @@ from study.storage.trial_summaries import outcomes_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from optuna.study import Study
 
 
 def expendable(trials: Iterable[TrialResult], keep: int) -> list[int]:
@@ -49,10 +48,6 @@ def expendable_checkpoints(study: Study, folder: StudyFolder, keep: int) -> list
 
 
 def remove_checkpoints(study: Study, folder: StudyFolder, keep: int) -> None:
-    """Remove the checkpoints that may go.
-
-    Raises:
-        OSError: one cannot be removed.
-    """
+    """Remove the checkpoints that may go. Raises `OSError` if one cannot be removed."""
     for path in expendable_checkpoints(study, folder, keep):
         path.unlink(missing_ok=True)

@@ -21,11 +21,7 @@ TILES_PER_ROW = 4
 def draw_contact_sheet(rows: list[TrialResult], folder: StudyFolder) -> bool:
     """Draw a corner of the latest samples of the best `MAX_TILES` trials in one picture.
 
-    Args:
-        rows: the leaderboard, best first; trials without samples are passed over.
-
-    Returns:
-        Whether there was any to draw.
+    `rows` is the leaderboard, best first. Returns whether any trial has samples.
     """
     drawn = ((row, grid) for row in rows if (grid := _latest_grid(folder, row.number)))
     tiles = list(islice(drawn, MAX_TILES))

@@ -19,12 +19,7 @@ if TYPE_CHECKING:
 def export_config(study: Study, number: int | None = None, rule: str | None = None) -> TrainConfig:
     """The config of a trial's full run: its parameters and seed, full epochs, provenance.
 
-    Args:
-        number: the trial's; else the best one, or the one of the front that `rule` picks.
-
-    Raises:
-        StudyError: no trial is complete.
-        UsageError: no such trial, or a rule that is missing or does not fit the study.
+    Chooses the trial, and raises, as `pick_trial` does.
     """
     return full_config(study, pick_trial(study, number, rule), rule)
 

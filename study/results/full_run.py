@@ -38,14 +38,7 @@ class FullRun:
 
     @classmethod
     def of(cls, store: Store, name: str, number: int | None, rule: str | None = None) -> FullRun:
-        """The full run of the best (or a given) trial.
-
-        Args:
-            rule: which trial of a front, if no number is given.
-
-        Raises:
-            UsageError: there is no such study or trial, or the choice is not unique.
-        """
+        """The full run of the trial that `pick_trial` chooses, which raises the same errors."""
         study = load_optuna_study(store, name)
         trial = pick_trial(study, number, rule)
         return cls(store, study, trial, full_config(study, trial, rule))
@@ -61,13 +54,8 @@ class FullRun:
     ) -> Iterator[Callable[[], None]]:
         """Log to the study's experiment what is trained meanwhile in `folder`.
 
-        The MLflow run is left complete, paused (`TrainingInterrupted`) or failed.
-
-        Args:
-            warn: told when MLflow could not be updated.
-
-        Yields:
-            What to call after each score.
+        The MLflow run is left complete, paused (`TrainingInterrupted`) or failed. `warn` is told
+        when MLflow could not be updated. Yields what to call after each score.
 
         Raises:
             StudyBusyError: another process trains it.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from study.results.wording import number, plain
@@ -15,8 +15,6 @@ from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import outcomes_of, summaries_of
 
-if TYPE_CHECKING:
-    from optuna.study import Study
 ORDER = {
     TrialState.COMPLETE: 0,
     TrialState.PRUNED: 1,
@@ -40,10 +38,9 @@ def rows_of(study: Study) -> list[TrialResult]:
 def best_rows_of(
     study: Study, limit: int = SHOWN_ROWS
 ) -> tuple[list[TrialResult], Counter[TrialState]]:
-    """The first rows of the leaderboard, without reading all facts of the others.
+    """The first rows of the leaderboard, and how many trials of which state come after them.
 
-    Returns:
-        The rows, and how many trials of which state come after them.
+    It does not read all facts of the others.
     """
     outcomes = outcomes_of(study)
     front = _front(study, outcomes)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.errors import UsageError
@@ -15,9 +16,6 @@ from study.search.pareto import front_of
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import outcomes_of, summaries_of
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 RULES: dict[str, Callable[[TrialResult], Any]] = {
     "distance": lambda trial: (trial.values or [])[0],
@@ -33,10 +31,8 @@ MOST_LISTED = 20
 def pick_trial(study: Study, number: int | None, rule: str | None = None) -> TrialResult:
     """The trial of a number; else the best one, or the one of the front that a rule picks.
 
-    Raises:
-        UsageError: there is no such trial or it has no parameters yet, or the rule is unknown or
-            does not fit the study, or is missing.
-        StudyError: no trial is complete.
+    Raises `UsageError` if there is no such trial with parameters or the rule does not fit the
+    study, and `StudyError` if no trial is complete.
     """
     if rule is not None:
         _check_rule(study, number, rule)
@@ -48,8 +44,7 @@ def pick_trial(study: Study, number: int | None, rule: str | None = None) -> Tri
 def best_trial(study: Study) -> TrialResult:
     """The complete trial with the lowest score, in a study that minimises a score.
 
-    Raises:
-        StudyError: no trial is complete.
+    Raises `StudyError` if no trial is complete.
     """
     complete = [trial for trial in outcomes_of(study) if trial.state == TrialState.COMPLETE]
     if not complete:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.config.settings import get_dotted
@@ -13,8 +14,6 @@ from study.search.pareto import front_of
 from study.storage.store import trial_name
 
 if TYPE_CHECKING:
-    from optuna.study import Study
-
     from dcgan.config.train_config import TrainConfig
     from study.storage.trial_record import TrialRecord
     from study.storage.trial_result import TrialResult

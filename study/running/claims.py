@@ -13,22 +13,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
-from optuna.trial import TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyError
-from study.storage.leases import Lease, Leases
+from study.storage.leases import Leases
 from study.storage.locks import trial_is_held
 from study.storage.optuna_db import FINISHED, backend_of, put_back, running_again, stored_trial
 from study.storage.store import StudyFolder, trial_name
-
-if TYPE_CHECKING:
-    from optuna.study import Study
-    from optuna.trial import FrozenTrial, Trial
 
 PATIENCE_SECONDS = 120
 """Timeout for another process that makes a claim: a proposal takes well under a second."""
@@ -64,11 +60,8 @@ class Claims:
     def next(self, total: int) -> Iterator[Claim | None]:
         """Claim the next trial, waiting or new, and let go of it afterwards.
 
-        Yields:
-            The claim; `None` while `total` trials are finished or running.
-
-        Raises:
-            StudyError: another process holds the study's lock for minutes.
+        Yields None while `total` trials are finished or running. Raises `StudyError` if another
+        process holds the study's lock for minutes.
         """
         with ExitStack() as held:
             with self.alone():
@@ -89,8 +82,7 @@ class Claims:
     def take(self, number: int) -> Iterator[Trial | None]:
         """Claim one trial whose process is gone, and let go of it afterwards.
 
-        Yields:
-            The trial, RUNNING; `None` if another process has it by now or it has ended.
+        Yields the trial, RUNNING; None if another process has it by now or it has ended.
         """
         with ExitStack() as held:
             with self.alone():
@@ -121,10 +113,10 @@ class Claims:
     def held(self, numbers: Iterable[int]) -> set[int]:
         """Those trials that a process has, on any machine, even if it only writes the outcome."""
         numbers = set(numbers)
-        leases = self._leases_elsewhere() if numbers else {}
-        leased = {number for number in numbers if number in leases}
+        expired = self._leases_elsewhere() if numbers else {}
+        leased = {number for number in numbers if number in expired}
         local = {number for number in numbers - leased if trial_is_held(self.locks, number)}
-        return local | {number for number in leased if not leases[number].lapsed}
+        return local | {number for number in leased if not expired[number]}
 
     def is_held(self, number: int) -> bool:
         """Whether a process has a trial."""
@@ -133,14 +125,13 @@ class Claims:
     def running_elsewhere(self) -> list[int]:
         """Trials that processes of other machines or results folders run."""
         leases = self._leases_elsewhere().items()
-        return [number for number, lease in leases if not lease.lapsed]
+        return [number for number, expired in leases if not expired]
 
     @contextmanager
     def alone(self, name: str = "claims") -> Iterator[None]:
         """Hold a lock of the study, on all machines that share it.
 
-        Raises:
-            StudyError: another process holds it for minutes.
+        Raises `StudyError` if another process holds it for minutes.
         """
         lock = self._lock(name)
         long = self.leases or name == "opening"
@@ -168,12 +159,9 @@ class Claims:
             self.leases.write(number)
             held.callback(self.leases.end, number)
 
-    def _leases_elsewhere(self) -> dict[int, Lease]:
-        """Trial number → its lease, of those whose lock files this process cannot see."""
-        if self.leases is None:
-            return {}
-        leases, here = self.leases.all(), self.leases.place
-        return {number: lease for number, lease in leases.items() if lease.place != here}
+    def _leases_elsewhere(self) -> dict[int, bool]:
+        """See `Leases.elsewhere`: this process cannot see the lock files of these trials."""
+        return self.leases.elsewhere() if self.leases else {}
 
     def _lock(self, name: str) -> FileLock:
         # Not in the trial's folder, which is removed where a trial starts again.

@@ -80,12 +80,9 @@ def open_context(
 ) -> StudyContext:
     """Make what trials need in this process, after the launcher has recorded the study's identity.
 
-    Args:
-        extractor: loaded as the config says if left out.
-        runs: ids of the MLflow experiment and of the study's run; without them MLflow is asked.
-
-    Raises:
-        DcganError: the extractor or MLflow's database cannot be used.
+    `extractor` is loaded as the config says if left out. `runs` are the ids of the MLflow
+    experiment and of the study's run; without them MLflow is asked. Raises `DcganError` if the
+    extractor or MLflow's database cannot be used.
     """
     study = claims.study
     study.sampler = SeededSampler(config.sampler, config.study.seed)

@@ -9,9 +9,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import optuna
+from optuna.study import Study
 
 from dcgan.config.settings import override, save_config
 from dcgan.data.bank import PhotoBank, check_enough_photos
@@ -42,9 +42,6 @@ from study.storage.locks import announced
 from study.storage.optuna_db import clear_storage_errors, open_storage
 from study.storage.store import Store
 from study.storage.trial_summaries import summaries_of
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,7 @@ class Reporter:
 def continue_from(folder: Path, reporter: Reporter, epochs: int) -> bool:
     """Report what an interrupted sitting scored up to its checkpoint.
 
-    Returns:
-        Whether the trial was about to be pruned. One that has its last score never is.
+    Returns whether the trial was about to be pruned. One that has its last score never is.
     """
     checkpoint = RunFolder(folder).checkpoint
     if not checkpoint.exists():

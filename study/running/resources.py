@@ -66,9 +66,7 @@ def choose_resources(
     """Choose threads and workers: threads once for all trials, since numbers depend on them.
 
     `earlier` is the config of the last launch, None at the first. `measure` is called at most once.
-
-    Raises:
-        UsageError: more workers are asked for than the GPUs may take.
+    Raises `UsageError` for more workers than the GPUs may take.
     """
     if machine.device != "cpu":
         return Resources(config.base.train.threads, _workers_on_gpus(config, machine))
@@ -124,10 +122,8 @@ def choose_extractor(
     """Load the extractor. `eval.extractor: auto` takes the best available, once for all trials.
 
     Returns the config with the extractor's name, the extractor, and a sentence if it was chosen
-    now. `earlier` is the config of the last launch, None at the first.
-
-    Raises:
-        DcganError: it cannot be loaded.
+    now. `earlier` is the config of the last launch, None at the first. Raises `DcganError` if it
+    cannot be loaded.
     """
     auto = config.base.eval.extractor == "auto"
     if auto and earlier is not None:
@@ -138,7 +134,7 @@ def choose_extractor(
     if not auto or earlier is not None:
         return config, extractor, []
     note = (
-        f"extractor auto: '{extractor.name}' ({extractor.source}) is the best at hand, so scores "
+        f"extractor auto: '{extractor.name}' ({extractor.source}) is the best available, so scores "
         f"are {extractor.frechet_name} in this study"
     )
     config = override(config, {"base.eval.extractor": extractor.name}, "eval.extractor")

@@ -88,10 +88,8 @@ def execute(
     """Run a prepared launch, inside the `with` block of `prepare`.
 
     `throttle` limits how often the leaderboard is published meanwhile. `clock` returns seconds from
-    any origin and measures `study.timeout_minutes`.
-
-    Raises:
-        StudyError: three trials in a row failed for the same reason, or a database failed.
+    any origin and measures `study.timeout_minutes`. Raises `StudyError` if three trials in a row
+    failed for the same reason, or a database failed.
     """
     minutes, begun = plan.config.study.timeout_minutes, clock()
     context = replace(

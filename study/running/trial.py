@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import (
@@ -34,14 +34,11 @@ from study.running.claims import Claim
 from study.running.context import StudyContext
 from study.running.observer import LossesLogged, Scored, TrainingStarted, TrialBegan
 from study.running.reporter import Reporter, continue_from
-from study.search.objective import score_of, scored, values_of
-from study.storage.optuna_db import put_back, set_attributes
+from study.search.objective import eval_attributes, score_of, values_of
+from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import TrialResult
 from study.tracking.run_mirror import RunMirror
 
-if TYPE_CHECKING:
-    from optuna.trial import Trial
 MAX_TRIES = 3
 
 
@@ -85,8 +82,7 @@ def fail_trial(context: StudyContext, trial: Trial, reason: str) -> Outcome:
 class TrialRun:
     """One sitting of a trial in this process.
 
-    Args:
-        check: raises `LeaseLostError` once the trial is another process's.
+    `check` raises `LeaseLostError` once the trial is another process's.
     """
 
     def __init__(
@@ -202,7 +198,8 @@ class TrialRun:
         record.score, record.values = outcome.score, list(outcome.values)
         record.ended = time.time()
         record.save(self.folder)
-        set_attributes(study, trial, self._result(record).attributes())
+        for key, value in self._attributes(record).items():
+            trial.set_user_attr(key, value)
         if outcome.state == TrialState.WAITING:
             put_back(study, trial)
             with self.context.mirroring():
@@ -215,16 +212,16 @@ class TrialRun:
 
     def fail_before_start(self, reason: str) -> Outcome:
         """End a trial that has no record yet."""
-        set_attributes(self.context.study, self.trial, {"reason": reason})
+        self.trial.set_user_attr("reason", reason)
         self.context.study.tell(self.trial, state=TrialState.FAIL)
         return Outcome(TrialState.FAIL, reason)
 
-    def _result(self, record: TrialRecord) -> TrialResult:
-        last = read_evals(RunFolder(self.folder).history)[-1:]
-        if not last:
-            return record.result()
-        result = replace(record.result(), metrics=shown_in("leaderboard", last[0]))
-        return scored(result, last[0], self.context.config.objective)
+    def _attributes(self, record: TrialRecord) -> dict[str, Any]:
+        attributes = record.attributes()
+        if evals := read_evals(RunFolder(self.folder).history):
+            attributes |= eval_attributes(evals[-1], self.context.config.objective)
+            attributes["metrics"] = shown_in("leaderboard", evals[-1])
+        return attributes
 
     def _discard_unusable_folder(self, config: TrainConfig) -> None:
         """Start again from step 0, with a fresh MLflow run, if the folder cannot be continued: a

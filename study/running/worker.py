@@ -32,8 +32,7 @@ POLL_SECONDS = 0.5
 def work(context: StudyContext) -> Generator[TrialEnded, None, None]:
     """Run trials one after the other, until the total is finished or a stop is asked for.
 
-    Yields:
-        How each trial ended, after the observer was told.
+    Yields how each trial ended, after the observer was told.
     """
     total = context.config.study.trials
     while finished_count(context.study) < total and not context.should_stop():
@@ -77,8 +76,7 @@ class Job:
 def run_job(job: Job, observer: Observer) -> None:
     """Open the study of a job in this process, and run trials as `work` does.
 
-    Raises:
-        DcganError: photos, extractor or a database cannot be used.
+    Raises `DcganError` if photos, extractor or a database cannot be used.
     """
     store = Store(Path(job.root), job.storage, job.tracking)
     config = StudyConfig.model_validate(job.config)

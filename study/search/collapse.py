@@ -1,6 +1,6 @@
-"""Trials that have collapsed: their game is over, whatever their score still does.
+"""Detection of collapsed trials, whose training cannot recover.
 
-Read from a run's history, so that a continued trial is judged as an undisturbed one.
+It reads a run's history, so that a continued trial is judged like an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from study.config.study_config import CollapseConfig
 
 
 def _saturated(log: LogRecord) -> str | None:
-    """D(x) and D(G(z)) near 1 and 0 leave G hardly a gradient."""
+    """D(x) near 1 and D(G(z)) near 0 leave G almost no gradient."""
     seen = log.d_real > 0.99 and log.d_fake_before < 0.01
     return f"D(x) = {log.d_real:.2f}, D(G(z)) = {log.d_fake_before:.2f}" if seen else None
 
 
 def _ran_away(log: LogRecord) -> str | None:
-    """A cross-entropy of 30 means that D is sure of the wrong side by 13 orders of magnitude."""
+    """A cross-entropy above 30 means that D gives the right answer a probability below 1e-13."""
     seen = max(log.loss_d, log.loss_g) > 30.0
     return f"loss_D = {log.loss_d:.0f}, loss_G = {log.loss_g:.0f}" if seen else None
 
@@ -36,17 +36,17 @@ SIGNS: dict[str, tuple[type[Record], Callable[[Any], str | None]]] = {
     "loss ran away": (LogRecord, _ran_away),
     "G makes one image": (EvalRecord, _one_image),
 }
-"""What to look for, in which records: what is seen there in words, or None."""
+"""Sign of a collapse → the kind of record that shows it, and its description (None without it)."""
 
 
 def collapse_reason(
     records: Sequence[Record], config: TrainConfig, settings: CollapseConfig
 ) -> str | None:
-    """Why a trial has no future, in words; None while it has one.
+    """Why a trial counts as collapsed, in words; None if it does not.
 
     Args:
         records: the run's history so far, oldest first.
-        config: what the trial trains with.
+        config: the trial's train config.
         settings: how long a sign must last.
     """
     if settings.patience_epochs == 0:

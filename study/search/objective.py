@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
-from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.study import Study, StudyDirection
 
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.record import EvalRecord
 from study.config.identity import check_relaunch
 from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.storage.attributes import stored_identity
-from study.storage.trial_result import TrialResult
-
-if TYPE_CHECKING:
-    from optuna.study import Study
+from study.storage.trial_record import TrialRecord
 
 NO_BALANCE = 100.0
-"""Imbalance of a run that has not trained yet. Real ones are far below: e^100 is no ratio of
-losses, so that not training never counts as being in balance."""
+"""Imbalance of a run that has not trained yet: far above that of any trained run."""
 
 
 def directions(objective: ObjectiveConfig) -> list[StudyDirection]:
@@ -30,17 +24,15 @@ def directions(objective: ObjectiveConfig) -> list[StudyDirection]:
 
 
 def is_pareto(study: Study) -> bool:
-    """Whether a study minimises two values, and so has a front in place of a best trial."""
+    """Whether a study minimises two values: it has a Pareto front instead of a best trial."""
     return len(study.directions) > 1
 
 
 def check_mode(study: Study, config: StudyConfig) -> None:
-    """Refuse a study that a launch has made in the other mode and not lived to describe.
-
-    Once its identity is recorded, that is compared, and names all that differs.
+    """Compare the mode of a study whose first launch ended before it recorded the identity.
 
     Raises:
-        StudyMismatchError: it has another number of objectives.
+        StudyMismatchError: the study has another number of objectives.
     """
     if not stored_identity(study):
         key, made = "objective.mode", "pareto" if is_pareto(study) else "score"
@@ -48,7 +40,7 @@ def check_mode(study: Study, config: StudyConfig) -> None:
 
 
 def score_of(record: EvalRecord, objective: ObjectiveConfig) -> float:
-    """The distance of one evaluation, raised by G/D imbalance: one number to rank by."""
+    """The score of one evaluation: its distance, raised by the imbalance of G and D."""
     return penalised_score(
         _distance(record, objective),
         _imbalance(record),
@@ -65,29 +57,27 @@ def values_of(record: EvalRecord, objective: ObjectiveConfig) -> tuple[float, ..
     return (score_of(record, objective),)
 
 
-def scored(result: TrialResult, record: EvalRecord, objective: ObjectiveConfig) -> TrialResult:
-    """A trial's result with its last evaluation."""
-    result = replace(
-        result,
-        distances={
-            record.frechet_metric: record.frechet,
-            record.kernel_metric: record.kernel,
-        },
-        imbalance=record.imbalance,
-        epoch=record.epoch,
-    )
+def eval_attributes(record: EvalRecord, objective: ObjectiveConfig) -> dict[str, Any]:
+    """The user attributes that keep a trial's last evaluation, except those in Optuna's values."""
+    attributes = {
+        record.frechet_metric: record.frechet,
+        record.kernel_metric: record.kernel,
+        "imbalance": record.imbalance,
+        "epoch": record.epoch,
+    }
     if objective.mode == "score":
-        return result
-    return replace(result, score=score_of(record, objective), metric=_metric(record, objective))
+        return attributes
+    score, metric = score_of(record, objective), _metric(record, objective)
+    return attributes | {"score": score, "metric": metric}
 
 
-def closing_metrics(result: TrialResult) -> dict[str, float]:
-    """What MLflow shows of a complete trial: the score orders its list in both modes."""
-    if result.state != TrialState.COMPLETE:
+def closing_metrics(record: TrialRecord) -> dict[str, float]:
+    """The objectives of a complete trial as MLflow shows them; its list is ordered by the score."""
+    if record.state != "COMPLETE":
         return {}
-    shown = {} if result.score is None else {"objective": result.score}
-    if result.values and len(result.values) > 1:
-        distance, imbalance = result.values
+    shown = {} if record.score is None else {"objective": record.score}
+    if len(record.values) > 1:
+        distance, imbalance = record.values
         shown |= {"objective_distance": distance, "objective_imbalance": imbalance}
     return shown
 
@@ -107,23 +97,22 @@ def _imbalance(record: EvalRecord) -> float:
 def penalised_score(
     distance: float, imbalance: float, *, tolerance: float, weight: float, cap: float
 ) -> float:
-    """The objective of a study, lower is better: the distance, gently raised by imbalance.
+    """The score of a study, lower is better: the distance, raised by imbalance.
 
     distance × (1 + min(cap, weight × max(0, imbalance - tolerance)))
 
-    Inside the tolerance the score is the distance itself. A distance below 0 (the kernel distance
-    is unbiased) is divided by the factor instead, so that imbalance never improves a score and
-    the order of distances is kept.
+    The kernel distance is unbiased and may be below 0. It is then divided by the factor, so that
+    imbalance never improves a score.
 
     Args:
         distance: a Fréchet or kernel distance.
         imbalance: |ln(mean loss_G / mean loss_D)|, >= 0.
-        tolerance: imbalance that costs nothing, >= 0.
-        weight: growth of the factor per unit of imbalance beyond that, >= 0.
+        tolerance: imbalance without a penalty, >= 0.
+        weight: growth of the factor for each unit of imbalance beyond the tolerance, >= 0.
         cap: the most that is added to the factor, >= 0.
 
     Raises:
-        EvaluationError: a value is not finite, or one but `distance` is negative.
+        EvaluationError: a value is not finite, or one other than `distance` is negative.
 
     Examples:
         >>> penalised_score(8.0, 1.5, tolerance=1.5, weight=0.25, cap=0.25)

@@ -1,4 +1,4 @@
-"""The Pareto front of two values, both minimised: what nothing else beats."""
+"""The Pareto front of two minimised values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from study.storage.trial_result import TrialResult
 
 
 def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Whether each point is on the front: no other is as low in both values and lower in one.
+    """Whether each point is on the front: no other point is as low in both values and lower in one.
 
-    Equal points are on it together. Takes O(n log n).
+    Equal points are on the front together. Takes O(n log n).
 
     Args:
         points: pairs of numbers, none of them NaN.
@@ -24,7 +24,7 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     front: set[tuple[float, float]] = set()
     lowest: float | None = None
     for point in sorted(set(points)):
-        # All before it are as low in the first value, so the second one decides.
+        # All points before it are at least as low in the first value, so the second one decides.
         if lowest is None or point[1] < lowest:
             front.add(point)
             lowest = point[1]
@@ -32,11 +32,7 @@ def on_front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def front_of(trials: Iterable[TrialResult]) -> list[TrialResult]:
-    """Those complete trials of a study with two objectives that no other one beats.
-
-    Returns:
-        By the first value, then by number.
-    """
+    """The front of a study's complete trials, ordered by the first value, then by number."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     values = [trial.values or [] for trial in complete]
     marks = on_front([(pair[0], pair[1]) for pair in values])

@@ -1,4 +1,4 @@
-"""What stops trials that cannot win, built from the study's config."""
+"""The pruner, which stops trials that cannot win."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from study.config.study_config import StudyConfig
 
 
 def pruner_note(config: StudyConfig) -> str | None:
-    """What a person should know of a configured pruner that is not asked; else none."""
+    """A warning if the configured pruner is not used, else None."""
     if config.objective.mode == "score" or config.pruner.name == "none":
         return None
     return (
-        f"objective.mode is pareto, so the pruner '{config.pruner.name}' is not asked: of two "
-        "objectives neither alone says that a trial cannot win; collapsed trials are still stopped"
+        f"objective.mode is pareto, so the pruner '{config.pruner.name}' is not used: neither of "
+        "two objectives alone shows that a trial cannot win; collapsed trials are still stopped"
     )
 
 
 def make_pruner(config: StudyConfig) -> BasePruner:
-    """The configured pruner; a trial reports its score at each evaluation, by epoch.
+    """The configured pruner, which a trial asks with the score of each evaluation, by epoch.
 
-    With two objectives there is none: Optuna takes no reports there.
+    With two objectives no trial is pruned, because Optuna takes no reports then.
     """
     pruner = config.pruner
     if pruner.name == "none" or config.objective.mode == "pareto":

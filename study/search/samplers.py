@@ -1,30 +1,26 @@
-"""What proposes trials, built from the study's config."""
+"""The sampler, which proposes the parameters of trials."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.search_space import IntersectionSearchSpace
-from optuna.trial import FrozenTrial, TrialState
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from dcgan.runtime.seeds import derive_seed
 from study.config.study_config import SamplerConfig
 from study.storage.optuna_db import share_search_space
 
-if TYPE_CHECKING:
-    from optuna.study import Study
-
 
 class SeededSampler(BaseSampler):
-    """A sampler reseeded for every trial from (study seed, trial number).
+    """A sampler that seeds itself for every trial from (study seed, trial number).
 
-    What a trial gets proposed depends on the trials before it, not on which process or which
-    launch asks.
+    A proposal depends on the trials before it, not on the process or the launch that asks.
     """
 
     def __init__(self, config: SamplerConfig, seed: int) -> None:
@@ -49,38 +45,20 @@ class SeededSampler(BaseSampler):
         return sampler
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Reseed for this trial."""
+        """Seed for this trial."""
         self.inner = self._seeded(trial.number)
         self.inner.before_trial(study, trial)
 
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """As the inner sampler does."""
-        return self.inner.infer_relative_search_space(study, trial)
+    # The seeded inner sampler does everything else.
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """As the inner sampler does."""
-        return self.inner.sample_relative(study, trial, search_space)
+    def infer_relative_search_space(self, *args: Any, **kwargs: Any) -> dict[str, BaseDistribution]:
+        return self.inner.infer_relative_search_space(*args, **kwargs)
 
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """As the inner sampler does."""
-        return self.inner.sample_independent(study, trial, param_name, param_distribution)
+    def sample_relative(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return self.inner.sample_relative(*args, **kwargs)
 
-    def after_trial(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        """As the inner sampler does."""
-        self.inner.after_trial(study, trial, state, values)
+    def sample_independent(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner.sample_independent(*args, **kwargs)
+
+    def after_trial(self, *args: Any, **kwargs: Any) -> None:
+        self.inner.after_trial(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Addresses of shared databases: checked before anything uses them, shown without passwords."""
+"""Addresses of shared databases: checked before use, shown without passwords."""
 
 from __future__ import annotations
 
@@ -24,25 +24,20 @@ def sqlite_url(path: Path) -> str:
 def check_storage_url(url: str) -> str:
     """The URL of a shared Optuna database, with the driver that the `postgres` extra installs.
 
-    Raises:
-        UsageError: another kind of database, or something that is no URL.
+    Raises `UsageError` unless it is the URL of a PostgreSQL database.
     """
     scheme, _, rest = url.partition("://")
     if scheme in ("postgresql", "postgres", "postgresql+psycopg") and rest.strip("/"):
         return f"postgresql+psycopg://{rest}"
     raise UsageError(
-        f"cannot share a study by '{hide_password(url)}': --storage takes the URL of a PostgreSQL "
-        "database, as in postgresql://USER:PASSWORD@HOST:5432/DATABASE; without it the study's "
-        "database is a SQLite file in the results folder (--store DIR)"
+        f"'{hide_password(url)}' is not the URL of a PostgreSQL database, as in "
+        "postgresql://USER:PASSWORD@HOST:5432/DATABASE; without --storage the study's database is "
+        "a SQLite file in the results folder (--store DIR)"
     )
 
 
 def check_tracking_uri(uri: str) -> str:
-    """The address of an MLflow server.
-
-    Raises:
-        UsageError: it is none.
-    """
+    """The address of an MLflow server; raises `UsageError` unless it is a web address."""
     if not re.fullmatch(r"https?://[^/].*", uri):
         raise UsageError(
             f"'{hide_password(uri)}' is not the address of an MLflow server, as in "
@@ -53,16 +48,16 @@ def check_tracking_uri(uri: str) -> str:
 
 
 def hide_password(url: str) -> str:
-    """A URL as messages and logs may show it."""
+    """A URL for messages and logs."""
     url = url.replace("postgresql+psycopg://", "postgresql://")
     url = re.sub(r"(?i)(password=)[^&]*", r"\1***", url)
     scheme, separator, rest = url.rpartition("://")
-    user, at, place = rest.rpartition("@")  # the last one: a password may hold others
+    user, at, place = rest.rpartition("@")  # the last one: a password may contain others
     if not at:
         return url
     return f"{scheme}{separator}{user.partition(':')[0]}:***@{place}"
 
 
 def without_user(url: str) -> str:
-    """A URL without who calls, as for a link to print."""
+    """A URL without user and password, as for a link to print."""
     return re.sub(r"://[^/]*@", "://", url)

@@ -19,9 +19,8 @@ TRACKING_ATTRIBUTE = "tracking"
 
 
 def with_tracking(store: Store, study: Study) -> Store:
-    """The store with the MLflow server that the study's launches use, unless it names another."""
-    recorded = study.user_attrs.get(TRACKING_ATTRIBUTE)
-    return store if store.tracking else replace(store, tracking=recorded)
+    """The store with its own MLflow server, else with the one that the study's launches use."""
+    return replace(store, tracking=store.tracking or study.user_attrs.get(TRACKING_ATTRIBUTE))
 
 
 def stored_config(study: Study) -> StudyConfig | None:
@@ -31,25 +30,16 @@ def stored_config(study: Study) -> StudyConfig | None:
 
 
 def study_config(study: Study) -> StudyConfig:
-    """The config of the study's last launch.
-
-    Raises:
-        StudyError: no launch has stored one yet, or the study is not one of this program's.
-    """
-    config = stored_config(study)
-    if config is None:
-        raise StudyError(
-            f"the study '{study.study_name}' has not begun yet; wait for its first launch, or "
-            "start it with 'study run'"
-        )
-    return config
+    """The config of the study's last launch; raises `StudyError` if no launch has stored one."""
+    if config := stored_config(study):
+        return config
+    raise StudyError(
+        f"the study '{study.study_name}' has not begun yet; wait for its first launch, or start it "
+        "with 'study run'"
+    )
 
 
 def stored_identity(study: Study) -> dict[str, Any]:
-    """What makes the study's numbers comparable (see `study.config.identity`).
-
-    Returns:
-        Dotted keys and plain values; empty if no launch has stored them yet.
-    """
+    """The study's identity (see `study.config.identity`); empty if no launch has stored one."""
     identity: dict[str, Any] = json.loads(study.user_attrs.get(IDENTITY_ATTRIBUTE, "{}"))
     return identity

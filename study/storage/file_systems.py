@@ -33,24 +33,31 @@ LOCAL_FUSE = frozenset(("fuseblk", *(f"fuse.{name}" for name in _LOCAL_FUSE.spli
 """File systems of user-space programs that keep files on a local disk."""
 
 
-def is_network(kind: str) -> bool:
-    """Whether files of this kind of file system are on another machine or another kernel's."""
-    return kind in NETWORK
+def disk_fault(folder: Path) -> str | None:
+    """Why databases cannot be kept in a folder, because of its file system."""
+    kind = file_system(folder)
+    if kind not in NETWORK:
+        return None
+    return (
+        f"{folder} is on a network file system ({kind}), where two processes can damage a database"
+    )
 
 
-def may_be_network(kind: str) -> bool:
-    """Whether a program in user space serves the files and nobody knows from where."""
-    return kind.partition(".")[0] == "fuse" and kind not in LOCAL_FUSE | NETWORK
+def disk_doubt(folder: Path) -> str | None:
+    """Why databases may be at risk in a folder: a program serves it, and this module knows none."""
+    kind = file_system(folder)
+    if kind.partition(".")[0] != "fuse" or kind in LOCAL_FUSE | NETWORK:
+        return None
+    return (
+        f"{folder} is on a disk that a program serves ({kind}); if its files are on another "
+        "machine, two processes can damage a database there"
+    )
 
 
-def file_system(path: Path, mounts: Path | None = None) -> str:
-    """Linux's name for the file system of an absolute path; empty if it is unknown.
-
-    Args:
-        mounts: a table in the format of `/proc/self/mounts`.
-    """
+def file_system(path: Path) -> str:
+    """Linux's name for the file system of an absolute path; empty if unknown."""
     try:
-        lines = (mounts or MOUNTS).read_bytes().splitlines()
+        lines = MOUNTS.read_bytes().splitlines()
     except OSError:
         return ""
     found, kind = -1, ""
@@ -58,8 +65,9 @@ def file_system(path: Path, mounts: Path | None = None) -> str:
         source, point, name, *_ = (_decoded(field) for field in line.split(b" "))
         if path.is_relative_to(point) and len(point) >= found:  # the last one covers the others
             found, kind = len(point), name
-            if name == "fuse" and f"fuse.{source}" in NETWORK | LOCAL_FUSE:  # as mountpoint-s3
-                kind = f"fuse.{source}"
+            program = f"fuse.{source.partition('#')[0]}"  # as `mountpoint-s3`, or `sshfs#host:`
+            if name == "fuse" and program in NETWORK | LOCAL_FUSE:
+                kind = program
     return kind
 
 

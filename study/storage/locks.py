@@ -1,14 +1,14 @@
 """File locks: which processes of this machine run a study, a trial or a full run.
 
-The system releases a lock when its process ends in any way. Processes of other machines are known
-by their leases (see `study.storage.leases`).
+The system releases a lock when its process ends in any way. Processes of other machines hold leases
+(see `study.storage.leases`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,22 +24,20 @@ def is_held(path: Path) -> bool:
     """Whether a process holds a lock file. No file is made; an unreadable one counts as held."""
     if not path.is_file():
         return False
-    lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        with FileLock(path, timeout=0):
+            return False
     except (Timeout, OSError):
         return True
-    lock.release()
-    return False
 
 
 def trial_is_held(locks: Path, number: int) -> bool:
-    """Whether a process has a trial's lock file in a folder, even if it only writes the outcome."""
+    """Whether a process holds a trial's lock file in a folder of locks."""
     return is_held(locks / f"{trial_name(number)}.lock")
 
 
 def lock_folders(folder: StudyFolder) -> list[Path]:
-    """Where trials' lock files may be: a study on a server has a folder for each machine."""
+    """Folders of trials' lock files: a study on a server has one for each machine."""
     return [folder.locks, *(path for path in folder.locks.glob("*") if path.is_dir())]
 
 
@@ -50,36 +48,25 @@ def held_full_runs(folder: StudyFolder) -> list[Path]:
 
 @contextmanager
 def hold(path: Path, what: str) -> Iterator[None]:
-    """Hold a folder's lock, which the system releases when this process ends in any way.
-
-    Raises:
-        StudyBusyError: another process holds it.
-    """
+    """Hold a folder's lock; raises `StudyBusyError` if another process holds it."""
     path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / ".lock")
     owner = path / ".owner"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        pid = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
-        raise StudyBusyError(
-            f"{what} is being run by another process (pid {pid}); wait for it or stop it with "
-            "Ctrl-C first"
-        ) from None
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(path / ".lock", timeout=0))
+        except Timeout:
+            pid = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
+            raise StudyBusyError(
+                f"{what} is being run by another process (pid {pid}); wait for it or stop it with "
+                "Ctrl-C first"
+            ) from None
         owner.write_text(f"{os.getpid()}\n", encoding="utf-8")
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
 def announced(folder: StudyFolder) -> Iterator[list[int]]:
-    """Be known as a launcher of the study until the end.
-
-    Yields:
-        Process ids of the launchers that are there already.
-    """
+    """List this process as a launcher of the study; yields the process ids of the others."""
     others = running(folder)
     # Containers may all have the same process id, and even the same host name.
     path = folder.launchers / f"{os.getpid()}-{uuid4().hex}.lock"
@@ -94,7 +81,7 @@ def announced(folder: StudyFolder) -> Iterator[list[int]]:
 
 
 def running(folder: StudyFolder) -> list[int]:
-    """Process ids of the study's launchers, without this process."""
+    """Process ids of the study's other launchers on this machine."""
     found = []
     for path in sorted(folder.launchers.glob("*-*.lock")):
         if path in _own:
@@ -108,11 +95,7 @@ def running(folder: StudyFolder) -> list[int]:
 
 
 def check_idle(folder: StudyFolder) -> None:
-    """Refuse what cannot be done while this machine runs a study, one of its trials or full runs.
-
-    Raises:
-        StudyBusyError: it does.
-    """
+    """Raise `StudyBusyError` while this machine runs the study, a trial or a full run of it."""
     who = [f"pid {pid}" for pid in running(folder)]
     if not who:  # a worker may outlive its launcher for a while
         held = [lock.stem for lock in folder.locks.rglob("trial-*.lock") if is_held(lock)]

@@ -1,7 +1,7 @@
-"""Optuna's database, and the one door to Optuna's private parts.
+"""Optuna's database, and all uses of names that are private to Optuna.
 
-Every use of a name that Optuna does not publish is in this module (the columns of its tables are
-read in `study.storage.trial_summaries`). An upgrade of Optuna has to be checked against these two.
+`study.storage.trial_summaries` also depends on the columns of Optuna's tables. Check these two
+modules when Optuna is upgraded.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.samplers import TPESampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models as models
+from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,15 +31,10 @@ from study.storage.retries import patiently, reason_of
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
 
-if TYPE_CHECKING:
-    from optuna.samplers import TPESampler
-    from optuna.search_space import IntersectionSearchSpace
-    from optuna.study import Study
-
 LOCK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 10
 TABLES_LOCK = 0x6463_6761
-"""Key of the lock under which a server's tables are made."""
+"""Key of the lock that a process holds while it makes a server's tables."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """The outcomes that count towards a study's total."""
 
@@ -44,7 +42,7 @@ T = TypeVar("T")
 
 
 def _retried(method: Callable[..., T]) -> Callable[..., T]:
-    """A method of `RDBStorage` as `PatientStorage` has it."""
+    """A method of `RDBStorage` with retries."""
 
     @functools.wraps(method)
     def call(self: PatientStorage, *args: Any, **kwargs: Any) -> T:
@@ -56,9 +54,8 @@ def _retried(method: Callable[..., T]) -> Callable[..., T]:
 class PatientStorage(RDBStorage):
     """Optuna's relational storage, which retries each call after a passing database error.
 
-    A call whose answer was lost may have been carried out. Ending a trial twice is told apart from
-    ending a trial that another process has ended. A trial created twice leaves an orphan, which a
-    later claim takes up.
+    The database may have done what was asked although its answer was lost. If a trial was created
+    twice, a later claim runs the other one.
     """
 
     say: Callable[[str], None] = staticmethod(lambda text: None)
@@ -89,15 +86,17 @@ class PatientStorage(RDBStorage):
     get_trial_id_from_study_id_trial_number = _retried(
         RDBStorage.get_trial_id_from_study_id_trial_number
     )
-    # Optuna's cache calls these four of its backend, beside the public ones.
+    # Optuna's cache also calls these private methods.
     _create_new_trial = _retried(RDBStorage._create_new_trial)
     _set_trial_param = _retried(RDBStorage._set_trial_param)
     _get_trials = _retried(RDBStorage._get_trials)
     _get_best_trial_id = _retried(RDBStorage._get_best_trial_id)
 
     def set_trial_state_values(self, trial_id: int, *args: Any, **kwargs: Any) -> bool:
-        """As Optuna's. A trial that an earlier try has ended counts as ended by this call, and one
-        that an earlier try has started as started: only one process at a time starts trials."""
+        """As in Optuna, except that a change made by an earlier try of this call counts as made.
+
+        Only one process at a time starts trials, so a started trial was started by this call.
+        """
         tries = 0
 
         def once() -> bool:
@@ -113,12 +112,12 @@ class PatientStorage(RDBStorage):
             raise
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """Retry a call, unless another call of this storage, which is retried, makes it."""
+        """Retry a call, unless it is part of another call, which is retried as a whole."""
         if getattr(self._inside, "busy", False):
             return call()
         self._inside.busy = True
         try:
-            return patiently(call, lambda text: self.say(text))
+            return patiently(call, self.say)
         finally:
             self._inside.busy = False
 
@@ -132,7 +131,7 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
 
     Raises:
         UnknownStudyError: there is no database yet.
-        StudyError: it is not a usable database, or its server cannot be reached.
+        StudyError: the database cannot be used, or its server cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if store.storage:
@@ -151,20 +150,19 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
         if problem := schema_problem(store.optuna_database, "optuna"):
             raise StudyError(problem) from error
-        reason = first_line(error)
         raise StudyError(
-            f"cannot open the study database {store.optuna_database}: {reason}; restore it from a "
-            "backup, or name another results folder with --store"
+            f"cannot open the study database {store.optuna_database}: {first_line(error)}; restore "
+            "it from a backup, or name another results folder with --store"
         ) from error
 
 
 def _open_server(store: Store, url: str, wait: bool) -> PatientStorage:
-    # A server allows a hundred connections and serves dozens of workers: each worker keeps one.
+    # A server allows a hundred connections and serves dozens of workers, so each worker keeps one.
     connection_options = {
         "connect_timeout": CONNECT_SECONDS,
         "application_name": "dcgan-study",
-        # Both ends notice in a minute, not in hours, that the other has vanished. The server then
-        # releases the locks of the machine that has.
+        # Client and server notice within a minute that the other one is gone. The server then
+        # releases the client's locks.
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
@@ -176,7 +174,7 @@ def _open_server(store: Store, url: str, wait: bool) -> PatientStorage:
 
     def connect() -> PatientStorage:
         engine = create_engine(url, poolclass=NullPool, connect_args=connection_options)
-        with engine.connect() as connection:  # tables are made by one process at a time
+        with engine.connect() as connection:  # one process at a time makes tables
             connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
             connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
             LEASES.create(engine, checkfirst=True)
@@ -198,17 +196,13 @@ def _open_server(store: Store, url: str, wait: bool) -> PatientStorage:
 
 @contextmanager
 def clear_storage_errors(store: Store) -> Iterator[None]:
-    """Turn a failure of the study database into one sentence.
-
-    Raises:
-        StudyError: the database is locked, full or unreadable.
-    """
+    """Turn a failure of the study database into a `StudyError` of one sentence."""
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         raise StudyError(
-            f"the study database {store.optuna_place} failed: {reason_of(error)}; what is "
-            "finished is kept, and the same command continues"
+            f"the study database {store.optuna_place} failed: {reason_of(error)}; finished trials "
+            "are kept, and the same command continues"
         ) from error
 
 
@@ -222,44 +216,36 @@ def load_optuna_study(
         wait: retry while a server does not answer.
 
     Raises:
-        UnknownStudyError: it does not exist; the message lists the studies that do.
+        UnknownStudyError: there is no such study; the message lists the studies.
     """
     storage = open_storage(store, wait=wait)
     storage.say = say
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
-        names = _names(storage)
+        names = sorted(optuna.get_all_study_names(storage))
         there = f"there are: {', '.join(names)}" if names else "there are none yet"
         place = store.optuna_place if store.storage else store.root
         raise UnknownStudyError(f"there is no study '{name}' in {place}; {there}") from None
 
 
 def load_all_studies(store: Store) -> list[Study]:
-    """Load the studies of a store, by name.
-
-    Raises:
-        UnknownStudyError: there is no database yet.
-    """
+    """Load the studies of a store, by name; raises `UnknownStudyError` without a database."""
     storage = open_storage(store)
-    return [optuna.load_study(study_name=name, storage=storage) for name in _names(storage)]
-
-
-def _names(storage: PatientStorage) -> list[str]:
-    return sorted(study.study_name for study in storage.get_all_studies())
+    names = sorted(optuna.get_all_study_names(storage))
+    return [optuna.load_study(study_name=name, storage=storage) for name in names]
 
 
 def load_study(name: str, store: Store | None = None) -> Study:
     """The Optuna study of a name in a store (default: `Store.at()`), for notebooks.
 
-    Raises:
-        UnknownStudyError: there is none.
+    Raises `UnknownStudyError` if there is none.
     """
     return load_optuna_study(store or Store.at(), name)
 
 
 def finished_count(study: Study) -> int:
-    """How many trials count towards the total."""
+    """How many trials count towards the study's total."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))
 
 
@@ -283,7 +269,7 @@ def stored_trial(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:
 
 
 def running_again(study: Study, trial: FrozenTrial) -> Trial:
-    """A RUNNING trial of another process as one that this process can report and tell."""
+    """A RUNNING trial of a lost process as one for which this process can report and tell."""
     return Trial(study, trial._trial_id)
 
 
@@ -292,20 +278,14 @@ def put_back(study: Study, trial: Trial | FrozenTrial) -> None:
     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
-def set_attributes(study: Study, trial: Trial | FrozenTrial, values: dict[str, Any]) -> None:
-    """Store several user attributes of a trial."""
-    for key, value in values.items():
-        study._storage.set_trial_user_attr(trial._trial_id, key, value)
-
-
 def remove_study(study: Study) -> None:
     """Delete a study from its database."""
     optuna.delete_study(study_name=study.study_name, storage=study._storage)
 
 
 def share_search_space(sampler: TPESampler, space: IntersectionSearchSpace) -> None:
-    """Let a sampler keep in `space` which parameters all trials share.
+    """Let a sampler keep the parameters that all trials share in `space`.
 
-    Without that, a new sampler would compare all trials again for its first proposal.
+    Otherwise each new sampler compares all trials again for its first proposal.
     """
     sampler._search_space = space

@@ -1,7 +1,6 @@
 """Retries of calls to a database that is locked, restarting or out of reach.
 
-A study runs for hours, and its database may be away for minutes. The results computed meanwhile
-must not be lost.
+A study runs for hours. It must not lose its results if its database is unreachable for minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from dcgan.errors import first_line
 
 PATIENCE_SECONDS = 900.0
-"""How long a call is retried. After that the launch ends and keeps what is finished."""
+"""How long a call is retried. Then the launch ends and keeps what is finished."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 HOPELESS = (
     "readonly database",
@@ -32,7 +31,7 @@ HOPELESS = (
     "does not exist",
     "lock timeout",  # the caller chose its own timeout
 )
-"""Words in the messages of operational errors that a retry cannot cure."""
+"""Words in the messages of operational errors that a retry cannot fix."""
 
 T = TypeVar("T")
 
@@ -47,10 +46,8 @@ def reason_of(error: BaseException) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether a database error may go away by itself: a lock, a restart, a broken connection."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    if isinstance(cause, PoolTimeoutError):
-        return True
     if not isinstance(cause, DBAPIError):
-        return False
+        return isinstance(cause, PoolTimeoutError)
     if cause.connection_invalidated:
         return True
     text = str(cause.orig).lower()
@@ -82,9 +79,9 @@ def patiently(
     """Call, and retry after each passing database error.
 
     Args:
-        say: called with one sentence when the retries take longer than a moment, and again when
-            the database answers.
-        patience_seconds: no retry begins later than that after the first call.
+        say: called with one sentence when the retries take about a second, and again when the
+            database answers.
+        patience_seconds: no retry begins later than this after the first call.
     """
     global _last_trouble
     began, said = time.monotonic(), False

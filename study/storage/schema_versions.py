@@ -1,8 +1,8 @@
-"""Whether a database's tables are of the version that the installed library reads.
+"""Whether a database's tables have the version that the installed library reads.
 
-Both libraries number their schema with alembic. The numbers are read from the database and from
-the library's migration scripts as text: alembic would import all of MLflow for it, and opening a
-database with its library may change it.
+Both libraries number their schema with alembic. This module reads the numbers from the database and
+from the text of the library's migration scripts: alembic would import all of MLflow, and a library
+may change a database that it opens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from contextlib import closing
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
 
 from study.errors import StudyError
 from study.storage.addresses import sqlite_url
@@ -32,15 +31,8 @@ TITLES = {"optuna": "Optuna", "mlflow": "MLflow"}
 _REVISION = re.compile(r"^(down_)?revision(?::[^=\n]+)? = (.+)$", re.MULTILINE)
 
 
-class Revisions(NamedTuple):
-    """The schema versions that an installed library knows."""
-
-    head: str
-    known: frozenset[str]
-
-
-def revisions(library: str) -> Revisions:
-    """The schema versions of `optuna` or `mlflow`, without importing it."""
+def revisions(library: str) -> tuple[str, set[str]]:
+    """The newest and all schema versions of the installed `optuna` or `mlflow`, not imported."""
     spec = find_spec(library)
     assert spec is not None
     assert spec.submodule_search_locations
@@ -49,40 +41,36 @@ def revisions(library: str) -> Revisions:
         for down, value in _REVISION.findall(script.read_text(encoding="utf-8")):
             (before if down else known).update(re.findall(r"[\"']([^\"']+)[\"']", value))
     (head,) = known - before
-    return Revisions(head, frozenset(known))
+    return head, known
 
 
 def schema_problem(database: Path, library: str) -> str | None:
-    """Why a SQLite database does not fit the installed library, with the remedy.
+    """Why a SQLite database does not fit the installed library, and what to do, in one sentence.
 
-    Returns:
-        One sentence; none where it fits or where there is no such file.
+    `None` if the database fits or there is no such file.
     """
     if not database.is_file():
         return None
     name = "study" if library == "optuna" else TITLES[library]
     what = f"cannot open the {name} database {database}"
     remedy = "restore it from a backup, or name another results folder with --store"
-    # Not "ro": SQLite must be able to undo what a killed process has left half written.
+    # Not "ro": SQLite must be able to undo what a killed process left half written.
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error as error:
         return f"{what}: {error}; {remedy}"
     if len(rows) != 1:
-        return f"{what}: it names no version of its tables; {remedy}"
-    return _version_problem(database, library, str(rows[0][0]))
-
-
-def _version_problem(database: Path, library: str, found: str) -> str | None:
-    wanted, installed = revisions(library), f"{library} {version(library)}"
-    if found == wanted.head:
+        return f"{what}: its tables have no version; {remedy}"
+    found, installed = str(rows[0][0]), f"{library} {version(library)}"
+    head, known = revisions(library)
+    if found == head:
         return None
     where = f"the tables in {database} are of version {found}"
-    if found in wanted.known:
+    if found in known:
         command = UPGRADE[library].format(url=shlex.quote(sqlite_url(database)))
         return (
-            f"{where}, older than {wanted.head} of the installed {installed}; copy the file to a "
+            f"{where}, older than {head} of the installed {installed}; copy the file to a "
             f"safe place, then run '{command}'"
         )
     return (
@@ -92,17 +80,13 @@ def _version_problem(database: Path, library: str, found: str) -> str | None:
 
 
 def check_schemas(store: Store) -> None:
-    """Refuse databases of another version before anything else is done.
-
-    Raises:
-        StudyError: naming the database, both versions and the remedy.
-    """
+    """Raise `StudyError` if one of the store's databases has another version."""
     for database, library in databases(store):
         if problem := schema_problem(database, library):
             raise StudyError(problem)
 
 
 def databases(store: Store) -> list[tuple[Path, str]]:
-    """A store's database files and whose they are, without those that servers have."""
+    """A store's database files and their libraries, without the databases on servers."""
     files = [] if store.storage else [(store.optuna_database, "optuna")]
     return files if store.tracking else [*files, (store.mlflow_database, "mlflow")]

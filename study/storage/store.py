@@ -1,7 +1,7 @@
-"""Where results live: one folder with both databases, MLflow's artifacts and the studies' files.
+"""The results folder: both databases, MLflow's artifacts and the studies' files.
 
-Several machines share a study by sharing its databases: Optuna's on a PostgreSQL server (`storage`)
-and MLflow's behind its own server (`tracking`). Each machine still has a folder of its own.
+Machines share a study by sharing its databases: Optuna's on a PostgreSQL server (`storage`) and
+MLflow's behind an MLflow server (`tracking`). Each machine still has a results folder of its own.
 """
 
 from __future__ import annotations
@@ -17,14 +17,11 @@ from filelock import FileLock
 from dcgan.errors import UsageError
 from dcgan.runtime.files import make_folder
 from study.storage.addresses import check_storage_url, check_tracking_uri, hide_password, sqlite_url
+from study.storage.file_systems import disk_fault
 
 STORE_VARIABLE = "DCGAN_STUDY_STORE"
 STORAGE_VARIABLE = "DCGAN_STUDY_STORAGE"
 TRACKING_VARIABLE = "DCGAN_STUDY_TRACKING_URI"
-MOUNTS = Path("/proc/self/mounts")
-_NETWORK = "9p afs beegfs ceph cifs fuse.glusterfs fuse.sshfs glusterfs gpfs lustre nfs nfs4 smb3"
-NETWORK_FILE_SYSTEMS = frozenset(_NETWORK.split())
-"""SQLite's locks are unreliable on these (https://sqlite.org/lockingv3.html)."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +30,9 @@ class Store:
 
     root: Path
     storage: str | None = None
-    """URL of a PostgreSQL database that takes the place of the folder's Optuna database."""
+    """URL of a PostgreSQL database that replaces the folder's Optuna database."""
     tracking: str | None = None
-    """Address of an MLflow server that takes the place of the folder's MLflow database."""
+    """Address of an MLflow server that replaces the folder's MLflow database."""
 
     @classmethod
     def at(
@@ -43,11 +40,8 @@ class Store:
     ) -> Store:
         """The store at a path, else at $DCGAN_STUDY_STORE, else `mlruns/` of the working folder.
 
-        An address that is not given comes from its variable; without one the folder's own database
-        is used.
-
-        Raises:
-            UsageError: an address is not valid.
+        An address that is not given comes from its environment variable. Raises `UsageError` if an
+        address is not valid.
         """
         chosen = path or Path(os.environ.get(STORE_VARIABLE) or "mlruns")
         storage = storage or os.environ.get(STORAGE_VARIABLE) or None
@@ -60,7 +54,7 @@ class Store:
 
     @property
     def options(self) -> str:
-        """The options that name this store in a command, as in ` --store DIR`, or nothing."""
+        """The options that a command needs for this store, as in ` --store DIR`, or nothing."""
         parts = []
         if self.root != Store.at().root:
             parts.append(f"--store {shlex.quote(str(self.root))}")
@@ -71,37 +65,42 @@ class Store:
 
     @property
     def optuna_place(self) -> str:
-        """Optuna's database as messages name it, without a password."""
+        """Optuna's database in messages, without a password."""
         return hide_password(self.storage) if self.storage else str(self.optuna_database)
 
     @property
     def mlflow_place(self) -> str:
-        """MLflow's database or server as messages name it."""
+        """MLflow's database or server in messages, without a password."""
         return hide_password(self.tracking) if self.tracking else str(self.mlflow_database)
 
     @property
+    def has_databases(self) -> bool:
+        """Whether Optuna's or MLflow's database is in the folder, and not both on servers."""
+        return not (self.storage and self.tracking)
+
+    @property
     def optuna_database(self) -> Path:
-        """SQLite file of Optuna: the truth about trials."""
+        """Optuna's SQLite file: the truth about trials."""
         return self.root / "optuna.db"
 
     @property
     def optuna_url(self) -> str:
-        """The database as SQLAlchemy names it."""
+        """The URL of Optuna's database for SQLAlchemy."""
         return self.storage or sqlite_url(self.optuna_database)
 
     @property
     def mlflow_database(self) -> Path:
-        """SQLite file of MLflow: the mirror people look at."""
+        """MLflow's SQLite file: a mirror of the trials."""
         return self.root / "mlflow.db"
 
     @property
     def mlflow_uri(self) -> str:
-        """The tracking URI, absolute so that no working folder can change its meaning."""
+        """MLflow's tracking URI, with an absolute path."""
         return self.tracking or sqlite_url(self.mlflow_database)
 
     @property
     def artifacts(self) -> Path:
-        """MLflow's artifacts, a folder an experiment."""
+        """MLflow's artifacts, in a folder for each experiment."""
         return self.root / "artifacts"
 
     def study(self, name: str) -> StudyFolder:
@@ -109,20 +108,17 @@ class Store:
         return StudyFolder(self.root / "studies" / name)
 
     def study_folders(self) -> list[StudyFolder]:
-        """The files of every study that has some here."""
+        """The files of all studies."""
         return [StudyFolder(path) for path in sorted((self.root / "studies").glob("*"))]
 
     def create(self) -> None:
         """Make the folder.
 
-        Raises:
-            UsageError: it cannot be made or written to, or is on a network file system.
+        Raises `UsageError` if it cannot be written to or is on a network file system.
         """
-        kind = file_system(self.root)
-        if kind in NETWORK_FILE_SYSTEMS and not (self.storage and self.tracking):
+        if self.has_databases and (fault := disk_fault(self.root)):
             raise UsageError(
-                f"{self.root} is on a network file system ({kind}), where two processes can damage "
-                f"a database; choose a folder on a local disk with --store DIR or {STORE_VARIABLE}"
+                f"{fault}; choose a folder on a local disk with --store DIR or {STORE_VARIABLE}"
             )
         problem = make_folder(self.root) or make_folder(self.artifacts)
         if problem:
@@ -135,8 +131,8 @@ class Store:
 def make_database(path: Path, build: Callable[[str], object]) -> None:
     """Make a SQLite database completely or not at all, once, even if several processes try.
 
-    A process killed while it makes the tables would leave a part of them, which neither Optuna nor
-    MLflow can open again. `build` makes the tables of the database at a URL.
+    Neither Optuna nor MLflow can open a database with only some of its tables, which a process
+    killed meanwhile would leave. `build` makes the tables of the database at a URL.
     """
     if path.exists():
         return
@@ -146,21 +142,6 @@ def make_database(path: Path, build: Callable[[str], object]) -> None:
             fresh.unlink(missing_ok=True)
             build(sqlite_url(fresh))
             fresh.replace(path)
-
-
-def file_system(path: Path, mounts: Path | None = None) -> str:
-    """Linux's name for the file system of an absolute path; empty if it is unknown."""
-    try:
-        lines = (mounts or MOUNTS).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    found, kind = -1, ""
-    for line in lines:
-        _, point, name, *_ = line.split()
-        point = point.encode().decode("unicode_escape")  # spaces are written \\040
-        if path.is_relative_to(point) and len(point) >= found:  # the last one covers the others
-            found, kind = len(point), name
-    return kind
 
 
 class StudyFolder:

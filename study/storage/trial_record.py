@@ -1,6 +1,6 @@
-"""`trial.json`: what a trial is and how it ended, beside its run's own files.
+"""`trial.json`: what a trial is and how it ended.
 
-Together with the run's history and pictures it is all that MLflow shows of the trial.
+MLflow's run of the trial is made from this file and from the history and pictures beside it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import TrialState
-
 from dcgan.runtime.files import write_text_atomic
-from study.storage.trial_result import TrialResult
 
 FILE_NAME = "trial.json"
 
@@ -33,7 +30,7 @@ class TrialRecord:
     state: str = "RUNNING"
     """Optuna's state: RUNNING, WAITING (interrupted), COMPLETE, PRUNED, FAIL."""
     reason: str | None = None
-    """Why it was pruned, failed or interrupted, in plain words."""
+    """Why the trial was pruned, failed or interrupted."""
     score: float | None = None
     values: list[float] = field(default_factory=list)
     """What Optuna was told of a complete trial: the score, or distance and imbalance."""
@@ -41,35 +38,29 @@ class TrialRecord:
     started: float = 0.0
     ended: float | None = None
     minutes: float = 0.0
-    """Time spent on it over all sittings."""
+    """Time spent on the trial by all processes that ran it."""
     run_id: str | None = None
-    """Its MLflow run."""
+    """The trial's MLflow run."""
     identity: dict[str, Any] = field(default_factory=dict)
     """Data fingerprint, extractor, code version, environment."""
 
     def save(self, folder: Path) -> None:
-        """Write it into the trial's folder, atomically."""
+        """Write `trial.json` into the trial's folder, atomically."""
         write_text_atomic(folder / FILE_NAME, json.dumps(asdict(self), indent=2) + "\n")
 
-    def result(self) -> TrialResult:
-        """The trial's result, apart from its last evaluation."""
-        return TrialResult(
-            self.number,
-            TrialState[self.state],
-            self.values or None,
-            self.params,
-            score=self.score,
-            minutes=self.minutes,
-            baseline=self.baseline,
-            reason=self.reason,
-            run_id=self.run_id,
-            seed=self.seed,
-            code_version=self.identity.get("environment.code_version"),
-        )
+    def attributes(self) -> dict[str, Any]:
+        """The user attributes that Optuna keeps of a trial without an evaluation."""
+        kept = ("reason", "minutes", "run_id", "seed")
+        return {
+            **{name: getattr(self, name) for name in kept},
+            "code_version": self.identity.get("environment.code_version"),
+            "epoch": None,
+            "imbalance": None,
+        }
 
     @classmethod
     def load(cls, folder: Path) -> TrialRecord | None:
-        """Read it from the trial's folder; `None` if it is missing or damaged."""
+        """Read a trial's folder; `None` if its `trial.json` is missing or damaged."""
         try:
             return cls(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""What a trial has come to, and how Optuna's user attributes keep it."""
+"""The result of a trial, as Optuna's database keeps it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 FIXED = "fixed_params"
 """The system attribute in which Optuna keeps the parameters of an enqueued trial."""
-KEPT = ("reason", "minutes", "run_id", "epoch", "imbalance", "seed", "code_version")
-"""Fields that the user attributes hold under their own names, `None` included."""
-READ = (*KEPT, "baseline", "metric", "metrics")
+ATTRIBUTES = (
+    *("reason", "minutes", "run_id", "epoch", "imbalance", "seed", "code_version"),
+    *("baseline", "metric", "metrics"),
+)
+"""Fields that are user attributes of the same name."""
 SHOWN = (
     *("number", "state", "score", "front", "metric", "distances", "imbalance", "epoch"),
     *("params", "minutes", "origin", "reason", "run_id", "metrics"),
@@ -22,16 +24,12 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial as its study's database has it, without intermediate scores and times.
-
-    Scores, distances, metrics and imbalance are those of the last evaluation: of a pruned trial,
-    of the epoch it reached.
-    """
+    """One trial; scores, distances, metrics and imbalance are those of its last evaluation."""
 
     number: int
     state: TrialState
     values: list[float] | None = None
-    """One for each objective; a pruned trial's is the last it reported."""
+    """One for each objective; a pruned trial has the last score that it reported."""
     params: dict[str, Any] = field(default_factory=dict)
     """The searched values by their short names."""
     fixed_params: dict[str, Any] = field(default_factory=dict)
@@ -39,9 +37,9 @@ class TrialResult:
     score: float | None = None
     """The score in either mode; `None` unless the trial is complete or pruned."""
     front: bool | None = None
-    """Whether a leaderboard of two objectives has it on the front; otherwise `None`."""
+    """Whether the trial is on the Pareto front; `None` with one objective."""
     metric: str | None = None
-    """Name of the distance that is minimised beside the imbalance; otherwise `None`."""
+    """Name of the distance that is minimised beside the imbalance; `None` with one objective."""
     distances: dict[str, float] = field(default_factory=dict)
     """The Fréchet distance (`fd_…`, `fid…`) and the kernel distance (`kd_…`, `kid…`)."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -49,13 +47,13 @@ class TrialResult:
     imbalance: float | None = None
     epoch: int | None = None
     minutes: float | None = None
-    """Time spent on it over all sittings."""
+    """Time spent on the trial by all processes that ran it."""
     baseline: str | None = None
     """The baseline's name; `None` for a trial of the sampler."""
     reason: str | None = None
-    """Why it was pruned, failed or interrupted, in plain words."""
+    """Why the trial was pruned, failed or interrupted."""
     run_id: str | None = None
-    """Its MLflow run."""
+    """The trial's MLflow run."""
     seed: int | None = None
     code_version: str | None = None
 
@@ -66,7 +64,7 @@ class TrialResult:
 
     @property
     def shown_params(self) -> dict[str, Any]:
-        """The parameters; before an enqueued trial has any, those it will get."""
+        """The parameters; of an enqueued trial that has none yet, those it will get."""
         return self.params or self.fixed_params
 
     @classmethod
@@ -86,11 +84,10 @@ class TrialResult:
         fixed_params: dict[str, Any],
         attributes: Mapping[str, Any],
     ) -> TrialResult:
-        """Convert what Optuna's tables hold of a trial. Earlier releases wrote fewer attributes."""
+        """Convert the columns of Optuna's tables. Earlier releases wrote fewer attributes."""
         score = None
         if state in (TrialState.COMPLETE, TrialState.PRUNED):
-            one = values if values and len(values) == 1 else None
-            score = float(one[0]) if one else attributes.get("score")
+            score = float(values[0]) if values and len(values) == 1 else attributes.get("score")
         prefixes = ("fd_", "kd_", "fid", "kid")
         return cls(
             number,
@@ -100,17 +97,8 @@ class TrialResult:
             fixed_params,
             score,
             distances={key: attributes[key] for key in attributes if key.startswith(prefixes)},
-            **{name: attributes[name] for name in READ if name in attributes},
+            **{name: attributes[name] for name in ATTRIBUTES if name in attributes},
         )
-
-    def attributes(self) -> dict[str, Any]:
-        """The user attributes that keep it beside Optuna's state, values and parameters."""
-        attributes = {name: getattr(self, name) for name in KEPT} | self.distances
-        if self.metrics:
-            attributes["metrics"] = self.metrics
-        if self.metric:  # the score is not Optuna's value
-            attributes |= {"score": self.score, "metric": self.metric}
-        return attributes
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as `study show --json` prints it."""

@@ -90,14 +90,9 @@ def _why(error: BaseException) -> str:
 
 @contextmanager
 def required(what: str, store: Store, rest: str = "") -> Iterator[None]:
-    """Turn MLflow's errors into one sentence, where a command cannot go on without MLflow.
+    """Turn MLflow's errors into one sentence, a `StudyError`, where a command needs MLflow.
 
-    Args:
-        what: the verb of that sentence, such as `open`.
-        rest: the end of that sentence.
-
-    Raises:
-        StudyError: MLflow's database or server failed.
+    `what` is the verb of that sentence, such as `open`, and `rest` its end.
     """
     try:
         yield

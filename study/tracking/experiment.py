@@ -177,8 +177,7 @@ def trial_statuses(client: Any, experiment_id: str) -> dict[int, str]:
 def shown_statuses(store: Store, name: str) -> dict[int, str]:
     """`trial_statuses` of a study by its name; empty if MLflow has no such experiment.
 
-    Raises:
-        StudyError: MLflow cannot be read.
+    Raises `StudyError` if MLflow cannot be read.
     """
     with required("ask", store):
         client = open_client(store)
@@ -189,9 +188,7 @@ def shown_statuses(store: Store, name: str) -> dict[int, str]:
 def experiment_ids(store: Store) -> dict[str, str]:
     """Name → id of each experiment in the store's MLflow database, sorted by name.
 
-    Raises:
-        UnknownStudyError: the store has no MLflow database.
-        StudyError: the database cannot be read.
+    Raises `UnknownStudyError` without such a database, and `StudyError` if it cannot be read.
     """
     if not store.mlflow_database.is_file():  # opening it would create it
         raise UnknownStudyError(
@@ -206,10 +203,8 @@ def experiment_ids(store: Store) -> dict[str, str]:
 def forget_experiment(store: Store, name: str) -> None:
     """Delete a study's experiment, and free its name for another one.
 
-    MLflow only marks experiments deleted (`mlflow gc` removes what is marked).
-
-    Raises:
-        StudyError: MLflow's database cannot be changed.
+    MLflow only marks experiments deleted (`mlflow gc` removes what is marked). Raises `StudyError`
+    if its database cannot be changed.
     """
     with required(f"delete the experiment '{name}' in", store, "; nothing else was deleted"):
         client = open_client(store)

@@ -57,12 +57,8 @@ class Misplaced(NamedTuple):
 def opened(store: Store, *, write: bool = False) -> Iterator[sqlite3.Connection]:
     """The store's MLflow database, which must exist; nothing is created or upgraded.
 
-    Args:
-        write: hold the database for one transaction, which an error rolls back.
-
-    Raises:
-        StudyBusyError: another process is writing to it.
-        StudyError: it cannot be read or written.
+    `write` holds the database for one transaction, which an error rolls back. Raises
+    `StudyBusyError` if another process is writing to it, and `StudyError` if it cannot be used.
     """
     database = store.mlflow_database
     # "rw" to read, too: SQLite must be able to undo what a killed process has left half written.
@@ -116,8 +112,7 @@ def places_of(store: Store, experiment: str, uri: str) -> tuple[str, str] | None
 def describe_misplaced(store: Store) -> str | None:
     """One sentence with the remedy if artifacts are recorded elsewhere, otherwise `None`.
 
-    Raises:
-        StudyError: the database cannot be read.
+    Raises `StudyError` if the database cannot be read.
     """
     if store.tracking or not store.mlflow_database.is_file():
         return None
@@ -132,10 +127,7 @@ def describe_misplaced(store: Store) -> str | None:
 
 
 def relocate(store: Store) -> list[str]:
-    """Record the store as the place of its artifacts.
-
-    Returns:
-        What was changed: a sentence for each folder that was recorded.
+    """Record the store as the place of its artifacts; return a sentence for each changed folder.
 
     Raises:
         UnknownStudyError: there is no MLflow database.

@@ -80,7 +80,7 @@ class RunMirror:
         ended = int((record.ended or 0.0) * 1000)
         step = max((item.step for item in read_history(self.folder.history)), default=0)
         closing = {**_log10_rates(record.params), "minutes": record.minutes}
-        closing |= closing_metrics(record.result())
+        closing |= closing_metrics(record)
         tags = {"optuna.state": record.state, "reason": record.reason or ""}
         self.client.log_batch(
             run_id,

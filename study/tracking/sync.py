@@ -124,8 +124,7 @@ def _deliver_full_runs(tracker: Tracker) -> int:
 def mlflow_store(uri: str) -> Store:
     """A store with the MLflow of a URI: a server, or a results folder's `sqlite:///…/mlflow.db`.
 
-    Raises:
-        UsageError: the URI is neither.
+    Raises `UsageError` if the URI is neither.
     """
     scheme, _, path = uri.partition(":///")
     store = Store(Path(unquote(path)).expanduser().resolve().parent)

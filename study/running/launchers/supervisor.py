@@ -1,7 +1,7 @@
 """The launcher `processes`: several worker processes of one study, restarted when they die.
 
-A worker's events and its exit code are all that comes back. What a worker was doing when it died is
-in the trial's folder and its last checkpoint: whoever claims the trial next continues there.
+A worker returns nothing but its events and its exit code. What it was doing when it died is in the
+trial's folder and its last checkpoint, where the process that claims the trial next continues.
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ class Supervisor:
     def run(self) -> Generator[TrialEnded, None, None]:
         """Run until the total is finished, a stop is asked for, or no worker is left.
 
-        Raises:
-            StudyError: all workers died, one after the other.
+        Raises `StudyError` if all workers died, one after the other.
         """
         try:
             for worker in self.workers:

@@ -15,18 +15,14 @@ class Launcher(Protocol):
     """Runs trials of an opened study until its total is finished or the observer asks to stop.
 
     Each worker claims its trials itself (`StudyContext.claims`), so that no trial is given out
-    twice, whoever else runs the study. The launcher passes every event on to `context.observer`.
-    It releases all it has started when its generator is closed.
+    twice, even if other processes run the study. The launcher passes every event on to
+    `context.observer`. It releases all it has started when its generator is closed.
     """
 
     def __call__(self, context: StudyContext, workers: int) -> Generator[TrialEnded, None, None]:
         """Yield each trial's end, after the observer was told.
 
-        Args:
-            workers: trials to run at the same time, at least 1.
-
-        Raises:
-            StudyError: no worker is left.
+        `workers` trials run at the same time. Raises `StudyError` if no worker is left.
         """
 
 

@@ -26,11 +26,9 @@ Messages = queue.Queue[tuple["WorkerProcess", Event | int]]
 class WorkerProcess:
     """One worker process, started as often as needed.
 
-    Args:
-        number: from 1.
-        environment: variables that it has beside those of this process.
-        log: file of its standard error, emptied at each start.
-        messages: where its events and its exit code are put.
+    `number` counts from 1. `environment` holds variables beside those of this process. `log` is the
+    file of its standard error, emptied at each start. Its events and its exit code are put into
+    `messages`.
     """
 
     def __init__(

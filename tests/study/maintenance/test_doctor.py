@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-import study.storage.store
+import study.storage.file_systems
 from dcgan.cli.doctor import print_health
 from dcgan.config.settings import override
 from study.maintenance.doctor import store_checks
@@ -81,7 +81,7 @@ def test_a_place_that_cannot_be_one(
     assert "is not a folder" in lines[0]
     mounts = tmp_path / "mounts"
     mounts.write_text(f"server:/export {tmp_path} nfs4 rw 0 0\n")
-    monkeypatch.setattr(study.storage.store, "MOUNTS", mounts)
+    monkeypatch.setattr(study.storage.file_systems, "MOUNTS", mounts)
     code, lines = report(Store.at(tmp_path / "none"))
     assert code == 1
     assert "network file system (nfs4)" in lines[0]
@@ -162,12 +162,12 @@ def test_another_extractor(report: Report, own_finished: Store) -> None:
     code, lines = report(own_finished)
     assert code == 1
     assert len(lines) == 1
-    assert "is scored by random otherotherot, but what is at hand is random" in lines[0]
+    assert "is scored by random otherotherot, but this machine has random" in lines[0]
     inception = override(config, {"base.eval.extractor": "inception"}, "test")
     made.set_user_attr(CONFIG_ATTRIBUTE, inception.model_dump_json())
     code, lines = report(own_finished)
     assert code == 0
-    assert "Inception, whose weights are not at hand" in lines[0]
+    assert "Inception, whose weights are not here" in lines[0]
 
 
 def test_a_study_that_never_began(report: Report, store: Store) -> None:

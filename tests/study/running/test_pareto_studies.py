@@ -95,7 +95,7 @@ def test_the_launch_says_once_that_the_pruner_is_not_asked(
 ) -> None:
     said = [note for note in ended.notes if "pruner" in note]
     assert len(said) == 1
-    assert "'percentile' is not asked" in said[0]
+    assert "'percentile' is not used" in said[0]
     silent = Ended(pareto(study__trials=1, pruner={"name": "none"}), store, bank, watch())
     assert silent.notes == []
 

@@ -181,7 +181,7 @@ def test_a_frozen_worker_lets_go_of_its_trial(
     assert shown.data.metrics["eval/fd_random"] > 0
     frozen.send_signal(signal.SIGSTOP)
     leases = Leases(open_storage(first).engine, "tiny", "looker")
-    wait_for(lambda: leases.all()[0].lapsed)
+    wait_for(lambda: leases.elsewhere()[0])
     try:
         other = study_process("run", file, *options(second), output="b")
         assert other.wait(PATIENCE_SECONDS) == 0, (tmp_path / "b.err").read_text()
@@ -285,23 +285,24 @@ def leases(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[L
 
 
 @pytest.mark.slow
-def test_a_lease_lapses_unless_it_is_kept(leases: tuple[Leases, Leases]) -> None:
+def test_a_lease_expires_unless_it_is_kept(leases: tuple[Leases, Leases]) -> None:
     mine, other = leases
     mine.write(3)
     with mine.kept(3) as check:
         time.sleep(1.6)
-        assert not other.all()[3].lapsed
-        assert other.all()[3].place == mine.place
+        assert other.elsewhere() == {3: False}
+        assert mine.elsewhere() == {}
         check()
     time.sleep(1.1)
-    assert other.all()[3].lapsed
+    assert other.elsewhere() == {3: True}
     check()  # nobody has taken it, so it is still this one's
     other.write(3)
     assert not mine.renew(3)
     mine.end(3)
     assert other.renew(3)
+    assert mine.elsewhere() == {3: False}
     other.end(3)
-    assert other.all() == {}
+    assert mine.elsewhere() == {}
 
 
 def test_a_lease_that_was_taken_is_lost(leases: tuple[Leases, Leases]) -> None:
@@ -325,14 +326,14 @@ def test_an_outage_takes_nobodys_trial(
     database.stop()
     time.sleep(2.1)
     database.start()
-    assert not other.all()[3].lapsed  # nobody could have renewed it
+    assert not other.elsewhere()[3]  # nobody could have renewed it
     assert mine.renew(3)
     time.sleep(2.2)
-    assert other.all()[3].lapsed
+    assert other.elsewhere()[3]
     monkeypatch.setattr(
         "study.storage.leases.quiet_seconds", lambda: 1.9
     )  # trouble on the way to it
-    assert not other.all()[3].lapsed
+    assert not other.elsewhere()[3]
 
 
 @pytest.mark.slow

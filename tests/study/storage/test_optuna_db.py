@@ -21,7 +21,7 @@ from study.storage.optuna_db import (
     open_storage,
     put_back,
     remove_study,
-    set_attributes,
+    running_again,
     stored_trial,
 )
 from study.storage.store import Store
@@ -87,8 +87,8 @@ def test_a_trial_by_its_number_and_as_it_is_now(store: Store) -> None:
     )
     made.ask()
     trial = made.ask()
-    set_attributes(same, same.get_trials()[1], {"reason": "seen", "minutes": 1.5})
-    assert stored_trial(made, trial).user_attrs == {"reason": "seen", "minutes": 1.5}
+    running_again(same, same.get_trials()[1]).set_user_attr("reason", "seen")
+    assert stored_trial(made, trial).user_attrs == {"reason": "seen"}
     put_back(made, trial)
     assert stored_trial(made, trial).state == TrialState.WAITING
     assert same.ask().number == 1

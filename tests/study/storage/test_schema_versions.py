@@ -32,13 +32,15 @@ def stamp(database: Path, version: str) -> None:
 def test_the_newest_version_is_the_one_a_new_database_has(store: Store) -> None:
     """What the libraries themselves say, against what is read from their scripts."""
     storage = RDBStorage(store.optuna_url)
-    assert revisions("optuna").head == storage.get_head_version()
-    assert revisions("optuna").known == set(storage.get_all_versions())
+    head, known = revisions("optuna")
+    assert head == storage.get_head_version()
+    assert known == set(storage.get_all_versions())
     storage.engine.dispose()
     with closing(sqlite3.connect(store.mlflow_database)) as connection:
         ((made,),) = connection.execute("SELECT version_num FROM alembic_version")
-    assert revisions("mlflow").head == made
-    assert OLDER["mlflow"] in revisions("mlflow").known
+    head, known = revisions("mlflow")
+    assert head == made
+    assert OLDER["mlflow"] in known
     check_schemas(store)
 
 
@@ -63,7 +65,7 @@ def test_newer_and_older_tables(store: Store, library: str) -> None:
     stamp(database, OLDER[library])
     older = schema_problem(database, library)
     assert older is not None
-    assert f"older than {revisions(library).head}" in older
+    assert f"older than {revisions(library)[0]}" in older
     assert f"sqlite:///{database}'" in older
     assert "upgrade" in older
     assert "pip" not in older

@@ -10,8 +10,6 @@ import pytest
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
-import study.storage.store
-from dcgan.errors import UsageError
 from study.cli.app import app
 from study.errors import StudyBusyError, UnknownStudyError
 from study.maintenance.delete import delete_study
@@ -19,49 +17,7 @@ from study.running.claims import Claims
 from study.running.study import run_study
 from study.storage.locks import announced, hold
 from study.storage.optuna_db import load_optuna_study
-from study.storage.store import Store, file_system, make_database
-
-MOUNTS = """\
-/dev/vda1 / ext4 rw 0 0
-proc /proc proc rw 0 0
-server:/home /home nfs4 rw 0 0
-/dev/sdb1 /home/me/fast\\040disk xfs rw 0 0
-tmpfs /home/me/shm tmpfs rw 0 0
-//nas/x /home/me/shm cifs rw 0 0
-"""
-
-
-@pytest.fixture
-def mounts(tmp_path: Path) -> Path:
-    path = tmp_path / "mounts"
-    path.write_text(MOUNTS)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/srv/mlruns", "ext4"),
-        ("/homes/me", "ext4"),
-        ("/home/me/mlruns", "nfs4"),
-        ("/home/me/fast disk/mlruns", "xfs"),
-        ("/home/me/shm", "cifs"),  # mounted over another
-    ],
-)
-def test_the_mount_that_covers_a_path_counts(mounts: Path, path: str, kind: str) -> None:
-    assert file_system(Path(path), mounts) == kind
-    assert file_system(Path(path), mounts.with_name("absent")) == ""
-
-
-def test_a_store_on_a_network_is_refused(
-    tmp_path: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = Store.at(tmp_path / "mlruns")
-    mounts.write_text(f"server:/export {tmp_path} nfs4 rw 0 0\n")
-    monkeypatch.setattr(study.storage.store, "MOUNTS", mounts)
-    with pytest.raises(UsageError, match=r"network file system \(nfs4\).*local disk with --store"):
-        store.create()
-    assert not store.root.exists()
+from study.storage.store import Store, make_database
 
 
 @pytest.mark.slow

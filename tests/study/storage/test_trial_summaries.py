@@ -21,9 +21,13 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
+from dcgan.evaluation.record import EvalRecord
+from study.config.study_config import ObjectiveConfig
 from study.results.leaderboard import best_rows_of, rows_of
+from study.search.objective import eval_attributes
 from study.storage.optuna_db import backend_of, open_storage
 from study.storage.store import Store
+from study.storage.trial_record import TrialRecord
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import outcomes_of, summaries_of
 
@@ -175,7 +179,17 @@ def test_a_result_is_stored_under_the_names_of_every_release(empty: Database) ->
         seed=7,
         code_version="0.1",
     )
-    stored = result.attributes()
+    evaluated = EvalRecord(
+        epoch=4,
+        frechet_metric="fd_random",
+        kernel_metric="kd_random",
+        metrics={"fd_random": 8.0, "kd_random": 0.5, "precision": 0.75},
+        imbalance=2.5,
+    )
+    identity = {"environment.code_version": "0.1"}
+    record = TrialRecord(0, {}, "sampler", None, 7, minutes=1.5, run_id="abc", identity=identity)
+    stored = record.attributes() | eval_attributes(evaluated, ObjectiveConfig(mode="pareto"))
+    stored["metrics"] = {"precision": 0.75}
     assert stored == {
         **{"reason": None, "minutes": 1.5, "run_id": "abc", "epoch": 4, "imbalance": 2.5},
         **{"seed": 7, "code_version": "0.1", "fd_random": 8.0, "kd_random": 0.5},
