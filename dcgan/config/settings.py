@@ -36,7 +36,7 @@ def load_train_config(
             f"{path} is a study config: run it with 'study run', or export its best trial's "
             "train config with 'study export'"
         )
-    config = override(validate(TrainConfig, data, str(path)), overrides or {})
+    config = override(validate(TrainConfig, data, str(path), path.parent), overrides or {})
     refuse_program(config.eval.extractor)
     return config
 
@@ -112,13 +112,13 @@ def nearest(key: str, valid: Iterable[str]) -> str:
     return f"; valid are: {', '.join(sorted(set(names)))}"
 
 
-def validate(model: type[ModelT], data: Any, source: str) -> ModelT:
-    """Build a config from plain data.
+def validate(model: type[ModelT], data: Any, source: str, folder: Path | None = None) -> ModelT:
+    """Build a config from plain data. Relative paths are meant from `folder`, else the working one.
 
     Raises `ConfigError` with a clause per problem that names key, problem and nearest valid name.
     """
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context={"folder": (folder or Path()).absolute()})
     except ValidationError as error:
         problems = [_explain(model, problem) for problem in error.errors()]
         raise ConfigError(f"{source}: {'; '.join(problems)}") from None

@@ -5,17 +5,42 @@ The defaults are the published hand-tuned cat recipe, which `configs/reference.y
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dcgan.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LearningRate = Annotated[float, Field(gt=0.0, le=1.0)]
-AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+def absolute_path(path: Path, info: ValidationInfo) -> Path:
+    """Relative to the folder of the config file, if the path stands in one."""
+    try:
+        str(path).encode("utf-8")
+        folder = (info.context or {}).get("folder", Path.cwd())
+        return Path(os.path.abspath(folder / path.expanduser()))  # noqa: PTH100 (and no links)
+    except UnicodeEncodeError:
+        raise ValueError("its bytes are no UTF-8 text; rename it, or name a link to it") from None
+    except RuntimeError as error:  # ~ without a home
+        raise ValueError(str(error)) from None
+
+
+AbsolutePath = Annotated[Path, AfterValidator(absolute_path)]
+PATHS = ("data.root", "eval.weights")
+"""Dotted keys of the settings of this type."""
 MAX_SEED = 2**63 - 1
 EXTRACTORS = ("auto", "inception", "layout", "random")
 
@@ -49,8 +74,9 @@ class DataConfig(Section):
 
     source: Literal["folder", "toy_cats"] = "folder"
     """`folder`: the images below `root`. `toy_cats`: drawn by the program, no files needed."""
-    root: Path | None = None
-    """Folder of images, flat or in class folders, any nesting (`--data DIR` sets it)."""
+    root: AbsolutePath | None = None
+    """Folder of images, flat or in class folders, any nesting (`--data DIR` sets it). A relative
+    path in a config file is meant from the folder of that file."""
     classes: tuple[str, ...] | None = None
     """Class folders to use (names of folders directly below `root`); null: every image."""
     image_size: Literal[32, 64, 128] = 64

@@ -9,12 +9,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from dcgan.config.settings import dotted_keys, get_dotted, nearest, override, validate
-from dcgan.config.train_config import MAX_SEED, Section, TrainConfig, refuse_program
+from dcgan.config.train_config import (
+    MAX_SEED,
+    PATHS,
+    Section,
+    TrainConfig,
+    absolute_path,
+    refuse_program,
+)
 from dcgan.config.yaml_files import find_config, read_yaml
 from dcgan.errors import ConfigError
 from study.config.dimensions import (
@@ -164,6 +172,12 @@ class StudyConfig(Section):
         try_override(self.base, self.full_run, "full_run")
         return self
 
+    @field_validator("full_run")
+    @classmethod
+    def _absolute_paths(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        given = {key: values[key] for key in PATHS if isinstance(values.get(key), str)}
+        return values | {key: str(absolute_path(Path(text), info)) for key, text in given.items()}
+
     @staticmethod
     def short_name(key: str) -> str:
         """The last part of a searched key (`nz`); no two searchable keys share it."""
@@ -214,7 +228,7 @@ def load_study_config(
     given, section = settings or {}, data.setdefault("study", {})
     if isinstance(section, dict):
         section["name"] = given.get("study.name", section.get("name", path.stem))
-    config = validate(StudyConfig, data, str(path))
+    config = validate(StudyConfig, data, str(path), path.parent)
     train_keys = set(dotted_keys(TrainConfig))
     prefixed = {f"base.{key}" if key in train_keys else key: given[key] for key in given}
     config = override(config, prefixed)

@@ -87,7 +87,7 @@ def cells_of(rows: list[TrialResult]) -> tuple[list[str], list[list[str]]]:
         cells += [number(row.metrics.get(name), 3) for name in others]
         cells += [number(row.imbalance, 2), "" if row.epoch is None else str(row.epoch)]
         cells += [plain(row.shown_params.get(name)) for name in names]
-        body.append([*cells, number(row.minutes, 1), row.origin])
+        body.append([*cells, number(row.minutes, 1), " ".join(row.origin.split())])
     return headings, body
 
 
@@ -99,4 +99,5 @@ def as_markdown(rows: list[TrialResult]) -> str:
     """The leaderboard as a markdown table."""
     headings, body = cells_of(rows)
     lines = [headings, ["---"] * len(headings), *body]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    escaped = [[cell.replace("|", "\\|") for cell in cells] for cells in lines]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in escaped)
