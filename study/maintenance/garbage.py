@@ -26,7 +26,7 @@ from study.storage.optuna_db import (
     load_all_studies,
     load_optuna_study,
 )
-from study.storage.store import Store, StudyFolder, trial_name
+from study.storage.store import Store, trial_name
 
 OLD_SECONDS = 600
 """A temporary file that has not changed for this long has no writer any more."""
@@ -96,7 +96,7 @@ def _remove(paths: Iterable[Path]) -> None:
 def _of_study(claims: Claims) -> Iterator[Leftover]:
     """What a study does not need any more."""
     study, folder = claims.study, claims.folder
-    found = _trial_folders(folder)  # before the database is asked: a new trial is there first
+    found = folder.trials()  # before the database is asked: a new trial is there first
     trials = study.get_trials(deepcopy=False)
     known = {trial.number for trial in trials}
     running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
@@ -138,13 +138,3 @@ def _cut_off(paths: Iterable[Path], in_use: Sequence[Path] = ()) -> Iterator[Lef
         )
         if old and not any(path.is_relative_to(folder) for folder in in_use):
             yield Leftover((path,), "the writer of this file was cut off")
-
-
-def _trial_folders(folder: StudyFolder) -> dict[int, Path]:
-    found = {}
-    for path in folder.trial(0).parent.glob("trial-*"):
-        digits = path.name.removeprefix("trial-")
-        named = digits.isdecimal() and path.name == trial_name(int(digits))
-        if named and path.is_dir() and not path.is_symlink():
-            found[int(digits)] = path
-    return dict(sorted(found.items()))

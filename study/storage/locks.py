@@ -7,6 +7,7 @@ The system releases a lock when its process ends in any way. Processes of other 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from study.errors import StudyBusyError
 from study.storage.store import StudyFolder, trial_name
 
 _own: set[Path] = set()
+_LAUNCHER = re.compile(r"(\d+)-\w+\.lock")
 
 
 def is_held(path: Path) -> bool:
@@ -84,13 +86,14 @@ def running(folder: StudyFolder) -> list[int]:
     """Process ids of the study's other launchers on this machine."""
     found = []
     for path in sorted(folder.launchers.glob("*-*.lock")):
-        if path in _own:
+        named = _LAUNCHER.fullmatch(path.name)
+        if path in _own or not named:
             continue
         try:
             with FileLock(path, timeout=0), suppress(OSError):
                 path.unlink()  # left by a process that was killed
         except Timeout:
-            found.append(int(path.stem.partition("-")[0]))
+            found.append(int(named[1]))
     return found
 
 

@@ -161,9 +161,28 @@ class StudyFolder:
         """A trial's run folder."""
         return self.path / "trials" / trial_name(number)
 
+    def trials(self) -> dict[int, Path]:
+        """Trial number → run folder of the trials that have one."""
+        return _numbered_folders(self.path / "trials")
+
+    def full_runs(self) -> dict[int, Path]:
+        """Trial number → run folder of the full runs that have one."""
+        return _numbered_folders(self.path / "full_runs")
+
     def full_run(self, number: int) -> Path:
         """The run folder of a trial's full run."""
         return self.path / "full_runs" / trial_name(number)
+
+
+def _numbered_folders(parent: Path) -> dict[int, Path]:
+    """Trial number → the folder that is named exactly like that trial, in order of numbers."""
+    found = {}
+    for path in parent.glob("trial-*"):
+        digits = path.name.removeprefix("trial-")
+        named = digits.isdecimal() and path.name == trial_name(int(digits))
+        if named and path.is_dir() and not path.is_symlink():
+            found[int(digits)] = path
+    return dict(sorted(found.items()))
 
 
 def trial_name(number: int) -> str:

@@ -95,7 +95,7 @@ def _own_mlflow(store: Store, name: str) -> Store:
 
 def _records(folder: StudyFolder, say: Callable[[str], None]) -> list[TrialRecord]:
     records = []
-    for path in _trial_folders(folder.path / "trials"):
+    for path in folder.trials().values():
         if record := TrialRecord.load(path):
             records.append(record)
         else:
@@ -103,14 +103,9 @@ def _records(folder: StudyFolder, say: Callable[[str], None]) -> list[TrialRecor
     return records
 
 
-def _trial_folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.glob("trial-*") if path.is_dir())
-
-
 def _deliver_full_runs(tracker: Tracker) -> int:
-    folders = _trial_folders(tracker.folder.path / "full_runs")
-    for path in folders:
-        number = int(path.name.removeprefix("trial-"))
+    folders = tracker.folder.full_runs()
+    for number, path in folders.items():
         trial = TrialRecord.load(tracker.folder.trial(number))
         origin = (trial.baseline if trial else None) or "sampler"
         params = trial.params if trial else {}

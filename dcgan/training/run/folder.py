@@ -37,6 +37,10 @@ class RunFolder:
         return self.samples / f"step_{step:06d}.png"
 
     def grids(self) -> dict[int, Path]:
-        """Step → file of every fixed-noise grid so far, in order of steps."""
-        found = {int(path.stem[5:]): path for path in self.samples.glob("step_*.png")}
+        """Step → file of every fixed-noise grid so far, in order of steps; no other files."""
+        found = {}
+        for path in self.samples.glob("step_*.png"):
+            digits = path.stem[5:]
+            if digits.isdecimal() and path == self.grid_path(int(digits)):
+                found[int(digits)] = path
         return dict(sorted(found.items()))
