@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 from dcgan.errors import first_line
 from study.errors import StudyError, UnknownStudyError
 from study.storage.leases import TABLE as LEASES
-from study.storage.retries import patiently, reason_of
+from study.storage.retries import Say, announce, patiently, reason_of, wait_for_sqlite
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
 
@@ -58,7 +58,7 @@ class PatientStorage(RDBStorage):
     twice, a later claim runs the other one.
     """
 
-    say: Callable[[str], None] = staticmethod(lambda text: None)
+    say: Say = staticmethod(announce)
     """Called with one sentence when the storage waits for the database."""
     _inside = threading.local()
 
@@ -144,9 +144,10 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
     # SQLite's default timeout of 5 s is too short beside a backup or a slow disk.
     options = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}}
     try:
+        wait_for_sqlite(store.optuna_database)
         if create:
             make_database(store.optuna_database, lambda url: RDBStorage(url).engine.dispose())
-        return PatientStorage(store.optuna_url, engine_kwargs=options)
+        return patiently(lambda: PatientStorage(store.optuna_url, engine_kwargs=options))
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
         if problem := schema_problem(store.optuna_database, "optuna"):
             raise StudyError(problem) from error
@@ -207,7 +208,7 @@ def clear_storage_errors(store: Store) -> Iterator[None]:
 
 
 def load_optuna_study(
-    store: Store, name: str, say: Callable[[str], None] = lambda text: None, *, wait: bool = False
+    store: Store, name: str, say: Say | None = None, *, wait: bool = False
 ) -> Study:
     """Load a study by name.
 
@@ -219,7 +220,8 @@ def load_optuna_study(
         UnknownStudyError: there is no such study; the message lists the studies.
     """
     storage = open_storage(store, wait=wait)
-    storage.say = say
+    if say:
+        storage.say = say
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:

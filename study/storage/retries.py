@@ -5,8 +5,12 @@ A study runs for hours. It must not lose its results if its database is unreacha
 
 from __future__ import annotations
 
+import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
@@ -34,6 +38,19 @@ HOPELESS = (
 """Words in the messages of operational errors that a retry cannot fix."""
 
 T = TypeVar("T")
+Say = Callable[[str], None]
+
+announce: Say = logging.getLogger(__name__).warning
+"""Where sentences about waiting go if a call names nothing else: to standard error, unless the
+program has configured logging."""
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether another process held a SQLite database for too long."""
+    found = [error, error.__cause__, getattr(error, "orig", None)]
+    found.append(getattr(error.__cause__, "orig", None))
+    sqlite = [one for one in found if isinstance(one, sqlite3.OperationalError)]
+    return any("locked" in str(one) or "busy" in str(one) for one in sqlite)
 
 
 def reason_of(error: BaseException) -> str:
@@ -45,6 +62,8 @@ def reason_of(error: BaseException) -> str:
 
 def is_passing(error: BaseException) -> bool:
     """Whether a database error may go away by itself: a lock, a restart, a broken connection."""
+    if is_locked(error):
+        return True
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
     if not isinstance(cause, DBAPIError):
         return isinstance(cause, PoolTimeoutError)
@@ -73,15 +92,15 @@ def pauses() -> Iterator[float]:
 
 def patiently(
     call: Callable[[], T],
-    say: Callable[[str], None] = lambda text: None,
+    say: Say | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
+    what: str = "the study database",
 ) -> T:
     """Call, and retry after each passing database error.
 
-    Args:
-        say: called with one sentence when the retries take about a second, and again when the
-            database answers.
-        patience_seconds: no retry begins later than this after the first call.
+    `say` (default: `announce`) is called with one sentence when the retries take about a second,
+    and again when the database, `what`, answers. No retry begins later than `patience_seconds`
+    after the first call.
     """
     global _last_trouble
     began, said = time.monotonic(), False
@@ -96,9 +115,27 @@ def patiently(
             if _last_trouble - began >= patience_seconds:
                 raise
             if not said and pause >= 1.0:
-                say(f"the study database does not answer ({reason_of(error)}); waiting for it")
+                (say or announce)(f"{what} does not answer ({reason_of(error)}); waiting for it")
                 said = True
         time.sleep(pause)
     if said:
-        say(f"the study database answers again after {time.monotonic() - began:.0f} s")
+        (say or announce)(f"{what} answers again after {time.monotonic() - began:.0f} s")
     return result
+
+
+def wait_for_sqlite(
+    database: Path, say: Say | None = None, patience_seconds: float = PATIENCE_SECONDS
+) -> None:
+    """Wait while another process holds a SQLite file locked; a missing file is no lock.
+
+    Libraries that open the file wait for seconds only, and say nothing meanwhile. Raises
+    `sqlite3.Error` if the lock stays or the file is no database.
+    """
+
+    def read() -> None:
+        # Not "ro": SQLite must be able to undo what a killed process left half written.
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=0)) as one:
+            one.execute("SELECT 1 FROM sqlite_master").fetchone()
+
+    if database.is_file():
+        patiently(read, say, patience_seconds, f"the database {database}")

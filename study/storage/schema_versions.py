@@ -17,6 +17,7 @@ from pathlib import Path
 
 from study.errors import StudyError
 from study.storage.addresses import sqlite_url
+from study.storage.retries import is_locked, wait_for_sqlite
 from study.storage.store import Store
 
 MIGRATIONS = {
@@ -54,11 +55,14 @@ def schema_problem(database: Path, library: str) -> str | None:
     name = "study" if library == "optuna" else TITLES[library]
     what = f"cannot open the {name} database {database}"
     remedy = "restore it from a backup, or name another results folder with --store"
-    # Not "ro": SQLite must be able to undo what a killed process left half written.
     try:
+        wait_for_sqlite(database)
+        # Not "ro": SQLite must be able to undo what a killed process left half written.
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except sqlite3.Error as error:
+        if is_locked(error):
+            return f"{what}: another process holds it locked; end that process, or wait for it"
         return f"{what}: {error}; {remedy}"
     if len(rows) != 1:
         return f"{what}: its tables have no version; {remedy}"

@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.errors import first_line
 from study.errors import StudyError
+from study.storage.retries import wait_for_sqlite
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
 
@@ -72,6 +73,7 @@ def open_client(store: Store) -> Any:
     if store.tracking:
         return PatientClient(MlflowClient(tracking_uri=store.tracking))
     forget_foreign(os.environ)
+    wait_for_sqlite(store.mlflow_database)
     make_database(
         store.mlflow_database,
         lambda url: MlflowClient(tracking_uri=url).search_experiments(max_results=1),
