@@ -57,6 +57,11 @@ def collect_garbage(
     freed = 0
     with clear_storage_errors(store):
         for study in studies:
+            try:
+                stored_config(study)
+            except StudyError as error:
+                say(f"left alone: {error}")
+                continue
             claims = Claims(study, store.study(study.study_name))
             locked = not dry_run and claims.folder.locks.is_dir()
             with claims.alone() if locked else nullcontext():

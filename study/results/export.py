@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dcgan.config.settings import override
+from dcgan.config.settings import override, save_config
 from dcgan.config.train_config import TrainConfig
 from study.config.space import trial_config
 from study.results.selection import pick_trial
@@ -55,10 +56,11 @@ def _provenance(study: Study, trial: TrialResult, trained: TrainConfig) -> dict[
     }
 
 
-def header_of(config: TrainConfig) -> str:
-    """The comment above an exported config."""
+def write_export(config: TrainConfig, path: Path) -> None:
+    """Write an exported config as YAML, atomically, with a comment that says what it is."""
     source = config.provenance
-    return (
+    header = (
         f"The full run of {source['trial']} of the study '{source['study']}'.\n"
         "Train it with: dcgan train THIS_FILE [--data DIR]"
     )
+    save_config(config, path, header)

@@ -26,6 +26,7 @@ from study.config.study_config import StudyConfig, largest_batch
 from study.running.claims import Claims
 from study.running.context import StudyContext, open_context
 from study.running.estimate import Estimate, estimate
+from study.running.launchers.table import launcher_for
 from study.running.observer import Observer, Silent, Warned
 from study.running.resources import Machine, Measure, choose_extractor, choose_resources
 from study.search.objective import check_mode, directions
@@ -110,6 +111,7 @@ def prepare(
                     f"this study is being run by another process, too (pid {pids}): they share "
                     "its trials"
                 )
+            launcher_for(config.study.launcher, 1, joining=joining)  # refuse a wrong name now
             earlier = stored_config(study)
             config, extractor, chosen = choose_extractor(config, earlier)
             machine = Machine.here(config.base)

@@ -61,7 +61,7 @@ class Reporter:
 
 
 def continue_from(folder: Path, reporter: Reporter, epochs: int) -> bool:
-    """Report what an interrupted sitting scored up to its checkpoint.
+    """Report what an interrupted attempt scored up to its checkpoint.
 
     Returns whether the trial was about to be pruned. One that has its last score never is.
     """

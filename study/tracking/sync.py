@@ -16,7 +16,7 @@ from study.config.study_config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.storage.addresses import check_tracking_uri
 from study.storage.attributes import with_tracking
-from study.storage.locks import lock_folders, running, trial_is_held
+from study.storage.locks import held_full_runs, lock_folders, running, trial_is_held
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, StudyFolder
 from study.storage.trial_record import TrialRecord
@@ -107,7 +107,9 @@ def _trial_folders(parent: Path) -> list[Path]:
 
 
 def _deliver_full_runs(tracker: Tracker) -> int:
+    running_now = held_full_runs(tracker.folder)  # their own processes deliver these
     folders = _trial_folders(tracker.folder.path / "full_runs")
+    folders = [path for path in folders if path not in running_now]
     for path in folders:
         number = int(path.name.removeprefix("trial-"))
         trial = TrialRecord.load(tracker.folder.trial(number))
