@@ -13,6 +13,7 @@ from dcgan.runtime.files import write_atomic
 
 PADDING_PIXELS = 2
 BACKGROUND = (255, 255, 255)
+FRAME_MS = 120
 
 
 def image_grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Image.Image:
@@ -55,12 +56,12 @@ def save_picture(picture: Image.Image, path: Path) -> None:
     write_atomic(path, lambda file: picture.save(file, format="PNG", compress_level=1))
 
 
-def save_animation(frames: Sequence[Image.Image], path: Path, frame_ms: int = 120) -> None:
+def save_animation(frames: Sequence[Image.Image], path: Path) -> None:
     """Write a looping GIF atomically. The last frame stays for a second.
 
     All frames share the 256 colours of the last one, because choosing a palette is slow.
     """
-    durations = [frame_ms] * (len(frames) - 1) + [1000]
+    durations = [FRAME_MS] * (len(frames) - 1) + [1000]
     colours = frames[-1].quantize(256)
     first, *rest = [frame.quantize(palette=colours) for frame in frames]
     options = {"save_all": True, "append_images": rest, "duration": durations, "loop": 0}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from optuna.study import Study
 
 from dcgan.runtime.files import why_unwritable
 from dcgan.runtime.health import Check, Finding, cache, device, disk, versions
@@ -21,9 +22,6 @@ from study.storage.schema_versions import TITLES, databases, schema_problem
 from study.storage.store import NETWORK_FILE_SYSTEMS, Store, file_system
 from study.tracking.client import open_client, required
 from study.tracking.relocate import describe_misplaced
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 SCHEMA_FITS = "its schema matches the installed version"
 SPACE = "a study at 64×64 keeps 30 MB of pictures a trial and a few checkpoints of 50 to 200 MB"

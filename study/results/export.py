@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.study import Study
 
 from dcgan.config.settings import override, save_config
 from dcgan.config.train_config import TrainConfig
@@ -12,9 +14,6 @@ from study.results.selection import pick_trial
 from study.storage.attributes import stored_identity, study_config
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 
 def export_config(study: Study, number: int | None = None, rule: str | None = None) -> TrainConfig:

@@ -86,13 +86,11 @@ def prepare(
     """Open the study or create it, and decide what the config leaves open.
 
     Until the `with` block ends, the study counts as run by this process, and an error of its
-    database becomes one sentence. `observer` gets `Warned` events. `joining` leaves the config of
-    a study that was begun elsewhere unchanged. `measure` finds the fastest number of threads.
+    database becomes one sentence. `observer` gets `Warned` events. `joining` leaves the config of a
+    study that was begun elsewhere unchanged. `measure` finds the fastest number of threads.
 
-    Raises:
-        StudyMismatchError: the study exists with settings that make numbers incomparable.
-        StudyError: a database is unusable.
-        DcganError: photos or folders cannot be used.
+    Raises `StudyMismatchError` if the study exists with settings that make numbers incomparable,
+    and other `DcganError`s if a database, photos or folders cannot be used.
     """
     check_enough_photos(bank, config.base, largest_batch(config))
     observer, folder = observer or Silent(), store.study(config.study.name)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from optuna.study import Study
 from pydantic import ValidationError
 
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.storage.store import Store
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 CONFIG_ATTRIBUTE = "config"
 IDENTITY_ATTRIBUTE = "identity"

@@ -78,10 +78,8 @@ def patiently(
 ) -> T:
     """Call, and retry after each passing database error.
 
-    Args:
-        say: called with one sentence when the retries take about a second, and again when the
-            database answers.
-        patience_seconds: no retry begins later than this after the first call.
+    `say` is called with one sentence when the retries take about a second, and again when the
+    database answers. No retry begins later than `patience_seconds` after the first call.
     """
     global _last_trouble
     began, said = time.monotonic(), False
