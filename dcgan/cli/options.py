@@ -87,10 +87,15 @@ def load_config(name: str, data: Path | None, settings: list[str] | None) -> Any
     """A train config with `--set` and `--data` applied (paths become absolute)."""
     from dcgan.config.settings import load_train_config, parse_assignments
 
-    overrides = parse_assignments(settings or [])
-    if data is not None:
-        overrides |= {"data.source": "folder", "data.root": str(data.expanduser().resolve())}
-    return load_train_config(name, overrides)
+    return load_train_config(name, parse_assignments(settings or []) | data_settings(data))
+
+
+def data_settings(data: Path | None, prefix: str = "") -> dict[str, Any]:
+    """`--data` as settings of a train config, or of a study config with the prefix `base.`."""
+    if data is None:
+        return {}
+    root = str(data.expanduser().resolve())
+    return {f"{prefix}data.source": "folder", f"{prefix}data.root": root}
 
 
 def checked_output(path: Path, animated: bool) -> Path:

@@ -86,14 +86,9 @@ def load_bank(
 ) -> PhotoBank:
     """Load (or draw) the photos as one bank.
 
-    Args:
-        config: which photos, and their side S in pixels.
-        on_progress: called with (files done, files in all) from this thread.
-        minimum: the smallest accepted number of usable photos.
-
-    Raises:
-        ConfigError: no photos are named.
-        DataError: a folder is missing or unreadable, or fewer than `minimum` photos are usable.
+    `config` says which photos, and their side S in pixels. `on_progress` is called with (files
+    done, files in all) from this thread. Raises `ConfigError` if no photos are named, and
+    `DataError` if a folder cannot be read or fewer than `minimum` photos are usable.
     """
     load = _draw_toy_cats if config.source == "toy_cats" else _load_photos
     bank = load(config, on_progress or (lambda done, total: None))

@@ -183,7 +183,7 @@ def _plain_reason(error: Exception) -> str:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Turned as the camera was held. Unlike in `ImageOps.exif_transpose`, bad EXIF is no error."""
+    """Apply the EXIF orientation. Unlike in `ImageOps.exif_transpose`, bad EXIF is no error."""
     picture.load()  # first, because this turns a TIFF and drops its tag
     try:
         orientation = picture.getexif().get(_ORIENTATION_TAG, 1)

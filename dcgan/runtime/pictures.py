@@ -20,6 +20,7 @@ PADDING_PIXELS = 2
 BACKGROUND = (255, 255, 255)
 MADE_BY = "dcgan-study"
 """Written into every picture, so that none is taken for a photo."""
+FRAME_MS = 120
 
 
 def image_grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Image.Image:
@@ -71,12 +72,12 @@ def save_figure(figure: Figure, path: Path) -> None:
     write_atomic(path, lambda file: figure.savefig(file, **options))
 
 
-def save_animation(frames: Sequence[Image.Image], path: Path, frame_ms: int = 120) -> None:
+def save_animation(frames: Sequence[Image.Image], path: Path) -> None:
     """Write a looping GIF atomically. The last frame stays for a second.
 
     All frames share the 256 colours of the last one, because choosing a palette is slow.
     """
-    durations = [frame_ms] * (len(frames) - 1) + [1000]
+    durations = [FRAME_MS] * (len(frames) - 1) + [1000]
     colours = frames[-1].quantize(256)
     first, *rest = [frame.quantize(palette=colours) for frame in frames]
     options: dict[str, Any] = {"format": "GIF", "save_all": True, "append_images": rest, "loop": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class TrainResult:
 
 def train(
     config: TrainConfig,
-    out: Path,
+    out: str | os.PathLike[str],
     *,
     bank: PhotoBank | None = None,
     extractor: Extractor | None = None,
@@ -89,7 +90,7 @@ def train(
     Raises `TrainingDivergedError` if a loss is not finite, `TrainingInterrupted` once a requested
     stop is saved, and other `DcganError`s if photos, folder, checkpoint or device cannot be used.
     """
-    folder = RunFolder(out)
+    folder = RunFolder(Path(out))
     device = resolve_device(config.train.device)
     with numerics(config.train), clear_memory_errors():
         checkpoint = open_folder(folder, resume)

@@ -11,7 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from dcgan.cli.console import progress_bar, run_app, say
-from dcgan.cli.options import DataOption, SchemaOption, SetOption, new_app, write_schema
+from dcgan.cli.options import (
+    DataOption,
+    SchemaOption,
+    SetOption,
+    data_settings,
+    new_app,
+    write_schema,
+)
 from dcgan.errors import UsageError
 from study.cli.options import (
     AnyMlflowOption,
@@ -25,7 +32,6 @@ from study.cli.options import (
     TrackingOption,
     TrialOption,
     WorkersOption,
-    data_settings,
     worker_settings,
 )
 from study.storage.store import Store
@@ -53,7 +59,7 @@ def run(
     from dcgan.config.settings import parse_assignments
     from study.config.study_config import load_study_config
 
-    overrides: dict[str, Any] = parse_assignments(settings or []) | data_settings(data)
+    overrides: dict[str, Any] = parse_assignments(settings or []) | data_settings(data, "base.")
     overrides |= worker_settings(workers, trials_per_gpu)
     given = {"study.name": name, "study.trials": trials, "study.timeout_minutes": timeout}
     overrides |= {key: value for key, value in given.items() if value is not None}
@@ -74,7 +80,7 @@ def worker(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Run trials of a study that another machine has begun."""
-    settings = data_settings(data) | worker_settings(workers, trials_per_gpu)
+    settings = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
     chosen = Store.at(store, storage, tracking_uri)
     from study.cli.run import join
 
@@ -88,7 +94,7 @@ def sync(
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Deliver to MLflow what it does not show of a study, or all of it to another MLflow."""
+    """Log to MLflow what it lacks of a study; with --tracking-uri, copy the study there."""
     from study.tracking.sync import sync_study
 
     with progress_bar("delivering") as on_progress:
@@ -122,7 +128,7 @@ def show(
 @app.command()
 def delete(
     name: NameArgument,
-    sure: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    sure: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
@@ -137,7 +143,7 @@ def delete(
 @app.command()
 def gc(
     name: OneStudyArgument = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed.")] = False,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
@@ -180,9 +186,9 @@ def export(
     storage: StorageOption = None,
 ) -> None:
     """Write the config that trains the best (or a given) trial in full."""
-    from study.cli.show import write_export
+    from study.cli.show import export_trial
 
-    write_export(Store.at(store, storage), name, trial, output, pick)
+    export_trial(Store.at(store, storage), name, trial, output, pick)
 
 
 @app.command()

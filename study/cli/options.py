@@ -50,10 +50,10 @@ OutputOption = Annotated[
 ]
 WorkersOption = Annotated[
     str | None,
-    typer.Option("--workers", metavar="N|auto", help="Trials at the same time (1)."),
+    typer.Option("--workers", metavar="N|auto", help="Trials at the same time (default: 1)."),
 ]
 PerGpuOption = Annotated[
-    int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (1).")
+    int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (default: 1).")
 ]
 TrialOption = Annotated[
     int | None, typer.Option("--trial", min=0, help="A trial's number instead of the best.")
@@ -68,14 +68,8 @@ PickOption = Annotated[
 ]
 
 
-def data_settings(data: Path | None) -> dict[str, Any]:
-    if data is None:
-        return {}
-    root = str(data.expanduser().resolve())
-    return {"base.data.source": "folder", "base.data.root": root}
-
-
 def worker_settings(workers: str | None, trials_per_gpu: int | None) -> dict[str, Any]:
+    """`--workers` and `--trials-per-gpu` as settings; raises `UsageError` for a wrong number."""
     number = int(workers) if workers and workers.isdecimal() else workers
     if number is not None and number != "auto" and not (isinstance(number, int) and number >= 1):
         raise UsageError(f"--workers must be a number from 1 on, or auto, but got '{workers}'")

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def join(store: Store, name: str, settings: dict[str, Any]) -> None:
             "that launched it; launch it with --tracking-uri http://HOST:PORT of an MLflow server, "
             "which all machines reach"
         )
-    machine = {"study.workers": 1, "study.trials_per_gpu": 1, "study.timeout_minutes": None}
+    machine = {"study.workers": 1, "study.trials_per_gpu": 1, "study.launcher": "auto"}
+    machine |= {"study.timeout_minutes": None}
     config = override(study_config(study), machine | settings)
     launch(config, store, joining=True)
 
@@ -114,7 +116,8 @@ def print_summary(summary: StudySummary) -> None:
         link = trials_link(summary.experiment_id, summary.store.tracking)
         say(f"compare the trials:          {link}")
         return
-    say(f"compare the trials:          {command} ui{where}")
+    folder = replace(summary.store, storage=None).options  # `study ui` needs no Optuna database
+    say(f"compare the trials:          {command} ui{folder}")
     say(f"  and open                   {trials_link(summary.experiment_id)}")
 
 

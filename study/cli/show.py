@@ -9,16 +9,15 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from dcgan.cli.console import say
-from dcgan.config.settings import save_config
 from dcgan.errors import UsageError
 from study.cli.tables import print_table
 from study.errors import StudyError
-from study.results.export import full_config, header_of
+from study.results.export import full_config, write_export
 from study.results.leaderboard import best_rows_of, rows_of
 from study.results.selection import pick_trial
 from study.results.wording import in_words, standing
 from study.search.objective import is_pareto
-from study.storage.attributes import stored_config, stored_identity, study_config
+from study.storage.attributes import stored_identity, study_config
 from study.storage.optuna_db import FINISHED, load_all_studies, load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
@@ -31,9 +30,10 @@ def print_studies(store: Store) -> None:
     say(f"studies in {store.root}:")
     for study in studies:
         finished = [trial for trial in outcomes_of(study) if trial.state in FINISHED]
-        config = stored_config(study)
-        if config is None:
-            say(f"  {study.study_name}: not begun, or not a study of this program")
+        try:
+            config = study_config(study)
+        except StudyError:
+            say(f"  {study.study_name}: not begun, or not a study of this release")
             continue
         total = config.study.trials
         best = standing(study, finished)
@@ -69,7 +69,7 @@ def print_study(
     )
 
 
-def write_export(
+def export_trial(
     store: Store, name: str, number: int | None, output: Path | None, rule: str | None = None
 ) -> None:
     """Write a trial's full-run config and say where. `rule` chooses on a front without a number."""
@@ -80,7 +80,7 @@ def write_export(
     default = store.study(name).path / f"{chosen}.yaml"
     path = (output or default).absolute()
     try:
-        save_config(config, path, header_of(config))
+        write_export(config, path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another -o FILE") from None
     say(f"{chosen} ({in_words(trial)}), to be trained in full for {config.train.epochs} epochs:")

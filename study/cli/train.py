@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dcgan.cli.console import load_bank_with_progress, say, stop_signals
 from dcgan.cli.display import TrainingDisplay, describe_scores
+from dcgan.cli.options import data_settings
 from dcgan.config.settings import override
 from dcgan.errors import TrainingInterrupted
 from dcgan.evaluation.record import EvalRecord
@@ -25,8 +26,7 @@ def train_in_full(
     """
     run = FullRun.of(store, name, number, rule)
     if data is not None:
-        changes = {"data.source": "folder", "data.root": str(data.expanduser().resolve())}
-        run = replace(run, config=override(run.config, changes, "--data"))
+        run = replace(run, config=override(run.config, data_settings(data), "--data"))
     bank = load_bank_with_progress(run.config.data)
     say(f"full run of {run.config.provenance['trial']}, results in {run.folder}")
     try:

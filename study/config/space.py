@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.trial import Trial
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.seeds import derive_seed
 from study.config.dimensions import Choices, FloatRange
 from study.config.study_config import StudyConfig
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
 
 
 def suggest(trial: Trial, config: StudyConfig) -> TrainConfig:

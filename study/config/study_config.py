@@ -53,6 +53,9 @@ class StudySection(Section):
     (times `trials_per_gpu`); on a CPU as many as a short measurement finds fastest."""
     trials_per_gpu: int = Field(1, ge=1, le=64)
     """How many workers may share a GPU (`--trials-per-gpu`)."""
+    launcher: str = "auto"
+    """What runs the trials: `here` (one after the other, in this process), `processes` (several
+    workers on this machine), or `auto`: `processes` for more than one worker."""
 
     @field_validator("name")
     @classmethod
@@ -103,7 +106,7 @@ class PrunerConfig(Section):
     startup_trials: int = Field(5, ge=0)
     """Trials that must be complete before any is pruned (median, percentile)."""
     warmup_epochs: int = Field(0, ge=0)
-    """Epochs of a trial during which it is not pruned (median, percentile)."""
+    """First epoch of a trial at which it may be pruned (median, percentile)."""
     percentile: float = Field(25.0, ge=0.0, le=100.0)
     """Keep a trial while its best score is in this best percentile (percentile)."""
     min_epochs: int = Field(1, ge=1)

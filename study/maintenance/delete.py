@@ -47,7 +47,7 @@ def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> boo
         question = (
             f"delete the study '{name}': {trials} trials ({finished_count(study)} finished), "
             f"{sum(map(size_of, places)) / 1e6:,.0f} MB in {folder.path} and MLflow's artifacts, "
-            "its MLflow experiment?"
+            "and its MLflow experiment?"
         )
         if not confirm(question):
             return False

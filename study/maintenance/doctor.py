@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from optuna.study import Study
 
 from dcgan.runtime.files import why_unwritable
 from dcgan.runtime.health import Check, Finding, cache, device, disk, versions
@@ -23,9 +24,7 @@ from study.storage.store import Store
 from study.tracking.client import open_client, required
 from study.tracking.relocate import describe_misplaced
 
-if TYPE_CHECKING:
-    from optuna.study import Study
-
+SCHEMA_FITS = "its schema matches the installed version"
 SPACE = "a study at 64×64 keeps 30 MB of pictures a trial and a few checkpoints of 50 to 200 MB"
 
 
@@ -44,7 +43,10 @@ def store_checks(store: Store, name: str | None = None) -> list[Check]:
         checks.append(partial(_tracking_server, store))
     checks.append(partial(_artifacts, store))
     for study in _studies(store, name):
-        checks += study_checks(study, with_tracking(store, study))
+        try:
+            checks += study_checks(study, with_tracking(store, study))
+        except StudyError as error:  # a study of another program
+            checks.append(partial(Finding, "warning", str(error)))
     return checks
 
 
@@ -66,7 +68,7 @@ def _storage_server(store: Store) -> Finding:
         open_storage(store).engine.dispose()
     except StudyError as error:
         return Finding("fault", str(error))
-    return Finding("ok", f"Optuna's database: {store.optuna_place}, tables as installed")
+    return Finding("ok", f"Optuna's database: {store.optuna_place}, {SCHEMA_FITS}")
 
 
 def _tracking_server(store: Store) -> Finding:
@@ -100,7 +102,7 @@ def _database(path: Path, library: str) -> Finding:
         return Finding("fault", problem)
     if not os.access(path, os.W_OK):
         return Finding("fault", f"{path} ({title}) cannot be written to; change its permissions")
-    return Finding("ok", f"{title}: {path.stat().st_size / 1e6:,.1f} MB, tables as installed")
+    return Finding("ok", f"{title}: {path.stat().st_size / 1e6:,.1f} MB, {SCHEMA_FITS}")
 
 
 def _artifacts(store: Store) -> Finding:

@@ -42,21 +42,21 @@ class Leftover(NamedTuple):
 def collect_garbage(
     store: Store, name: str | None, *, dry_run: bool, say: Callable[[str], None]
 ) -> None:
-    """Remove what one study or every study does not need any more.
+    """Remove what the study `name` (default: every study, and what belongs to none) needs no more.
 
-    Args:
-        name: the study; `None`: all studies, and what belongs to none of them.
-        dry_run: remove nothing.
-        say: called with a sentence for each leftover, and with the sum at the end.
-
-    Raises:
-        UnknownStudyError: there is no study of that name, or no study at all.
-        StudyError: a file cannot be removed.
+    `dry_run` removes nothing. `say` is called with a sentence for each leftover, and with the sum
+    at the end. Raises `UnknownStudyError` without such a study, and `StudyError` if a file cannot
+    be removed.
     """
     studies = load_all_studies(store) if name is None else [load_optuna_study(store, name)]
     freed = 0
     with clear_storage_errors(store):
         for study in studies:
+            try:
+                stored_config(study)
+            except StudyError as error:
+                say(f"left alone: {error}")
+                continue
             claims = Claims(study, store.study(study.study_name))
             locked = not dry_run and claims.folder.locks.is_dir()
             with claims.alone() if locked else nullcontext():

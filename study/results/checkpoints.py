@@ -7,7 +7,7 @@ again: leaderboard, pictures and export come from the databases and from smaller
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from optuna.study import Study
 from optuna.trial import TrialState
@@ -18,9 +18,6 @@ from study.storage.optuna_db import FINISHED
 from study.storage.store import StudyFolder
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import outcomes_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def expendable(trials: Iterable[TrialResult], keep: int) -> list[int]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from dcgan.config.settings import override
+from optuna.study import Study
+
+from dcgan.config.settings import override, save_config
 from dcgan.config.train_config import TrainConfig
 from study.config.space import trial_config
 from study.results.selection import pick_trial
 from study.storage.attributes import stored_identity, study_config
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 
 def export_config(study: Study, number: int | None = None, rule: str | None = None) -> TrainConfig:
@@ -55,10 +55,11 @@ def _provenance(study: Study, trial: TrialResult, trained: TrainConfig) -> dict[
     }
 
 
-def header_of(config: TrainConfig) -> str:
-    """The comment above an exported config."""
+def write_export(config: TrainConfig, path: Path) -> None:
+    """Write an exported config as YAML, atomically, with a comment that says what it is."""
     source = config.provenance
-    return (
+    header = (
         f"The full run of {source['trial']} of the study '{source['study']}'.\n"
         "Train it with: dcgan train THIS_FILE [--data DIR]"
     )
+    save_config(config, path, header)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from optuna.study import Study
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
@@ -17,14 +18,10 @@ from study.storage.attributes import study_config, with_tracking
 from study.storage.locks import hold
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
+from study.storage.trial_result import TrialResult
 from study.tracking.client import tolerate_mlflow_errors
 from study.tracking.experiment import Tracker
 from study.tracking.run_mirror import RunMirror
-
-if TYPE_CHECKING:
-    from optuna.study import Study
-
-    from study.storage.trial_result import TrialResult
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.config.settings import get_dotted
+from dcgan.config.train_config import TrainConfig
+from study.config.dimensions import plain_value
 from study.config.study_config import StudyConfig
 from study.search.objective import is_pareto
 from study.search.pareto import front_of
 from study.storage.store import trial_name
-
-if TYPE_CHECKING:
-    from dcgan.config.train_config import TrainConfig
-    from study.storage.trial_record import TrialRecord
-    from study.storage.trial_result import TrialResult
+from study.storage.trial_record import TrialRecord
+from study.storage.trial_result import TrialResult
 
 
 def number(value: float | None, digits: int) -> str:
@@ -51,12 +50,8 @@ def standing(study: Study, trials: list[TrialResult]) -> str:
 def describe_trial(config: StudyConfig, trial: TrialRecord, train_config: TrainConfig) -> str:
     """A trial and the searched values it trains with."""
     params = ", ".join(
-        f"{config.short_name(key)} {plain(_scalar(get_dotted(train_config, key)))}"
+        f"{config.short_name(key)} {plain(plain_value(get_dotted(train_config, key)))}"
         for key in config.space
     )
     origin = f"baseline “{trial.baseline}”: " if trial.baseline else ""
     return f"{trial_name(trial.number)}: {origin}{params}"
-
-
-def _scalar(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.study import Study
 
 from dcgan.data.bank import PhotoBank
 from dcgan.evaluation.evaluator import configured_extractor
@@ -21,8 +23,6 @@ from study.storage.store import Store, StudyFolder
 from study.tracking.client import tolerate_mlflow_errors
 from study.tracking.experiment import Tracker
 
-if TYPE_CHECKING:
-    from optuna.study import Study
 FACTS = ("data.fingerprint", "extractor.name", "extractor.fingerprint")
 
 

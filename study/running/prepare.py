@@ -26,6 +26,7 @@ from study.config.study_config import StudyConfig, largest_batch
 from study.running.claims import Claims
 from study.running.context import StudyContext, open_context
 from study.running.estimate import Estimate, estimate
+from study.running.launchers.table import launcher_for
 from study.running.observer import Observer, Silent, Warned
 from study.running.resources import Machine, Measure, choose_extractor, choose_resources
 from study.search.objective import check_mode, directions
@@ -85,13 +86,11 @@ def prepare(
     """Open the study or create it, and decide what the config leaves open.
 
     Until the `with` block ends, the study counts as run by this process, and an error of its
-    database becomes one sentence. `observer` gets `Warned` events. `joining` leaves the config of
-    a study that was begun elsewhere unchanged. `measure` finds the fastest number of threads.
+    database becomes one sentence. `observer` gets `Warned` events. `joining` leaves the config of a
+    study that was begun elsewhere unchanged. `measure` finds the fastest number of threads.
 
-    Raises:
-        StudyMismatchError: the study exists with settings that make numbers incomparable.
-        StudyError: a database is unusable.
-        DcganError: photos or folders cannot be used.
+    Raises `StudyMismatchError` if the study exists with settings that make numbers incomparable,
+    and other `DcganError`s if a database, photos or folders cannot be used.
     """
     check_enough_photos(bank, config.base, largest_batch(config))
     observer, folder = observer or Silent(), store.study(config.study.name)
@@ -110,6 +109,7 @@ def prepare(
                     f"this study is being run by another process, too (pid {pids}): they share "
                     "its trials"
                 )
+            launcher_for(config.study.launcher, 1, joining=joining)  # refuse a wrong name now
             earlier = stored_config(study)
             config, extractor, chosen = choose_extractor(config, earlier)
             machine = Machine.here(config.base)

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 from optuna.trial import TrialState
 
-from dcgan.config.settings import save_config
+from dcgan.runtime.files import write_text_atomic
 from study.results.checkpoints import remove_checkpoints
 from study.results.contact_sheet import draw_contact_sheet
-from study.results.export import export_config, header_of
+from study.results.export import export_config, write_export
 from study.results.leaderboard import as_markdown, rows_of
 from study.running.context import StudyContext
 from study.search.objective import is_pareto
@@ -69,11 +69,10 @@ def publish(context: StudyContext) -> None:
 
 def _publish_alone(context: StudyContext) -> None:
     rows, folder = rows_of(context.study), context.folder
-    folder.leaderboard.write_text(_note(context, rows), encoding="utf-8")
+    write_text_atomic(folder.leaderboard, _note(context, rows))
     draw_contact_sheet(rows, folder)
     if not is_pareto(context.study) and any(row.state == TrialState.COMPLETE for row in rows):
-        best = export_config(context.study)
-        save_config(best, folder.best, header_of(best))
+        write_export(export_config(context.study), folder.best)
     with context.mirroring():
         context.tracker.publish()
     remove_checkpoints(context.study, folder, context.config.checkpoints.keep)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from optuna.trial import Trial
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.evaluation.record import EvalRecord
@@ -14,9 +15,6 @@ from study.config.study_config import StudyConfig
 from study.search.collapse import collapse_reason
 from study.search.objective import score_of
 from study.storage.optuna_db import stored_trial
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
 
 
 class Reporter:
@@ -61,7 +59,7 @@ class Reporter:
 
 
 def continue_from(folder: Path, reporter: Reporter, epochs: int) -> bool:
-    """Report what an interrupted sitting scored up to its checkpoint.
+    """Report what an interrupted attempt scored up to its checkpoint.
 
     Returns whether the trial was about to be pruned. One that has its last score never is.
     """

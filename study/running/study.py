@@ -62,7 +62,7 @@ def run_study(
         store: the results folder (default: `Store.at()`).
         bank: the photos (default: loaded as `config.base.data` says).
         observer: gets every event (see `study.running.observer`) and may ask to stop.
-        joining: the study was begun elsewhere; do not write its config, leaderboard and pictures.
+        joining: the study was begun elsewhere; do not publish its leaderboard and pictures.
 
     Raises:
         StudyMismatchError: the study exists with settings that make numbers incomparable.
@@ -149,7 +149,7 @@ def _run_trials(
     if finished >= total:
         return
     workers = min(plan.workers, total - finished)
-    launch = launcher_for(workers, joining=plan.joining)
+    launch = launcher_for(plan.config.study.launcher, workers, joining=plan.joining)
     with closing(launch(context, workers)) as ends:
         for end in ends:
             tell(Progressed(finished_count(study), total, standing(study, outcomes_of(study))))
@@ -167,7 +167,7 @@ def _stop_if_hopeless(study: Study) -> None:
     if len(last) == MAX_SAME_FAILURES and failed and len(reasons) == 1:
         raise StudyError(
             f"{MAX_SAME_FAILURES} trials in a row failed for the same reason, so the study stops: "
-            f"{last[-1].user_attrs.get('reason')}; after mending it, raise --trials to continue"
+            f"{last[-1].user_attrs.get('reason')}; fix the cause, then raise --trials to continue"
         )
 
 

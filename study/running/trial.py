@@ -80,7 +80,7 @@ def fail_trial(context: StudyContext, trial: Trial, reason: str) -> Outcome:
 
 
 class TrialRun:
-    """One sitting of a trial in this process.
+    """One attempt to run a trial in this process.
 
     `check` raises `LeaseLostError` once the trial is another process's.
     """
@@ -95,9 +95,17 @@ class TrialRun:
         """Open, train and close; see `run_trial`."""
         try:
             config = suggest(self.trial, self.context.config)
-            self._discard_unusable_folder(config)
         except Exception as error:  # this trial can never train: no use in trying again
             return self.fail_before_start(_in_words(error))
+        try:
+            self._discard_unusable_folder(config)
+        except Exception as error:  # such as a GPU that is full: tried again, then failed
+            record = TrialRecord.load(self.folder)
+            if record is None:
+                return self.fail_before_start(_in_words(error))
+            outcome = _after_error(record, error)
+            self.close(record, self.context.tracker.mirror_of(record), outcome)
+            return outcome
         record, mirror = self.open(config)
         started = time.time()
         try:

@@ -26,7 +26,7 @@ from study.storage.optuna_db import clear_storage_errors, finished_count, load_o
 from study.storage.store import Store
 
 POLL_SECONDS = 0.5
-"""Between two looks whether a trial that another worker runs has become free."""
+"""Between two checks whether a trial that another worker runs has become free."""
 
 
 def work(context: StudyContext) -> Generator[TrialEnded, None, None]:

@@ -51,7 +51,7 @@ def hide_password(url: str) -> str:
     """A URL for messages and logs."""
     url = url.replace("postgresql+psycopg://", "postgresql://")
     url = re.sub(r"(?i)(password=)[^&]*", r"\1***", url)
-    scheme, separator, rest = url.rpartition("://")
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     user, at, place = rest.rpartition("@")  # the last one: a password may contain others
     if not at:
         return url

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.study import Study
+from pydantic import ValidationError
 
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.storage.store import Store
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 CONFIG_ATTRIBUTE = "config"
 IDENTITY_ATTRIBUTE = "identity"
@@ -24,9 +24,20 @@ def with_tracking(store: Store, study: Study) -> Store:
 
 
 def stored_config(study: Study) -> StudyConfig | None:
-    """The config of the study's last launch; `None` if its first launch has not stored one."""
+    """The config of the study's last launch; `None` if its first launch has not stored one.
+
+    Raises `StudyError` for a config of another program or of a newer release.
+    """
     stored = study.user_attrs.get(CONFIG_ATTRIBUTE)
-    return None if stored is None else StudyConfig.model_validate_json(stored)
+    if stored is None:
+        return None
+    try:
+        return StudyConfig.model_validate_json(stored)
+    except (ValidationError, TypeError) as error:
+        raise StudyError(
+            f"the study '{study.study_name}' was made by another program or a newer release: its "
+            "config cannot be read"
+        ) from error
 
 
 def study_config(study: Study) -> StudyConfig:

@@ -52,9 +52,8 @@ def _lease_seconds() -> float:
 class Leases:
     """The leases of one study in a PostgreSQL database, as one process sees them.
 
-    Args:
-        place: names this process's disk; the host's name is added.
-        say: called with one sentence when a call waits for the database.
+    `place` names this process's disk; the host's name is added. `say` is called with one sentence
+    when a call waits for the database.
     """
 
     def __init__(

@@ -123,15 +123,10 @@ class PatientStorage(RDBStorage):
 
 
 def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> PatientStorage:
-    """Open the store's Optuna database.
+    """Open the store's Optuna database; `create` makes a missing one.
 
-    Args:
-        create: make the database if it is missing.
-        wait: retry while a server does not answer.
-
-    Raises:
-        UnknownStudyError: there is no database yet.
-        StudyError: the database cannot be used, or its server cannot be reached.
+    `wait` retries while a server does not answer. Raises `UnknownStudyError` if there is no
+    database yet, and `StudyError` if it cannot be used or its server cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if store.storage:
@@ -212,12 +207,9 @@ def load_optuna_study(
 ) -> Study:
     """Load a study by name.
 
-    Args:
-        say: called with one sentence when a call waits for the database.
-        wait: retry while a server does not answer.
-
-    Raises:
-        UnknownStudyError: there is no such study; the message lists the studies.
+    `say` is called with one sentence when a call waits for the database. `wait` retries while a
+    server does not answer. Raises `UnknownStudyError`, which lists the studies, if there is no such
+    study.
     """
     storage = open_storage(store, wait=wait)
     if say:

@@ -19,10 +19,8 @@ def outdated(
     """The trials that MLflow does not show, or shows in another state than Optuna.
 
     A run that a person deleted in the UI stays deleted. A trial without a record has not begun.
-
-    Args:
-        states: trial number → Optuna's state.
-        shown: trial number → status of its run as MLflow names it, or `DELETED`.
+    `states` maps trial numbers to Optuna's states, and `shown` to the statuses of their runs as
+    MLflow names them, or `DELETED`.
     """
     for number, state in states.items():
         if shown.get(number) not in (STATUS[state], "DELETED"):

@@ -27,14 +27,9 @@ whole leaderboard is an artifact."""
 class Tracker:
     """The experiment and parent run of one study, in the store's MLflow database or on its server.
 
-    Args:
-        folder: the study's files.
-        objective: scores the evaluations that the runs show.
-        tags: tags of the parent run, if it is created.
-        runs: ids of the experiment and the parent run; if left out, both are found or created.
-
-    Raises:
-        StudyError: MLflow cannot be opened.
+    `objective` scores the evaluations that the runs show. `tags` are the parent run's, if it is
+    created. `runs` are the ids of the experiment and the parent run; without them, both are found
+    or created. Raises `StudyError` if MLflow cannot be opened.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from study.config.study_config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.storage.addresses import check_tracking_uri
 from study.storage.attributes import with_tracking
-from study.storage.locks import lock_folders, running, trial_is_held
+from study.storage.locks import held_full_runs, lock_folders, running, trial_is_held
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, StudyFolder
 from study.storage.trial_record import TrialRecord
@@ -104,7 +104,8 @@ def _records(folder: StudyFolder, say: Callable[[str], None]) -> list[TrialRecor
 
 
 def _deliver_full_runs(tracker: Tracker) -> int:
-    folders = tracker.folder.full_runs()
+    held = held_full_runs(tracker.folder)  # their own processes deliver these
+    folders = {n: path for n, path in tracker.folder.full_runs().items() if path not in held}
     for number, path in folders.items():
         trial = TrialRecord.load(tracker.folder.trial(number))
         origin = (trial.baseline if trial else None) or "sampler"

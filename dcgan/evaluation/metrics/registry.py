@@ -57,6 +57,8 @@ class Metric:
     both: bool
 
 
+RESERVED = frozenset({"kind", "score"})
+"""Keys beside the metrics in a history's lines and in a study's MLflow runs."""
 METRICS: dict[str, Metric] = {}
 """All metrics by their first name, in the order of a record."""
 
@@ -100,8 +102,8 @@ def metric(
             if _identity(other.measure) != _identity(function)  # not a notebook's cell run again
             for name in other.names
         }
-        if not names or (taken | NAMES).intersection(names):
-            raise ValueError(f"a metric needs names that no other one has, but got {names}")
+        if not names or (taken | NAMES | RESERVED).intersection(names):
+            raise ValueError(f"a metric needs names that nothing else has, but got {names}")
         METRICS[names[0]] = made
         return function
 

@@ -23,9 +23,9 @@ from study.running.worker import Job
 from study.storage.optuna_db import finished_count
 
 POLL_SECONDS = 0.2
-"""Between two looks whether a stop is asked for, while no worker tells anything."""
+"""Between two checks for a stop request, while no event arrives."""
 GRACE_SECONDS = 60.0
-"""For workers to save a checkpoint when told to stop."""
+"""Time that workers get to save a checkpoint after a stop request."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class RestartPolicy:
     """When a worker that died stays dead, and when the trial in which it died has failed."""
 
     max_restarts: int = 3
-    """Of one worker in a row: since it last brought a trial to its end."""
+    """Restarts of one worker since it last finished a trial."""
     max_deaths: int = 3
-    """Workers that one trial may take with it."""
+    """Worker deaths after which a trial fails."""
 
     def gives_up_worker(self, restarts: int) -> bool:
         """Whether it is not started again, after so many deaths in a row."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Protocol
 
+from dcgan.config.settings import nearest
+from dcgan.errors import UsageError
 from study.running.context import StudyContext
 from study.running.launchers.supervisor import Supervisor
 from study.running.observer import TrialEnded
@@ -32,6 +34,14 @@ LAUNCHERS: dict[str, Launcher] = {
 }
 
 
-def launcher_for(workers: int, *, joining: bool) -> Launcher:
-    """Processes of their own for several workers, and on a machine that joined a study."""
-    return LAUNCHERS["processes" if workers > 1 or joining else "here"]
+def launcher_for(name: str, workers: int, *, joining: bool) -> Launcher:
+    """The launcher of a name; `auto` means workers of their own for several or a joined machine.
+
+    Raises `UsageError` if there is no such launcher.
+    """
+    if name == "auto":
+        name = "processes" if workers > 1 or joining else "here"
+    if name not in LAUNCHERS:
+        hint = nearest(name, ["auto", *LAUNCHERS])
+        raise UsageError(f"study.launcher: there is no launcher '{name}'{hint}")
+    return LAUNCHERS[name]

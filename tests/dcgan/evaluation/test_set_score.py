@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
+from dcgan.evaluation.metrics.all_metrics import NEIGHBOURS, REPEATS
 from dcgan.evaluation.metrics.floor import photo_halves, times_floor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance
 from dcgan.evaluation.metrics.manifold import precision_recall_density_coverage
 from dcgan.evaluation.metrics.registry import RealSet
-from dcgan.evaluation.set_score import NEIGHBOURS, REPEATS, score_set
+from dcgan.evaluation.set_score import score_set
 
 
 def normal(count: int, seed: int, shift: float = 0.0) -> Tensor:

@@ -141,6 +141,22 @@ def test_list(shell: Shell, finished: Any) -> None:
     assert f"tiny: 6 of 6 trials finished, best score {best:.3f}" in done.stdout
 
 
+def test_studies_of_others_are_left_alone(shell: Shell, own_finished: Store) -> None:
+    """Another program's study in the same database, and one of a newer release."""
+    storage = open_storage(own_finished)
+    for name, config in (("theirs", {"lr": 0.1}), ("newer", '{"study": {"colour": "red"}}')):
+        optuna.create_study(study_name=name, storage=storage).set_user_attr("config", config)
+    at = ("--store", own_finished.root)
+    lines = shell("list", *at).stdout.splitlines()
+    for name in ("theirs", "newer"):
+        assert f"  {name}: not begun, or not a study of this release" in lines
+        refused = shell("show", name, *at, code=1).stderr
+        assert "was made by another program or a newer release" in refused
+        assert f"left alone: the study '{name}'" in shell("gc", *at).stdout
+    assert any(line.startswith("  tiny: 6 of 6 trials") for line in lines)
+    assert "was made by another program" in shell("doctor", *at).stdout
+
+
 def test_show(shell: Shell, finished: Any) -> None:
     done = shell("show", "tiny", "--store", finished.store.root)
     for word in ("fd_random", "imbalance", "lr_g", "good", "slow", "sampler", "minutes"):

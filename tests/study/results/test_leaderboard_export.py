@@ -23,7 +23,7 @@ from study.config.space import trial_config
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.contact_sheet import draw_contact_sheet
-from study.results.export import export_config, header_of
+from study.results.export import export_config, write_export
 from study.results.leaderboard import as_markdown, rows_of
 from study.results.selection import best_trial
 from study.storage.attributes import stored_identity
@@ -211,13 +211,14 @@ def test_an_export_names_the_code_that_trained_the_trial(finished: Any) -> None:
     assert export_config(made, 0).provenance["code_version"] == begun_with
 
 
-def test_the_published_best_config_reads_back_as_itself(finished: Any) -> None:
+def test_the_published_best_config_reads_back_as_itself(finished: Any, tmp_path: Path) -> None:
     path = finished.summary.best_config
     full = export_config(finished.summary.study)
     assert load_train_config(path) == full
-    assert path.read_text(encoding="utf-8").startswith(
-        "".join(f"# {line}\n" for line in header_of(full).splitlines())
-    )
+    write_export(full, tmp_path / "again.yaml")
+    text = path.read_text(encoding="utf-8")
+    assert text == (tmp_path / "again.yaml").read_text(encoding="utf-8")
+    assert text.startswith(f"# The full run of {full.provenance['trial']} of the study 'tiny'.\n")
 
 
 def test_without_a_wish_the_full_run_has_the_recipes_epochs(

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
+import study.running.trial as trial_module
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import DataError, DcganError
 from dcgan.evaluation.record import EvalRecord
@@ -222,6 +223,35 @@ def test_a_damaged_checkpoint_starts_the_trial_again(
     points = mirror.points(run)
     assert len(set(points)) == len(points)
     assert [point.step for point in mirror.history(run, "train/loss_g")] == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("times", "state"), [(2, "COMPLETE"), (10**6, "FAIL")])
+def test_an_error_while_a_checkpoint_is_read_counts_as_a_try(
+    times: int,
+    state: str,
+    single: Maker,
+    mirror_of: Any,
+    bank: PhotoBank,
+    store: Store,
+    watch: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as a GPU that another program has filled."""
+    config = single(study__trials=1)
+    assert run_study(config, store, bank=bank, observer=watch(stop_after=(0, 2))).interrupted
+    flaky, real = Failing(RuntimeError("no memory now"), times), trial_module.restore
+
+    def restore(*arguments: Any) -> None:
+        flaky.fail()
+        real(*arguments)
+
+    monkeypatch.setattr(trial_module, "restore", restore)
+    (trial,) = run_study(config, store, bank=bank).study.get_trials()
+    assert trial.state.name == state
+    assert TrialRecord.load(store.study("tiny").trial(0)).state == state
+    (run,) = mirror_of(store).runs("trial")
+    assert run.data.tags["optuna.state"] == state
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from study.tracking.ui import trials_link
         "postgresql://me:secret@host/db",
         "postgresql://me:se/secret@host/db",
         "postgresql://me:se@secret@host:5432/db",
+        "postgresql://me:secret://secret@host/db",
         "postgresql+psycopg://me:secret@host/db",
         "postgresql://host/db?user=me&password=secret",
         "postgresql://host/db?Password=secret&user=me",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from study.running.claims import Claims
+from study.storage.locks import hold
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
@@ -66,6 +68,21 @@ def test_a_lost_database_is_made_again(
     assert "0 of 6 trials delivered, 6 were there" in said
     assert essence(mirror_of(without_mlflow)) == before
     assert len(mirror_of(without_mlflow).all_runs()) == 7
+
+
+@pytest.mark.slow
+def test_a_full_run_that_is_being_trained_is_left_to_its_process(
+    own_finished: Store, mirror_of: Any, shell: Shell
+) -> None:
+    shell("train", "tiny", "--store", own_finished.root)
+    (run,) = mirror_of(own_finished).runs("full")
+    mirror_of(own_finished).client.update_run(run.info.run_id, status="RUNNING")
+    (folder,) = (own_finished.study("tiny").path / "full_runs").iterdir()
+    for held, status in ((True, "RUNNING"), (False, "FINISHED")):
+        with hold(folder, "the full run") if held else nullcontext():
+            shell("sync", "tiny", "--store", own_finished.root)
+        (run,) = mirror_of(own_finished).runs("full")
+        assert run.info.status == status
 
 
 @pytest.mark.slow

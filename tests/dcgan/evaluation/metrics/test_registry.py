@@ -62,9 +62,11 @@ def test_each_name_needs_a_number() -> None:
         scores()
 
 
-@pytest.mark.parametrize("names", [(), ("precision",), ("new", "{kernel}"), ("step",)])
+@pytest.mark.parametrize(
+    "names", [(), ("precision",), ("new", "{kernel}"), ("step",), ("kind",), ("score",)]
+)
 def test_names_must_be_new(names: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match="names that no other one has"):
+    with pytest.raises(ValueError, match="names that nothing else has"):
         metric(*names)(answering(1.0))
 
 
