@@ -9,10 +9,11 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from study.tracking.environment import forget_foreign, prepare_import
+from study.tracking.environment import forget_foreign, prepare_import, proxies
 
 prepare_import()
 
@@ -20,7 +21,7 @@ from mlflow.entities import Metric as Metric
 from mlflow.entities import Param as Param
 from mlflow.entities import RunTag as RunTag
 from mlflow.entities import ViewType as ViewType
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException as MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,7 +31,8 @@ from study.storage.retries import wait_for_sqlite
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
 
-logging.getLogger("mlflow").setLevel(logging.WARNING)  # the import sets it to INFO
+LOG = "mlflow.log"
+"""The file in a results folder with MLflow's own messages and their tracebacks."""
 
 REST_SECONDS = 30.0
 """Pause between two attempts to reach a server that did not answer."""
@@ -71,8 +73,10 @@ class PatientClient:
 def open_client(store: Store) -> Any:
     """A client of the store's MLflow server, or of its database, which is created if missing."""
     if store.tracking:
+        _log_to(store.root / LOG)
         return PatientClient(MlflowClient(tracking_uri=store.tracking))
     forget_foreign(os.environ)
+    _log_to(store.root / LOG)
     wait_for_sqlite(store.mlflow_database)
     make_database(
         store.mlflow_database,
@@ -81,12 +85,35 @@ def open_client(store: Store) -> Any:
     return MlflowClient(tracking_uri=store.mlflow_uri)
 
 
+class _LogFile(logging.FileHandler):
+    """A file that is made at the first message; one that cannot be written changes nothing."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: the message would be about a message."""
+
+
+def _log_to(path: Path) -> None:
+    """Write what MLflow and alembic say to a file instead of standard error."""
+    handler = _LogFile(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(name)s: %(message)s"))
+    for name in ("mlflow", "alembic"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.WARNING)  # importing mlflow sets it to INFO
+        logger.handlers, logger.propagate = [handler], False
+
+
 def _is_silence(error: BaseException) -> bool:
     """Whether an error says that the server did not answer."""
     return any(words in str(error) for words in SILENCE)
 
 
 def _why(error: BaseException) -> str:
+    if "ProxyError" in str(error) or "Proxy Authentication" in str(error):
+        return f"the proxy named by {' and '.join(proxies())} does not let the call through"
     return "it does not answer" if _is_silence(error) else first_line(error)
 
 

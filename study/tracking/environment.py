@@ -29,6 +29,7 @@ KEPT = frozenset(
 )
 _PREFIXES = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "GUNICORN_", "FLASK_")
 _NAMES = frozenset({"WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "prometheus_multiproc_dir"})
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 LOCAL_HOSTS = ("localhost", "localhost:*", "127.0.0.1", "127.0.0.1:*")
 
 
@@ -58,7 +59,17 @@ def server_environment(given: Mapping[str, str], port: int) -> dict[str, str]:
 
 
 def prepare_import() -> None:
-    """Set the defaults, before mlflow is imported."""
+    """Set the defaults, before mlflow is imported. A proxy never answers for this machine."""
     ensure_home()
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if proxies():
+        for name in ("no_proxy", "NO_PROXY"):
+            given = os.environ.get(name, "")
+            os.environ[name] = ",".join(filter(None, (given, *LOOPBACK)))
+
+
+def proxies() -> list[str]:
+    """The variables that send HTTP through a proxy, as far as they are set."""
+    names = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+    return [name for name in names if os.environ.get(name)]

@@ -7,6 +7,7 @@ state: every call goes through a client with an absolute tracking URI.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,9 +17,11 @@ from study.errors import UnknownStudyError
 from study.search.objective import score_of
 from study.storage.store import Store, StudyFolder, trial_name
 from study.storage.trial_record import TrialRecord
-from study.tracking.client import Param, RunTag, ViewType, open_client, required
+from study.tracking.client import MlflowException, Param, RunTag, ViewType, open_client, required
 from study.tracking.run_mirror import RunMirror, set_status
 
+STUDY_TAG = "dcgan.study"
+"""Tag of an experiment: the name of its study, whatever the experiment is called."""
 NOTE_LINES = 44
 """The leaderboard's title, headings and first 40 rows. MLflow cuts notes at 8000 characters; the
 whole leaderboard is an artifact."""
@@ -48,15 +51,18 @@ class Tracker:
             self.parent_run_id = runs[1] if runs else self._parent_run(tags)
 
     def _experiment(self) -> str:
-        found = self.client.get_experiment_by_name(self.study_name)
+        found = find_experiment(self.client, self.folder)
         if found is None:
             store, name = self.store, self.study_name
             # Without an absolute path, artifacts land relative to the working folder. A server has
             # its own place for them.
             location = None if store.tracking else (store.artifacts / name).as_uri()
-            return str(self.client.create_experiment(name, artifact_location=location))
+            tags = {STUDY_TAG: name}
+            return str(self.client.create_experiment(name, artifact_location=location, tags=tags))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
+        if STUDY_TAG not in found.tags:  # made by an earlier release
+            self.client.set_experiment_tag(found.experiment_id, STUDY_TAG, self.study_name)
         return str(found.experiment_id)
 
     def _parent_run(self, tags: Mapping[str, Any]) -> str:
@@ -150,6 +156,23 @@ class Tracker:
         return str(run.info.run_id)
 
 
+def find_experiment(client: Any, folder: StudyFolder) -> Any:
+    """The experiment of a study, even if a person renamed or deleted it; None if there is none."""
+    name = folder.path.name
+    tagged = client.search_experiments(ViewType.ALL, filter_string=f"tags.`{STUDY_TAG}` = '{name}'")
+    if tagged:
+        return tagged[0]
+    found = client.get_experiment_by_name(name)
+    if found:
+        return found if found.tags.get(STUDY_TAG, name) == name else None
+    for path in folder.trials().values():  # an earlier release's, which has no tag
+        record = TrialRecord.load(path)
+        if record and record.run_id:
+            with suppress(MlflowException):  # the run is in another MLflow
+                return client.get_experiment(client.get_run(record.run_id).info.experiment_id)
+    return None
+
+
 def trial_statuses(client: Any, experiment_id: str) -> dict[int, str]:
     """Trial number → status of its run; `DELETED` if a person deleted it in the UI."""
     statuses: dict[int, str] = {}
@@ -176,7 +199,7 @@ def shown_statuses(store: Store, name: str) -> dict[int, str]:
     """
     with required("ask", store):
         client = open_client(store)
-        found = client.get_experiment_by_name(name)
+        found = find_experiment(client, store.study(name))
         return trial_statuses(client, found.experiment_id) if found else {}
 
 
@@ -203,10 +226,11 @@ def forget_experiment(store: Store, name: str) -> None:
     """
     with required(f"delete the experiment '{name}' in", store, "; nothing else was deleted"):
         client = open_client(store)
-        found = client.get_experiment_by_name(name)
+        found = find_experiment(client, store.study(name))
         if found is None:
             return
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
+        client.set_experiment_tag(found.experiment_id, STUDY_TAG, "")
         client.rename_experiment(found.experiment_id, f"{name} (deleted {uuid4().hex[:8]})")
         client.delete_experiment(found.experiment_id)

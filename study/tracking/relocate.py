@@ -87,25 +87,23 @@ def misplaced(store: Store, connection: sqlite3.Connection) -> list[Misplaced]:
         Misplaced(table, key, *places)
         for table in TABLES
         if table.name in existing
-        for key, experiment, uri in connection.execute(
-            f"SELECT rows.{table.key}, experiments.name, rows.{table.uri} "
-            f"FROM {table.name} AS rows JOIN experiments USING (experiment_id)"
-        )
-        if uri and (places := places_of(store, experiment, uri))
+        for key, uri in connection.execute(f"SELECT {table.key}, {table.uri} FROM {table.name}")
+        if uri and (places := places_of(store, uri))
     ]
 
 
-def places_of(store: Store, experiment: str, uri: str) -> tuple[str, str] | None:
+def places_of(store: Store, uri: str) -> tuple[str, str] | None:
     """The `artifacts` folder that a recorded URI names, and the URI that is right in this store.
 
-    `None` if nothing needs to change. Only `…/artifacts/EXPERIMENT` on a local disk is changed, and
-    only if the store has that folder: any other place was somebody's choice.
+    `None` if nothing needs to change. Only `…/artifacts/FOLDER` on a local disk is changed, and
+    only if the store has that folder: any other place was somebody's choice. An experiment that was
+    renamed keeps the folder of its first name.
     """
-    folder = store.artifacts / experiment
-    match = re.fullmatch(rf"(.*/artifacts)/{re.escape(experiment)}((?:/.*)?)", uri)
+    match = re.fullmatch(r"(.*/artifacts)/([^/]+)((?:/.*)?)", uri)
+    folder = store.artifacts / unquote(match[2]) if match else store.artifacts
     if match is None or urlsplit(uri).scheme not in ("", "file") or not folder.is_dir():
         return None
-    right = folder.as_uri() + match[2]
+    right = folder.as_uri() + match[3]
     return None if right == uri else (unquote(urlsplit(match[1]).path), right)
 
 
