@@ -44,6 +44,13 @@ class Store:
         address is not valid.
         """
         chosen = path or Path(os.environ.get(STORE_VARIABLE) or "mlruns")
+        try:
+            str(chosen).encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{chosen} cannot hold results: its bytes are no UTF-8 text, which databases need; "
+                "rename it, or name another results folder with --store"
+            ) from None
         storage = storage or os.environ.get(STORAGE_VARIABLE) or None
         tracking = tracking or os.environ.get(TRACKING_VARIABLE) or None
         return cls(

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from study.tracking.environment import forget_foreign, prepare_import, proxies
+from study.tracking.environment import forget_foreign, prepare_import, proxies, spare_loopback
 
 prepare_import()
 
@@ -72,11 +72,11 @@ class PatientClient:
 
 def open_client(store: Store) -> Any:
     """A client of the store's MLflow server, or of its database, which is created if missing."""
+    _log_to(store.root / LOG)
     if store.tracking:
-        _log_to(store.root / LOG)
+        spare_loopback()
         return PatientClient(MlflowClient(tracking_uri=store.tracking))
     forget_foreign(os.environ)
-    _log_to(store.root / LOG)
     wait_for_sqlite(store.mlflow_database)
     make_database(
         store.mlflow_database,

@@ -59,14 +59,17 @@ def server_environment(given: Mapping[str, str], port: int) -> dict[str, str]:
 
 
 def prepare_import() -> None:
-    """Set the defaults, before mlflow is imported. A proxy never answers for this machine."""
+    """Set the defaults, before mlflow is imported."""
     ensure_home()
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    if proxies():
-        for name in ("no_proxy", "NO_PROXY"):
-            given = os.environ.get(name, "")
-            os.environ[name] = ",".join(filter(None, (given, *LOOPBACK)))
+
+
+def spare_loopback() -> None:
+    """Let no proxy answer for this machine."""
+    for name in ("no_proxy", "NO_PROXY") if proxies() else ():
+        given = os.environ.get(name, "").split(",")
+        os.environ[name] = ",".join(dict.fromkeys([*filter(None, given), *LOOPBACK]))
 
 
 def proxies() -> list[str]:
