@@ -46,13 +46,18 @@ def config(tiny_config):
 
 
 def torchrun(programs: Ready, config: Any, out: Path, *arguments: str) -> Process:
-    """Start the training command in two processes, in a session of their own."""
+    """Start training in two processes, as docs/train.md says, in a session of their own.
+
+    A file of the working folder must not be taken for the package.
+    """
     out.parent.mkdir(exist_ok=True)
+    (out.parent / "dcgan.py").write_text("raise SystemExit('imported from the working folder')")
     save_config(config, out.with_suffix(".yaml"))
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
-    train = ["-m", "dcgan.cli", "train", str(out.with_suffix(".yaml")), "--out", str(out)]
+    train = ["--no-python", str(programs.dcgan), "train", str(out.with_suffix(".yaml"))]
+    train += ["--out", str(out)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return programs.start("python", *launcher, *train, *arguments, **streams)
+    return programs.start("python", *launcher, *train, *arguments, cwd=out.parent, **streams)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
