@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dcgan.config.train_config import DataConfig
     from dcgan.data.bank import PhotoBank
     from dcgan.data.scan import BadFile
+    from dcgan.evaluation.folders import FolderFeatures
 
 
 def run_app(app: Callable[[], Any]) -> None:
@@ -28,6 +29,8 @@ def run_app(app: Callable[[], Any]) -> None:
     A standard stream that fails never ends the app. If the output did not reach a file, such as on
     a full disk, the exit code says so.
     """
+    if os.name == "nt":
+        sys.exit("error: this program runs on Linux, macOS and WSL 2, not on Windows itself")
     ensure_home()
     keep_freed_memory()
     with steady_streams() as descriptors:
@@ -130,7 +133,7 @@ def load_bank_with_progress(
     return bank
 
 
-def notes_on_files(bank: PhotoBank) -> Iterator[str]:
+def notes_on_files(bank: PhotoBank | FolderFeatures) -> Iterator[str]:
     """One line about each kind of file that was left out for no fault of its own."""
     from dcgan.data.formats import describe_unread
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dcgan.data.decode import Pixels
+from dcgan.data.formats import unread_suffixes
 from dcgan.data.scan import BadFile, scan_photos
 from dcgan.data.threads import read_photos
 from dcgan.errors import DataError
@@ -41,6 +42,11 @@ class FolderFeatures:
     size: tuple[int, int]
     """(width, height) in pixels of every image."""
     bad: tuple[BadFile, ...]
+    unread: Mapping[str, int]
+    """Number of files that no format here is for, by suffix."""
+    own: int
+    """Number of pictures that this program made, in folders of results."""
+    note: str = ""
 
 
 def folder_features(
@@ -94,7 +100,9 @@ def folder_features(
             f"{folder} holds {moments.count} usable images ({len(bad)} unusable), and a distance "
             "needs at least 2"
         )
-    return FolderFeatures(folder, torch.cat(kept), moments, first[1], tuple(bad))
+    unread = unread_suffixes(scan.others)
+    features = torch.cat(kept)
+    return FolderFeatures(folder, features, moments, first[1], tuple(bad), unread, scan.own)
 
 
 def first_side(folder: Path) -> int | None:
