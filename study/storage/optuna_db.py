@@ -27,9 +27,10 @@ from sqlalchemy.pool import NullPool
 from dcgan.errors import first_line
 from study.errors import StudyError, UnknownStudyError
 from study.storage.leases import TABLE as LEASES
-from study.storage.retries import Say, announce, patiently, reason_of, wait_for_sqlite
+from study.storage.retries import patiently, reason_of
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
+from study.storage.waiting import Say, announce, wait_for_sqlite
 
 LOCK_WAIT_SECONDS = 60
 CONNECT_SECONDS = 10

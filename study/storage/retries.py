@@ -5,12 +5,8 @@ A study runs for hours. It must not lose its results if its database is unreacha
 
 from __future__ import annotations
 
-import logging
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
@@ -18,10 +14,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from dcgan.errors import first_line
+from study.storage.waiting import PATIENCE_SECONDS, Say, is_locked, retry
 
-PATIENCE_SECONDS = 900.0
-"""How long a call is retried. Then the launch ends and keeps what is finished."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 HOPELESS = (
     "readonly database",
     "database or disk is full",
@@ -38,19 +32,6 @@ HOPELESS = (
 """Words in the messages of operational errors that a retry cannot fix."""
 
 T = TypeVar("T")
-Say = Callable[[str], None]
-
-announce: Say = logging.getLogger(__name__).warning
-"""Where sentences about waiting go if a call names nothing else: to standard error, unless the
-program has configured logging."""
-
-
-def is_locked(error: BaseException) -> bool:
-    """Whether another process held a SQLite database for too long."""
-    found = [error, error.__cause__, getattr(error, "orig", None)]
-    found.append(getattr(error.__cause__, "orig", None))
-    sqlite = [one for one in found if isinstance(one, sqlite3.OperationalError)]
-    return any("locked" in str(one) or "busy" in str(one) for one in sqlite)
 
 
 def reason_of(error: BaseException) -> str:
@@ -82,60 +63,18 @@ def quiet_seconds() -> float:
     return time.monotonic() - _last_trouble
 
 
-def pauses() -> Iterator[float]:
-    """Seconds to wait before each retry, without end."""
-    pause = FIRST_PAUSE_SECONDS
-    while True:
-        yield pause
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-
-
 def patiently(
     call: Callable[[], T],
     say: Say | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
-    what: str = "the study database",
 ) -> T:
-    """Call, and retry after each passing database error.
+    """Call, and retry after each passing database error, as `study.storage.waiting.retry` says."""
 
-    `say` (default: `announce`) is called with one sentence when the retries take about a second,
-    and again when the database, `what`, answers. No retry begins later than `patience_seconds`
-    after the first call.
-    """
-    global _last_trouble
-    began, said = time.monotonic(), False
-    for pause in pauses():
-        try:
-            result = call()
-            break
-        except Exception as error:
-            if not is_passing(error):
-                raise
-            _last_trouble = time.monotonic()
-            if _last_trouble - began >= patience_seconds:
-                raise
-            if not said and pause >= 1.0:
-                (say or announce)(f"{what} does not answer ({reason_of(error)}); waiting for it")
-                said = True
-        time.sleep(pause)
-    if said:
-        (say or announce)(f"{what} answers again after {time.monotonic() - began:.0f} s")
-    return result
+    def reason(error: Exception) -> str | None:
+        global _last_trouble
+        if not is_passing(error):
+            return None
+        _last_trouble = time.monotonic()
+        return reason_of(error)
 
-
-def wait_for_sqlite(
-    database: Path, say: Say | None = None, patience_seconds: float = PATIENCE_SECONDS
-) -> None:
-    """Wait while another process holds a SQLite file locked; a missing file is no lock.
-
-    Libraries that open the file wait for seconds only, and say nothing meanwhile. Raises
-    `sqlite3.Error` if the lock stays or the file is no database.
-    """
-
-    def read() -> None:
-        # Not "ro": SQLite must be able to undo what a killed process left half written.
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=0)) as one:
-            one.execute("SELECT 1 FROM sqlite_master").fetchone()
-
-    if database.is_file():
-        patiently(read, say, patience_seconds, f"the database {database}")
+    return retry(call, "the study database", reason, say, patience_seconds)

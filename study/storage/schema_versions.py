@@ -17,8 +17,8 @@ from pathlib import Path
 
 from study.errors import StudyError
 from study.storage.addresses import sqlite_url
-from study.storage.retries import is_locked, wait_for_sqlite
 from study.storage.store import Store
+from study.storage.waiting import is_locked, wait_for_sqlite
 
 MIGRATIONS = {
     "optuna": "storages/_rdb/alembic/versions",

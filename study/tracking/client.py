@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,9 +28,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.errors import first_line
 from study.errors import StudyError
-from study.storage.retries import wait_for_sqlite
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
+from study.storage.waiting import wait_for_sqlite
 
 LOG = "mlflow.log"
 """The file in a results folder with MLflow's own messages and their tracebacks."""
@@ -125,7 +126,7 @@ def required(what: str, store: Store, rest: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         if not store.tracking and (problem := schema_problem(store.mlflow_database, "mlflow")):
             raise StudyError(problem) from error
         called = f"the MLflow {'server' if store.tracking else 'database'} {store.mlflow_place}"
@@ -139,5 +140,5 @@ def tolerate_mlflow_errors(warn: Callable[[str], None]) -> Iterator[None]:
         yield
     except MlflowAwayError:
         pass  # the call before it has already warned
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         warn(f"MLflow was not updated ({_why(error)}); the run's own folder has everything")

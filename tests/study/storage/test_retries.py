@@ -18,8 +18,9 @@ import study.storage.optuna_db
 from study.running.observer import Event, Scored
 from study.running.study import run_study
 from study.storage.optuna_db import open_storage
-from study.storage.retries import LONGEST_PAUSE_SECONDS, is_passing, patiently, pauses
+from study.storage.retries import is_passing, patiently
 from study.storage.store import Store
+from study.storage.waiting import LONGEST_PAUSE_SECONDS, pauses
 
 
 def operational(text: str) -> OperationalError:

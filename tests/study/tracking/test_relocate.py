@@ -116,7 +116,7 @@ def test_only_a_stores_own_kind_of_place_is_changed(
     (store.artifacts / "tiny").mkdir(parents=True)
     new = (store.artifacts / "tiny").as_uri()
     expected = None if right is None else (place, right.format(new=new))
-    assert places_of(store, "tiny", uri.format(new=new)) == expected
+    assert places_of(store, uri.format(new=new)) == expected
 
 
 def test_artifacts_that_were_left_behind_stay_recorded_there(moved: Store) -> None:
