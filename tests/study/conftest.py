@@ -40,6 +40,8 @@ THIRD_PARTY_WARNINGS = (
     "ignore:The ``noload`` loader strategy is deprecated",
     # psycopg, of the connection that a study's engine keeps until the end
     "ignore:.* was deleted while still open:ResourceWarning",
+    # Python 3.13, of the connections that Optuna's and MLflow's engines keep until the end
+    "ignore:unclosed database:ResourceWarning",
 )
 
 
