@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +43,7 @@ def train(
     from dcgan.cli.train import describe_run, launch
 
     resolved = load_config(config, data, settings)
-    folder = (out or Path("runs") / Path(config).stem).resolve()
+    folder = Path(os.path.realpath(out or Path("runs") / Path(config).stem))
     if dry_run:
         describe_run(resolved, folder, resume)
     else:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from dcgan.cli.streams import NOBODY_READS, steady_streams
+from dcgan.cli.streams import NOBODY_READS, can_write, steady_streams, stopping
 from dcgan.errors import DcganError, TrainingInterrupted
 from dcgan.runtime.home import ensure_home
 from dcgan.runtime.memory import keep_freed_memory
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from dcgan.evaluation.folders import FolderFeatures
 
 
+STOPPING = b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n"
+
+
 def run_app(app: Callable[[], Any]) -> None:
     """Run a typer app and exit. An expected error prints one sentence to stderr.
 
@@ -31,6 +34,7 @@ def run_app(app: Callable[[], Any]) -> None:
     """
     if os.name == "nt":
         sys.exit("error: this program runs on Linux, macOS and WSL 2, not on Windows itself")
+    _check_folder_and_encoding()
     ensure_home()
     keep_freed_memory()
     with steady_streams() as descriptors:
@@ -41,6 +45,21 @@ def run_app(app: Callable[[], Any]) -> None:
             print(f"error: the output could not be written: {lost[0].strerror}", file=sys.stderr)
             code = 1
     sys.exit(code)
+
+
+def _check_folder_and_encoding() -> None:
+    """Refuse a deleted working folder, and start again in UTF-8 mode in a locale of another kind.
+
+    Libraries write paths as UTF-8 whatever the locale says: one path would name two folders.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 (only asked)
+    except FileNotFoundError:
+        sys.exit("error: the working folder was deleted; change to another one")
+    if sys.getfilesystemencoding() != "utf-8" and "PYTHONUTF8" not in os.environ:
+        os.environ.setdefault("PYTHONIOENCODING", getattr(sys.stdout, "encoding", "ascii"))
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _exit_code(app: Callable[[], Any]) -> int | str | None:
@@ -83,7 +102,8 @@ def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callabl
     second signal is ignored, because each process gets Ctrl-C both from the terminal and from
     `torchrun`, which stops at a second Ctrl-C. `quiet` prints nothing.
     """
-    asked: list[int] = []
+    asked = stopping
+    asked.clear()
 
     def on_signal(number: int, _frame: Any) -> None:
         # A closed terminal and its shell both send SIGHUP, and a logout sends SIGTERM as well.
@@ -92,9 +112,10 @@ def stop_signals(*, processes: int = 1, quiet: bool = False) -> Iterator[Callabl
             raise KeyboardInterrupt
         asked.append(number)
         if len(asked) == 1 and not quiet:
-            with suppress(OSError):  # of a closed terminal
-                # Not print(), which the signal may have interrupted.
-                os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again stops at once)\n")
+            with suppress(OSError, ValueError):  # of a closed terminal
+                if can_write(2, 0):
+                    # Not print(), which the signal may have interrupted.
+                    os.write(2, STOPPING)
 
     with on_stop(on_signal):
         yield lambda: bool(asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,7 +95,7 @@ def data_settings(data: Path | None, prefix: str = "") -> dict[str, Any]:
     """`--data` as settings of a train config, or of a study config with the prefix `base.`."""
     if data is None:
         return {}
-    root = str(data.expanduser().resolve())
+    root = os.path.realpath(data.expanduser())
     return {f"{prefix}data.source": "folder", f"{prefix}data.root": root}
 
 

@@ -22,6 +22,10 @@ PLAIN = {
     "→": "->", "≈": "~", "≤": "<=", "≥": ">=", "·": "-", "•": "*", "‘": "'", "’": "'",
     "“": '"', "”": '"',
 }  # fmt: skip
+POLL_SECONDS = 1.0
+"""How long a full pipe is waited for before it is asked again whether the program should stop."""
+stopping: list[int] = []
+"""The signals that have asked this process to stop."""
 NOBODY_READS = frozenset({errno.EPIPE, errno.EIO, errno.ENXIO, errno.EBADF, errno.ECONNRESET})
 """Errors of a stream whose other end is gone. They lose nothing that anyone could read."""
 
@@ -61,15 +65,26 @@ class Descriptor(io.RawIOBase):
         return os.isatty(self.number)
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Write what fits, or pretend to once the stream has failed."""
-        while self.error is None:
-            try:
-                return os.write(self.number, data)
-            except BlockingIOError:  # a program that shares the terminal made it non-blocking
-                select.select([], [self.number], [])
-            except OSError as error:
-                self.error = error
+        """Write what fits, or pretend to once the stream has failed.
+
+        A full pipe is waited for, as ever, but not after a request to stop.
+        """
+        try:
+            while self.error is None:
+                if can_write(self.number, POLL_SECONDS):
+                    return os.write(self.number, data[: select.PIPE_BUF])  # so much does not block
+                if stopping:
+                    self.error = BrokenPipeError(errno.EPIPE, "nobody reads it")
+        except BlockingIOError:  # a program that shares the terminal made it non-blocking
+            return 0
+        except OSError as error:
+            self.error = error
         return len(data)
+
+
+def can_write(number: int, seconds: float) -> bool:
+    """Whether a descriptor takes a few bytes within some seconds."""
+    return bool(select.select([], [number], [], seconds)[1])
 
 
 def open_missing() -> None:

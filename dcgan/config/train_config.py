@@ -30,6 +30,8 @@ def absolute_path(path: Path, info: ValidationInfo) -> Path:
     """Relative to the folder of the config file, if the path stands in one."""
     try:
         str(path).encode("utf-8")
+        if "\0" in str(path):
+            raise ValueError("must not contain a NUL character")
         folder = (info.context or {}).get("folder", Path.cwd())
         return Path(os.path.abspath(folder / path.expanduser()))  # noqa: PTH100 (and no links)
     except UnicodeEncodeError:
@@ -67,6 +69,18 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, data: Any) -> Any:
+        for name, value in data.items() if isinstance(data, dict) else ():
+            field = cls.model_fields.get(name)
+            wanted = str(field.annotation) if field else ""
+            if isinstance(value, bool) and ("int" in wanted or "float" in wanted):
+                raise ValueError(
+                    f"{name} must be a number, not true or false (as YAML reads yes and no)"
+                )
+        return data
 
 
 class DataConfig(Section):

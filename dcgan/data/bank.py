@@ -166,8 +166,9 @@ def _open_folder(config: DataConfig) -> Folder:
 
 
 def _printable(path: str) -> str:
-    """A path that can be shown and stored anywhere, even if its bytes are no valid text."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A path that can be shown and stored anywhere: no odd bytes, no control characters."""
+    parts = (one if one.isprintable() else ascii(one)[1:-1] for one in path)
+    return "".join(parts)
 
 
 def _where(root: Path | None, classes: tuple[str, ...] | None) -> str:

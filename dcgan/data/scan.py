@@ -53,10 +53,12 @@ def scan_photos(root: Path, classes: tuple[str, ...] | None) -> Scan:
     top = _list_root(root)
     scan, entered = Scan(), set[tuple[int, int]]()
     if classes is None:
-        _walk(os.fspath(root), "", scan, entered)
+        todo = [(os.fspath(root), "")]
     else:
-        for name in _class_folders(root, top, classes):
-            _walk(os.path.join(root, name), f"{name}/", scan, entered)  # noqa: PTH118
+        names = _class_folders(root, top, classes)
+        todo = [(os.path.join(root, name), f"{name}/") for name in names]  # noqa: PTH118
+    while todo:  # not by recursion, which ends at a thousand nested folders
+        todo += _scan_folder(*todo.pop(), scan, entered)
     scan.files.sort(key=lambda file: file.path)
     scan.bad.sort(key=lambda file: file.path)
     return scan
@@ -82,27 +84,32 @@ def _class_folders(root: Path, top: list[str], classes: tuple[str, ...]) -> list
     return sorted(set(classes))
 
 
-def _walk(folder: str, prefix: str, scan: Scan, entered: set[tuple[int, int]]) -> None:
-    """Add everything below `folder` to `scan`; `entered` holds the (device, inode) of folders."""
+def _scan_folder(
+    folder: str, prefix: str, scan: Scan, entered: set[tuple[int, int]]
+) -> list[tuple[str, str]]:
+    """Add the files of `folder` to `scan`; return the folders in it and their prefixes.
+
+    `entered` holds the (device, inode) of folders.
+    """
     try:
         info = os.stat(folder)  # noqa: PTH116 (thousands of folders: Path objects cost time)
         if info.st_ino and (info.st_dev, info.st_ino) in entered:
-            return  # a link back up, or a second link to the same photos
+            return []  # a link back up, or a second link to the same photos
         entered.add((info.st_dev, info.st_ino))
         with os.scandir(folder) as entries:
             ordered = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         reason = f"the folder cannot be read: {error.strerror}"
         scan.bad.append(BadFile(prefix.rstrip("/") or ".", reason))
-        return
+        return []
     visible = [entry for entry in ordered if not entry.name.startswith(".")]
     folders = [entry for entry in visible if _add_file(entry, prefix, scan)]
     results = _result_folders(folder, {entry.name for entry in visible})
     for entry in folders:
         if entry.name in results:
             scan.own += sum(_is_photo(name) for *_, names in os.walk(entry.path) for name in names)
-            continue
-        _walk(entry.path, f"{prefix}{entry.name}/", scan, entered)
+    others = [entry for entry in reversed(folders) if entry.name not in results]
+    return [(entry.path, f"{prefix}{entry.name}/") for entry in others]
 
 
 def _result_folders(folder: str, names: set[str]) -> set[str]:

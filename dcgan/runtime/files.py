@@ -38,8 +38,14 @@ def write_atomic(
 
     `durable` waits until the content is on the disk, so that a power failure cannot lose it. Raises
     `OSError` if the folder cannot be made or the file cannot be written. After any error the old
-    file is unchanged and no temporary file is left.
+    file is unchanged and no temporary file is left. A link stays: its target is replaced. What is
+    no regular file, such as `/dev/stdout`, is written into.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as file:
+            writer(file)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:

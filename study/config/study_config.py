@@ -64,7 +64,8 @@ class StudySection(Section):
             raise ValueError("must not be Default, which is MLflow's own experiment")
         if not NAME_PATTERN.fullmatch(value):
             raise ValueError(
-                "must be a plain name of letters, digits, dots, dashes and underscores, not a path"
+                "must be a plain name of letters, digits, dots, dashes and underscores, at "
+                "most 100, not a path"
             )
         return value
 

@@ -23,6 +23,7 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.speed import fastest_threads
 from study.config.identity import check_relaunch, identity_of
 from study.config.study_config import StudyConfig, largest_batch
+from study.errors import StudyError
 from study.running.claims import Claims
 from study.running.context import StudyContext, open_context
 from study.running.estimate import Estimate, estimate
@@ -40,8 +41,9 @@ from study.storage.attributes import (
     with_tracking,
 )
 from study.storage.locks import announced
-from study.storage.optuna_db import clear_storage_errors, open_storage
+from study.storage.optuna_db import FINISHED, clear_storage_errors, open_storage
 from study.storage.store import Store
+from study.storage.trial_record import TrialRecord
 from study.storage.trial_summaries import summaries_of
 
 
@@ -110,6 +112,7 @@ def prepare(
                     "its trials"
                 )
             launcher_for(config.study.launcher, 1, joining=joining)  # refuse a wrong name now
+            _check_nothing_lost(study, claims)
             earlier = stored_config(study)
             config, extractor, chosen = choose_extractor(config, earlier)
             machine = Machine.here(config.base)
@@ -142,6 +145,21 @@ def _open_study(config: StudyConfig, store: Store, warn: Callable[[str], None]) 
     )
     check_mode(study, config)
     return study
+
+
+def _check_nothing_lost(study: Study, claims: Claims) -> None:
+    """Refuse to begin a study anew over the results of one whose database is gone."""
+    if study.get_trials(deepcopy=False):
+        return
+    finished_names = {state.name for state in FINISHED}
+    records = map(TrialRecord.load, claims.folder.trials().values())
+    finished = [record for record in records if record and record.state in finished_names]
+    if finished:
+        raise StudyError(
+            f"the study database knows no trial of '{study.study_name}', but "
+            f"{claims.folder.path} holds {len(finished)} finished trials, which would be "
+            "overwritten: restore the database, or move that folder away to begin anew"
+        )
 
 
 def _check_identity(

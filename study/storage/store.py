@@ -54,7 +54,7 @@ class Store:
         storage = storage or os.environ.get(STORAGE_VARIABLE) or None
         tracking = tracking or os.environ.get(TRACKING_VARIABLE) or None
         return cls(
-            chosen.expanduser().resolve(),
+            Path(os.path.realpath(chosen.expanduser())),
             check_storage_url(storage) if storage else None,
             check_tracking_uri(tracking) if tracking else None,
         )

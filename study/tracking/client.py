@@ -9,6 +9,7 @@ import logging
 import os
 import sqlite3
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,9 @@ from study.errors import StudyError
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
 from study.storage.waiting import wait_for_sqlite
+
+# Of mlflow's own SQL, with SQLAlchemy 2.1: no warning for a user, and no error with -W error.
+warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
 
 LOG = "mlflow.log"
 """The file in a results folder with MLflow's own messages and their tracebacks."""

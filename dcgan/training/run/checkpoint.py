@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -63,15 +63,40 @@ class Checkpoint:
     """`TrainState.state_dict()`; a loaded checkpoint has the other values in it too."""
 
 
+class _KeepsError:
+    """A file that remembers the error of a write, which torch replaces by one of its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
 def save_checkpoint(checkpoint: Checkpoint) -> None:
     """Write it atomically and durably. Raises `CheckpointError` if it cannot be written."""
     path, config = checkpoint.path, checkpoint.config.model_dump(mode="json")
     stored = {name: getattr(checkpoint, name) for name in STORED}
     content = {"format": FORMAT, "config": config, **stored, **checkpoint.state}
+    kept = list[_KeepsError]()
+
+    def write(file: BinaryIO) -> None:
+        kept.append(_KeepsError(file))
+        torch.save(content, kept[0])  # type: ignore[arg-type]
+
     try:
-        write_atomic(path, lambda file: torch.save(content, file), durable=True)
+        write_atomic(path, write, durable=True)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = getattr(error, "strerror", None) or first_line(error)
+        original = kept[0].error or error if kept else error
+        reason = getattr(original, "strerror", None) or first_line(original)
         raise CheckpointError(f"cannot write the checkpoint {path}: {reason}") from error
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,56 @@ def test_two_hangups_and_a_termination_are_one_request(training: Starter, tmp_pa
     assert process.returncode == 130, errors
     assert errors.count("stopping: saving a checkpoint first") == 1
     assert load_checkpoint(tmp_path / "run/checkpoint.pt").step >= 1
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_full_pipe_that_nobody_reads_does_not_hold_up_a_stop(
+    training: Starter, tmp_path: Path, blocking: bool
+) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, blocking)
+    process = training(epochs=100_000, stdout=subprocess.DEVNULL, stderr=writing)
+    os.close(writing)
+    try:
+        wait_for((tmp_path / "run/history.jsonl").exists, process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_SECONDS) == 130
+    finally:
+        process.kill()
+        os.close(reading)
+    assert load_checkpoint(tmp_path / "run/checkpoint.pt").step >= 1
+
+
+def test_a_deleted_working_folder_is_one_sentence(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = ["sh", "-c", 'cd "$1" && rmdir "$1" && shift && exec "$@"', "sh", gone]
+    done = subprocess.run([*words, *REAL, "--help"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: the working folder was deleted; change to another one\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("localedef"), reason="no locale can be made")
+def test_a_locale_that_is_not_utf_8_names_the_same_folders(tiny_config, tmp_path: Path) -> None:
+    locale = ["localedef", "-i", "de_DE", "-f", "ISO-8859-1", tmp_path / "loc" / "de_DE"]
+    (tmp_path / "loc").mkdir()
+    subprocess.run(locale, check=True, capture_output=True)
+    save_config(tiny_config(train__epochs=1, eval__n_samples=16), tmp_path / "tiny.yaml")
+    environment = {**os.environ, "LOCPATH": str(tmp_path / "loc"), "LC_ALL": "de_DE"}
+    for name in ("PYTHONUTF8", "PYTHONIOENCODING", "PYTHONCOERCECLOCALE"):
+        environment.pop(name, None)
+    command = [*REAL, "train", "tiny.yaml", "--out", "größe"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "größe" / "checkpoint.pt").is_file()
+    assert "größe".encode("latin-1") in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} >= {"größe", "tiny.yaml", "loc"}
+    assert not (tmp_path / "grÃ¶Ã\x9fe").exists()
 
 
 @pytest.mark.slow

@@ -320,3 +320,21 @@ def test_exported_programs_are_refused_with_three_lines_that_load_one(tmp_path: 
 def test_weights_belong_to_inception() -> None:
     with pytest.raises(ConfigError, match="weights are Inception's"):
         override(TrainConfig(), {"eval.extractor": "random", "eval.weights": "w.pth"})
+
+
+def test_yaml_may_share_settings(tmp_path: Path) -> None:
+    """By anchors and merge keys, as YAML 1.1 has them."""
+    text = "data: &shared {source: toy_cats}\ntrain: {<<: {epochs: 3}, seed: 1}\n"
+    (tmp_path / "merged.yaml").write_text(text)
+    config = load_train_config(tmp_path / "merged.yaml")
+    assert (config.train.epochs, config.train.seed, config.data.source) == (3, 1, "toy_cats")
+
+
+@pytest.mark.parametrize("text", ["train.epochs=yes", "optim.lr_g=true", "data.toy_count=on"])
+def test_truth_is_no_number(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"must be a number, not true or false"):
+        override(TrainConfig(), parse_assignments([text]))
+
+
+def test_truth_is_truth() -> None:
+    assert override(TrainConfig(), {"train.cuda_graphs": False}).train.cuda_graphs is False

@@ -379,3 +379,26 @@ def test_the_wrong_scale_is_refused() -> None:
         to_unit(torch.zeros(1))
     with pytest.raises(TypeError, match=r"must be floats in \[-1, 1\] but are torch.uint8"):
         to_uint8(torch.zeros(1, dtype=torch.uint8))
+
+
+def test_folders_may_be_nested_deeply(root: Path) -> None:
+    here = Path.cwd()
+    try:
+        os.chdir(root)
+        for _ in range(1200):  # deeper than Python's recursion
+            Path("d").mkdir()
+            os.chdir("d")
+    finally:
+        os.chdir(here)
+    for seed in range(2):
+        photo(root / f"{seed}.png", seed)
+    assert len(bank(root).images) == 2
+
+
+def test_names_show_no_control_characters(root: Path) -> None:
+    for name in ("a\x1b[31mred.jpg", "b\rc\n.jpg", "d\u202egpj.jpg"):
+        (root / name).write_bytes(b"none")
+    for seed in range(2):
+        photo(root / f"good {seed}.png", seed)
+    shown = [bad.path for bad in bank(root).bad]
+    assert shown == [r"a\x1b[31mred.jpg", r"b\rc\n.jpg", r"d\u202egpj.jpg"]

@@ -28,7 +28,7 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import LogRecord, read_evals, read_history
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
-from study.errors import StudyMismatchError
+from study.errors import StudyError, StudyMismatchError
 from study.running.observer import Event, LossesLogged, Progressed, TrainingStarted, TrialBegan
 from study.running.prepare import prepare
 from study.running.study import execute, run_study
@@ -466,3 +466,15 @@ def test_threads_are_measured_once_and_kept(
         assert (plan.config.base.train.threads, plan.rates, plan.decisions) == (chosen, {}, ())
         assert execute(plan, watcher).finished == 2
     assert not [line for line in watcher.warnings if line.startswith("differs")]
+
+
+@pytest.mark.slow
+def test_a_lost_database_does_not_cost_the_finished_trials(
+    tiny_study: Maker, own_finished: Store, bank: PhotoBank
+) -> None:
+    result = own_finished.study("tiny").trial(0) / "result.json"
+    before = result.read_bytes()
+    own_finished.optuna_database.unlink()
+    with pytest.raises(StudyError, match=r"knows no trial of 'tiny'.*holds 6 finished trials"):
+        run_study(tiny_study(study__trials=6), own_finished, bank=bank)
+    assert result.read_bytes() == before
