@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from dcgan.cli.streams import NOBODY_READS, can_write, steady_streams, stopping
+from dcgan.cli.streams import can_write, steady_streams, stopping
 from dcgan.errors import DcganError, TrainingInterrupted
 from dcgan.runtime.home import ensure_home
 from dcgan.runtime.memory import keep_freed_memory
@@ -40,7 +40,7 @@ def run_app(app: Callable[[], Any]) -> None:
     with steady_streams() as descriptors:
         code = _exit_code(app)
         sys.stdout.flush()
-        lost = [d.error for d in descriptors if d.error and d.error.errno not in NOBODY_READS]
+        lost = [error for descriptor in descriptors if (error := descriptor.lost)]
         if lost and code == 0:
             print(f"error: the output could not be written: {lost[0].strerror}", file=sys.stderr)
             code = 1

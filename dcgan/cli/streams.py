@@ -12,6 +12,7 @@ import errno
 import io
 import os
 import select
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -64,6 +65,13 @@ class Descriptor(io.RawIOBase):
     def isatty(self) -> bool:
         return os.isatty(self.number)
 
+    @property
+    def lost(self) -> OSError | None:
+        """The error, if it kept output from somebody: a file, or a reader that is still there."""
+        if self.error is None or stat.S_ISREG(os.fstat(self.number).st_mode):
+            return self.error
+        return None if self.error.errno in NOBODY_READS else self.error
+
     def write(self, data: bytes) -> int:  # type: ignore[override]
         """Write what fits, or pretend to once the stream has failed.
 
@@ -97,10 +105,8 @@ def open_missing() -> None:
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
+            null = os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+            os.set_inheritable(null, True)  # for the processes that this one starts
 
 
 @contextmanager
@@ -119,7 +125,7 @@ def steady_streams() -> Iterator[list[Descriptor]]:
     for name, number in (("stdout", 1), ("stderr", 2)):
         descriptor = _descriptor(getattr(sys, name), number)
         if descriptor:
-            stream = _text(descriptor, getattr(sys, name), always_flush=number == 2)
+            stream = _text(descriptor, getattr(sys, name))
             setattr(sys, name, stream)
             descriptors.append(descriptor)
             opened.append(stream)
@@ -145,10 +151,11 @@ def _descriptor(stream: TextIO | None, number: int) -> Descriptor | None:
     return Descriptor(number)
 
 
-def _text(descriptor: Descriptor, like: TextIO | None, *, always_flush: bool) -> io.TextIOWrapper:
+def _text(descriptor: Descriptor, like: TextIO | None) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         io.BufferedWriter(descriptor),  # type: ignore[type-var]
         encoding=like.encoding if like else "utf-8",
         errors="plain",
-        line_buffering=always_flush or descriptor.isatty(),
+        line_buffering=descriptor.number == 2 or descriptor.isatty(),
+        write_through=getattr(like, "write_through", False),  # as with `python -u`
     )

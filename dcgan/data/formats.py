@@ -9,7 +9,7 @@ import importlib
 import importlib.metadata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 import PIL
@@ -38,7 +38,7 @@ def _readable() -> tuple[dict[str, tuple[str, ...]], str]:
         suffixes["Avif"] = (".avif",)
     for name in suffixes:  # this registers a format; in threads, Pillow's lazy imports would race
         importlib.import_module(f"PIL.{name}ImagePlugin")
-    if find_spec("pillow_heif"):
+    with suppress(ImportError, OSError):  # it is not installed, or a library of it is missing
         importlib.import_module("pillow_heif").register_heif_opener()
         suffixes["Heif"] = _HEIF
         reader += f", pillow-heif {importlib.metadata.version('pillow-heif')}"

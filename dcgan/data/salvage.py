@@ -16,7 +16,8 @@ _WEBP_PIXELS = frozenset((b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF"))
 _WEBP_METADATA_FLAGS = 0b0010_1100  # profile, EXIF, XMP
 _JPEG_END = b"\xff\xd9"
 _JPEG_BARE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
-_JPEG_SCAN, _JPEG_COMMENT, _JPEG_EXIF, _JPEG_ADOBE = 0xDA, 0xFE, 0xE1, 0xEE
+_JPEG_SCAN, _JPEG_COMMENT, _JPEG_EXIF = 0xDA, 0xFE, 0xE1
+_JPEG_COLOURS = frozenset((0xE0, 0xEE))  # JFIF and Adobe decide over the colour space
 
 
 def without_metadata(data: bytes) -> bytes | None:
@@ -58,7 +59,7 @@ def _jpeg_segments(data: bytes) -> Iterator[bytes]:
         segment = data[start : start + 2 + length]
         application = 0xE0 <= marker <= 0xEF
         exif = marker == _JPEG_EXIF and segment[4:10] == b"Exif\0\0"
-        if exif or marker == _JPEG_ADOBE or not (application or marker == _JPEG_COMMENT):
+        if exif or marker in _JPEG_COLOURS or not (application or marker == _JPEG_COMMENT):
             yield segment
         start += 2 + length
     yield data[start:]
@@ -78,13 +79,37 @@ def _webp_chunks(data: bytes) -> Iterator[bytes]:
         start = end
 
 
+def _all_scans(data: bytes) -> bool:
+    """Whether a progressive JPEG has begun its last scan; true for any other JPEG.
+
+    A scan sends some bits of some coefficients. All have been sent once each coefficient of each
+    component was sent down to its lowest bit (ITU-T T.81, annex G).
+    """
+    missing: dict[int, int] = {}  # component → mask of the coefficients without their lowest bit
+    start, progressive = 2, False
+    while (start := data.find(b"\xff", start)) >= 0 and start + 4 <= len(data):
+        marker = data[start + 1]
+        body = data[start + 4 :][: max(0, struct.unpack_from(">H", data, start + 2)[0] - 2)]
+        if marker == 0xC2 and len(body) >= 6:
+            progressive = True
+            missing = dict.fromkeys(body[6::3], 2**64 - 1)
+        elif marker == _JPEG_SCAN and body and len(body) >= 2 * body[0] + 4:
+            first, last, bits = body[-3:]
+            sent = 0 if bits & 15 else (1 << last + 1) - (1 << first)
+            for component in body[1:-3:2]:
+                missing[component] = missing.get(component, 0) & ~sent
+        bare = marker in (0x00, 0xFF, *_JPEG_BARE)
+        start += 1 if bare else 4 + len(body)
+    return not progressive or not any(missing.values())
+
+
 def with_end(data: bytes) -> list[bytes]:
     """A JPEG that lacks its end marker, ended in several ways; nothing for any other file.
 
     If all have the same pixels, none is missing: what was added before the end, which reads as more
     pixels, was never needed.
     """
-    if not data.startswith(b"\xff\xd8\xff") or data.endswith(_JPEG_END):
+    if not data.startswith(b"\xff\xd8\xff") or data.endswith(_JPEG_END) or not _all_scans(data):
         return []
     data = data.removesuffix(b"\xff")  # half of the end marker
     endings = [b""]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 from dcgan.runtime.files import write_atomic
+from dcgan.runtime.home import ensure_home
 
 _CHECKED_JSON = re.compile(rb'\{"crc32":(\d{1,10}),"body":\n(.+)\n\}\n')
 
@@ -25,7 +25,8 @@ def cache_folder() -> Path:
             return Path(shared) / "dcgan"
         return Path.home() / ".cache" / "dcgan"
     except RuntimeError:  # the user of a container may have no home folder
-        return Path(tempfile.gettempdir()) / "dcgan-cache"
+        ensure_home()
+        return Path.home() / ".cache" / "dcgan"
 
 
 def write_checked_json(path: Path, body: Any) -> None:

@@ -20,7 +20,8 @@ def child_environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
     environment["PYTHONSAFEPATH"] = "1"
     packages = Path(dcgan.__file__).parents[1]
     # Of an installed package no entry is needed, and one would come before the standard library.
-    own = [] if str(packages) in site.getsitepackages() else [str(packages)]
+    installed = map(os.path.realpath, (*site.getsitepackages(), site.getusersitepackages()))
+    own = [] if os.path.realpath(packages) in installed else [str(packages)]
     # An empty entry, as in PYTHONPATH=:/x, stands for the working folder.
     others = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     here = Path.cwd()

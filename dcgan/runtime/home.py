@@ -7,21 +7,31 @@ from __future__ import annotations
 
 import getpass
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 
 def ensure_home() -> None:
-    """Set `HOME` and `LOGNAME` in the environment if nothing else says them."""
+    """Set `HOME` and `LOGNAME` in the environment if the system has none for this user."""
     try:
         Path.home()
     except RuntimeError:
-        home = Path(tempfile.gettempdir()) / f"dcgan-home-{os.getuid()}"
-        with suppress(OSError):  # without it, libraries keep no files there
-            home.mkdir(mode=0o700, exist_ok=True)
-        os.environ["HOME"] = str(home)
+        os.environ["HOME"] = str(_private_folder())
     try:
         getpass.getuser()
     except (KeyError, OSError):  # Python 3.13 raises the second
         os.environ["LOGNAME"] = f"uid-{os.getuid()}"
+
+
+def _private_folder() -> Path:
+    """A folder below the temporary one that is this user's alone, the same at every start if so."""
+    usual = Path(tempfile.gettempdir()) / f"dcgan-home-{os.getuid()}"
+    with suppress(OSError):
+        usual.mkdir(mode=0o700, exist_ok=True)
+        found = usual.lstat()
+        private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+        if private and found.st_uid == os.getuid():
+            return usual
+    return Path(tempfile.mkdtemp(prefix="dcgan-home-"))

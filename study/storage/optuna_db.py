@@ -33,6 +33,8 @@ from study.storage.store import Store, make_database
 from study.storage.waiting import Say, announce, wait_for_sqlite
 
 LOCK_WAIT_SECONDS = 60
+SQLITE_WAIT_SECONDS = 10
+"""How long SQLite itself waits for a lock, in silence. Then the call is retried."""
 CONNECT_SECONDS = 10
 TABLES_LOCK = 0x6463_6761
 """Key of the lock that a process holds while it makes a server's tables."""
@@ -137,8 +139,7 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
             f"there are no studies in {store.root}; start one with 'study run', or name another "
             "results folder with --store"
         )
-    # SQLite's default timeout of 5 s is too short beside a backup or a slow disk.
-    options = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}}
+    options = {"connect_args": {"timeout": SQLITE_WAIT_SECONDS}}
     try:
         wait_for_sqlite(store.optuna_database)
         if create:

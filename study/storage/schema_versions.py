@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,8 @@ UPGRADE = {
     "optuna": "optuna storage upgrade --storage {url}",
     "mlflow": "mlflow db upgrade {url}",
 }
+DIAGNOSIS_SECONDS = 5.0
+"""How long a lock is waited for by what only asks what is wrong."""
 TITLES = {"optuna": "Optuna", "mlflow": "MLflow"}
 _REVISION = re.compile(r"^(down_)?revision(?::[^=\n]+)? = (.+)$", re.MULTILINE)
 
@@ -56,7 +58,7 @@ def schema_problem(database: Path, library: str) -> str | None:
     what = f"cannot open the {name} database {database}"
     remedy = "restore it from a backup, or name another results folder with --store"
     try:
-        wait_for_sqlite(database)
+        wait_for_sqlite(database, patience_seconds=DIAGNOSIS_SECONDS)
         # Not "ro": SQLite must be able to undo what a killed process left half written.
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
             rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
@@ -86,6 +88,8 @@ def schema_problem(database: Path, library: str) -> str | None:
 def check_schemas(store: Store) -> None:
     """Raise `StudyError` if one of the store's databases has another version."""
     for database, library in databases(store):
+        with suppress(sqlite3.Error):  # said below
+            wait_for_sqlite(database)
         if problem := schema_problem(database, library):
             raise StudyError(problem)
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 PATIENCE_SECONDS = 900.0
 """How long a call is retried. Then the launch ends and keeps what is finished."""
+SAY_AFTER_SECONDS = 1.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 
 T = TypeVar("T")
@@ -39,9 +40,9 @@ def retry(
 ) -> T:
     """Call, and retry after each error for which `reason` gives one: those may pass.
 
-    `say` (default: `announce`) is called with one sentence when the retries take about a second,
-    and again when `what` answers. No retry begins later than `patience_seconds` after the first
-    call.
+    `say` (default: `announce`) is called with one sentence when the retries take over a second, and
+    again when `what` answers. An error that comes later than `patience_seconds` after the first
+    call is raised.
     """
     began, said = time.monotonic(), False
     for pause in pauses():
@@ -52,7 +53,7 @@ def retry(
             why = reason(error)
             if why is None or time.monotonic() - began >= patience_seconds:
                 raise
-            if not said and pause >= 1.0:
+            if not said and time.monotonic() - began >= SAY_AFTER_SECONDS:
                 (say or announce)(f"{what} does not answer ({why}); waiting for it")
                 said = True
         time.sleep(pause)

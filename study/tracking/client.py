@@ -6,7 +6,6 @@ The only module that imports mlflow, because the environment must be set first.
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 import warnings
@@ -15,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from study.tracking.environment import forget_foreign, prepare_import, proxies, spare_loopback
+from study.tracking.environment import forget_breaking, prepare_import, proxies, spare_loopback
 
 prepare_import()
 
@@ -81,7 +80,7 @@ def open_client(store: Store) -> Any:
     if store.tracking:
         spare_loopback()
         return PatientClient(MlflowClient(tracking_uri=store.tracking))
-    forget_foreign(os.environ)
+    forget_breaking()
     wait_for_sqlite(store.mlflow_database)
     make_database(
         store.mlflow_database,
@@ -102,13 +101,17 @@ class _LogFile(logging.FileHandler):
 
 
 def _log_to(path: Path) -> None:
-    """Write what MLflow and alembic say to a file instead of standard error."""
+    """Write what MLflow says to a file instead of standard error."""
+    logger = logging.getLogger("mlflow")
+    earlier = [handler for handler in logger.handlers if isinstance(handler, _LogFile)]
+    if any(handler.baseFilename == str(path) for handler in earlier):
+        return
+    for handler in earlier:
+        handler.close()
     handler = _LogFile(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(name)s: %(message)s"))
-    for name in ("mlflow", "alembic"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.WARNING)  # importing mlflow sets it to INFO
-        logger.handlers, logger.propagate = [handler], False
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.WARNING)  # importing mlflow sets it to INFO
 
 
 def _is_silence(error: BaseException) -> bool:
@@ -118,7 +121,8 @@ def _is_silence(error: BaseException) -> bool:
 
 def _why(error: BaseException) -> str:
     if "ProxyError" in str(error) or "Proxy Authentication" in str(error):
-        return f"the proxy named by {' and '.join(proxies())} does not let the call through"
+        named = f" (see {', '.join(proxies())})" if proxies() else ""
+        return f"a proxy{named} does not let the call through"
     return "it does not answer" if _is_silence(error) else first_line(error)
 
 

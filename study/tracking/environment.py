@@ -8,7 +8,7 @@ would break the folder's own one. They stay in force for a server that is named 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 
 from dcgan.runtime.children import child_environment
 from dcgan.runtime.home import ensure_home
@@ -27,6 +27,11 @@ LISTS = ("MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS")
 KEPT = frozenset(
     (*SETTINGS, *LISTS, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER")
 )
+BREAKING = (
+    *("MLFLOW_ENABLE_WORKSPACES", "MLFLOW_WORKSPACE", "MLFLOW_SQLALCHEMYSTORE_"),
+    *("MLFLOW_ENABLE_ASYNC_LOGGING", "MLFLOW_RUN_CONTEXT"),
+)
+"""Variables, by how their names begin, with which MLflow's client cannot use a local database."""
 _PREFIXES = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "GUNICORN_", "FLASK_")
 _NAMES = frozenset({"WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "prometheus_multiproc_dir"})
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -38,16 +43,20 @@ def is_foreign(name: str) -> bool:
     return name not in KEPT and (name.startswith(_PREFIXES) or name in _NAMES)
 
 
-def forget_foreign(environment: MutableMapping[str, str]) -> None:
-    """Remove the variables that are meant for another MLflow."""
-    for name in [name for name in environment if is_foreign(name)]:
-        del environment[name]
+def forget_breaking() -> None:
+    """Remove the variables of this process with which MLflow cannot use a local database.
+
+    Addresses and log-ins stay: this program names its database itself, and a notebook may use a
+    server, too.
+    """
+    for name in [name for name in os.environ if name.startswith(BREAKING)]:
+        del os.environ[name]
 
 
 def server_environment(given: Mapping[str, str], port: int) -> dict[str, str]:
     """The environment of the UI's server, which this machine can always reach."""
     environment = child_environment({**SETTINGS, **given})
-    forget_foreign(environment)
+    environment = {name: value for name, value in environment.items() if not is_foreign(name)}
     origins = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1")]
     for name, own in zip(LISTS, (LOCAL_HOSTS, origins), strict=True):
         if environment.get(name):
@@ -67,9 +76,10 @@ def prepare_import() -> None:
 
 def spare_loopback() -> None:
     """Let no proxy answer for this machine."""
-    for name in ("no_proxy", "NO_PROXY") if proxies() else ():
-        given = os.environ.get(name, "").split(",")
-        os.environ[name] = ",".join(dict.fromkeys([*filter(None, given), *LOOPBACK]))
+    given = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")).split(",")
+    if proxies() and given != ["*"]:
+        spared = ",".join(dict.fromkeys([*filter(None, given), *LOOPBACK]))
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = spared
 
 
 def proxies() -> list[str]:

@@ -58,10 +58,12 @@ class Tracker:
             # its own place for them.
             location = None if store.tracking else (store.artifacts / name).as_uri()
             tags = {STUDY_TAG: name}
+            if self.client.get_experiment_by_name(name):  # another study's, renamed to this
+                name = f"{name} ({uuid4().hex[:8]})"
             return str(self.client.create_experiment(name, artifact_location=location, tags=tags))
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
-        if STUDY_TAG not in found.tags:  # made by an earlier release
+        if not found.tags.get(STUDY_TAG):  # made by an earlier release
             self.client.set_experiment_tag(found.experiment_id, STUDY_TAG, self.study_name)
         return str(found.experiment_id)
 
@@ -164,7 +166,7 @@ def find_experiment(client: Any, folder: StudyFolder) -> Any:
         return tagged[0]
     found = client.get_experiment_by_name(name)
     if found:
-        return found if found.tags.get(STUDY_TAG, name) == name else None
+        return found if found.tags.get(STUDY_TAG) in (None, "", name) else None
     for path in folder.trials().values():  # an earlier release's, which has no tag
         record = TrialRecord.load(path)
         if record and record.run_id:
@@ -231,6 +233,6 @@ def forget_experiment(store: Store, name: str) -> None:
             return
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
-        client.set_experiment_tag(found.experiment_id, STUDY_TAG, "")
         client.rename_experiment(found.experiment_id, f"{name} (deleted {uuid4().hex[:8]})")
+        client.set_experiment_tag(found.experiment_id, STUDY_TAG, "")  # last: it finds the rest
         client.delete_experiment(found.experiment_id)

@@ -53,8 +53,8 @@ def sync_study(
             f"there are no files of a study '{name}' in {store.root}; see 'study list', or name "
             "another results folder with --store"
         )
-    target = mlflow_store(uri) if uri else _own_mlflow(store, name)
-    config = validate(StudyConfig, read_yaml(folder.config), str(folder.config))
+    target = mlflow_store(uri, store.root) if uri else _own_mlflow(store, name)
+    config = validate(StudyConfig, read_yaml(folder.config), str(folder.config), folder.path)
     records = _records(folder, say)
     if not records:
         raise StudyError(f"no trial of '{name}' has begun, so there is nothing to deliver")
@@ -117,14 +117,14 @@ def _deliver_full_runs(tracker: Tracker) -> int:
     return len(folders)
 
 
-def mlflow_store(uri: str) -> Store:
+def mlflow_store(uri: str, root: Path) -> Store:
     """A store with the MLflow of a URI: a server, or a results folder's `sqlite:///…/mlflow.db`.
 
-    Raises `UsageError` if the URI is neither.
+    `root` is the results folder beside a server. Raises `UsageError` if the URI is neither.
     """
     scheme, _, path = uri.partition(":///")
     store = Store(Path(unquote(path)).expanduser().resolve().parent)
     if scheme in ("sqlite", "sqlite+pysqlite") and path.endswith(f"/{store.mlflow_database.name}"):
         store.create()
         return store
-    return Store(Path.cwd(), tracking=check_tracking_uri(uri))
+    return Store(root, tracking=check_tracking_uri(uri))

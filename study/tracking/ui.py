@@ -54,7 +54,6 @@ def server_command(store: Store, port: int) -> tuple[list[str], dict[str, str]]:
 def serve(store: Store, port: int) -> int:
     """Run the UI's server until Ctrl-C; returns its exit code."""
     command, environment = server_command(store, port)
-    process = subprocess.Popen(command, env=environment)
 
     ended: list[int] = []
 
@@ -64,6 +63,7 @@ def serve(store: Store, port: int) -> int:
             raise KeyboardInterrupt
 
     with on_stop(end):
+        process = subprocess.Popen(command, env=environment)
         try:
             return process.wait()
         except KeyboardInterrupt:
@@ -72,4 +72,5 @@ def serve(store: Store, port: int) -> int:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
             return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -105,6 +106,11 @@ def test_a_jpeg_without_pixels_at_its_end_is_cut_short(tmp_path: Path, options: 
     for keep in (0.5, 0.8, 0.95):
         facts, pixels = read(tmp_path, whole[: int(len(whole) * keep)])
         assert (facts.reason, pixels) == ("the file is cut short", None)
+    if options.get("progressive"):
+        starts = [place.start() for place in re.finditer(b"\xff\xda", whole)]
+        assert len(starts) > 5
+        for cut in starts[1:]:  # whole scans are missing
+            assert read(tmp_path, whole[:cut])[0].reason == "the file is cut short"
     if options.get("restart_marker_rows"):
         for marker in (b"\xff\xd1", b"\xff\xd4"):  # nothing is cut through
             place = whole.index(marker)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from study.storage.store import Store
-from study.tracking.environment import forget_foreign, server_environment
+from study.tracking.environment import forget_breaking, server_environment, spare_loopback
 
 TEAM = {
     "MLFLOW_STATIC_PREFIX": "/team",
@@ -127,15 +127,42 @@ def test_the_ui_is_served_among_a_teams_variables(finished: Any, tmp_path: Path)
 
 def test_what_is_ours_and_what_a_person_adds_stays() -> None:
     given = {**TEAM, "PATH": "/bin", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
-    kept = dict(given)
-    forget_foreign(kept)
-    assert kept["PATH"] == "/bin"
-    assert kept["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
-    assert "MLFLOW_STATIC_PREFIX" not in kept
     served = server_environment(given, 5000)
+    assert served["PATH"] == "/bin"
+    assert served["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
+    assert "MLFLOW_STATIC_PREFIX" not in served
     assert served["MLFLOW_SERVER_ALLOWED_HOSTS"].startswith("mlflow.example.org,localhost,")
     assert "http://127.0.0.1:5000" in served["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
     assert "MLFLOW_SERVER_ALLOWED_HOSTS" not in server_environment({}, 5000)  # MLflow's own default
+
+
+def test_what_a_notebook_needs_for_its_own_server_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in TEAM.items():
+        monkeypatch.setenv(name, value)
+    forget_breaking()
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
+    assert os.environ["WEB_CONCURRENCY"] == "5"
+    assert "MLFLOW_ENABLE_WORKSPACES" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "expected"),
+    [
+        ("", "corp.example", "corp.example,localhost,127.0.0.1,::1"),
+        ("a.example", "corp.example", "a.example,localhost,127.0.0.1,::1"),
+        ("", "", "localhost,127.0.0.1,::1"),
+        ("*", "", None),
+    ],
+)
+def test_hosts_that_a_person_spares_from_the_proxy_stay_spared(
+    lower: str, upper: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", lower)
+    monkeypatch.setenv("NO_PROXY", upper)
+    spare_loopback()
+    spared = {os.environ["no_proxy"], os.environ["NO_PROXY"]}
+    assert spared == ({lower, upper} if expected is None else {expected})
 
 
 @pytest.mark.slow
@@ -156,4 +183,4 @@ def test_a_proxy_that_answers_nothing_is_named(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     at = ("--store", store.root, "--tracking-uri", "http://mlflow.example.org:5000")
     said = shell("run", study_file(study__trials=1), *at, code=1).stderr
-    assert "the proxy named by http_proxy and HTTP_PROXY does not let the call through" in said
+    assert "a proxy (see http_proxy, HTTP_PROXY) does not let the call through" in said
