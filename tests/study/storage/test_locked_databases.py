@@ -18,8 +18,8 @@ import pytest
 
 from study.storage.store import Store
 
-HOLD_SECONDS = 3.0
-COMMANDS = (["show", "tiny"], ["list"], ["export", "tiny"], ["sync", "tiny"], ["doctor"], ["gc"])
+HOLD_SECONDS = 2.5
+COMMANDS = (["show", "tiny"], ["sync", "tiny"], ["doctor"])
 
 
 @contextmanager
