@@ -153,7 +153,13 @@ class Claims:
 
     def _own(self, number: int, held: ExitStack) -> None:
         lock = self._lock(trial_name(number))
-        lock.acquire(timeout=0)
+        try:  # the process that has just put the trial back may still hold it
+            lock.acquire(timeout=PATIENCE_SECONDS)
+        except Timeout:
+            raise StudyError(
+                f"another process has held {lock.lock_file} for {PATIENCE_SECONDS} s; stop that "
+                "process, and the same command continues"
+            ) from None
         held.callback(lock.release)
         if self.leases:
             self.leases.write(number)

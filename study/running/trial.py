@@ -209,9 +209,9 @@ class TrialRun:
         for key, value in self._attributes(record).items():
             trial.set_user_attr(key, value)
         if outcome.state == TrialState.WAITING:
-            put_back(study, trial)
-            with self.context.mirroring():
+            with self.context.mirroring():  # first: another process may claim the trial at once
                 mirror.set_state("WAITING")
+            put_back(study, trial)
             return
         values = outcome.values if outcome.state == TrialState.COMPLETE else None
         study.tell(trial, values, state=outcome.state)

@@ -74,14 +74,14 @@ def test_a_terminal_that_closes_during_training_does_not_end_it(
 ) -> None:
     other, terminal = pty.openpty()
     streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
-    process = training(epochs=300, **streams, start_new_session=True)
+    process = training(epochs=100, **streams, start_new_session=True)
     os.close(terminal)
     shown = b""
     while b"epoch" not in shown and b"Loss_D" not in shown:
         shown += os.read(other, 1000)
     os.close(other)
     assert process.wait(PATIENCE_SECONDS) == 0
-    assert load_checkpoint(tmp_path / "run/checkpoint.pt").step == 900
+    assert load_checkpoint(tmp_path / "run/checkpoint.pt").step == 300
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
@@ -203,13 +203,13 @@ def test_a_locale_that_is_not_utf_8_names_the_same_folders(tiny_config, tmp_path
 
 @pytest.mark.slow
 def test_nohup_goes_on_after_a_hangup(tiny_config, tmp_path: Path) -> None:
-    save_config(tiny_config(train__epochs=300, eval__n_samples=16), tmp_path / "tiny.yaml")
+    save_config(tiny_config(train__epochs=100, eval__n_samples=16), tmp_path / "tiny.yaml")
     words = ["nohup", *REAL, "train", "tiny.yaml", "--out", "run"]
     process = subprocess.Popen(words, cwd=tmp_path, text=True, stderr=subprocess.DEVNULL)
     wait_for((tmp_path / "run/history.jsonl").exists, process)
     process.send_signal(signal.SIGHUP)
     assert process.wait(PATIENCE_SECONDS) == 0
-    assert load_checkpoint(tmp_path / "run/checkpoint.pt").step == 900
+    assert load_checkpoint(tmp_path / "run/checkpoint.pt").step == 300
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252", "utf-8:strict"])

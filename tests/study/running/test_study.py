@@ -10,6 +10,7 @@ import math
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -478,3 +480,18 @@ def test_a_lost_database_does_not_cost_the_finished_trials(
     with pytest.raises(StudyError, match=r"knows no trial of 'tiny'.*holds 6 finished trials"):
         run_study(tiny_study(study__trials=6), own_finished, bank=bank)
     assert result.read_bytes() == before
+
+
+def test_a_trial_that_was_just_put_back_is_waited_for(
+    tiny_study: Maker, store: Store, bank: PhotoBank
+) -> None:
+    """Its last process still holds the lock for a moment, as while MLflow is slow."""
+    with prepare(tiny_study(study__trials=1), store, bank) as plan:
+        claims = plan.context.claims
+        lock = FileLock(claims.locks / "trial-000.lock", thread_local=False)
+        claims.locks.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        threading.Timer(0.5, lock.release).start()
+        with claims.next(1) as claim:
+            assert claim is not None
+            assert claim.trial.number == 0

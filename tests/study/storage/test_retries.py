@@ -117,7 +117,7 @@ def test_a_locked_database_only_delays_a_study(
     watch: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(study.storage.optuna_db, "LOCK_WAIT_SECONDS", 0.2)  # instead of a minute
+    monkeypatch.setattr(study.storage.optuna_db, "SQLITE_WAIT_SECONDS", 0.2)  # instead of 10 s
     locks: list[sqlite3.Connection] = []
 
     def lock(event: Event) -> None:
