@@ -147,29 +147,31 @@ def load_bank_with_progress(
     with progress_bar("reading photos") as on_progress:
         bank = load_bank(config, minimum=minimum, on_progress=on_progress)
     if list_bad_files:
-        for note in notes_on_files(bank):
-            print(f"note: {note}", file=sys.stderr)
-        report_bad_files(bank.bad)
-        report_bad_files(bank.damaged, "used {} photos although they are damaged:")
+        if bank.note:
+            print(f"note: {bank.note}", file=sys.stderr)
+        report_files(bank)
     return bank
 
 
-def notes_on_files(bank: PhotoBank | FolderFeatures) -> Iterator[str]:
+def report_files(found: PhotoBank | FolderFeatures) -> None:
+    """Print to stderr which files of a folder were left out or are damaged."""
+    for note in notes_on_files(found):
+        print(f"note: {note}", file=sys.stderr)
+    _print_files(found.bad, "skipped {} unusable files:")
+    _print_files(found.damaged, "used {} photos although they are damaged:")
+
+
+def notes_on_files(found: PhotoBank | FolderFeatures) -> Iterator[str]:
     """One line about each kind of file that was left out for no fault of its own."""
     from dcgan.data.formats import describe_unread
 
-    if bank.note:
-        yield bank.note
-    if unread := describe_unread(bank.unread):
+    if unread := describe_unread(found.unread):
         yield unread
-    if bank.own:
-        yield f"pictures that this program made were left out: {bank.own}"
+    if found.own:
+        yield f"pictures that this program made were left out: {found.own}"
 
 
-def report_bad_files(
-    files: Sequence[BadFile], heading: str = "skipped {} unusable files:", most: int = 10
-) -> None:
-    """Print the names of files and the reasons to stderr."""
+def _print_files(files: Sequence[BadFile], heading: str, most: int = 10) -> None:
     if files:
         print(heading.format(len(files)), file=sys.stderr)
     for bad in files[:most]:

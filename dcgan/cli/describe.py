@@ -20,6 +20,7 @@ def describe_photos(bank: PhotoBank) -> str:
             f"original sizes: {min(widths)}–{max(widths)} wide, {min(heights)}–{max(heights)} "
             f"high, shorter side {short[0]}–{short[-1]} (median {statistics.median(short):.0f})"
         )
+    lines += [bank.note] if bank.note else []
     lines += notes_on_files(bank)
     for files, what in (
         (bank.bad, "unusable files"),

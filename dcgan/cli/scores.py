@@ -11,9 +11,8 @@ import typer
 
 from dcgan.cli.console import (
     load_bank_with_progress,
-    notes_on_files,
     progress_bar,
-    report_bad_files,
+    report_files,
     say,
 )
 from dcgan.cli.options import (
@@ -177,7 +176,5 @@ def _features(folder: Path, extractor: Extractor, size: int | None) -> FolderFea
 
     with progress_bar(f"reading {folder}") as on_progress:
         features = folder_features(folder, extractor, size, on_progress)
-    for note in notes_on_files(features):
-        print(f"note: {note}", file=sys.stderr)
-    report_bad_files(features.bad)
+    report_files(features)
     return features

@@ -118,7 +118,7 @@ def validate(model: type[ModelT], data: Any, source: str, folder: Path | None = 
     Raises `ConfigError` with a clause per problem that names key, problem and nearest valid name.
     """
     try:
-        return model.model_validate(data, context={"folder": (folder or Path()).absolute()})
+        return model.model_validate(data, context={"folder": folder or Path()})
     except ValidationError as error:
         problems = [_explain(model, problem) for problem in error.errors()]
         raise ConfigError(f"{source}: {'; '.join(problems)}") from None

@@ -32,7 +32,7 @@ def absolute_path(path: Path, info: ValidationInfo) -> Path:
         str(path).encode("utf-8")
         if "\0" in str(path):
             raise ValueError("must not contain a NUL character")
-        folder = (info.context or {}).get("folder", Path.cwd())
+        folder = (info.context or {}).get("folder", Path())
         return Path(os.path.abspath(folder / path.expanduser()))  # noqa: PTH100 (and no links)
     except UnicodeEncodeError:
         raise ValueError("its bytes are no UTF-8 text; rename it, or name a link to it") from None

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dcgan.data.decode import Pixels
+from dcgan.data.decode import OWN_PICTURE, Pixels
 from dcgan.data.formats import unread_suffixes
 from dcgan.data.scan import BadFile, scan_photos
 from dcgan.data.threads import read_photos
@@ -45,8 +45,9 @@ class FolderFeatures:
     unread: Mapping[str, int]
     """Number of files that no format here is for, by suffix."""
     own: int
-    """Number of pictures that this program made, in folders of results."""
-    note: str = ""
+    """Number of pictures that this program made, which are left out."""
+    damaged: tuple[BadFile, ...]
+    """Images that are used although something beside their pixels is damaged."""
 
 
 def folder_features(
@@ -75,10 +76,16 @@ def folder_features(
         kept.append(features[: max(0, KEPT - sum(map(len, kept)))])
         batch.clear()
 
+    own, damaged = scan.own, list[BadFile]()
     first: tuple[str, tuple[int, int]] | None = None
     with read_photos([folder / path for path in paths], image_size) as results:
         for done, (path, (facts, pixels)) in enumerate(zip(paths, results, strict=True), 1):
             on_progress(done, len(paths))
+            if facts.reason == OWN_PICTURE:
+                own += 1
+                continue
+            if facts.damage:
+                damaged.append(BadFile(path, facts.damage))
             if pixels is None:
                 bad.append(BadFile(path, facts.reason or "too small for --size"))
                 continue
@@ -100,9 +107,16 @@ def folder_features(
             f"{folder} holds {moments.count} usable images ({len(bad)} unusable), and a distance "
             "needs at least 2"
         )
-    unread = unread_suffixes(scan.others)
-    features = torch.cat(kept)
-    return FolderFeatures(folder, features, moments, first[1], tuple(bad), unread, scan.own)
+    return FolderFeatures(
+        folder=folder,
+        features=torch.cat(kept),
+        moments=moments,
+        size=first[1],
+        bad=tuple(bad),
+        unread=unread_suffixes(scan.others),
+        own=own,
+        damaged=tuple(damaged),
+    )
 
 
 def first_side(folder: Path) -> int | None:

@@ -10,14 +10,13 @@ from pathlib import Path
 import dcgan
 
 
-def child_environment(given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables of `given` (default: this process's), made safe for `python -m MODULE`.
+def child_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `given`, made safe for `python -m MODULE`.
 
     A child imports the packages that this process has imported. Python would search the working
     folder first, where a file may have the name of a module (`dcgan.py`, `queue.py`).
     """
-    environment = dict(os.environ if given is None else given)
-    environment["PYTHONSAFEPATH"] = "1"
+    environment = {**given, "PYTHONSAFEPATH": "1"}
     packages = Path(dcgan.__file__).parents[1]
     # Of an installed package no entry is needed, and one would come before the standard library.
     installed = map(os.path.realpath, (*site.getsitepackages(), site.getusersitepackages()))

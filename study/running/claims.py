@@ -133,34 +133,17 @@ class Claims:
 
         Raises `StudyError` if another process holds it for minutes.
         """
-        lock = self._lock(name)
         long = self.leases or name == "opening"
         patience = SHARED_PATIENCE_SECONDS if long else PATIENCE_SECONDS
-        try:
-            lock.acquire(timeout=patience)
-        except Timeout:
-            raise StudyError(
-                f"another process has held {lock.lock_file} for {patience} s, so no trial "
-                "can be claimed; stop that process, and the same command continues"
-            ) from None
-        try:
-            with ExitStack() as stack:
-                if self.leases:
-                    stack.enter_context(self.leases.alone(name, patience))
-                yield
-        finally:
-            lock.release()
+        with ExitStack() as stack:
+            stack.callback(self._locked(name, patience).release)
+            if self.leases:
+                stack.enter_context(self.leases.alone(name, patience))
+            yield
 
     def _own(self, number: int, held: ExitStack) -> None:
-        lock = self._lock(trial_name(number))
-        try:  # the process that has just put the trial back may still hold it
-            lock.acquire(timeout=PATIENCE_SECONDS)
-        except Timeout:
-            raise StudyError(
-                f"another process has held {lock.lock_file} for {PATIENCE_SECONDS} s; stop that "
-                "process, and the same command continues"
-            ) from None
-        held.callback(lock.release)
+        # The process that has just put the trial back may still hold it for a moment.
+        held.callback(self._locked(trial_name(number), PATIENCE_SECONDS).release)
         if self.leases:
             self.leases.write(number)
             held.callback(self.leases.end, number)
@@ -169,10 +152,18 @@ class Claims:
         """See `Leases.elsewhere`: this process cannot see the lock files of these trials."""
         return self.leases.elsewhere() if self.leases else {}
 
-    def _lock(self, name: str) -> FileLock:
+    def _locked(self, name: str, patience: int) -> FileLock:
         # Not in the trial's folder, which is removed where a trial starts again.
         self.locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.locks / f"{name}.lock")
+        lock = FileLock(self.locks / f"{name}.lock")
+        try:
+            lock.acquire(timeout=patience)
+        except Timeout:
+            raise StudyError(
+                f"another process has held {lock.lock_file} for {patience} s, so no trial "
+                "can be claimed; stop that process, and the same command continues"
+            ) from None
+        return lock
 
 
 def _place(locks: Path) -> str:

@@ -71,12 +71,7 @@ def run_trial(context: StudyContext, claim: Claim) -> Outcome:
 
 def fail_trial(context: StudyContext, trial: Trial, reason: str) -> Outcome:
     """End a claimed trial that no worker can run to its end."""
-    run, outcome = TrialRun(context, trial), Outcome(TrialState.FAIL, reason)
-    record = TrialRecord.load(run.folder)
-    if record is None:
-        return run.fail_before_start(reason)
-    run.close(record, context.tracker.mirror_of(record), outcome)
-    return outcome
+    return TrialRun(context, trial).end_unopened(reason, try_again=False)
 
 
 class TrialRun:
@@ -100,12 +95,7 @@ class TrialRun:
         try:
             self._discard_unusable_folder(config)
         except Exception as error:  # such as a GPU that is full: tried again, then failed
-            record = TrialRecord.load(self.folder)
-            if record is None:
-                return self.fail_before_start(_in_words(error))
-            outcome = _after_error(record, error)
-            self.close(record, self.context.tracker.mirror_of(record), outcome)
-            return outcome
+            return self.end_unopened(_in_words(error), try_again=True)
         record, mirror = self.open(config)
         started = time.time()
         try:
@@ -113,7 +103,7 @@ class TrialRun:
         except LeaseLostError:
             raise
         except Exception as error:  # a bug or the environment: tried again, then failed
-            outcome = _after_error(record, error)
+            outcome = _after_error(record, _in_words(error))
         except BaseException:  # a second Ctrl-C
             self._save_minutes(record, started)
             raise
@@ -218,6 +208,16 @@ class TrialRun:
         with self.context.mirroring():
             mirror.finish(record)
 
+    def end_unopened(self, reason: str, *, try_again: bool) -> Outcome:
+        """End a trial that this process has not opened; it may have a record from earlier."""
+        record = TrialRecord.load(self.folder)
+        if record is None:
+            return self.fail_before_start(reason)
+        failed = Outcome(TrialState.FAIL, reason)
+        outcome = _after_error(record, reason) if try_again else failed
+        self.close(record, self.context.tracker.mirror_of(record), outcome)
+        return outcome
+
     def fail_before_start(self, reason: str) -> Outcome:
         """End a trial that has no record yet."""
         self.trial.set_user_attr("reason", reason)
@@ -254,11 +254,11 @@ class TrialRun:
         record.save(self.folder)
 
 
-def _after_error(record: TrialRecord, error: Exception) -> Outcome:
+def _after_error(record: TrialRecord, reason: str) -> Outcome:
     if record.tries < MAX_TRIES:
         record.tries += 1
-        return Outcome(TrialState.WAITING, _in_words(error))
-    return Outcome(TrialState.FAIL, _in_words(error))
+        return Outcome(TrialState.WAITING, reason)
+    return Outcome(TrialState.FAIL, reason)
 
 
 def _in_words(error: Exception) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shlex
 import sqlite3
-from contextlib import closing, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 from study.errors import StudyError
 from study.storage.addresses import sqlite_url
 from study.storage.store import Store
-from study.storage.waiting import is_locked, wait_for_sqlite
+from study.storage.waiting import PATIENCE_SECONDS, is_locked, read_sqlite
 
 MIGRATIONS = {
     "optuna": "storages/_rdb/alembic/versions",
@@ -47,7 +46,9 @@ def revisions(library: str) -> tuple[str, set[str]]:
     return head, known
 
 
-def schema_problem(database: Path, library: str) -> str | None:
+def schema_problem(
+    database: Path, library: str, patience_seconds: float = DIAGNOSIS_SECONDS
+) -> str | None:
     """Why a SQLite database does not fit the installed library, and what to do, in one sentence.
 
     `None` if the database fits or there is no such file.
@@ -58,10 +59,7 @@ def schema_problem(database: Path, library: str) -> str | None:
     what = f"cannot open the {name} database {database}"
     remedy = "restore it from a backup, or name another results folder with --store"
     try:
-        wait_for_sqlite(database, patience_seconds=DIAGNOSIS_SECONDS)
-        # Not "ro": SQLite must be able to undo what a killed process left half written.
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
-            rows = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+        rows = read_sqlite(database, "SELECT version_num FROM alembic_version", patience_seconds)
     except sqlite3.Error as error:
         if is_locked(error):
             return f"{what}: another process holds it locked; end that process, or wait for it"
@@ -88,9 +86,7 @@ def schema_problem(database: Path, library: str) -> str | None:
 def check_schemas(store: Store) -> None:
     """Raise `StudyError` if one of the store's databases has another version."""
     for database, library in databases(store):
-        with suppress(sqlite3.Error):  # said below
-            wait_for_sqlite(database)
-        if problem := schema_problem(database, library):
+        if problem := schema_problem(database, library, PATIENCE_SECONDS):
             raise StudyError(problem)
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 PATIENCE_SECONDS = 900.0
 """How long a call is retried. Then the launch ends and keeps what is finished."""
@@ -70,22 +70,31 @@ def is_locked(error: BaseException) -> bool:
     return any("locked" in str(one) or "busy" in str(one) for one in sqlite)
 
 
-def wait_for_sqlite(
-    database: Path, say: Say | None = None, patience_seconds: float = PATIENCE_SECONDS
-) -> None:
+def wait_for_sqlite(database: Path) -> None:
     """Wait while another process holds a SQLite file locked; a missing file is no lock.
 
     Libraries that open the file wait for seconds only, and say nothing meanwhile. Raises
-    `sqlite3.Error` if the lock stays or the file is no database.
+    `sqlite3.Error` as `read_sqlite` does.
+    """
+    if database.is_file():
+        read_sqlite(database, "SELECT 1 FROM sqlite_master LIMIT 1")
+
+
+def read_sqlite(
+    database: Path, query: str, patience_seconds: float = PATIENCE_SECONDS
+) -> list[tuple[Any, ...]]:
+    """The rows of a query on a SQLite file that exists, once no other process holds it locked.
+
+    Raises `sqlite3.Error` if the lock stays, the file is no database, or the query fails.
     """
 
-    def read() -> None:
+    def read() -> list[tuple[Any, ...]]:
         # Not "ro": SQLite must be able to undo what a killed process left half written.
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=0)) as one:
-            one.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return one.execute(query).fetchall()
 
     def reason(error: Exception) -> str | None:
         return str(error) if is_locked(error) else None
 
-    if database.is_file():
-        retry(read, f"the database {database}", reason, say, patience_seconds)
+    what = f"the database {database}"
+    return retry(read, what, reason, patience_seconds=patience_seconds)

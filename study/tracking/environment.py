@@ -24,9 +24,7 @@ SETTINGS = {
 """Defaults of every process that uses MLflow. They are read when mlflow is imported."""
 LISTS = ("MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS")
 """What a person may add to the UI's server: who may open it through a tunnel or a proxy."""
-KEPT = frozenset(
-    (*SETTINGS, *LISTS, "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER")
-)
+KEPT = frozenset((*SETTINGS, *LISTS))
 BREAKING = (
     *("MLFLOW_ENABLE_WORKSPACES", "MLFLOW_WORKSPACE", "MLFLOW_SQLALCHEMYSTORE_"),
     *("MLFLOW_ENABLE_ASYNC_LOGGING", "MLFLOW_RUN_CONTEXT"),

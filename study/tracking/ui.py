@@ -54,7 +54,6 @@ def server_command(store: Store, port: int) -> tuple[list[str], dict[str, str]]:
 def serve(store: Store, port: int) -> int:
     """Run the UI's server until Ctrl-C; returns its exit code."""
     command, environment = server_command(store, port)
-
     ended: list[int] = []
 
     def end(number: int, _: object) -> None:

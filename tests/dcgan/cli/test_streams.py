@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from ready import Process, Ready
+from terminals import closed_terminal
 
 from dcgan.cli.streams import PLAIN
 from dcgan.config.settings import save_config
@@ -40,17 +41,6 @@ def training(tiny_config, programs: Ready, tmp_path: Path) -> Starter:
         )
 
     return start
-
-
-@contextmanager
-def closed_terminal() -> Iterator[int]:
-    """A terminal whose other end is gone: every write fails."""
-    other, terminal = pty.openpty()
-    os.close(other)
-    try:
-        yield terminal
-    finally:
-        os.close(terminal)
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -7,13 +7,13 @@ import pty
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ready import Ready
+from terminals import closed_terminal
 
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
@@ -22,17 +22,6 @@ from study.storage.trial_record import TrialRecord
 PATIENCE_SECONDS = 180
 Writer = Callable[..., Path]
 SHADOWS = ("dcgan.py", "study.py", "torch.py", "mlflow.py", "optuna.py", "json.py", "queue.py")
-
-
-@contextmanager
-def closed_terminal() -> Iterator[int]:
-    """A terminal whose other end is gone: every write fails."""
-    other, terminal = pty.openpty()
-    os.close(other)
-    try:
-        yield terminal
-    finally:
-        os.close(terminal)
 
 
 def check_complete(store: Store, total: int) -> None:
