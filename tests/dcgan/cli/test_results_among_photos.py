@@ -14,6 +14,7 @@ from PIL import Image
 from ready import Ready
 
 from dcgan.config.settings import save_config
+from dcgan.runtime.pictures import save_picture
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 PHOTOS = 20
@@ -95,5 +96,8 @@ def test_comparing_folders_says_what_was_not_read(run: Shell, here: Path) -> Non
         for seed in range(6):
             (here / name / f"{seed}.jpg").write_bytes((here / f"{seed:02}.jpg").read_bytes())
     (here / "two" / "raw.CR2").write_bytes(b"x")
+    save_picture(Image.new("RGB", (48, 40)), here / "two" / "grid.png")
     done = run("dcgan", "fid", "one", "two", "--extractor", "random")
+    assert "note: pictures that this program made were left out: 1" in done.stderr
+    assert "unusable" not in done.stderr
     assert "note: files that were not read: 1 .cr2; convert images to JPEG or PNG" in done.stderr
