@@ -17,6 +17,7 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.distributed import Peers, torchrun_peers
 from dcgan.training.follower import follow
 from dcgan.training.loop import train
+from dcgan.training.precision import check_possible, with_chosen_precision
 from dcgan.training.resume import as_begun
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.size import run_bytes
@@ -27,7 +28,7 @@ from dcgan.training.speed import MEASURED_STEPS, images_per_second
 def describe_run(config: TrainConfig, folder: Path, resume: bool) -> None:
     """Print the config, the networks, and the time and disk space of a run; write nothing."""
     bank = _enough_photos(config)
-    config = as_begun(config, folder) if resume else config
+    config, told = _settled(config, folder, resume)
     device = resolve_device(config.train.device)
     photos, holdout = bank.split(config.data.holdout_fraction)
     held_out = f" and {len(holdout.images)} held out" if holdout else ""
@@ -40,7 +41,7 @@ def describe_run(config: TrainConfig, folder: Path, resume: bool) -> None:
         f"{_networks(config)}\n\n"
         f"{len(photos.images)} photos{held_out}, {schedule.steps_per_epoch} steps an epoch, "
         f"{schedule.total_steps} steps in all, on {device}\n"
-        f"{planned_extractor(config)}\n"
+        f"{planned_extractor(config)}\n{told}"
         f"training: about {_duration(seconds)} (measured over {MEASURED_STEPS} steps), plus "
         f"scoring\ndisk: about {run_bytes(config, schedule) / 1e6:.0f} MB in {folder} "
         f"({free_mb:,.0f} MB free)"
@@ -76,14 +77,26 @@ def _enough_photos(config: TrainConfig, *, list_bad_files: bool = True) -> Photo
     return bank
 
 
-def _lead(config: TrainConfig, folder: Path, resume: bool, peers: Peers) -> None:
-    bank = _enough_photos(config)
+def _settled(
+    config: TrainConfig, folder: Path, resume: bool, *, alone: bool = True
+) -> tuple[TrainConfig, str]:
+    """The config as the run in `folder` began, with its precision, and a line about that."""
     if resume:
         config = as_begun(config, folder)
+    device = resolve_device(config.train.device)
+    if not config.provenance and not RunFolder(folder).checkpoint.exists():  # else it ran before
+        check_possible(config.train.precision, device)
+    config, told = with_chosen_precision(config, device, alone=alone)
+    return config, f"{told}\n" if told else ""
+
+
+def _lead(config: TrainConfig, folder: Path, resume: bool, peers: Peers) -> None:
+    bank = _enough_photos(config)
+    config, told = _settled(config, folder, resume, alone=peers.size == 1)
     RunFolder(folder).create()
     say(_networks(config))
     together = f", {peers.size} processes" if peers.size > 1 else ""
-    say(f"{len(bank.images)} photos{together}, results in {folder}")
+    say(f"{told}{len(bank.images)} photos{together}, results in {folder}")
     with progress_bar("loading the extractor") as on_progress:
         device = resolve_device(config.train.device)
         extractor = configured_extractor(config, device, on_progress)

@@ -195,9 +195,10 @@ class LoopConfig(Section):
     threads: int | None = Field(None, ge=1, le=1024)
     """CPU threads; null: torch's choice.
     Another number of threads may change the last digits of results."""
-    precision: Literal["fp32", "tf32", "bf16"] = "tf32"
-    """Precision of convolutions and matrix products on a CUDA GPU. `fp32`: full. `tf32`: torch's
-    default for convolutions. `bf16`: for the networks' passes; weights and Adam stay float32."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "fp32"
+    """Precision of the networks' passes. `bf16`: bfloat16; weights, BatchNorm statistics, losses,
+    optimizers and scores stay float32. `tf32`: float32 with shorter factors, on a CUDA GPU. `auto`:
+    the faster of fp32 and bf16 on a CPU, measured once; tf32 on a CUDA GPU."""
     cuda_graphs: bool = True
     """On a CUDA GPU, record a step once and replay it: the same numbers without the cost of
     launching hundreds of small kernels."""

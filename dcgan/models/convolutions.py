@@ -1,9 +1,11 @@
-"""The convolutions of a DCGAN, as matrix products where the library's are much slower.
+"""The convolutions of a DCGAN, faster on a CPU where the library's are much slower.
 
-Weights, results and state dicts are those of `nn.Conv2d` and `nn.ConvTranspose2d`. Images are
-channels-last in memory, so a convolution over the whole image is one matrix product without a copy.
-One that doubles the side is a product with all 16 taps at once, whose results are added where they
-overlap (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4).
+Weights, results and state dicts are those of `nn.Conv2d` and `nn.ConvTranspose2d`. Halving and
+doubling the side are each other's gradient (Dumoulin & Visin 2016, arXiv:1603.07285, chapter 4), so
+both are made of the same three functions: `halve`, `double` and `weight_gradient`. On a CPU two of
+them leave the library in one case each, which are faster in float32 and in bfloat16. Images and
+weights are channels-last in memory, so that no copy is needed for that. Everything can be
+differentiated twice.
 """
 
 from __future__ import annotations
@@ -13,9 +15,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_weight
 
 KERNEL = 4
+FEW_CHANNELS = 4
+"""The library's transposed convolution to this many channels or fewer is slow."""
+SMALL_SIDE = 4
+"""The library's weight gradient for images of this side or smaller is slow."""
 
 
 class _ShownAsTheLibrarys(nn.Module):
@@ -37,20 +43,15 @@ class Project(_ShownAsTheLibrarys, nn.ConvTranspose2d):
 
 
 class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
-    """`(N, C, s, s)` → `(N, C', 2s, 2s)`: 4×4, stride 2, padding 1.
+    """`(N, C, s, s)` → `(N, C', 2s, 2s)`: 4×4, stride 2, padding 1."""
 
-    With `by_product` a CPU computes a matrix product, which is faster for 4 × 4 pixels and for few
-    channels out.
-    """
-
-    def __init__(self, wide: int, narrow: int, *, by_product: bool = False) -> None:
+    def __init__(self, wide: int, narrow: int) -> None:
         super().__init__(wide, narrow, KERNEL, stride=2, padding=1, bias=False)
-        self.by_product = by_product
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if self.by_product and input.device.type == "cpu":
-            return _plus(_DoubleByProduct.apply(input, self.weight), self.bias)
-        return super().forward(input)
+        if input.device.type != "cpu":
+            return super().forward(input)
+        return _plus(_Double.apply(*_in_autocast_type(input, self.weight)), self.bias)
 
 
 class Halve(_ShownAsTheLibrarys, nn.Conv2d):
@@ -59,67 +60,116 @@ class Halve(_ShownAsTheLibrarys, nn.Conv2d):
     def __init__(self, narrow: int, wide: int) -> None:
         super().__init__(narrow, wide, KERNEL, stride=2, padding=1, bias=False)
 
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu":
+            return super().forward(input)
+        result: Tensor = _Halve.apply(*_in_autocast_type(input, self.weight))
+        return result
+
 
 class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
-    """`(N, C, 4, 4)` → one logit each, `(N, 1, 1, 1)`."""
+    """`(N, C, 4, 4)` → one float32 logit each, `(N, 1, 1, 1)`.
+
+    The product is in float32 under autocast, too: it costs nothing, and the losses depend on it.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, 1, KERNEL, stride=1, padding=0, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        pixels = input.permute(0, 2, 3, 1).flatten(1)
-        return (pixels @ _taps(self.weight).T).view(-1, 1, 1, 1)
+        pixels = input.permute(0, 2, 3, 1).flatten(1).to(self.weight.dtype)
+        with torch.autocast(input.device.type, enabled=False):
+            return (pixels @ _taps(self.weight).T).view(-1, 1, 1, 1)
 
 
-class _DoubleByProduct(torch.autograd.Function):
-    """Transposed convolution, 4×4, stride 2, padding 1, of images in channels-last memory."""
+class _Halve(torch.autograd.Function):
+    """`halve` with gradients from the functions below."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
-        """(N, C, s, s), (C, C', 4, 4) → (N, C', 2s, 2s)"""
         ctx.save_for_backward(images, weight)
-        count, _, side, _ = images.shape
-        parts = _pixels(images) @ _taps(weight)  # (N·s·s, 4·4·C')
-        # Pixel (i, j)'s tap (y, x) belongs to pixel (2i + y, 2j + x) of the result with its border.
-        # With y = 2a + p and x = 2b + q that is row 2(i + a) + p and column 2(j + b) + q.
-        parts = parts.view(count, side, side, 2, 2, 2, 2, -1)  # n, i, j, a, p, b, q, c
-        result = parts.new_zeros(count, side + 1, 2, side + 1, 2, parts.shape[-1])
-        for a in (0, 1):
-            for b in (0, 1):
-                shifted = parts[:, :, :, a, :, b].transpose(2, 3)  # n, i, p, j, q, c
-                result[:, a : a + side, :, b : b + side] += shifted
-        bordered = result.view(count, 2 * side + 2, 2 * side + 2, -1).permute(0, 3, 1, 2)
-        inner = bordered[..., 1:-1, 1:-1]
-        return inner.contiguous(memory_format=torch.channels_last)
+        return halve(images, weight)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """(N, C', 2s, 2s) → gradients of images and weight, each where it is needed."""
         images, weight = ctx.saved_tensors
-        count, channels, side, _ = images.shape
-        padded = F.pad(gradient, (1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
-        # The 4×4 window that each pixel of the smaller image sees: (N, C', s, s, 4, 4).
-        windows = padded.unfold(2, KERNEL, 2).unfold(3, KERNEL, 2)
-        windows = windows.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(0, 2)  # (N·s·s, 4·4·C')
-        for_images = for_weight = None
-        if ctx.needs_input_grad[0]:
-            pixels = windows @ _taps(weight).T
-            for_images = pixels.view(count, side, side, channels).permute(0, 3, 1, 2)
-        if ctx.needs_input_grad[1]:
-            taps = _pixels(images).T @ windows  # (C, 4·4·C')
-            for_weight = taps.view(channels, KERNEL, KERNEL, -1).permute(0, 3, 1, 2)
-        return for_images, for_weight
+        for_images, for_weight = ctx.needs_input_grad
+        return (
+            _Double.apply(gradient, weight) if for_images else None,
+            weight_gradient(images, gradient, weight) if for_weight else None,
+        )
+
+
+class _Double(torch.autograd.Function):
+    """`double` with gradients from the functions below."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        return double(images, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        images, weight = ctx.saved_tensors
+        for_images, for_weight = ctx.needs_input_grad
+        return (
+            _Halve.apply(gradient, weight) if for_images else None,
+            weight_gradient(gradient, images, weight) if for_weight else None,
+        )
+
+
+def halve(images: Tensor, weight: Tensor) -> Tensor:
+    """`(N, narrow, 2s, 2s)`, `(wide, narrow, 4, 4)` → `(N, wide, s, s)`"""
+    return F.conv2d(images, weight, stride=2, padding=1)
+
+
+def double(images: Tensor, weight: Tensor) -> Tensor:
+    """`(N, wide, s, s)`, `(wide, narrow, 4, 4)` → `(N, narrow, 2s, 2s)`: transpose of `halve`"""
+    narrow = weight.shape[1]
+    if narrow > FEW_CHANNELS:
+        return F.conv_transpose2d(images, weight, stride=2, padding=1)
+    # Pixel i's tap y belongs to row 2i + y of the result with its border. With y = 2a + p that is
+    # row p of the block i + a. So all 2×2 pixels of a block are channels of one 2×2 convolution.
+    taps = weight.unflatten(3, (2, 2)).unflatten(2, (2, 2))  # wide, narrow, a, p, b, q
+    taps = taps.permute(3, 5, 1, 0, 2, 4).flatten(0, 2)  # (p·q·narrow, wide, a, b)
+    blocks = F.conv2d(images, _channels_last(taps.flip(2, 3)), padding=1)
+    blocks = blocks.unflatten(1, (2, 2, narrow)).permute(0, 4, 1, 5, 2, 3)  # n, i, p, j, q, narrow
+    bordered = blocks.flatten(3, 4).flatten(1, 2)
+    return _channels_last(bordered[:, 1:-1, 1:-1].permute(0, 3, 1, 2))
+
+
+def weight_gradient(large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of Σ `halve(large, weight)` · `small` by the weight, in its memory order.
+
+    Large images are `(N, narrow, 2s, 2s)`, small ones `(N, wide, s, s)`.
+    """
+    if small.shape[-1] > SMALL_SIDE:
+        by_library: Tensor = conv2d_weight(large, weight.shape, small, stride=2, padding=1)
+        return by_library
+    padded = _channels_last(F.pad(large, (1, 1, 1, 1)))
+    # The 4×4 window that each small pixel sees: (N, narrow, s, s, 4, 4) → (N·s·s, 4·4·narrow).
+    windows = padded.unfold(2, KERNEL, 2).unfold(3, KERNEL, 2)
+    windows = windows.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(0, 2)
+    pixels = small.permute(0, 2, 3, 1).flatten(0, 2)  # (N·s·s, wide)
+    taps = (pixels.T @ windows).view(-1, KERNEL, KERNEL, large.shape[1])
+    return taps.permute(0, 3, 1, 2)
+
+
+def _in_autocast_type(*tensors: Tensor) -> list[Tensor]:
+    """Cast as autocast does before a convolution; it does not look into our own functions."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return list(tensors)
+    return [tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors]
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _plus(images: Tensor, bias: Tensor | None) -> Tensor:
     """Add a channel's bias, which only a layer with a folded BatchNorm has."""
     return images if bias is None else images + bias.view(-1, 1, 1)
-
-
-def _pixels(images: Tensor) -> Tensor:
-    """(N, C, H, W) → (N·H·W, C); a view of channels-last memory."""
-    return images.permute(0, 2, 3, 1).reshape(-1, images.shape[1])
 
 
 def _taps(weight: Tensor) -> Tensor:

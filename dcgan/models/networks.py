@@ -34,13 +34,13 @@ class Generator(nn.Sequential):
             nn.BatchNorm2d(channels[0]),
             nn.ReLU(inplace=True),
         ]
-        for stage, (wide, narrow) in enumerate(pairwise(channels)):
+        for wide, narrow in pairwise(channels):
             layers += [
-                Double(wide, narrow, by_product=stage == 0),  # s → 2s
+                Double(wide, narrow),  # s → 2s
                 nn.BatchNorm2d(narrow),
                 nn.ReLU(inplace=True),
             ]
-        layers += [Double(channels[-1], 3, by_product=True), nn.Tanh()]  # S/2 → S
+        layers += [Double(channels[-1], 3), nn.Tanh()]  # S/2 → S
         super().__init__(*layers)
         self.to(memory_format=torch.channels_last)
 

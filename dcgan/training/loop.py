@@ -28,8 +28,14 @@ from dcgan.runtime.pictures import save_picture
 from dcgan.runtime.version import code_version
 from dcgan.training.cuda_graphs import Stepper
 from dcgan.training.distributed import ALONE, Peers
+from dcgan.training.precision import with_chosen_precision
 from dcgan.training.recorder import Recorder, balance_of
-from dcgan.training.resume import check_same_extractor, open_folder, with_resolved_extractor
+from dcgan.training.resume import (
+    check_same_extractor,
+    continued_config,
+    open_folder,
+    with_resolved_extractor,
+)
 from dcgan.training.run.checkpoint import Checkpoint, check_continues, restore, save_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import STEP_FIELDS, LogRecord, append_record, keep_up_to, read_evals
@@ -92,11 +98,14 @@ def train(
     """
     folder = RunFolder(Path(out))
     device = resolve_device(config.train.device)
+    checkpoint = open_folder(folder, resume)
+    if checkpoint:
+        config = continued_config(config, checkpoint)
+    config, _ = with_chosen_precision(config, device, alone=peers.size == 1)
     with numerics(config.train), clear_memory_errors():
-        checkpoint = open_folder(folder, resume)
         bank = bank or load_bank(config.data)
         check_enough_photos(bank, config)
-        config, extractor = with_resolved_extractor(config, device, checkpoint, extractor)
+        config, extractor = with_resolved_extractor(config, device, extractor)
         run = _Run(config, folder, bank, extractor, device, checkpoint, peers)
         on_start(run.schedule, run.state.step)
         try:

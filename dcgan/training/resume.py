@@ -11,20 +11,28 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.errors import CheckpointError, UsageError
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
+from dcgan.runtime.devices import resolve_device
+from dcgan.training.precision import continued
 from dcgan.training.run.checkpoint import Checkpoint, load_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_evals
 
 
 def as_begun(config: TrainConfig, out: Path) -> TrainConfig:
-    """The config with `auto` replaced by the extractor that the run in `out` began with, if any.
+    """The config with `auto` replaced by what the run in `out` began with, if there is one.
 
     Raises `CheckpointError` if the checkpoint in `out` cannot be read.
     """
     checkpoint = RunFolder(out).checkpoint
-    if not checkpoint.exists():
-        return config
-    return _replace_auto(config, load_checkpoint(checkpoint).config.eval.extractor)
+    return continued_config(config, load_checkpoint(checkpoint)) if checkpoint.exists() else config
+
+
+def continued_config(config: TrainConfig, checkpoint: Checkpoint) -> TrainConfig:
+    """The config with `auto` replaced by the checkpoint's extractor and precision."""
+    begun, device = checkpoint.config, resolve_device(config.train.device)
+    precision = continued(config.train.precision, begun.train.precision, device)
+    config = override(config, {"train.precision": precision}, "train.precision")
+    return _replace_auto(config, begun.eval.extractor)
 
 
 def _replace_auto(config: TrainConfig, name: str) -> TrainConfig:
@@ -34,14 +42,9 @@ def _replace_auto(config: TrainConfig, name: str) -> TrainConfig:
 
 
 def with_resolved_extractor(
-    config: TrainConfig,
-    device: torch.device,
-    checkpoint: Checkpoint | None,
-    extractor: Extractor | None,
+    config: TrainConfig, device: torch.device, extractor: Extractor | None
 ) -> tuple[TrainConfig, Extractor]:
-    """Replace `auto` by the extractor to use; a continued run keeps the one it began with."""
-    if checkpoint:
-        config = _replace_auto(config, checkpoint.config.eval.extractor)
+    """Load the extractor if there is none yet, and replace `auto` by its name."""
     extractor = extractor or configured_extractor(config, device)
     return _replace_auto(config, extractor.name), extractor
 

@@ -113,7 +113,7 @@ def update(
     non-finite loss, this update and all later ones do nothing.
     """
     generator, discriminator = state.generator, state.discriminator
-    bf16 = config.train.precision == "bf16" and photos.is_cuda
+    bf16 = config.train.precision == "bf16"
     passes = torch.autocast(photos.device.type, torch.bfloat16, enabled=bf16)
     share = state.peers.share
     real = share(to_signed(augment(to_unit(photos), config.augment, state.augment_rng)))
@@ -123,12 +123,12 @@ def update(
     # D on real photos, then on fakes: two batches, because BatchNorm must not mix their statistics.
     state.optimizer_d.zero_grad(set_to_none=True)
     with passes:
-        real_logits = discriminator(real).to(real.dtype)
+        real_logits = discriminator(real)
     loss_real = loss_if_real(real_logits)
     loss_real.backward()
     with passes:
         fakes = generator(noise)
-        fake_logits = discriminator(fakes.detach()).to(real.dtype)
+        fake_logits = discriminator(fakes.detach())
     loss_fake = loss_if_fake(fake_logits)
     loss_fake.backward()
     loss_d = state.peers.average_gradients(discriminator, loss_real + loss_fake, part)
@@ -138,7 +138,7 @@ def update(
     state.optimizer_g.zero_grad(set_to_none=True)
     with frozen(discriminator):
         with passes:
-            fooled_logits = discriminator(fakes).to(real.dtype)
+            fooled_logits = discriminator(fakes)
         loss_g = loss_if_real(fooled_logits)
         loss_g.backward()
     loss_g = state.peers.average_gradients(generator, loss_g, part)

@@ -29,7 +29,13 @@ from study.running.context import StudyContext, open_context
 from study.running.estimate import Estimate, estimate
 from study.running.launchers.table import launcher_for
 from study.running.observer import Observer, Silent, Warned
-from study.running.resources import Machine, Measure, choose_extractor, choose_resources
+from study.running.resources import (
+    Machine,
+    Measure,
+    choose_extractor,
+    choose_precision,
+    choose_resources,
+)
 from study.search.objective import check_mode, directions
 from study.search.pruners import pruner_note
 from study.storage.attributes import (
@@ -115,6 +121,7 @@ def prepare(
             _check_nothing_lost(study, claims)
             earlier = stored_config(study)
             config, extractor, chosen = choose_extractor(config, earlier)
+            config, told = choose_precision(config, earlier)
             machine = Machine.here(config.base)
             resources = choose_resources(config, earlier, machine, measure)
             threads = {"base.train.threads": resources.threads}
@@ -129,7 +136,7 @@ def prepare(
             context = open_context(config, claims, place, bank, observer, extractor)
         if note := pruner_note(config):
             warn(note)
-        decisions = (*chosen, *resources.notes)
+        decisions = (*chosen, *told, *resources.notes)
         yield Plan(context, resources.workers, resources.rates, decisions, joining, changed)
 
 

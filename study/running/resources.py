@@ -14,6 +14,7 @@ from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import processors, resolve_device
 from dcgan.runtime.memory import available_memory
+from dcgan.training.precision import check_possible, continued, with_chosen_precision
 from study.config.study_config import StudyConfig
 
 WORKER_BYTES = 3 * 2**29
@@ -114,6 +115,27 @@ def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
             "--workers or raise --trials-per-gpu"
         )
     return workers
+
+
+def choose_precision(
+    config: StudyConfig, earlier: StudyConfig | None
+) -> tuple[StudyConfig, list[str]]:
+    """Replace `train.precision: auto` once for all trials, since numbers depend on it.
+
+    Returns the config, and a sentence about the choice or about a bad one. `earlier` is the config
+    of the last launch, None at the first. Raises `UsageError` for a precision that the device
+    cannot compute in.
+    """
+    base, device = config.base, resolve_device(config.base.train.device)
+    told = ""
+    if earlier is not None:
+        kept = continued(base.train.precision, earlier.base.train.precision, device)
+        base = override(base, {"train.precision": kept}, "train.precision")
+    else:
+        check_possible(base.train.precision, device)
+        base, told = with_chosen_precision(base, device)
+    chosen = {"base.train.precision": base.train.precision}
+    return override(config, chosen, "train.precision"), [told] if told else []
 
 
 def choose_extractor(

@@ -128,13 +128,16 @@ def test_a_recording_that_fails_half_way_leaves_everything_trainable(config) -> 
     assert all(p.requires_grad for p in steps.state.discriminator.parameters())
 
 
-def test_bf16_is_for_gpus(config) -> None:
-    """On a CPU the numbers are those of float32, as `train.precision` says."""
+def test_bfloat16_on_a_cpu_repeats_and_keeps_its_weights_in_float32(config) -> None:
     half = override(config, {"train.precision": "bf16"}, "half")
-    losses, weights, _ = train(config, CPU, stepper=True)
-    ours, our_weights, _ = train(half, CPU, stepper=True)
-    assert torch.equal(losses, ours)
-    assert all(map(torch.equal, weights, our_weights))
+    losses, weights, _ = train(half, CPU, stepper=True)
+    again, weights_again, _ = train(half, CPU, stepper=True)
+    full, *_ = train(config, CPU, stepper=True)
+    assert losses.dtype == torch.float32
+    assert torch.equal(losses, again)
+    assert all(map(torch.equal, weights, weights_again))
+    assert not torch.equal(losses, full)
+    assert {x.dtype for x in weights} == {torch.float32, torch.int64}
 
 
 def test_only_a_cuda_gpu_records(config) -> None:

@@ -29,6 +29,17 @@ from dcgan.training.run.history import STEP_FIELDS
 from dcgan.training.step import TrainState, training_step
 
 CPU = torch.device("cpu")
+MISTAKES = [
+    "one batch for D",
+    "smoothed labels",
+    "mean loss",
+    "fresh fakes for G",
+    "G through the old D",
+    "minimax G",
+    "Adam's default beta1",
+    "slope 0.2",
+    "learning rates exchanged",
+]
 OFF = {
     "augment__brightness": 0,
     "augment__saturation": 0,
@@ -255,17 +266,7 @@ def test_float64_agrees_to_rounding(tiny_config, adam: type) -> None:
 @pytest.mark.usefixtures("in_float64")
 @pytest.mark.parametrize(
     "mistake",
-    [
-        "one batch for D",
-        "smoothed labels",
-        "mean loss",
-        "fresh fakes for G",
-        "G through the old D",
-        "minimax G",
-        "Adam's default beta1",
-        "slope 0.2",
-        "learning rates exchanged",
-    ],
+    MISTAKES,
 )
 def test_the_comparison_would_notice(tiny_config, mistake: str) -> None:
     """A loop that is wrong in one detail is a thousand times further off than is allowed."""
@@ -303,3 +304,54 @@ def test_reference_recipe_follows_the_oracle() -> None:
     # After three steps no weight can be further off than Adam can have moved it the other way.
     for mine, other in zip(state.generator.parameters(), oracle.g, strict=True):
         assert float((mine.double() - other).detach().abs().max()) <= 2 * 3 * 3e-4 * 1.01
+
+
+BFLOAT16_LIMITS = {"losses": 0.0015, "gradients": 0.15, "changes of weights": 0.25}
+"""How far bfloat16 may be off, as a share of the true values. Seen: 0.0005, 0.11, 0.23.
+
+Adam's first updates are nearly ±lr, so the few gradients whose sign is uncertain count in full."""
+
+
+def bfloat16_errors(config: TrainConfig, mistake: str = "") -> dict[str, float]:
+    """Losses and gradients of the first step, and the weights' changes after a few more."""
+    state = TrainState.fresh(config, CPU)
+    oracle = make_oracle(state, config, mistake, adam=TorchAdam)
+    networks = [
+        list(zip(state.discriminator.parameters(), oracle.d, strict=True)),
+        list(zip(state.generator.parameters(), oracle.g, strict=True)),
+    ]
+    start = [[other.detach().clone() for _, other in pairs] for pairs in networks]
+    ours, theirs = follow(state, oracle, config, 1)
+    gradients = [[(mine.grad, other.grad) for mine, other in pairs] for pairs in networks]
+    follow(state, oracle, config, 3)
+    assert all(mine.dtype == torch.float32 for pairs in networks for mine, _ in pairs)
+    changes = [
+        [(mine - old, other - old) for (mine, other), old in zip(pairs, olds, strict=True)]
+        for pairs, olds in zip(networks, start, strict=True)
+    ]
+    return {
+        "losses": float(((ours - theirs).abs() / theirs.abs().clamp_min(0.1)).max()),
+        "gradients": max(map(relative_error, gradients)),
+        "changes of weights": max(map(relative_error, changes)),
+    }
+
+
+def relative_error(pairs: list[tuple[Tensor | None, Tensor | None]]) -> float:
+    """The norm of a network's error over the norm of the true values."""
+    flat = [[x.detach().double().flatten() for x in pair if x is not None] for pair in pairs]
+    mine, exact = (torch.cat(values) for values in zip(*flat, strict=True))
+    return float((mine - exact).norm() / exact.norm())
+
+
+def test_bfloat16_follows_the_oracle(tiny_config) -> None:
+    errors = bfloat16_errors(tiny_config(train__precision="bf16", **OFF))
+    assert all(error < BFLOAT16_LIMITS[part] for part, error in errors.items()), errors
+    assert errors["gradients"] > 1e-3  # it was bfloat16 indeed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_comparison_in_bfloat16_would_notice(tiny_config, mistake: str) -> None:
+    """A loop that is wrong in one detail is further off than bfloat16 may be."""
+    errors = bfloat16_errors(tiny_config(train__precision="bf16", **OFF), mistake)
+    assert any(error > BFLOAT16_LIMITS[part] for part, error in errors.items()), errors

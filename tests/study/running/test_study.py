@@ -24,8 +24,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.config.settings import load_train_config
 from dcgan.data.bank import PhotoBank
+from dcgan.errors import UsageError
 from dcgan.evaluation.record import EvalRecord
 from dcgan.runtime.devices import processors
+from dcgan.training import precision
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import LogRecord, read_evals, read_history
 from study.config.space import trial_config
@@ -468,6 +470,42 @@ def test_threads_are_measured_once_and_kept(
         assert (plan.config.base.train.threads, plan.rates, plan.decisions) == (chosen, {}, ())
         assert execute(plan, watcher).finished == 2
     assert not [line for line in watcher.warnings if line.startswith("differs")]
+
+
+def test_the_precision_is_chosen_once_and_kept(
+    tiny_study: Maker, store: Store, bank: PhotoBank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = {"fp32": 50.0, "bf16": 80.0}
+    monkeypatch.setattr(precision, "has_fast_bfloat16", lambda: True)
+    monkeypatch.setattr(precision, "fastest_precision", lambda *_: ("bf16", rates))
+    auto = tiny_study(study__trials=1, base__train__precision="auto")
+    with prepare(auto, store, bank) as plan:
+        chosen = "train.precision is bf16, the faster one here (fp32: 50 images/s, bf16: 80"
+        assert plan.decisions[0].startswith(chosen)
+        execute(plan)
+    study = plan.context.study
+    assert json.loads(study.user_attrs["identity"])["train.precision"] == "bf16"
+    trained = load_train_config(store.study("tiny").trial(0) / "config.yaml")
+    assert trained.train.precision == "bf16"
+
+    # On a processor that would choose otherwise now, `auto` means what the study began with.
+    monkeypatch.setattr(precision, "fastest_precision", lambda *_: ("fp32", rates))
+    with prepare(auto, store, bank) as plan:
+        assert plan.config.base.train.precision == "bf16"
+        assert plan.decisions == ()
+    asked = tiny_study(study__trials=2, base__train__precision="fp32")
+    message = r'train\.precision was "bf16", now "fp32"'
+    with pytest.raises(StudyMismatchError, match=message), prepare(asked, store, bank):
+        pass
+
+
+def test_a_precision_that_the_device_lacks(
+    tiny_study: Maker, store: Store, bank: PhotoBank
+) -> None:
+    asked = tiny_study(base__train__precision="tf32", base__train__device="cpu")
+    message = "tf32, which only CUDA GPUs have, but train.device is cpu"
+    with pytest.raises(UsageError, match=message), prepare(asked, store, bank):
+        pass
 
 
 @pytest.mark.slow
