@@ -10,11 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "benchmarks").glob("*/*.py"))
+PARTS = ("lib", "gpu_parts")  # folders of modules that are no commands
 NAMES = [f"benchmarks.{file.parent.name}.{file.stem}" for file in FILES]
-COMMANDS = [name for name in NAMES if not name.startswith("benchmarks.lib.")]
+COMMANDS = [name for name in NAMES if name.split(".")[1] not in PARTS]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", [*COMMANDS, "benchmarks.gpu"])
 def test_help(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import time
+from importlib.metadata import version
 from typing import Any
 
 import torch
-import torchvision
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
     }
     if device.type == "cuda":
         described["gpu"] = torch.cuda.get_device_name(device)
@@ -48,3 +49,10 @@ def synchronise(device: torch.device) -> None:
     """Wait until a GPU has finished its work; a CPU has no queue."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def peak_mib(device: torch.device) -> float:
+    """The most memory of this process so far, in MiB: what torch held on a GPU, else resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

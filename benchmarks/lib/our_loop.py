@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import load_bank
-from dcgan.training.cuda_graphs import Stepper
+from dcgan.training.cuda_graphs import EAGER_STEPS, Stepper
 from dcgan.training.schedule import Schedule
 from dcgan.training.step import TrainState, training_step
 
@@ -28,6 +28,14 @@ def our_loop(config: TrainConfig, device: torch.device) -> Iterator[int]:
             torch.stack(losses).tolist()
             losses.clear()
         yield len(indices)
+
+
+def steps_to_warm_up(config: TrainConfig, device: torch.device) -> int:
+    """Steps until memory is allocated and, on a GPU, both batch sizes are recorded."""
+    if device.type == "cpu":
+        return 2
+    schedule = Schedule(config, len(load_bank(config.data).images), device)
+    return (EAGER_STEPS + 2) * schedule.steps_per_epoch  # an epoch's last batch is the smaller one
 
 
 def gflop_per_image(config: TrainConfig) -> float:

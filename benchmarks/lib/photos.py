@@ -15,7 +15,7 @@ TOY_COUNT, TOY_SIDE = 527, 128
 
 
 @contextmanager
-def photo_folder(given: Path | None) -> Iterator[str]:
+def photo_folder(given: Path | None, toys: int = TOY_COUNT) -> Iterator[str]:
     """The absolute path of a folder of photos; without one, of a temporary folder of toy cats."""
     if given is not None:
         yield str(given.resolve())
@@ -23,6 +23,6 @@ def photo_folder(given: Path | None) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve() / "toy" / "cat"
         folder.mkdir(parents=True)
-        for index, image in enumerate(draw_toy_cats(TOY_COUNT, TOY_SIDE, 0)):
+        for index, image in enumerate(draw_toy_cats(toys, TOY_SIDE, 0)):
             Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{index:04d}.jpg", quality=90)
         yield str(folder.parent)

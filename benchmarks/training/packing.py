@@ -12,21 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import resource
-import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks.lib.machine import describe, synchronise
-from benchmarks.lib.our_loop import our_loop
+from benchmarks.lib.machine import describe
 from benchmarks.lib.photos import photo_folder
+from benchmarks.lib.side_by_side import measure
 from dcgan.config.settings import load_train_config
-from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.devices import processors
-from dcgan.runtime.numerics import numerics
 
 
 def main() -> None:
@@ -57,47 +51,6 @@ def main() -> None:
             f"{count:9}  {row['threads_each']:12}  {rate:15.1f}  {rate / first:11.2f}  "
             f"{row['mib_each']:8.0f}"
         )
-
-
-def measure(config: TrainConfig, count: int, seconds: float) -> dict[str, Any]:
-    """Train in `count` processes at once."""
-    context = multiprocessing.get_context("spawn")
-    ready = context.Barrier(count)
-    with context.Pool(count, initializer=_keep, initargs=(ready,)) as pool:
-        jobs = [pool.apply_async(_train, (config, seconds)) for _ in range(count)]
-        results = [job.get() for job in jobs]
-    return {
-        "threads_each": config.train.threads,
-        "images_per_second": round(sum(rate for rate, _ in results), 1),
-        "mib_each": max(mib for _, mib in results),
-    }
-
-
-def _keep(ready: Any) -> None:
-    global _ready
-    _ready = ready
-
-
-def _train(config: TrainConfig, seconds: float) -> tuple[float, float]:
-    device = torch.device(config.train.device)
-    with numerics(config.train):
-        loop = our_loop(config, device)
-        try:
-            for _ in range(4 if device.type == "cpu" else 120):  # recording included
-                next(loop)
-            synchronise(device)
-        except BaseException:
-            _ready.abort()  # the others must not wait for this process
-            raise
-        _ready.wait()
-        start, images = time.perf_counter(), 0
-        while time.perf_counter() < start + seconds:
-            images += next(loop)
-        synchronise(device)
-        rate = images / (time.perf_counter() - start)
-    if device.type == "cuda":
-        return rate, torch.cuda.max_memory_reserved(device) / 2**20
-    return rate, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -14,20 +14,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import statistics
-import time
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.lib.machine import describe, matrix_rate, synchronise
-from benchmarks.lib.our_loop import gflop_per_image, our_loop
+from benchmarks.lib.machine import describe, matrix_rate
+from benchmarks.lib.our_loop import gflop_per_image
 from benchmarks.lib.photos import photo_folder
-from benchmarks.lib.plain_loop import plain_loop
+from benchmarks.lib.turns import Loop, take_turns
 from dcgan.config.settings import load_train_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.numerics import numerics
@@ -42,8 +38,6 @@ CASES: dict[str, dict[str, Any]] = {
     "batch 128": {"train.batch_size": 128},
     "batch 256": {"train.batch_size": 256},
 }
-PAUSE_SECONDS = 0.7
-"""Pause between two turns: a DataLoader's workers fill their queue after its loop has stopped."""
 
 
 def main() -> None:
@@ -61,7 +55,7 @@ def main() -> None:
     arguments = parser.parse_args()
     names = list(CASES) if arguments.cases == "all" else [arguments.cases]
     device = torch.device(arguments.device)
-    loops = ["plain", "ours"] + ["plain, in memory"] * arguments.in_memory
+    kinds = ["plain", "ours"] + ["plain, in memory"] * arguments.in_memory
     rows = {}
     with photo_folder(arguments.data) as root:
         common = {
@@ -72,7 +66,7 @@ def main() -> None:
         for name in names:
             config = load_train_config("reference", common | CASES[name])
             with numerics(config.train):
-                rows[name] = measure(config, device, loops, arguments)
+                rows[name] = measure(config, device, kinds, arguments)
                 machine = describe(device)
     if arguments.json:
         print(json.dumps({"cases": rows, **machine}, indent=2))
@@ -85,78 +79,35 @@ def main() -> None:
 
 
 def measure(
-    config: TrainConfig, device: torch.device, loops: list[str], arguments: argparse.Namespace
+    config: TrainConfig, device: torch.device, kinds: list[str], arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """Images per second of every loop, the ratios, and our share of the limit."""
-    work = gflop_per_image(config)
-    context = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection] = {}
-    processes = []
-    for loop in loops:
-        pipes[loop], far_end = context.Pipe()
-        job = (far_end, loop, config, arguments.workers, arguments.seconds)
-        processes.append(context.Process(target=_run, args=job))
-        processes[-1].start()
-        far_end.close()  # so that recv() fails if the process dies
-        assert pipes[loop].recv() == "ready"
-    rates: dict[str, list[float]] = {loop: [] for loop in loops}
-    products = []
-    for _ in range(arguments.turns):
-        for loop, pipe in pipes.items():
-            time.sleep(PAUSE_SECONDS)
-            pipe.send("go")
-            rates[loop].append(pipe.recv())
-        products.append(matrix_rate(device))
-    for pipe, process in zip(pipes.values(), processes, strict=True):
-        pipe.send("stop")
-        process.join()
-    medians = {loop: statistics.median(values) for loop, values in rates.items()}
+    work, products = gflop_per_image(config), list[float]()
+    loops = {kind: Loop(kind, config, arguments.workers) for kind in kinds}
+    measured = take_turns(
+        loops,
+        arguments.turns,
+        arguments.seconds,
+        between=lambda: products.append(matrix_rate(device)),
+    )
+    rates = {kind: loop.rate for kind, loop in measured.items()}
     limit = statistics.median(products) / work
     return {
-        **{f"{loop}, images/s": round(value, 1) for loop, value in medians.items()},
+        **{f"{kind}, images/s": round(rate, 1) for kind, rate in rates.items()},
         **{
-            f"ours / {loop}": round(medians["ours"] / medians[loop], 2)
-            for loop in loops
-            if loop != "ours"
+            f"ours / {kind}": round(rates["ours"] / rates[kind], 2)
+            for kind in kinds
+            if kind != "ours"
         },
         "ratio of each turn": [
             round(ours / plain, 2)
-            for ours, plain in zip(rates["ours"], rates["plain"], strict=True)
+            for ours, plain in zip(measured["ours"].rates, measured["plain"].rates, strict=True)
         ],
         "gflop an image": round(work, 3),
         "matrix products, gflop/s": [round(rate) for rate in products],
         "limit, images/s": round(limit, 1),
-        "ours, share of the limit": round(medians["ours"] / limit, 2),
+        "ours, share of the limit": round(rates["ours"] / limit, 2),
     }
-
-
-def _run(pipe: Connection, name: str, config: TrainConfig, workers: int, seconds: float) -> None:
-    """The process of a loop: train for some seconds on each "go"."""
-    device = torch.device(config.train.device)
-    if name == "ours":
-        with numerics(config.train):
-            _take_turns(pipe, our_loop(config, device), seconds, device)
-        return
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
-    loop = plain_loop(config, device, workers, in_memory=name == "plain, in memory")
-    _take_turns(pipe, loop, seconds, device)
-
-
-def _take_turns(
-    pipe: Connection, loop: Iterator[int], seconds: float, device: torch.device
-) -> None:
-    # allocations, worker start-up, file cache; on a GPU also the recording of both batch sizes
-    for _ in range(2 if device.type == "cpu" else 120):
-        next(loop)
-    pipe.send("ready")
-    while pipe.recv() == "go":
-        synchronise(device)
-        start, images = time.perf_counter(), 0
-        while time.perf_counter() < start + seconds:
-            images += next(loop)
-        synchronise(device)
-        pipe.send(images / (time.perf_counter() - start))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
 class Adam(torch.optim.Adam):
     """Torch's Adam. Do not use it inside `torch.compile`."""
 
+    # A capturable Adam warns when it first steps outside a CUDA graph. Here the first steps of each
+    # batch size do so on purpose, and all steps where graphs are off.
+    _warned_capturable_if_run_uncaptured = True
+
     # Torch's methods are wrapped to tell the compiler to skip them.
     add_param_group = unwrap(torch.optim.Adam.add_param_group)
     zero_grad = unwrap(torch.optim.Adam.zero_grad)
