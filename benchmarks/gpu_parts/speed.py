@@ -27,7 +27,7 @@ LIKE_PLAIN = "tf32"
 def speed(setup: Setup) -> Iterator[Line]:
     """The rates of each case and their ratios. Notes the peak memory of ours in `setup.peaks`."""
     if setup.reduced:
-        loops = _loops(setup, {}, 16, ("fp32",), workers=1)
+        loops = _loops(setup, {}, 16, ("fp32", "bf16"), workers=1)
         yield from _lines(setup, "reduced", 16, take_turns(loops, turns=1, seconds=0.4))
         return
     for network, changes in NETWORKS.items():

@@ -27,13 +27,15 @@ def describe(device: torch.device) -> dict[str, Any]:
     return described
 
 
-def matrix_rate(device: torch.device, seconds: float = 1.0) -> float:
-    """Billions of float32 operations per second in products of two 2048 × 2048 matrices.
+def matrix_rate(
+    device: torch.device, kind: torch.dtype = torch.float32, seconds: float = 1.0
+) -> float:
+    """Billions of operations per second in products of two 2048 × 2048 matrices of a type.
 
     The fastest product counts: it is what the machine does when nothing disturbs it.
     """
     side = 2048
-    left, right = torch.randn(2, side, side, device=device)
+    left, right = torch.randn(2, side, side, device=device).to(kind)
     left @ right
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end:

@@ -5,6 +5,7 @@ A process does not benefit from another's settings (for example how memory is ke
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import statistics
 import time
@@ -37,6 +38,8 @@ class Loop:
     config: TrainConfig
     workers: int = 0
     """Of the plain loop's DataLoader."""
+    copies: int = 1
+    """Processes that take a turn together; their rates are added."""
 
 
 @dataclass
@@ -66,26 +69,30 @@ def take_turns(
     fails.
     """
     context = multiprocessing.get_context("spawn")
-    pipes: dict[str, Connection] = {}
+    pipes: dict[str, list[Connection]] = {name: [] for name in loops}
     with ExitStack() as stack:
         for name, loop in loops.items():
-            pipes[name], far_end = context.Pipe()
-            process = context.Process(target=_serve, args=(far_end, loop, seconds))
-            process.start()
-            stack.callback(_end, process, pipes[name])
-            far_end.close()  # so that recv() fails if the process dies
-        for name, pipe in pipes.items():
-            _receive(name, pipe, PATIENCE_SECONDS)
+            for _ in range(loop.copies):
+                near_end, far_end = context.Pipe()
+                process = context.Process(target=_serve, args=(far_end, loop, seconds))
+                process.start()
+                stack.callback(_end, process, near_end)
+                far_end.close()  # so that recv() fails if the process dies
+                pipes[name].append(near_end)
+        for name, ends in pipes.items():
+            for pipe in ends:
+                _receive(name, pipe, PATIENCE_SECONDS)
         measured = {name: Measured() for name in loops}
         for _ in range(turns):
-            for name, pipe in pipes.items():
+            for name, ends in pipes.items():
                 time.sleep(PAUSE_SECONDS)
-                pipe.send("go")
-                rate, mib = _receive(name, pipe, seconds + PATIENCE_SECONDS)
-                measured[name].rates.append(rate)
-                measured[name].peak_mib = mib
+                for pipe in ends:
+                    pipe.send("go")
+                done = [_receive(name, pipe, seconds + PATIENCE_SECONDS) for pipe in ends]
+                measured[name].rates.append(sum(rate for rate, _ in done))
+                measured[name].peak_mib = max(mib for _, mib in done)
             between()
-        for pipe in pipes.values():
+        for pipe in itertools.chain(*pipes.values()):
             pipe.send("stop")
         return measured
 

@@ -34,11 +34,13 @@ PARTS = {
     "BatchNorm": r"batch_norm",
     "activations and their gradients": r"relu|threshold|tanh|clamp_min|sigmoid",
     "optimizers and moving average": r"adam|lerp_",
+    "casts": r"_to_copy",
     "copies and sums": r"copy_|clone|\badd_|fill_|zeros|index|\bcat\b|pad",
 }
 """Part → names of operations; the first match counts."""
 SIDE = 2048
 """Rows and columns of the plain product's matrices."""
+KINDS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 CPU = torch.device("cpu")
 
 
@@ -47,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--precision", default="fp32", choices=list(KINDS))
     parser.add_argument("--steps", type=int, default=34)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -55,6 +58,7 @@ def main() -> None:
             "data.root": root,
             "train.device": "cpu",
             "train.threads": arguments.threads,
+            "train.precision": arguments.precision,
         }
         config = load_train_config("reference", settings)
         with numerics(config.train):
@@ -71,7 +75,7 @@ def measure(config: TrainConfig, steps: int) -> dict[str, Any]:
     loop = our_loop(config, CPU)
     for _ in range(steps):  # warms up
         next(loop)
-    left, right = torch.randn(2, SIDE, SIDE)
+    left, right = torch.randn(2, SIDE, SIDE).to(KINDS[config.train.precision])
     timed, whole, product, photos = Timed(), 0.0, 0.0, 0
     for _ in range(steps):  # in turns, so that a slow moment of the machine affects all
         start = time.perf_counter()
