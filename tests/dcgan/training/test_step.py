@@ -21,9 +21,9 @@ def bank(tiny_config) -> PhotoBank:
     return load_bank(tiny_config().data)
 
 
-@pytest.fixture
-def config(tiny_config):
-    return tiny_config()
+@pytest.fixture(params=["fp32", "bf16"])
+def config(tiny_config, request: pytest.FixtureRequest):
+    return tiny_config(train__precision=request.param)
 
 
 @pytest.fixture
