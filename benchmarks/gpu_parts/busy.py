@@ -34,8 +34,9 @@ from dcgan.training.step import TrainState
 
 LEAST_SHARE = 90.0
 WALL_SECONDS = 1.0
-SIDE = 8192
-"""Rows of the square matrices whose product keeps the GPU occupied: 1.1 TFLOP each."""
+SIDE, PRODUCTS = 8192, 12
+"""Rows of the square matrices whose products keep the GPU occupied, 1.1 TFLOP each, and how many:
+at least 20 ms on a fast GPU, in which the host queues an epoch of some 20 steps."""
 
 
 def busy(setup: Setup) -> Iterator[Line]:
@@ -98,7 +99,7 @@ def gpu_seconds(epoch: Callable[[], list[Tensor]], device: torch.device) -> floa
     before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     best = float("inf")
     for _ in range(3):
-        for _ in range(3):
+        for _ in range(PRODUCTS):
             left @ right
         before.record()
         epoch()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import first_line
-from dcgan.training.step import TrainState, update
+from dcgan.training.step import STREAMS, TrainState, update
 
 EAGER_STEPS = 2
 """Steps of each batch size before its recording; they choose algorithms and allocate memory."""
@@ -94,13 +94,18 @@ class Stepper:
         if self.record is None or self._eager_steps[len(indices)] < EAGER_STEPS:
             return None
         kept, weight = indices.clone(), torch.zeros((), device=indices.device)
-        rngs = (self.state.noise_rng, self.state.augment_rng)
+        streams = {name: getattr(self.state, name) for name in STREAMS}
+        before = {name: rng.get_state() for name, rng in streams.items()}
         try:
-            losses, replay = self.record(lambda: self._body(kept, weight), rngs)
+            losses, replay = self.record(lambda: self._body(kept, weight), list(streams.values()))
         except RuntimeError as error:
             self.record = None
             for optimizer in (self.state.optimizer_g, self.state.optimizer_d):
                 optimizer.zero_grad(set_to_none=True)  # they belong to the failed graph
+            for name, rng in streams.items():  # the graph does not release the old ones
+                fresh = torch.Generator(rng.device)
+                fresh.set_state(before[name])
+                setattr(self.state, name, fresh)
             warnings.warn(
                 f"steps cannot be recorded as CUDA graphs here ({first_line(error)}); they run "
                 "one kernel after the other, which is slower",

@@ -92,6 +92,8 @@ def test_the_first_steps_of_each_size_are_not_recorded(config) -> None:
 
 def test_where_recording_fails_steps_go_on_with_one_warning(config) -> None:
     def refuse(body: Callable[[], Tensor], rngs: Any) -> Any:
+        for rng in rngs:
+            torch.randn(3, generator=rng)
         raise RuntimeError("operation not permitted when stream is capturing\nand much more")
 
     losses, weights, _ = train(config, CPU, stepper=False)
