@@ -1,6 +1,6 @@
 """Which features see what a picture shows? Compares extractors with an independent network.
 
-    python -m benchmarks.evaluation.sees response --data PHOTOS
+    python -m benchmarks.evaluation.sees response --data PHOTOS --work DIR
     python -m benchmarks.evaluation.sees rank --data PHOTOS --runs FOLDER --work DIR
 
 Candidates are EfficientNet-Lite0's features (the last block's, the head's, or both) of images
@@ -13,9 +13,9 @@ without harm) above the mean without harm. --other adds images of another class;
 stand in.
 
 `rank`: scores 1,024 images of both generators (moving average and last weights) of every checkpoint
-below --runs against all photos, keeps the scores in --work, and prints the rank correlation
-(Spearman) of each candidate's order with the judge's: among moving averages, among last weights,
-and over both. --table prints every generator's scores.
+below --runs, and every file of images that `score_models` wrote there, against all photos. It keeps
+the scores in --work and prints the rank correlation (Spearman) of each candidate's order with the
+judge's: among moving averages, among last weights, and over both. --table prints every score.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -41,7 +42,7 @@ from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance
 from dcgan.models.sampling import generate_images
-from dcgan.runtime.files import write_text_atomic
+from dcgan.runtime.files import write_atomic, write_text_atomic
 from dcgan.training.run.checkpoint import load_checkpoint, load_generator
 
 SIDES = (64, 96, 128)
@@ -50,6 +51,7 @@ N_SAMPLES = 1024
 CPU = torch.device("cpu")
 CATS = (281, 285)
 """ImageNet's classes of cats, both included."""
+Harm = Callable[[Tensor, torch.Generator], Tensor]
 Features = dict[str, Tensor]
 """Name of the features → float64 (N, d)."""
 
@@ -68,6 +70,8 @@ class Seers:
                 CPU, variant=JUDGE, side=JUDGE_SIDE, layers=both, class_side=JUDGE_SIDE
             )
         self.layout = load_extractor("layout", CPU)
+        fingerprints = [one.fingerprint for one in [*self.networks.values(), self.layout]]
+        self.identity = " ".join(fingerprints)
 
     def __call__(self, images: Tensor) -> tuple[Features, dict[str, float]]:
         """Features by name, and the share of images that are called a cat by network."""
@@ -92,10 +96,10 @@ def distances(real: Features, fake: Features) -> dict[str, float]:
     return found
 
 
-def harms(other: Tensor) -> dict[str, Callable[[Tensor, torch.Generator], Tensor]]:
+def harms(other: Tensor) -> dict[str, Harm]:
     """Name → what is done to uint8 images `(N, 3, S, S)`."""
 
-    def blur(sigma: float) -> Callable[[Tensor, torch.Generator], Tensor]:
+    def blur(sigma: float) -> Harm:
         return lambda x, rng: TF.gaussian_blur(x, [25, 25], [sigma, sigma])
 
     return {
@@ -132,27 +136,31 @@ def replace(images: Tensor, other: Tensor, share: float, rng: torch.Generator) -
     return torch.where(changed[:, None, None, None], repeated, images)
 
 
-def response(images: Tensor, other: Tensor, splits: int) -> dict[str, dict[str, float]]:
+def response(images: Tensor, other: Tensor, splits: int, work: Path) -> dict[str, dict[str, float]]:
     """Harm → distance → standard deviations from unseen photos."""
-    seers = Seers(SIDES)
-    rng = torch.Generator().manual_seed(0)
-    sets = {name: harm(images, rng) for name, harm in harms(other).items()}
-    print("seen as cats: photos", _shares(seers(images)[1]), flush=True)
-    whole = {"nothing": seers(images)[0]}
-    for name, changed in sets.items():
-        whole[name], cats = seers(changed)
+    seers, whole = Seers(SIDES), dict[str, Features]()
+    cases: dict[str, Harm] = {"nothing": lambda x, rng: x, **harms(other)}
+    for name, harm in cases.items():
+        changed = harm(images, torch.Generator().manual_seed(0))
+        key = hashlib.sha256(changed.numpy().tobytes() + seers.identity.encode()).hexdigest()[:24]
+        kept = work / f"{key}.pt"
+        if not kept.exists():
+            found = seers(changed)
+            write_atomic(kept, lambda file, found=found: torch.save(found, file))
+        whole[name], cats = torch.load(kept, weights_only=True)
         print(f"seen as cats: {name}", _shares(cats), flush=True)
+    rng = torch.Generator().manual_seed(1)
     runs: dict[str, list[dict[str, float]]] = {}
     half = len(images) // 2
     for _ in range(splits):
         order = torch.randperm(len(images), generator=rng)
         real_rows, rows = order[:half], order[half : 2 * half]
         real = {name: one[real_rows] for name, one in whole["nothing"].items()}
-        cases = {name: (features, rows) for name, features in whole.items()}
+        pairs = {name: (features, rows) for name, features in whole.items()}
         for kept in (0.5, 0.2, 0.05):
             some = rows[: round(kept * half)].repeat(-(-half // round(kept * half)))[:half]
-            cases[f"only {kept:.0%} of the photos"] = (whole["nothing"], some)
-        for name, (features, chosen) in cases.items():
+            pairs[f"only {kept:.0%} of the photos"] = (whole["nothing"], some)
+        for name, (features, chosen) in pairs.items():
             fake = {key: one[chosen] for key, one in features.items()}
             runs.setdefault(name, []).append(distances(real, fake))
     result: dict[str, dict[str, float]] = {}
@@ -168,38 +176,51 @@ def response(images: Tensor, other: Tensor, splits: int) -> dict[str, dict[str, 
 def rank(images: Tensor, runs: Path, work: Path) -> dict[str, dict[str, float]]:
     """Generator → distances, and shares of cats as "NETWORK cats"."""
     seers = Seers(SIDES)
-    work.mkdir(parents=True, exist_ok=True)
-    identity = "".join(one.fingerprint for one in [*seers.networks.values(), seers.layout])
     real: Features | None = None
     scores = {}
-    for path in sorted(runs.rglob("*.pt")):
-        for model in ("ema", "raw"):
-            stat = path.stat()
-            key = f"{path.resolve()} {stat.st_mtime_ns} {stat.st_size} {model} {identity}"
-            kept = work / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
-            if not kept.exists():
-                try:
-                    generator = load_generator(load_checkpoint(path), model, CPU)
-                except CheckpointError as error:
-                    print(f"left out: {error}")
-                    break
-                if real is None:
-                    real = seers(images)[0]
-                fakes = torch.cat(list(generate_images(generator, N_SAMPLES)))
-                features, cats = seers(fakes)
-                found = distances(real, features)
-                found |= {f"{name} cats": share for name, share in cats.items()}
-                write_text_atomic(kept, json.dumps(found))
-                print(f"scored {path.relative_to(runs)} {model}", flush=True)
-            scores[f"{path.relative_to(runs)} {model}"] = json.loads(kept.read_text())
+    for path, model in generators(runs):
+        stat = path.stat()
+        key = f"{path.resolve()} {stat.st_mtime_ns} {stat.st_size} {model} {seers.identity}"
+        kept = work / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+        name = f"{path.relative_to(runs).with_suffix('')} | {model}"
+        if not kept.exists():
+            try:
+                fakes = images_of(path, model)
+            except CheckpointError as error:
+                print(f"left out: {error}")
+                continue
+            real = seers(images)[0] if real is None else real
+            features, cats = seers(fakes)
+            found = distances(real, features)
+            found |= {f"{network} cats": share for network, share in cats.items()}
+            write_text_atomic(kept, json.dumps(found))
+            print(f"scored {name}", flush=True)
+        scores[name] = json.loads(kept.read_text())
     return scores
+
+
+def generators(runs: Path) -> Iterator[tuple[Path, str]]:
+    """Checkpoints, twice each, and files of images, with the generator's kind: ema or raw."""
+    for path in sorted([*runs.rglob("*.pt"), *runs.rglob("epoch *.npy")]):
+        if path.suffix == ".npy":
+            yield path, "raw" if "raw" in path.stem else "ema"
+        else:
+            yield from ((path, "ema"), (path, "raw"))
+
+
+def images_of(path: Path, model: str) -> Tensor:
+    """uint8 `(N_SAMPLES, 3, S, S)`."""
+    if path.suffix == ".npy":
+        return torch.from_numpy(np.load(path))[:N_SAMPLES]
+    generator = load_generator(load_checkpoint(path), model, CPU)
+    return torch.cat(list(generate_images(generator, N_SAMPLES)))
 
 
 def correlations(scores: dict[str, dict[str, float]]) -> Iterator[str]:
     """Lines of a table: each candidate's rank correlation with the judge's two distances."""
     groups = {
-        "ema": [name for name in scores if name.endswith(" ema")],
-        "raw": [name for name in scores if name.endswith(" raw")],
+        "ema": [name for name in scores if name.endswith("| ema")],
+        "raw": [name for name in scores if name.endswith("| raw")],
         "both": list(scores),
     }
     judges = ("judge head kd", "judge head fd")
@@ -239,25 +260,26 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of photos")
     parser.add_argument("--other", type=Path, help="folder of images of another class")
     parser.add_argument("--runs", type=Path, help="folder with checkpoints below it")
-    parser.add_argument("--work", type=Path, help="folder for scores")
+    parser.add_argument("--work", type=Path, required=True, help="folder for what was computed")
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="print every generator's scores")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    arguments.work.mkdir(parents=True, exist_ok=True)
     images = load_bank(DataConfig(root=arguments.data)).images
     if arguments.what == "response":
         different = DataConfig(source="toy_cats", toy_count=len(images))
         if arguments.other is not None:
             different = DataConfig(root=arguments.other)
-        result = response(images, load_bank(different).images, arguments.splits)
+        result = response(images, load_bank(different).images, arguments.splits, arguments.work)
         turned = {
             key: {name: row[key] for name, row in result.items()} for key in result["nothing"]
         }
         print("\n".join(markdown(turned, 1)))
         return
-    if arguments.runs is None or arguments.work is None:
-        parser.error("rank needs --runs and --work")
+    if arguments.runs is None:
+        parser.error("rank needs --runs")
     scores = rank(images, arguments.runs, arguments.work)
     if not scores:
         print(f"no checkpoint below {arguments.runs}")

@@ -73,7 +73,7 @@ def over_floor(real: RealSet, fakes: Tensor) -> float | None:
     "recognised_of_photos",
     mlflow=["recognised"],
     leaderboard=["recognised"],
-    table=["recognised", "recognised_of_photos"],
+    table=False,
     of_classes=True,
 )
 def recognised_share(real: RealSet, classes: Tensor) -> Recognised | None:
