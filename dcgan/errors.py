@@ -35,6 +35,10 @@ class EvaluationError(DcganError):
     """A score cannot be computed: too few images, non-finite features, a bad extractor."""
 
 
+class WeightsError(EvaluationError):
+    """Pretrained weights are missing or are not the published ones."""
+
+
 class OutOfMemoryError(DcganError):
     """The device ran out of memory; the message names the settings that shrink the need."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -70,6 +71,7 @@ def print_evaluation(result: EvalRecord, copies: MemorisationReport | None) -> N
             f"{fd} to {result.n_holdout} photos never trained on: {metrics[f'{fd}_holdout']:.3f}; "
             f"to as many training photos: {metrics[f'{fd}_trained']:.3f}"
         )
+    _print_recognised(metrics, result.extractor)
     if result.imbalance is not None and result.log_loss_ratio is not None:
         ahead = "D ahead" if result.log_loss_ratio > 0 else "G ahead"
         console.print(f"G/D imbalance {result.imbalance:.2f} ({ahead}); 0 is the equilibrium")
@@ -94,12 +96,28 @@ def print_comparison(record: dict[str, Any]) -> None:
     table.add_row(*_cells(record, fd, kd))
     console = stdout()
     console.print(table)
+    _print_recognised(record, record["extractor"])
     console.print(
         f"extractor {record['extractor']} ({record['extractor_source']}), fingerprint "
         f"{record['extractor_fingerprint'][:12]}"
     )
     if record["n_kept"] < min(record["n_real"], record["n_fake"]):
         console.print(f"all numbers but {fd} use {record['n_kept']} random images of each folder")
+
+
+def _print_recognised(metrics: Mapping[str, Any], extractor: str) -> None:
+    """The share of images taken for what the photos show, or why there is none."""
+    if "recognised" in metrics:
+        low, high = metrics["recognised_low"], metrics["recognised_high"]
+        stdout().print(
+            f"recognised: {metrics['recognised']:.1%} of the images (95 %: {low:.1%} to "
+            f"{high:.1%}) get a class that the photos mostly get; of the photos "
+            f"{metrics['recognised_of_photos']:.0%}"
+        )
+    elif extractor == "imagenet":
+        stdout().print(
+            "recognised: not given, because the network hardly recognises what the photos show"
+        )
 
 
 def print_floor(report: FloorReport, extractor: Extractor) -> None:

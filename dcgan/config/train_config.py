@@ -44,7 +44,7 @@ AbsolutePath = Annotated[Path, AfterValidator(absolute_path)]
 PATHS = ("data.root", "eval.weights")
 """Dotted keys of the settings of this type."""
 MAX_SEED = 2**63 - 1
-EXTRACTORS = ("auto", "inception", "layout", "random")
+EXTRACTORS = ("auto", "imagenet", "inception", "layout", "random")
 
 
 def refuse_program(extractor: str) -> None:
@@ -216,8 +216,9 @@ class EvalConfig(Section):
     """How a run is scored."""
 
     extractor: str = "auto"
-    """What turns images into features. `inception`: the canonical network (`fid`); `layout`:
-    the small fixed one shipped here (`fd_layout`); `random`: the same, blind to where in the image
+    """What turns images into features. `imagenet`: a small network that knows ImageNet's classes
+    (`fd_imagenet`); `inception`: the canonical one (`fid`); `layout`: the small fixed one shipped
+    here (`fd_layout`); `random`: the same, blind to where in the image
     something is (`fd_random`); `module:callable`: your own; `auto`: Inception if its weights are
     on this machine or can be downloaded, else layout."""
     weights: AbsolutePath | None = None

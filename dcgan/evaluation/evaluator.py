@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from zipfile import BadZipFile
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from dcgan.config.train_config import EvalConfig, TrainConfig
 from dcgan.data.bank import PhotoBank
-from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.extractors.base import Extractor, extract, extract_with_classes
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.extractors.weights import OnProgress
 from dcgan.evaluation.metrics.registry import RealSet
@@ -56,14 +57,23 @@ class Evaluator:
         self.config = config
         self.extractor = extractor
         held_out = None if holdout is None else real_features(holdout, extractor)
-        self.real = RealSet(real_features(photos, extractor), held_out)
+        features = real_features(photos, extractor)
+        self.real = RealSet(features, held_out, real_classes(photos, extractor))
 
     def score(self, generator: Generator, *, in_full: bool = True) -> dict[str, float]:
         """The metrics of `config.n_samples` images of a generator in eval mode, by name."""
         images = generate_images(generator, self.config.n_samples)
-        fakes = torch.cat([extract(self.extractor, batch) for batch in images])
         names = self.extractor.frechet_name, self.extractor.kernel_name
-        return score_set(self.real, fakes, *names, in_full=in_full)
+        if in_full:
+            seen = [extract_with_classes(self.extractor, batch) for batch in images]
+            found = [named for _, named in seen if named is not None]
+            fakes, classes = (
+                torch.cat([one for one, _ in seen]),
+                torch.cat(found) if found else None,
+            )
+        else:
+            fakes, classes = torch.cat([extract(self.extractor, one) for one in images]), None
+        return score_set(self.real, fakes, *names, classes=classes, in_full=in_full)
 
     def evaluate(
         self,
@@ -122,18 +132,42 @@ def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:
     The key covers the pixels (decoders differ), the extractor, and the device and thread count,
     which may change the last digits.
     """
+    shape = (len(bank.images), extractor.dimension)
+    return _cached("", bank, extractor, shape, lambda: extract(extractor, bank.images))
+
+
+def real_classes(bank: PhotoBank, extractor: Extractor) -> Tensor | None:
+    """The classes of all photos, int64 `(N,)`, cached likewise; None without a classifier."""
+    if extractor.with_classes is None:
+        return None
+
+    def classes() -> Tensor:
+        found = extract_with_classes(extractor, bank.images)[1]
+        assert found is not None
+        return found.double()
+
+    return _cached("classes", bank, extractor, (len(bank.images),), classes).long()
+
+
+def _cached(
+    kind: str,
+    bank: PhotoBank,
+    extractor: Extractor,
+    shape: tuple[int, ...],
+    compute: Callable[[], Tensor],
+) -> Tensor:
+    """A finite float64 tensor of a shape, from the disk if it is there."""
     pixels = zlib.crc32(bank.images.contiguous().numpy().data)
     where = f"{extractor.device.type}:{torch.get_num_threads()}"
     identity = f"{bank.fingerprint}:{tuple(bank.images.shape)}:{pixels}:{where}"
-    key = hashlib.sha256(f"{identity}:{extractor.fingerprint}".encode()).hexdigest()[:32]
+    key = hashlib.sha256(f"{identity}:{extractor.fingerprint}{kind}".encode()).hexdigest()[:32]
     path = cache_folder() / "features" / f"{key}.npy"
     # A missing or damaged file is written below.
     with suppress(OSError, ValueError, EOFError, BadZipFile), path.open("rb") as file:
         cached = np.load(file, allow_pickle=False)
-        fits = cached.shape == (len(bank.images), extractor.dimension)
-        if fits and cached.dtype == np.float64 and np.isfinite(cached).all():
+        if cached.shape == shape and cached.dtype == np.float64 and np.isfinite(cached).all():
             return torch.from_numpy(cached)
-    features = extract(extractor, bank.images)
+    values = compute()
     with suppress(OSError):  # an unwritable cache only costs time
-        write_atomic(path, lambda file: np.save(file, features.numpy(), allow_pickle=False))
-    return features
+        write_atomic(path, lambda file: np.save(file, values.numpy(), allow_pickle=False))
+    return values

@@ -16,7 +16,7 @@ from dcgan.data.formats import unread_suffixes
 from dcgan.data.scan import BadFile, scan_photos
 from dcgan.data.threads import read_photos
 from dcgan.errors import DataError
-from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.extractors.base import Extractor, extract_with_classes
 from dcgan.evaluation.metrics.frechet import StreamingMoments, distance_between
 from dcgan.evaluation.metrics.registry import RealSet
 from dcgan.evaluation.set_score import score_set
@@ -37,6 +37,8 @@ class FolderFeatures:
     folder: Path
     features: Tensor
     """float64 (min(N, KEPT), d): a random set of rows if N is larger."""
+    classes: Tensor | None
+    """int64, of the same images; None if the extractor is no classifier."""
     moments: StreamingMoments
     """Of all N images."""
     size: tuple[int, int]
@@ -68,12 +70,15 @@ def folder_features(
     order = torch.randperm(len(scan.files), generator=torch.Generator().manual_seed(0)).tolist()
     paths = [scan.files[i].path for i in order]
     bad, batch, kept = list(scan.bad), list[Pixels](), list[Tensor]()
-    moments = StreamingMoments(extractor.dimension)
+    moments, named = StreamingMoments(extractor.dimension), list[Tensor]()
 
     def finish_batch() -> None:
-        features = extract(extractor, torch.from_numpy(np.stack(batch)))
+        features, classes = extract_with_classes(extractor, torch.from_numpy(np.stack(batch)))
         moments.add(features)
-        kept.append(features[: max(0, KEPT - sum(map(len, kept)))])
+        room = max(0, KEPT - sum(map(len, kept)))
+        kept.append(features[:room])
+        if classes is not None:
+            named.append(classes[:room])
         batch.clear()
 
     own, damaged = scan.own, list[BadFile]()
@@ -110,6 +115,7 @@ def folder_features(
     return FolderFeatures(
         folder=folder,
         features=torch.cat(kept),
+        classes=torch.cat(named) if named else None,
         moments=moments,
         size=first[1],
         bad=tuple(bad),
@@ -149,7 +155,8 @@ def compare_folders(
     of_all = whole and fake.moments.count >= 3
     if not of_all:
         record[names[0]] = distance_between(real.moments.gaussian(), fake.moments.gaussian())
-    record |= score_set(RealSet(real.features), fake.features, *names, of_all=of_all)
+    photos = RealSet(real.features, classes=real.classes)
+    record |= score_set(photos, fake.features, *names, classes=fake.classes, of_all=of_all)
     return record | {
         "n_real": real.moments.count,
         "n_fake": fake.moments.count,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from torch import Tensor
+
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.metrics import all_metrics as all_metrics  # registers them
 from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
@@ -18,6 +20,7 @@ def score_set(
     frechet_name: str,
     kernel_name: str,
     *,
+    classes: Tensor | None = None,
     in_full: bool = True,
     of_all: bool = True,
 ) -> dict[str, float]:
@@ -26,6 +29,7 @@ def score_set(
     Args:
         frechet_name: name of the Fréchet distance with these features, as in `fd_layout`.
         kernel_name: the same for the kernel distance.
+        classes: best classes of the fakes, int64 (m,), if the extractor is a classifier.
         in_full: False: only the metrics that training computes for both generators.
         of_all: False for random parts of larger sets: leave out the Fréchet distance and numbers
             named after it, which depend on the sets' sizes.
@@ -35,7 +39,8 @@ def score_set(
     fakes, numbers = feature_matrix(fake, "fake"), dict[str, float]()
     for item in METRICS.values():
         wanted = (in_full or item.both) and (of_all or "{frechet}" not in item.names[0])
-        measured = item.measure(real, fakes) if wanted else None
+        seen = classes if item.of_classes else fakes
+        measured = item.measure(real, seen) if wanted and seen is not None else None
         if measured is None:
             continue
         values = measured if isinstance(measured, tuple) else (measured,)

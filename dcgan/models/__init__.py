@@ -1,1 +1,1 @@
-"""The two networks, the moving average and sampling. Nothing here trains or scores."""
+"""Networks, the moving average and sampling. Nothing here trains or scores."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,13 +13,15 @@ from dcgan.errors import EvaluationError
 from dcgan.evaluation.metrics.matrix import as_float64
 from dcgan.runtime.numerics import full_float32
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
     """A function from images to features, and what identifies it."""
 
     name: str
-    """Short name: `layout`, `inception`, or NAME for your own, as in fd_NAME."""
+    """Short name: `layout`, `imagenet`, `inception`, or NAME for your own, as in fd_NAME."""
     frechet_name: str
     """Name of the Fréchet distance of these features, as in `fd_layout`."""
     kernel_name: str
@@ -33,6 +36,8 @@ class Extractor:
     """Device of the images. `extract` moves them there."""
     function: Callable[[Tensor], Tensor]
     """uint8 (N, 3, H, W) on `device` → float32 (N, d). A row depends on its image only."""
+    with_classes: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
+    """The same, and the class that each image resembles most, int64 (N,), for a classifier."""
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -47,6 +52,31 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tens
     the features only by rounding. Raises `EvaluationError` if the images are not such a tensor, if
     N is 0, or if the extractor's output is not finite or not (N, d).
     """
+    parts = [_checked(extractor, *one) for one in _run(extractor, extractor, images, batch_size)]
+    return torch.cat(parts)
+
+
+def extract_with_classes(
+    extractor: Extractor, images: Tensor, batch_size: int = 256
+) -> tuple[Tensor, Tensor | None]:
+    """Like `extract`, and the images' classes, int64 `(N,)` on the CPU, None without a classifier.
+
+    Raises `EvaluationError` like `extract`.
+    """
+    both = extractor.with_classes
+    if both is None:
+        return extract(extractor, images, batch_size), None
+    features, classes = list[Tensor](), list[Tensor]()
+    for (some, named), count in _run(extractor, both, images, batch_size):
+        features.append(_checked(extractor, some, count))
+        classes.append(named.cpu())
+    return torch.cat(features), torch.cat(classes)
+
+
+def _run(
+    extractor: Extractor, function: Callable[[Tensor], T], images: Tensor, batch_size: int
+) -> Iterator[tuple[T, int]]:
+    """A function's results on batches of images on the extractor's device, and their sizes."""
     shape = tuple(images.shape)
     if images.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or 0 in shape:
         raise EvaluationError(
@@ -55,12 +85,11 @@ def extract(extractor: Extractor, images: Tensor, batch_size: int = 256) -> Tens
         )
     if batch_size < 1:
         raise EvaluationError(f"batch_size must be at least 1 but got {batch_size}")
-    features = torch.empty((len(images), extractor.dimension), dtype=torch.float64)
-    with torch.no_grad(), full_float32(extractor.device):
-        for start in range(0, len(images), batch_size):
-            batch = images[start : start + batch_size].to(extractor.device)
-            features[start : start + batch_size] = _checked(extractor, extractor(batch), len(batch))
-    return features
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size].to(extractor.device)
+        with torch.no_grad(), full_float32(extractor.device):
+            result = function(batch)
+        yield result, len(batch)
 
 
 def _checked(extractor: Extractor, output: Tensor, count: int) -> Tensor:

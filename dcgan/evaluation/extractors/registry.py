@@ -39,9 +39,9 @@ def load_extractor(
     """Load an extractor by its name in `eval.extractor`.
 
     Args:
-        name: "layout"; "random"; "inception"; "module:callable" for your own; or "auto", which
-            means Inception if its weights are on this machine or can be downloaded (about 10 s
-            without a network), else layout.
+        name: "imagenet"; "layout"; "random"; "inception"; "module:callable" for your own; or
+            "auto", which means Inception if its weights are on this machine or can be downloaded
+            (about 10 s without a network), else layout.
         weights: file with Inception's weights (`eval.weights`). None: see `weights`.
         image_size: side in pixels of the images that your own extractor is tried with.
         on_progress: called with (bytes done, bytes in all) while weights are downloaded.
@@ -68,6 +68,10 @@ def load_extractor(
         from dcgan.evaluation.extractors.random_network import load_random_network
 
         return load_random_network(name, where)
+    if name == "imagenet":
+        from dcgan.evaluation.extractors.imagenet import load_imagenet
+
+        return load_imagenet(where)
     if ":" in name:
         from dcgan.evaluation.extractors.custom import load_custom_extractor
 

@@ -14,6 +14,7 @@ from dcgan.evaluation.metrics.manifold import (
     ball_radii,
     precision_recall_density_coverage,
 )
+from dcgan.evaluation.metrics.recognised import Recognised, recognised
 from dcgan.evaluation.metrics.registry import RealSet, metric
 
 NEIGHBOURS = 5
@@ -63,6 +64,21 @@ def over_floor(real: RealSet, fakes: Tensor) -> float | None:
     size = len(fakes)
     halves = real.once(("halves", size), lambda: photo_halves(real.features, size, repeats=REPEATS))
     return times_floor(halves, fakes)
+
+
+@metric(
+    "recognised",
+    "recognised_low",
+    "recognised_high",
+    "recognised_of_photos",
+    mlflow=["recognised"],
+    leaderboard=["recognised"],
+    table=False,
+    of_classes=True,
+)
+def recognised_share(real: RealSet, classes: Tensor) -> Recognised | None:
+    """Share of the fakes that a classifier takes for what the photos show, and of the photos."""
+    return None if real.classes is None else recognised(real.classes, classes)
 
 
 @metric("{frechet}_holdout", "{frechet}_trained", mlflow=["{frechet}_holdout"], table=False)

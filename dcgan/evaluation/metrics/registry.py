@@ -19,12 +19,19 @@ T = TypeVar("T")
 class RealSet:
     """Features of training photos `(n, d)` and held-out ones `(h, d)`, and what depends on them.
 
-    n and h are at least 2.
+    n and h are at least 2. `classes`, int64 (n,), are the training photos' best classes, None if
+    the extractor is no classifier.
     """
 
-    def __init__(self, features: ArrayLike, holdout: ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        features: ArrayLike,
+        holdout: ArrayLike | None = None,
+        classes: Tensor | None = None,
+    ) -> None:
         self.features = feature_matrix(features, "real")
         self.holdout = None if holdout is None else feature_matrix(holdout, "held-out")
+        self.classes = classes
         self._kept: dict[Hashable, object] = {}
 
     @cached_property
@@ -55,6 +62,7 @@ class Metric:
     heading: str
     digits: int
     both: bool
+    of_classes: bool
 
 
 RESERVED = frozenset({"kind", "score"})
@@ -71,6 +79,7 @@ def metric(
     heading: str = "",
     digits: int = 3,
     both: bool = False,
+    of_classes: bool = False,
 ) -> Callable[[MeasureT], MeasureT]:
     """Add the decorated function to the metrics.
 
@@ -85,6 +94,8 @@ def metric(
         heading: of its column in these tables, in place of the name.
         digits: after the decimal point in these tables.
         both: whether training also computes it for the generator that does not count.
+        of_classes: whether it is called with the fakes' best classes, int64 (m,), in place of their
+            features. It is left out where the extractor is no classifier.
 
     Raises `ValueError` for no name, or one that is taken.
     """
@@ -95,7 +106,7 @@ def metric(
 
     def add(function: MeasureT) -> MeasureT:
         where = chosen(mlflow), chosen(leaderboard), chosen(table)
-        made = Metric(names, function, *where, heading, digits, both)
+        made = Metric(names, function, *where, heading, digits, both, of_classes)
         taken = {
             name
             for other in METRICS.values()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from torch import Tensor
 import dcgan.evaluation.evaluator as evaluation
 from dcgan.config.train_config import EvalConfig
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.evaluation.evaluator import Evaluator, real_features
+from dcgan.evaluation.evaluator import Evaluator, real_classes, real_features
 from dcgan.evaluation.extractors.base import Extractor, extract
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance
+from dcgan.evaluation.metrics.recognised import recognised
 from dcgan.evaluation.record import EvalRecord
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.sampling import SCORING_BATCH, generate_images
@@ -115,6 +117,38 @@ def test_in_training_only_what_a_record_holds_is_computed(
     assert not costly & set(brief.other)
     assert costly < set(full.other)
     assert costly < set(brief.metrics)
+
+
+def with_tones(extractor: Extractor) -> Extractor:
+    """The same features, and a class for each of four ranges of mean brightness."""
+
+    def with_classes(images: Tensor) -> tuple[Tensor, Tensor]:
+        return extractor.function(images), images.float().mean(dim=(1, 2, 3)).long() // 64
+
+    return replace(extractor, with_classes=with_classes, fingerprint="tones")
+
+
+def test_a_classifier_says_what_is_recognised(
+    state: TrainState, bank: PhotoBank, extractor: Extractor
+) -> None:
+    tones = with_tones(extractor)
+    evaluator = Evaluator(bank, tones, EvalConfig(n_samples=N))
+    args = (with_fresh_batchnorm(state.ema), state.generator, None)
+    state.generator.eval()
+    result = evaluator.evaluate(*args, step=8, epoch=3, other_in_full=False)
+    images = torch.cat(list(generate_images(args[0], N)))
+    _, photos = tones.with_classes(bank.images)
+    expected = recognised(photos, tones.with_classes(images)[1])
+    assert expected is not None
+    assert result.metrics["recognised"] == expected.share
+    assert result.metrics["recognised_of_photos"] == expected.of_photos > 0.5
+    assert torch.equal(real_classes(bank, tones), photos)  # from the disk now
+    assert "recognised" not in result.other
+    plain = Evaluator(bank, extractor, EvalConfig(n_samples=N)).evaluate(*args, step=8, epoch=3)
+    assert result.frechet == pytest.approx(plain.frechet, rel=1e-9)
+    assert "recognised" not in plain.metrics
+    assert real_classes(bank, extractor) is None
+    state.generator.train()
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -12,11 +12,12 @@ from PIL import Image
 
 from dcgan.errors import DataError
 from dcgan.evaluation import folders
-from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.extractors.base import Extractor, extract, extract_with_classes
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.folders import compare_folders, folder_features
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance
+from dcgan.evaluation.metrics.recognised import recognised
 
 
 def write_images(folder: Path, count: int, seed: int, size: tuple[int, int] = (24, 16)) -> Path:
@@ -55,6 +56,17 @@ def test_agrees_with_the_library(pair: tuple[Path, Path], extractor: Extractor) 
     assert record["fd_random_low"] <= record["fd_random"] <= record["fd_random_high"]
     assert (record["n_real"], record["n_fake"], record["n_kept"]) == (40, 30, 30)
     assert (record["width"], record["height"]) == (24, 16)
+
+
+def test_a_classifier_says_what_is_recognised(pair: tuple[Path, Path]) -> None:
+    imagenet = load_extractor("imagenet", "cpu")
+    real, fake = (folder_features(folder, imagenet) for folder in pair)
+    record = compare_folders(real, fake, imagenet)
+    photos, images = (extract_with_classes(imagenet, pixels_of(folder))[1] for folder in pair)
+    assert sorted(real.classes.tolist()) == sorted(photos.tolist())
+    expected = recognised(photos, images)  # all noise looks alike to the network
+    assert record["recognised"] == expected.share
+    assert record["recognised_of_photos"] == expected.of_photos > 0.2
 
 
 def test_large_folders_use_moments(

@@ -31,7 +31,8 @@ class FakeExtractor:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("random", "random"), ("layout", "layout"), ("auto", "layout")]
+    ("name", "found"),
+    [("random", "random"), ("layout", "layout"), ("imagenet", "imagenet"), ("auto", "layout")],
 )
 def test_loads_by_name(name, found):
     assert load_extractor(name, torch.device("cpu")).name == found
@@ -39,7 +40,8 @@ def test_loads_by_name(name, found):
 
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(
-        EvaluationError, match="'vgg' is not known; use one of: auto, inception, layout, random"
+        EvaluationError,
+        match="'vgg' is not known; use one of: auto, imagenet, inception, layout, random",
     ):
         load_extractor("vgg", "cpu")
 
