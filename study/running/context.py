@@ -102,9 +102,10 @@ def open_context(
 
     @cache
     def tracking() -> Tracker:
-        with quick_imports():
+        with quick_imports():  # opening imports more of MLflow
             from study.tracking.experiment import Tracker
-        return Tracker(store, claims.folder, config.objective, facts, runs)
+
+            return Tracker(store, claims.folder, config.objective, facts, runs)
 
     if runs is None:
         tracking()
