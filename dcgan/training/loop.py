@@ -188,6 +188,7 @@ class _Run:
             # Read the losses first: a diverged step must not be scored or saved.
             if stopping or read_now:
                 on_log(recorder.read_back())
+                recorder.restart_clock()
             scored = self._evaluate() if score_now else None
             self._draw_grid_if_due()
             if save_now:

@@ -20,6 +20,7 @@ from dcgan.cli.options import (
     write_schema,
 )
 from dcgan.errors import UsageError
+from dcgan.runtime.imports import quick_imports
 from study.cli.options import (
     AnyMlflowOption,
     NameArgument,
@@ -64,7 +65,8 @@ def run(
     given = {"study.name": name, "study.trials": trials, "study.timeout_minutes": timeout}
     overrides |= {key: value for key, value in given.items() if value is not None}
     checked = load_study_config(config, overrides)  # before torch is imported
-    from study.cli.run import launch
+    with quick_imports():
+        from study.cli.run import launch
 
     launch(checked, Store.at(store, storage, tracking_uri))
 
@@ -82,7 +84,8 @@ def worker(
     """Run trials of a study that another machine has begun."""
     settings = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
     chosen = Store.at(store, storage, tracking_uri)
-    from study.cli.run import join
+    with quick_imports():
+        from study.cli.run import join
 
     join(chosen, name, settings)
 

@@ -14,9 +14,8 @@ import sys
 import threading
 
 from dcgan.cli.console import run_app
+from dcgan.runtime.imports import quick_imports
 from dcgan.runtime.signals import HANGUP
-from study.running.launchers.pipe import Pipe
-from study.running.worker import Job, run_job
 
 
 def main() -> None:
@@ -31,8 +30,15 @@ def main() -> None:
     if not line:  # the launcher was gone before it said anything
         return
     threading.Thread(target=_stop_at_end_of_input, args=(stop,), daemon=True).start()
+    run_app(lambda: _run(line, stop))
+
+
+def _run(line: str, stop: threading.Event) -> None:
+    with quick_imports():
+        from study.running.launchers.pipe import Pipe
+        from study.running.worker import Job, run_job
     pipe, sys.stdout = Pipe(sys.stdout, stop), sys.stderr  # what libraries print is no event
-    run_app(lambda: run_job(Job(**json.loads(line)), pipe))
+    run_job(Job(**json.loads(line)), pipe)
 
 
 def _stop_at_end_of_input(stop: threading.Event) -> None:

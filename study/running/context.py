@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from optuna.study import Study
 
@@ -13,6 +14,7 @@ from dcgan.data.bank import PhotoBank
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import resolve_device
+from dcgan.runtime.imports import quick_imports
 from study.config.study_config import StudyConfig
 from study.running.claims import Claims
 from study.running.observer import Observer, Silent, Warned
@@ -20,8 +22,9 @@ from study.search.pruners import make_pruner
 from study.search.samplers import SeededSampler
 from study.storage.attributes import stored_identity
 from study.storage.store import Store, StudyFolder
-from study.tracking.client import tolerate_mlflow_errors
-from study.tracking.experiment import Tracker
+
+if TYPE_CHECKING:
+    from study.tracking.experiment import Tracker
 
 FACTS = ("data.fingerprint", "extractor.name", "extractor.fingerprint")
 
@@ -34,7 +37,10 @@ class StudyContext:
     claims: Claims
     bank: PhotoBank
     extractor: Extractor
-    tracker: Tracker
+    store: Store
+    """The results folder, with the MLflow server that the study uses."""
+    tracking: Callable[[], Tracker]
+    """Opens MLflow when first called. Importing it takes a worker over a second and 120 MB."""
     identity: dict[str, Any]
     """Recorded with every trial: data, extractor, code, environment."""
     observer: Observer = field(default_factory=Silent)
@@ -52,9 +58,9 @@ class StudyContext:
         return self.claims.folder
 
     @property
-    def store(self) -> Store:
-        """The results folder, with the MLflow server that the study uses."""
-        return self.tracker.store
+    def tracker(self) -> Tracker:
+        """The study in MLflow. In a worker the first use may raise what `mirroring` tolerates."""
+        return self.tracking()
 
     def should_stop(self) -> bool:
         """Whether a running trial should save a checkpoint and end."""
@@ -66,6 +72,8 @@ class StudyContext:
 
     def mirroring(self) -> AbstractContextManager[None]:
         """Turn MLflow's errors into warnings: the trial's folder has everything."""
+        from study.tracking.client import tolerate_mlflow_errors
+
         return tolerate_mlflow_errors(self.warn)
 
 
@@ -81,8 +89,9 @@ def open_context(
     """Make what trials need in this process, after the launcher has recorded the study's identity.
 
     `extractor` is loaded as the config says if left out. `runs` are the ids of the MLflow
-    experiment and of the study's run; without them MLflow is asked. Raises `DcganError` if the
-    extractor or MLflow's database cannot be used.
+    experiment and of the study's run, with which MLflow is opened when a trial is first shown;
+    without them it is opened now. Raises `DcganError` if the extractor or, now, MLflow's database
+    cannot be used.
     """
     study = claims.study
     study.sampler = SeededSampler(config.sampler, config.study.seed)
@@ -90,8 +99,17 @@ def open_context(
     device = resolve_device(config.base.train.device)
     extractor = extractor or configured_extractor(config.base, device)
     facts = identity_tags(stored_identity(study))
-    tracker = Tracker(store, claims.folder, config.objective, facts, runs)
-    return StudyContext(config, claims, bank, extractor, tracker, facts, observer)
+
+    @cache
+    def tracking() -> Tracker:
+        with quick_imports():  # opening imports more of MLflow
+            from study.tracking.experiment import Tracker
+
+            return Tracker(store, claims.folder, config.objective, facts, runs)
+
+    if runs is None:
+        tracking()
+    return StudyContext(config, claims, bank, extractor, store, tracking, facts, observer)
 
 
 def identity_tags(identity: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial, TrialState
@@ -24,7 +24,7 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.loop import TrainResult, train
 from dcgan.training.run.checkpoint import check_continues, load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import read_evals
+from dcgan.training.run.history import LogRecord, read_evals
 from dcgan.training.schedule import Schedule
 from dcgan.training.step import TrainState
 from study.config.space import suggest
@@ -37,7 +37,9 @@ from study.running.reporter import Reporter, continue_from
 from study.search.objective import eval_attributes, score_of, values_of
 from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
-from study.tracking.run_mirror import RunMirror
+
+if TYPE_CHECKING:
+    from study.tracking.run_mirror import RunMirror
 
 MAX_TRIES = 3
 
@@ -85,6 +87,8 @@ class TrialRun:
     ) -> None:
         self.context, self.trial, self.check = context, trial, check
         self.folder = context.folder.trial(trial.number)
+        self._mirror: RunMirror | None = None
+        self._shown = False
 
     def run(self) -> Outcome:
         """Open, train and close; see `run_trial`."""
@@ -96,10 +100,10 @@ class TrialRun:
             self._discard_unusable_folder(config)
         except Exception as error:  # such as a GPU that is full: tried again, then failed
             return self.end_unopened(_in_words(error), try_again=True)
-        record, mirror = self.open(config)
+        record = self.open(config)
         started = time.time()
         try:
-            outcome = self.train(config, mirror)
+            outcome = self.train(config, record)
         except LeaseLostError:
             raise
         except Exception as error:  # a bug or the environment: tried again, then failed
@@ -109,11 +113,12 @@ class TrialRun:
             raise
         self.check()
         self._save_minutes(record, started)
-        self.close(record, mirror, outcome)
+        self.show(record)
+        self.close(record, outcome)
         return outcome
 
-    def open(self, config: TrainConfig) -> tuple[TrialRecord, RunMirror]:
-        """Write the trial's record, show it in MLflow, and tell that it begins."""
+    def open(self, config: TrainConfig) -> TrialRecord:
+        """Write the trial's record, and tell that it begins."""
         trial, context = self.trial, self.context
         record = TrialRecord.load(self.folder) or TrialRecord(
             number=trial.number,
@@ -126,21 +131,32 @@ class TrialRun:
         )
         record.state, record.reason, record.ended = "RUNNING", None, None
         record.save(self.folder)
-        mirror = context.tracker.mirror_of(record)
-        with context.mirroring():
-            record.run_id = mirror.open()
-        record.save(self.folder)
         text = describe_trial(context.config, record, config)
         context.observer.tell(TrialBegan(trial.number, text))
-        return record, mirror
+        return record
 
-    def train(self, config: TrainConfig, mirror: RunMirror) -> Outcome:
+    def mirror(self, record: TrialRecord) -> RunMirror:
+        """The mirror of this trial's folder; call it inside `mirroring`, since it opens MLflow."""
+        if self._mirror is None:
+            self._mirror = self.context.tracker.mirror_of(record)
+        return self._mirror
+
+    def show(self, record: TrialRecord) -> None:
+        """Show the trial in MLflow: when its first losses are there, so that no start waits."""
+        if self._shown:
+            return
+        self._shown = True
+        with self.context.mirroring():
+            record.run_id = self.mirror(record).open()
+            record.save(self.folder)
+
+    def train(self, config: TrainConfig, record: TrialRecord) -> Outcome:
         """Train from the checkpoint or from step 0, until the last step or an early end."""
         reporter = Reporter(self.trial, self.context.config, config, RunFolder(self.folder))
         if continue_from(self.folder, reporter, config.train.epochs):
             return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
         try:
-            result = self._train(config, reporter, mirror)
+            result = self._train(config, reporter, record)
         except TrainingInterrupted as stop:
             return Outcome(TrialState.WAITING, f"interrupted after step {stop.step}")
         except TrainingDivergedError as error:
@@ -157,7 +173,7 @@ class TrialRun:
             TrialState.COMPLETE, None, score_of(final, objective), values_of(final, objective)
         )
 
-    def _train(self, config: TrainConfig, reporter: Reporter, mirror: RunMirror) -> TrainResult:
+    def _train(self, config: TrainConfig, reporter: Reporter, record: TrialRecord) -> TrainResult:
         number, context, tell = self.trial.number, self.context, self.context.observer.tell
 
         def should_stop() -> bool:
@@ -168,12 +184,18 @@ class TrialRun:
             steps, epoch = schedule.total_steps, schedule.steps_per_epoch
             tell(TrainingStarted(number, steps, done, epoch, config.train.epochs))
 
-        def on_eval(record: EvalRecord) -> bool:
+        def on_log(log: LogRecord) -> None:
             self.check()
-            stop = reporter.report(record)
+            self.show(record)
+            tell(LossesLogged(number, log))
+
+        def on_eval(scored: EvalRecord) -> bool:
+            self.check()
+            stop = reporter.report(scored)
             with context.mirroring():
-                mirror.deliver()  # the checkpoint holds all of it: a continued trial repeats none
-            tell(Scored(number, record))
+                # The checkpoint holds all that is delivered: a continued trial repeats none of it.
+                self.mirror(record).deliver()
+            tell(Scored(number, scored))
             return stop
 
         return train(
@@ -183,15 +205,16 @@ class TrialRun:
             extractor=context.extractor,
             resume=True,
             on_start=on_start,
-            on_log=lambda record: tell(LossesLogged(number, record)),
+            on_log=on_log,
             on_eval=on_eval,
             should_stop=should_stop,
         )
 
-    def close(self, record: TrialRecord, mirror: RunMirror, outcome: Outcome) -> None:
+    def close(self, record: TrialRecord, outcome: Outcome) -> None:
         """Write the outcome: the folder first, then Optuna, then MLflow."""
         study, trial = self.context.study, self.trial
-        record.run_id = record.run_id or mirror.run_id  # MLflow may have been away at the start
+        if self._mirror:  # MLflow may have been away at the start
+            record.run_id = record.run_id or self._mirror.run_id
         record.state, record.reason = outcome.state.name, outcome.reason
         record.score, record.values = outcome.score, list(outcome.values)
         record.ended = time.time()
@@ -200,13 +223,13 @@ class TrialRun:
             trial.set_user_attr(key, value)
         if outcome.state == TrialState.WAITING:
             with self.context.mirroring():  # first: another process may claim the trial at once
-                mirror.set_state("WAITING")
+                self.mirror(record).set_state("WAITING")
             put_back(study, trial)
             return
         values = outcome.values if outcome.state == TrialState.COMPLETE else None
         study.tell(trial, values, state=outcome.state)
         with self.context.mirroring():
-            mirror.finish(record)
+            self.mirror(record).finish(record)
 
     def end_unopened(self, reason: str, *, try_again: bool) -> Outcome:
         """End a trial that this process has not opened; it may have a record from earlier."""
@@ -215,7 +238,7 @@ class TrialRun:
             return self.fail_before_start(reason)
         failed = Outcome(TrialState.FAIL, reason)
         outcome = _after_error(record, reason) if try_again else failed
-        self.close(record, self.context.tracker.mirror_of(record), outcome)
+        self.close(record, outcome)
         return outcome
 
     def fail_before_start(self, reason: str) -> Outcome:

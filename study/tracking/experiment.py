@@ -31,8 +31,9 @@ class Tracker:
     """The experiment and parent run of one study, in the store's MLflow database or on its server.
 
     `objective` scores the evaluations that the runs show. `tags` are the parent run's, if it is
-    created. `runs` are the ids of the experiment and the parent run; without them, both are found
-    or created. Raises `StudyError` if MLflow cannot be opened.
+    created. `runs` are the ids of the experiment and the parent run, of a launcher that has just
+    opened MLflow; then errors are MLflow's own. Without `runs`, both are found or created, and
+    `StudyError` is raised if MLflow cannot be opened.
     """
 
     def __init__(
@@ -45,10 +46,14 @@ class Tracker:
     ) -> None:
         self.store, self.folder, self.objective = store, folder, objective
         self.study_name = folder.path.name
+        if runs:
+            self.client = open_client(store)
+            self.experiment_id, self.parent_run_id = runs
+            return
         with required("open", store):
             self.client = open_client(store)
-            self.experiment_id = runs[0] if runs else self._experiment()
-            self.parent_run_id = runs[1] if runs else self._parent_run(tags)
+            self.experiment_id = self._experiment()
+            self.parent_run_id = self._parent_run(tags)
 
     def _experiment(self) -> str:
         found = find_experiment(self.client, self.folder)

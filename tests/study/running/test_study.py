@@ -38,6 +38,7 @@ from study.running.prepare import prepare
 from study.running.study import execute, run_study
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
+from study.storage.trial_record import TrialRecord
 from study.tracking.run_mirror import STATUS, RunMirror
 
 Maker = Callable[..., StudyConfig]
@@ -372,8 +373,13 @@ def test_a_killed_process_leaves_nothing_behind(
     watch: Any,
 ) -> None:
     process = study_process("run", study_file(study__trials=2), "--store", store.root)
-    history = RunFolder(store.study("tiny").trial(1)).history
-    wait_for(history.exists, process, "the second trial")
+    folder = store.study("tiny").trial(1)
+
+    def shown() -> bool:  # in MLflow, with the trial's first losses
+        record = TrialRecord.load(folder)
+        return record is not None and record.run_id is not None
+
+    wait_for(shown, process, "the second trial")
     process.kill()
     assert process.wait() == -signal.SIGKILL
     cut_off = load_optuna_study(store, "tiny").get_trials()
