@@ -5,8 +5,10 @@
 
 `train` trains each config with each seed and precision for 54 epochs and keeps 1024 images of the
 moving average and of the last weights. A run of one thread takes three to six minutes. Finished
-runs are kept; several processes may share the work. `table` prints the mean Fréchet distance over
-the seeds, and the ratio of bfloat16's to float32's with a 95 % interval (Welch's t on logarithms).
+runs are kept; several processes may share the work. `table` takes the seeds that both precisions
+have finished. It prints the mean Fréchet distance and its values, and the ratio of bfloat16's to
+float32's with a 95 % interval (Welch's t on logarithms: equal seeds give equal first weights, but
+the runs part within a few steps).
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ import argparse
 import copy
 import math
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from scipy import stats
 
 from benchmarks.evaluation.score_models import keep_images
@@ -67,16 +72,10 @@ def run_folder(work: Path, name: str, seed: int, precision: str) -> Path:
 
 
 def train_all(arguments: argparse.Namespace) -> None:
-    """Train what is not there yet; a marker file keeps two processes from the same run."""
+    """Train what is not there yet; a lock keeps two processes from the same run."""
     for seed in arguments.seeds:
         for name, changes in CONFIGS.items():
             for precision in PRECISIONS:
-                folder = run_folder(arguments.work, name, seed, precision)
-                folder.mkdir(parents=True, exist_ok=True)
-                try:
-                    (folder / "taken").touch(exist_ok=False)
-                except FileExistsError:
-                    continue
                 own = {
                     "data.root": str(arguments.data.resolve()),
                     "train.seed": seed,
@@ -85,9 +84,29 @@ def train_all(arguments: argparse.Namespace) -> None:
                     "train.precision": precision,
                 }
                 config = load_train_config("reference", changes | own)
-                with numerics(config.train):
-                    train_one(config, folder)
-                print(f"{folder.name}: done", flush=True)
+                folder = run_folder(arguments.work, name, seed, precision)
+                train_unless_done(config, folder)
+
+
+def train_unless_done(config: TrainConfig, folder: Path) -> None:
+    """Train a run that no process has finished or is training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", blocking=False)
+    with suppress(Timeout), lock:
+        if not is_done(folder):
+            with numerics(config.train):
+                train_one(config, folder)
+            print(f"{folder.name}: done", flush=True)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the last images of a run, those of the moving average, are there."""
+    return images_of(folder, EPOCHS[-1], "ema").exists()
+
+
+def images_of(folder: Path, epoch: int, model: str) -> Path:
+    """A file that `keep_images` writes."""
+    return folder / f"epoch {epoch:02d} {model}.npy"
 
 
 def train_one(config: TrainConfig, folder: Path) -> None:
@@ -111,20 +130,18 @@ def print_table(arguments: argparse.Namespace) -> None:
         "\n|---|---|---|---|---|---|"
     )
     for name in CONFIGS:
-        for epoch in EPOCHS:
-            for model in MODELS:
-                scores = [
-                    [
-                        score(file, real, extractor)
-                        for seed in arguments.seeds
-                        for file in run_folder(arguments.work, name, seed, precision).glob(
-                            f"epoch {epoch:02d} {model}.npy"
-                        )
-                    ]
-                    for precision in PRECISIONS
-                ]
-                means = " | ".join(spread(values) for values in scores)
-                print(f"| {name} | {epoch} | {model} | {means} | {ratio(*scores)} |")
+        folders = [
+            [run_folder(arguments.work, name, seed, precision) for precision in PRECISIONS]
+            for seed in arguments.seeds
+        ]
+        finished = [pair for pair in folders if all(map(is_done, pair))]
+        for epoch, model in product(EPOCHS, MODELS):
+            scores = [
+                [score(images_of(folder, epoch, model), real, extractor) for folder in runs]
+                for runs in zip(*finished, strict=True)
+            ]
+            means = " | ".join(map(spread, scores))
+            print(f"| {name} | {epoch} | {model} | {means} | {ratio(scores)} |", flush=True)
 
 
 def score(file: Path, real: Gaussian, extractor: Extractor) -> float:
@@ -137,11 +154,11 @@ def spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.3g} ({', '.join(f'{value:.3g}' for value in sorted(values))})"
 
 
-def ratio(before: Sequence[float], after: Sequence[float]) -> str:
-    """How many times larger `after` is, as geometric means, with its interval."""
-    old, new = np.log(before), np.log(after)
-    if min(len(old), len(new)) < 2:
-        return "one seed"
+def ratio(scores: Sequence[Sequence[float]]) -> str:
+    """How many times larger bfloat16's scores are, as geometric means, with its interval."""
+    if not scores or len(scores[0]) < 2:
+        return "takes two seeds"
+    old, new = map(np.log, scores)
     interval = stats.ttest_ind(new, old, equal_var=False).confidence_interval(0.95)
     low, high = math.exp(interval.low), math.exp(interval.high)
     return f"{math.exp(new.mean() - old.mean()):.2f} ({low:.2f}–{high:.2f})"

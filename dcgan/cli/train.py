@@ -8,6 +8,7 @@ from pathlib import Path
 from dcgan.cli.console import load_bank_with_progress, progress_bar, say, stop_signals
 from dcgan.cli.display import TrainingDisplay
 from dcgan.cli.tables import extractor_notice, planned_extractor
+from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.config.yaml_files import dump_yaml
 from dcgan.data.bank import PhotoBank, check_enough_photos
@@ -17,8 +18,8 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.distributed import Peers, torchrun_peers
 from dcgan.training.follower import follow
 from dcgan.training.loop import train
-from dcgan.training.precision import check_possible, with_chosen_precision
-from dcgan.training.resume import as_begun
+from dcgan.training.precision import check_possible, choose, remark
+from dcgan.training.resume import as_begun, check_unused
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.size import run_bytes
 from dcgan.training.schedule import Schedule
@@ -27,6 +28,8 @@ from dcgan.training.speed import MEASURED_STEPS, images_per_second
 
 def describe_run(config: TrainConfig, folder: Path, resume: bool) -> None:
     """Print the config, the networks, and the time and disk space of a run; write nothing."""
+    if not resume:
+        check_unused(RunFolder(folder))
     bank = _enough_photos(config)
     config, told = _settled(config, folder, resume)
     device = resolve_device(config.train.device)
@@ -84,13 +87,18 @@ def _settled(
     if resume:
         config = as_begun(config, folder)
     device = resolve_device(config.train.device)
-    if not config.provenance and not RunFolder(folder).checkpoint.exists():  # else it ran before
-        check_possible(config.train.precision, device)
-    config, told = with_chosen_precision(config, device, alone=alone)
-    return config, f"{told}\n" if told else ""
+    check_possible(config.train.precision, device)
+    if config.train.precision != "auto":
+        told = remark(config.train.precision, device)
+        return config, f"{told}\n" if told else ""
+    choice = choose(config, device, alone=alone)
+    settled = override(config, {"train.precision": choice.precision}, "train.precision")
+    return settled, f"{choice}\n"
 
 
 def _lead(config: TrainConfig, folder: Path, resume: bool, peers: Peers) -> None:
+    if not resume:
+        check_unused(RunFolder(folder))
     bank = _enough_photos(config)
     config, told = _settled(config, folder, resume, alone=peers.size == 1)
     RunFolder(folder).create()

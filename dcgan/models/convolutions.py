@@ -63,14 +63,13 @@ class Halve(_ShownAsTheLibrarys, nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type != "cpu":
             return super().forward(input)
-        result: Tensor = _Halve.apply(*_in_autocast_type(input, self.weight))
-        return result
+        return _plus(_Halve.apply(*_in_autocast_type(input, self.weight)), self.bias)
 
 
 class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
     """`(N, C, 4, 4)` → one float32 logit each, `(N, 1, 1, 1)`.
 
-    The product is in float32 under autocast, too: it costs nothing, and the losses depend on it.
+    Its product stays float32 under autocast: it costs nothing, and the losses depend on it.
     """
 
     def __init__(self, channels: int) -> None:
@@ -79,7 +78,7 @@ class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         pixels = input.permute(0, 2, 3, 1).flatten(1).to(self.weight.dtype)
         with torch.autocast(input.device.type, enabled=False):
-            return (pixels @ _taps(self.weight).T).view(-1, 1, 1, 1)
+            return _plus((pixels @ _taps(self.weight).T).view(-1, 1, 1, 1), self.bias)
 
 
 class _Halve(torch.autograd.Function):
@@ -139,7 +138,7 @@ def double(images: Tensor, weight: Tensor) -> Tensor:
 
 
 def weight_gradient(large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
-    """The gradient of Σ `halve(large, weight)` · `small` by the weight, in its memory order.
+    """The gradient of Σ `halve(large, weight)` · `small` by the weight.
 
     Large images are `(N, narrow, 2s, 2s)`, small ones `(N, wide, s, s)`.
     """
@@ -156,11 +155,12 @@ def weight_gradient(large: Tensor, small: Tensor, weight: Tensor) -> Tensor:
 
 
 def _in_autocast_type(*tensors: Tensor) -> list[Tensor]:
-    """Cast as autocast does before a convolution; it does not look into our own functions."""
+    """Cast float32 as autocast does before a convolution; it does not look into our functions."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return list(tensors)
-    return [tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors]
+    kind = torch.get_autocast_dtype(device)
+    return [it.to(kind) if it.dtype == torch.float32 else it for it in tensors]
 
 
 def _channels_last(images: Tensor) -> Tensor:

@@ -100,6 +100,7 @@ class Stepper:
             losses, replay = self.record(lambda: self._body(kept, weight), list(streams.values()))
         except RuntimeError as error:
             self.record = None
+            self._recordings.clear()  # they draw from the old random streams
             for optimizer in (self.state.optimizer_g, self.state.optimizer_d):
                 optimizer.zero_grad(set_to_none=True)  # they belong to the failed graph
             for name, rng in streams.items():  # the graph does not release the old ones

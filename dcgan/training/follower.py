@@ -52,7 +52,7 @@ def follow(
     photos, _ = bank.split(config.data.holdout_fraction)
     if resume:
         config = as_begun(config, out)
-    config, _ = with_chosen_precision(config, device, alone=False)
+    config = with_chosen_precision(config, device, alone=False)
     with numerics(config.train), clear_memory_errors(), _others_may_end():
         schedule = Schedule(config, len(photos.images), device)
         peers.check_shares(schedule)

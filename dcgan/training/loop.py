@@ -101,7 +101,7 @@ def train(
     checkpoint = open_folder(folder, resume)
     if checkpoint:
         config = continued_config(config, checkpoint)
-    config, _ = with_chosen_precision(config, device, alone=peers.size == 1)
+    config = with_chosen_precision(config, device, alone=peers.size == 1)
     with numerics(config.train), clear_memory_errors():
         bank = bank or load_bank(config.data)
         check_enough_photos(bank, config)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
@@ -11,28 +13,94 @@ import torch
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import UsageError
-from dcgan.training.speed import WORTH_IT, images_per_second
+from dcgan.training.speed import images_per_second
 
-ROUNDS = 2
+ROUNDS = 3
 """How often `auto` measures each precision, in turns, so that a slow moment hits both."""
+FASTER = 1.1
+"""How many times as fast as float32 bfloat16 must be to be chosen."""
 PRODUCT_SIDE, PRODUCTS = 512, 5
 """The matrices that show whether a processor has instructions for bfloat16."""
+INSTRUCTIONS = 0.75
+"""Their time in bfloat16, as a share of float32's, is about 0.5 with instructions and over 1
+without."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What `train.precision: auto` means here."""
+
+    precision: str
+    reason: str
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Images/s of each precision; empty if nothing was measured."""
+
+    def __str__(self) -> str:
+        return f"train.precision is {self.precision}, {self.reason}"
+
+
+def choose(config: TrainConfig, device: torch.device, *, alone: bool = True) -> Choice:
+    """Choose the fastest precision that was found harmless.
+
+    A CPU trains a few steps in float32 and in bfloat16 with `train.threads`. A process that is not
+    `alone` measures nothing, because all of them must choose the same.
+    """
+    if device.type == "cuda":
+        if _is_recent(device):
+            return Choice("tf32", "torch's own default for convolutions on this GPU")
+        return Choice("fp32", "all that this GPU has")
+    if device.type != "cpu":
+        return Choice("fp32", f"the default on {device.type}")
+    if not alone:
+        return Choice("fp32", "because several processes cannot measure")
+    if not has_fast_bfloat16():
+        return Choice("fp32", "because this processor has no fast bfloat16")
+    return fastest_precision(config)
+
+
+def fastest_precision(
+    config: TrainConfig, measure: Callable[[TrainConfig], float] = images_per_second
+) -> Choice:
+    """Measure float32 and bfloat16 in turns on this processor; the median of the ratios counts."""
+    rounds = []
+    for _ in range(ROUNDS):
+        tried = {name: _with_precision(config, name) for name in ("fp32", "bf16")}
+        rounds.append({name: measure(it) for name, it in tried.items()})
+    ratio = statistics.median(rates["bf16"] / rates["fp32"] for rates in rounds)
+    rates = {name: max(rates[name] for rates in rounds) for name in ("fp32", "bf16")}
+    measured = ", ".join(f"{name}: {rate:.0f} images/s" for name, rate in rates.items())
+    if ratio >= FASTER:
+        return Choice("bf16", f"{ratio:.2f} times as fast as fp32 here ({measured})", rates)
+    return Choice("fp32", f"bf16 is {ratio:.2f} times as fast here ({measured})", rates)
+
+
+def with_chosen_precision(
+    config: TrainConfig, device: torch.device, *, alone: bool = True
+) -> TrainConfig:
+    """Replace `train.precision: auto` by a choice, which is measured on a CPU.
+
+    Raises `UsageError` if the device cannot compute in the config's precision.
+    """
+    check_possible(config.train.precision, device)
+    if config.train.precision != "auto":
+        return config
+    return _with_precision(config, choose(config, device, alone=alone).precision)
 
 
 def check_possible(precision: str, device: torch.device) -> None:
-    """Raise `UsageError` if the device cannot compute in this precision."""
-    if precision in ("auto", "fp32"):
-        return
-    if device.type == "cuda":
-        if torch.cuda.get_device_capability(device) >= (8, 0):
-            return
+    """Raise `UsageError` if the device has no such precision and no equal one."""
+    if precision == "bf16" and device.type == "cuda" and not _is_recent(device):
         name = torch.cuda.get_device_name(device)
-        raise UsageError(f"train.precision is {precision}, which the GPU {name} lacks; use fp32")
-    if precision == "tf32":
-        raise UsageError(
-            f"train.precision is tf32, which only CUDA GPUs have, but train.device is "
-            f"{device.type}; use fp32 (the same numbers there), bf16 or auto"
-        )
+        raise UsageError(f"train.precision is bf16, which the GPU {name} lacks; use fp32")
+
+
+def remark(precision: str, device: torch.device) -> str:
+    """What to tell about a precision that a person has named; empty if it is a sensible one."""
+    if precision == "tf32" and not _is_recent(device):
+        return f"train.precision is tf32, which this {device.type} device lacks: it computes fp32"
+    if precision == "bf16" and device.type == "cpu" and not has_fast_bfloat16():
+        return "train.precision is bf16, which is slower than fp32 on this processor"
+    return ""
 
 
 def continued(precision: str, begun: str, device: torch.device) -> str:
@@ -44,61 +112,31 @@ def continued(precision: str, begun: str, device: torch.device) -> str:
     return begun if precision == "auto" or same else precision
 
 
-def with_chosen_precision(
-    config: TrainConfig, device: torch.device, *, alone: bool = True
-) -> tuple[TrainConfig, str]:
-    """Replace `train.precision: auto` by the fastest precision that was found harmless.
-
-    A CPU trains a few steps in float32 and in bfloat16. A process that is not `alone` measures
-    nothing, because all of them must choose the same. Returns the config, and a sentence about the
-    choice, or about a bad one in the config; it is empty if there is nothing to say.
-    """
-    asked = config.train.precision
-    if asked != "auto":
-        slow = asked == "bf16" and device.type == "cpu" and not has_fast_bfloat16()
-        told = "train.precision is bf16, which is slower than fp32 on this processor"
-        return config, told if slow else ""
-    chosen, rates = fastest_precision(config, device) if alone else (_unmeasured(device), {})
-    measured = ", ".join(f"{name}: {rate:.0f} images/s" for name, rate in rates.items())
-    reason = f"the faster one here ({measured})" if rates else f"the default on {device.type}"
-    config = override(config, {"train.precision": chosen}, "train.precision")
-    return config, f"train.precision is {chosen}, {reason}"
+def _with_precision(config: TrainConfig, precision: str) -> TrainConfig:
+    return override(config, {"train.precision": precision}, "train.precision")
 
 
-def fastest_precision(
-    config: TrainConfig,
-    device: torch.device,
-    measure: Callable[[TrainConfig], float] = images_per_second,
-) -> tuple[str, dict[str, float]]:
-    """What `auto` means here, and the images/s of each precision, if they were measured."""
-    if device.type != "cpu" or not has_fast_bfloat16():
-        return _unmeasured(device), {}
-    rates = {"fp32": 0.0, "bf16": 0.0}
-    for _ in range(ROUNDS):
-        for name, rate in rates.items():
-            tried = override(config, {"train.precision": name}, "train.precision")
-            rates[name] = max(rate, measure(tried))
-    return "bf16" if rates["bf16"] >= WORTH_IT * rates["fp32"] else "fp32", rates
-
-
-def _unmeasured(device: torch.device) -> str:
-    """TF32, which is torch's own choice for convolutions, on a GPU that has it; else float32."""
-    capable = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return "tf32" if capable else "fp32"
+def _is_recent(device: torch.device) -> bool:
+    """Whether it is a CUDA GPU with TF32 and bfloat16."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 @cache
 def has_fast_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices faster than float32 ones: measured.
+    """Whether this processor has instructions for bfloat16, by the time of plain products.
 
-    Emulated bfloat16 is several times slower, instructions for it are about twice as fast, so that
-    a busy machine changes nothing.
+    One thread measures, because many would mostly wait for each other.
     """
-    seconds = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
-    for _ in range(PRODUCTS):
-        for kind, best in seconds.items():
-            left = torch.ones(PRODUCT_SIDE, PRODUCT_SIDE, dtype=kind)
-            start = time.perf_counter()
-            left @ left
-            seconds[kind] = min(best, time.perf_counter() - start)
-    return seconds[torch.bfloat16] * WORTH_IT < seconds[torch.float32]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        seconds = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
+        for _ in range(PRODUCTS):
+            for kind, best in seconds.items():
+                left = torch.ones(PRODUCT_SIDE, PRODUCT_SIDE, dtype=kind)
+                start = time.perf_counter()
+                left @ left
+                seconds[kind] = min(best, time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return seconds[torch.bfloat16] < INSTRUCTIONS * seconds[torch.float32]

@@ -61,6 +61,15 @@ def check_same_extractor(folder: RunFolder, extractor: Extractor) -> None:
             )
 
 
+def check_unused(folder: RunFolder) -> None:
+    """Raise `UsageError` if the folder holds a run."""
+    if folder.history.exists() or folder.checkpoint.exists():
+        raise UsageError(
+            f"{folder.path} already holds a run; continue it with --resume or choose another "
+            "folder with --out"
+        )
+
+
 def open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:
     """Make the run's folder; return the checkpoint to continue from, if there is one.
 
@@ -70,13 +79,9 @@ def open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:
     folder.create()
     if resume and folder.checkpoint.exists():
         return load_checkpoint(folder.checkpoint)
-    if folder.history.exists() or folder.checkpoint.exists():
-        if not resume:
-            raise UsageError(
-                f"{folder.path} already holds a run; continue it with --resume or choose another "
-                "folder with --out"
-            )
-        folder.history.unlink(missing_ok=True)  # the run never reached its first checkpoint
+    if not resume:
+        check_unused(folder)
+    folder.history.unlink(missing_ok=True)  # the run never reached its first checkpoint
     for picture in folder.grids().values():
         picture.unlink()
     return None

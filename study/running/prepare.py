@@ -121,11 +121,11 @@ def prepare(
             _check_nothing_lost(study, claims)
             earlier = stored_config(study)
             config, extractor, chosen = choose_extractor(config, earlier)
-            config, told = choose_precision(config, earlier)
             machine = Machine.here(config.base)
             resources = choose_resources(config, earlier, machine, measure)
             threads = {"base.train.threads": resources.threads}
             config = override(config, threads, "train.threads")
+            config, told, rate = choose_precision(config, earlier)
             stack.enter_context(numerics(config.base.train))
             _check_identity(config, study, bank, extractor, warn)
             changed = False if joining else _record_launch(config, study, store)
@@ -136,8 +136,9 @@ def prepare(
             context = open_context(config, claims, place, bank, observer, extractor)
         if note := pruner_note(config):
             warn(note)
-        decisions = (*chosen, *told, *resources.notes)
-        yield Plan(context, resources.workers, resources.rates, decisions, joining, changed)
+        decisions = (*chosen, *resources.notes, *told)
+        rates = {**resources.rates, **({resources.threads or 0: rate} if rate else {})}
+        yield Plan(context, resources.workers, rates, decisions, joining, changed)
 
 
 def _open_study(config: StudyConfig, store: Store, warn: Callable[[str], None]) -> Study:

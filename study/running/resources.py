@@ -14,7 +14,7 @@ from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import processors, resolve_device
 from dcgan.runtime.memory import available_memory
-from dcgan.training.precision import check_possible, continued, with_chosen_precision
+from dcgan.training.precision import check_possible, choose, continued, remark
 from study.config.study_config import StudyConfig
 
 WORKER_BYTES = 3 * 2**29
@@ -119,23 +119,24 @@ def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
 
 def choose_precision(
     config: StudyConfig, earlier: StudyConfig | None
-) -> tuple[StudyConfig, list[str]]:
+) -> tuple[StudyConfig, list[str], float | None]:
     """Replace `train.precision: auto` once for all trials, since numbers depend on it.
 
-    Returns the config, and a sentence about the choice or about a bad one. `earlier` is the config
-    of the last launch, None at the first. Raises `UsageError` for a precision that the device
-    cannot compute in.
+    `earlier` is the config of the last launch, None at the first. Returns the config, a sentence
+    about the choice or a bad one, and the images/s of the choice if it was measured now. Raises
+    `UsageError` for a precision that the device cannot compute in.
     """
-    base, device = config.base, resolve_device(config.base.train.device)
-    told = ""
+    device, rate = resolve_device(config.base.train.device), None
+    precision: str = config.base.train.precision
     if earlier is not None:
-        kept = continued(base.train.precision, earlier.base.train.precision, device)
-        base = override(base, {"train.precision": kept}, "train.precision")
-    else:
-        check_possible(base.train.precision, device)
-        base, told = with_chosen_precision(base, device)
-    chosen = {"base.train.precision": base.train.precision}
-    return override(config, chosen, "train.precision"), [told] if told else []
+        precision = continued(precision, earlier.base.train.precision, device)
+    check_possible(precision, device)
+    told = remark(precision, device)
+    if precision == "auto":
+        choice = choose(config.base, device)
+        precision, told, rate = choice.precision, str(choice), choice.rates.get(choice.precision)
+    config = override(config, {"base.train.precision": precision}, "train.precision")
+    return config, [told] if told else [], rate
 
 
 def choose_extractor(

@@ -75,9 +75,22 @@ def test_weight_gradients_come_in_the_weights_memory_order(name: str) -> None:
     layer, shape = CASES[name]()
     layer = layer.to(memory_format=torch.channels_last)
     images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
-    layer(images).square().sum().backward()
-    assert layer.weight.grad is not None
-    assert layer.weight.grad.stride() == layer.weight.stride()
+    result = layer(images)
+    # Not `backward`, which would copy a gradient of another order.
+    (gradient,) = torch.autograd.grad(result.square().sum(), [layer.weight])
+    assert gradient.stride() == layer.weight.stride()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_bias_is_added(name: str) -> None:
+    """Only layers with a folded BatchNorm have one."""
+    layer, shape = CASES[name]()
+    images = torch.randn(shape)
+    without = layer(images)
+    layer.bias = nn.Parameter(torch.arange(float(layer.out_channels)))
+    torch.testing.assert_close(
+        layer(images) - without, layer.bias.view(-1, 1, 1).expand_as(without)
+    )
 
 
 SMALL = {

@@ -15,7 +15,7 @@ from dcgan.data.bank import load_bank
 from dcgan.runtime.numerics import numerics
 from dcgan.training.cuda_graphs import EAGER_STEPS, Stepper, record_graph
 from dcgan.training.schedule import Schedule
-from dcgan.training.step import TrainState, training_step, update
+from dcgan.training.step import STREAMS, TrainState, training_step, update
 
 CPU = torch.device("cpu")
 STEPS = 14  # of 40 photos in batches of 16: two whole ones and a tail of 8, again and again
@@ -102,6 +102,37 @@ def test_where_recording_fails_steps_go_on_with_one_warning(config) -> None:
     assert len(caught) == 1
     assert torch.equal(losses, ours)
     assert all(map(torch.equal, weights, our_weights))
+
+
+def test_a_recording_that_fails_ends_the_others(config) -> None:
+    """A graph draws from the streams that it was recorded with: all must be the state's own."""
+
+    def record(body: Callable[[], Tensor], rngs: Any) -> Any:
+        if len(steps._recordings) == 1:
+            raise RuntimeError("out of memory")
+        streams = dict(zip(STREAMS, rngs, strict=True))
+        result, replay = record_on_cpu(body, rngs)
+
+        def replay_with_its_own() -> None:
+            for name, rng in streams.items():
+                assert getattr(steps.state, name) is rng
+            replay()
+
+        return result, replay_with_its_own
+
+    losses, weights, _ = train(config, CPU, stepper=False)
+    photos = load_bank(config.data).images
+    state = TrainState.fresh(config, CPU)
+    steps = Stepper(state, photos, config)
+    steps.record = record
+    schedule = Schedule(config, len(photos), CPU)
+    with numerics(config.train), pytest.warns(UserWarning, match="cannot be recorded"):
+        ours = [steps.step(schedule.batch(step)) for step in range(STEPS)]
+    assert torch.equal(torch.stack(ours), losses)
+    names = ("generator", "discriminator", "ema")
+    our_weights = [value for name in names for value in tensors(state, name)]
+    assert all(map(torch.equal, weights, our_weights))
+    assert steps._recordings == {}
 
 
 def test_a_recording_that_fails_half_way_leaves_everything_trainable(config) -> None:

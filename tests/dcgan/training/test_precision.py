@@ -16,9 +16,11 @@ from dcgan.errors import CheckpointError, TrainingInterrupted, UsageError
 from dcgan.training.loop import train
 from dcgan.training.precision import (
     check_possible,
+    choose,
     continued,
     fastest_precision,
     has_fast_bfloat16,
+    remark,
     with_chosen_precision,
 )
 from dcgan.training.resume import as_begun
@@ -44,30 +46,44 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dcgan.training.precision, "has_fast_bfloat16", lambda: False)
 
 
-@pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["auto", "fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("device", [CPU, MPS])
-def test_possible(precision: str, device: torch.device) -> None:
+def test_what_computes_the_same_or_slower_is_possible(precision: str, device: torch.device) -> None:
     check_possible(precision, device)
 
 
-@pytest.mark.parametrize("device", [CPU, MPS])
-def test_tf32_needs_a_cuda_gpu(device: torch.device) -> None:
-    message = rf"train\.precision is tf32.* train\.device is {device}; use fp32"
-    with pytest.raises(UsageError, match=message):
-        check_possible("tf32", device)
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize(
+    ("precision", "device", "told"),
+    [
+        ("fp32", CPU, ""),
+        ("auto", CPU, ""),
+        ("tf32", CPU, "tf32, which this cpu device lacks: it computes fp32"),
+        ("tf32", MPS, "tf32, which this mps device lacks: it computes fp32"),
+        ("bf16", CPU, "bf16, which is slower than fp32 on this processor"),
+    ],
+)
+def test_remarks(precision: str, device: torch.device, told: str) -> None:
+    assert remark(precision, device) == (told and f"train.precision is {told}")
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
-def test_old_gpus_have_float32_alone(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("fast")
+def test_no_remark_about_a_fast_processor() -> None:
+    assert remark("bf16", CPU) == ""
+
+
+def test_old_gpus_have_no_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla P100")
     for capability in ((6, 0), (7, 5)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
-        with pytest.raises(UsageError, match=f"{precision}, which the GPU Tesla P100 lacks"):
-            check_possible(precision, CUDA)
-        assert fastest_precision(TrainConfig(), CUDA) == ("fp32", {})
+        with pytest.raises(UsageError, match="is bf16, which the GPU Tesla P100 lacks"):
+            check_possible("bf16", CUDA)
+        assert "tf32, which this cuda device lacks" in remark("tf32", CUDA)
+        assert choose(TrainConfig(), CUDA).precision == "fp32"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    check_possible(precision, CUDA)
-    assert fastest_precision(TrainConfig(), CUDA) == ("tf32", {})
+    check_possible("bf16", CUDA)
+    assert remark("tf32", CUDA) == ""
+    assert choose(TrainConfig(), CUDA).precision == "tf32"
 
 
 @pytest.mark.parametrize(
@@ -88,57 +104,60 @@ def test_a_continued_run_keeps_its_precision(
     assert continued(asked, begun, device) == kept
 
 
-@pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize(
-    ("rates", "chosen"),
+    ("fp32", "bf16", "chosen"),
     [
-        ({"fp32": [100, 90], "bf16": [170, 180]}, "bf16"),
-        ({"fp32": [100, 90], "bf16": [104, 102]}, "fp32"),  # too little
-        ({"fp32": [100, 90], "bf16": [60, 140]}, "bf16"),  # a slow moment
-        ({"fp32": [100, 90], "bf16": [40, 40]}, "fp32"),
+        ([100, 90, 95], [170, 180, 160], "bf16"),
+        ([100, 90, 95], [104, 96, 99], "fp32"),  # too little
+        ([100, 20, 95], [170, 140, 15], "bf16"),  # two slow moments
+        ([100, 90, 20], [60, 50, 140], "fp32"),
     ],
 )
-def test_auto_takes_what_is_clearly_faster(rates: dict[str, list[float]], chosen: str) -> None:
-    left = {name: list(values) for name, values in rates.items()}
+def test_auto_takes_what_is_clearly_faster(fp32: list[int], bf16: list[int], chosen: str) -> None:
+    left = {"fp32": list(fp32), "bf16": list(bf16)}
 
     def measure(config: TrainConfig) -> float:
+        assert config.train.threads == 3
         return left[config.train.precision].pop(0)
 
-    found = fastest_precision(TrainConfig(), CPU, measure)
-    assert found == (chosen, {name: max(values) for name, values in rates.items()})
+    config = override(TrainConfig(), {"train.threads": 3}, "threads")
+    found = fastest_precision(config, measure)
+    assert found.precision == chosen
+    assert found.rates == {"fp32": max(fp32), "bf16": max(bf16)}
     assert left == {"fp32": [], "bf16": []}
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_processor_without_bfloat16_is_not_measured() -> None:
-    def measure(config: TrainConfig) -> float:
-        raise AssertionError("measured")
-
-    assert fastest_precision(TrainConfig(), CPU, measure) == ("fp32", {})
-
-
-@pytest.mark.usefixtures("slow")
-def test_what_is_said(tiny_config: Config) -> None:
-    auto, told = with_chosen_precision(tiny_config(train__precision="auto"), CPU)
-    assert (auto.train.precision, told) == ("fp32", "train.precision is fp32, the default on cpu")
-    bf16, told = with_chosen_precision(tiny_config(train__precision="bf16"), CPU)
-    assert bf16.train.precision == "bf16"
-    assert told == "train.precision is bf16, which is slower than fp32 on this processor"
-    assert with_chosen_precision(tiny_config(), CPU) == (tiny_config(), "")
+def test_a_processor_without_bfloat16_is_not_measured(tiny_config: Config) -> None:
+    choice = choose(tiny_config(train__precision="auto"), CPU)
+    assert str(choice) == "train.precision is fp32, because this processor has no fast bfloat16"
+    assert choice.rates == {}
+    chosen = with_chosen_precision(tiny_config(train__precision="auto"), CPU)
+    assert chosen.train.precision == "fp32"
+    assert with_chosen_precision(tiny_config(train__precision="bf16"), CPU) == tiny_config(
+        train__precision="bf16"
+    )
 
 
 @pytest.mark.usefixtures("fast")
 def test_several_processes_measure_nothing(tiny_config: Config) -> None:
-    config, told = with_chosen_precision(tiny_config(train__precision="auto"), CPU, alone=False)
-    assert config.train.precision == "fp32"
-    assert "images/s" not in told
+    choice = choose(tiny_config(train__precision="auto"), CPU, alone=False)
+    assert (choice.precision, choice.rates) == ("fp32", {})
 
 
 @pytest.mark.slow
 def test_measures_for_real(tiny_config: Config) -> None:
-    config, told = with_chosen_precision(tiny_config(train__precision="auto"), CPU)
-    assert config.train.precision in ("fp32", "bf16")
-    assert ("bf16: " in told) == has_fast_bfloat16()
+    choice = choose(tiny_config(train__precision="auto"), CPU)
+    assert set(choice.rates) == ({"fp32", "bf16"} if has_fast_bfloat16() else set())
+    assert all(rate > 0 for rate in choice.rates.values())
+    assert choice.precision in ("fp32", "bf16")
+
+
+def test_the_product_measures_with_one_thread_and_restores_the_rest() -> None:
+    before = torch.get_num_threads()
+    has_fast_bfloat16.cache_clear()
+    assert has_fast_bfloat16() in (True, False)
+    assert torch.get_num_threads() == before
 
 
 def test_the_published_recipe_is_float32_and_the_default() -> None:
