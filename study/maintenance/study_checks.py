@@ -18,6 +18,7 @@ from dcgan.runtime.health import Check, Finding
 from study.config.study_config import StudyConfig
 from study.running.claims import Claims
 from study.storage.attributes import stored_config, stored_identity
+from study.storage.locks import lock_folders, trial_is_held
 from study.storage.optuna_db import FINISHED
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, trial_name
@@ -99,8 +100,14 @@ def _mirror(study: Study, store: Store) -> Finding:
     if not store.tracking and (not database.is_file() or schema_problem(database, "mlflow")):
         return Finding("warning", f"MLflow does not show '{name}'; the same 'study run' repairs it")
     states = {trial.number: trial.state.name for trial in study.get_trials(deepcopy=False)}
-    records = outdated(store.study(name), states, shown_statuses(store, name))
-    if numbers := [record.number for record in records]:
+    folder = store.study(name)
+    records = outdated(folder, states, shown_statuses(store, name))
+    places = lock_folders(folder)  # a trial that is running is shown by its own process
+
+    def is_held(number: int) -> bool:
+        return any(trial_is_held(place, number) for place in places)
+
+    if numbers := [record.number for record in records if not is_held(record.number)]:
         return Finding(
             "warning",
             f"MLflow shows {_listed(numbers)} of '{name}' in another state than Optuna; the same "

@@ -140,6 +140,8 @@ def test_trials_that_mlflow_shows_otherwise(report: Report, own_finished: Store)
     assert code == 0
     assert len(lines) == 1
     assert "trial-001, trial-003 of 'tiny' in another state than Optuna" in lines[0]
+    with FileLock(own_finished.study("tiny").locks / "trial-001.lock"):  # its process shows it
+        assert "MLflow shows trial-003 of 'tiny' in another" in report(own_finished)[1][0]
 
 
 def test_photos_that_have_changed_or_gone(
