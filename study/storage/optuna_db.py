@@ -17,7 +17,6 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import TPESampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import RDBStorage
-from optuna.storages import _rdb as rdb
 from optuna.storages._rdb import models as models
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -129,8 +128,7 @@ class PatientStorage(RDBStorage):
 def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> PatientStorage:
     """Open the store's Optuna database; `create` makes a missing one.
 
-    `wait` is for workers, whose launcher has opened the database: it retries while a server does
-    not answer, and does not check the tables again. Raises `UnknownStudyError` if there is no
+    `wait` retries while a server does not answer. Raises `UnknownStudyError` if there is no
     database yet, and `StudyError` if it cannot be used or its server cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -146,8 +144,7 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
         wait_for_sqlite(store.optuna_database)
         if create:
             make_database(store.optuna_database, lambda url: RDBStorage(url).engine.dispose())
-        opened = _checked_before if wait else PatientStorage
-        return patiently(lambda: opened(store.optuna_url, engine_kwargs=options))
+        return patiently(lambda: PatientStorage(store.optuna_url, engine_kwargs=options))
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
         if problem := schema_problem(store.optuna_database, "optuna"):
             raise StudyError(problem) from error
@@ -179,8 +176,7 @@ def _open_server(store: Store, url: str, wait: bool) -> PatientStorage:
             connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
             connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
             LEASES.create(engine, checkfirst=True)
-            opened = _checked_before if wait else PatientStorage
-            return opened(url, engine_kwargs=options)
+            return PatientStorage(url, engine_kwargs=options)
 
     try:
         return patiently(connect) if wait else connect()
@@ -213,8 +209,8 @@ def load_optuna_study(
 ) -> Study:
     """Load a study by name.
 
-    `say` is called with one sentence when a call waits for the database. For `wait` see
-    `open_storage`. Raises `UnknownStudyError`, which lists the studies, if there is no such
+    `say` is called with one sentence when a call waits for the database. `wait` retries while a
+    server does not answer. Raises `UnknownStudyError`, which lists the studies, if there is no such
     study.
     """
     storage = open_storage(store, wait=wait)
@@ -250,22 +246,6 @@ def finished_count(study: Study) -> int:
 
 
 # What follows uses private parts of Optuna.
-
-
-def _checked_before(url: str, engine_kwargs: dict[str, Any]) -> PatientStorage:
-    """Open a database whose tables another process has just made or checked.
-
-    Optuna asks alembic for their version even if it is told not to check it. That import takes a
-    worker a tenth of a second.
-    """
-    names, manager = vars(rdb.storage), rdb.storage._VersionManager
-    names[manager.__name__] = lambda *_: None
-    try:
-        return PatientStorage(
-            url, engine_kwargs, skip_compatibility_check=True, skip_table_creation=True
-        )
-    finally:
-        names[manager.__name__] = manager
 
 
 def backend_of(study: Study) -> PatientStorage | None:
