@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test reaches for the network or for what lies in a person's own cache.
 os.environ["DCGAN_OFFLINE"] = "1"
 os.environ.pop("DCGAN_INCEPTION_WEIGHTS", None)
+# Under nohup, programs that tests start would rightly ignore the hang-ups that tests send.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 TINY: dict[str, Any] = {
     "data.source": "toy_cats",
