@@ -8,7 +8,6 @@ from pathlib import Path
 from dcgan.cli.console import load_bank_with_progress, progress_bar, say, stop_signals
 from dcgan.cli.display import TrainingDisplay
 from dcgan.cli.tables import extractor_notice, planned_extractor
-from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.config.yaml_files import dump_yaml
 from dcgan.data.bank import PhotoBank, check_enough_photos
@@ -18,7 +17,7 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.distributed import Peers, torchrun_peers
 from dcgan.training.follower import follow
 from dcgan.training.loop import train
-from dcgan.training.precision import check_possible, choose, remark
+from dcgan.training.precision import remark, settle
 from dcgan.training.resume import as_begun, check_unused
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.size import run_bytes
@@ -28,8 +27,6 @@ from dcgan.training.speed import MEASURED_STEPS, images_per_second
 
 def describe_run(config: TrainConfig, folder: Path, resume: bool) -> None:
     """Print the config, the networks, and the time and disk space of a run; write nothing."""
-    if not resume:
-        check_unused(RunFolder(folder))
     bank = _enough_photos(config)
     config, told = _settled(config, folder, resume)
     device = resolve_device(config.train.device)
@@ -87,13 +84,9 @@ def _settled(
     if resume:
         config = as_begun(config, folder)
     device = resolve_device(config.train.device)
-    check_possible(config.train.precision, device)
-    if config.train.precision != "auto":
-        told = remark(config.train.precision, device)
-        return config, f"{told}\n" if told else ""
-    choice = choose(config, device, alone=alone)
-    settled = override(config, {"train.precision": choice.precision}, "train.precision")
-    return settled, f"{choice}\n"
+    config, choice = settle(config, device, alone=alone)
+    told = str(choice or remark(config.train.precision, device))
+    return config, f"{told}\n" if told else ""
 
 
 def _lead(config: TrainConfig, folder: Path, resume: bool, peers: Peers) -> None:

@@ -64,16 +64,13 @@ class Evaluator:
         """The metrics of `config.n_samples` images of a generator in eval mode, by name."""
         images = generate_images(generator, self.config.n_samples)
         names = self.extractor.frechet_name, self.extractor.kernel_name
-        if in_full:
-            seen = [extract_with_classes(self.extractor, batch) for batch in images]
-            found = [named for _, named in seen if named is not None]
-            fakes, classes = (
-                torch.cat([one for one, _ in seen]),
-                torch.cat(found) if found else None,
-            )
-        else:
-            fakes, classes = torch.cat([extract(self.extractor, one) for one in images]), None
-        return score_set(self.real, fakes, *names, classes=classes, in_full=in_full)
+        features, classes = list[Tensor](), list[Tensor]()
+        for batch in images:
+            seen, named = extract_with_classes(self.extractor, batch)
+            features.append(seen)
+            classes += [] if named is None else [named]
+        best = torch.cat(classes) if classes else None
+        return score_set(self.real, torch.cat(features), *names, classes=best, in_full=in_full)
 
     def evaluate(
         self,

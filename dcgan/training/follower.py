@@ -13,7 +13,7 @@ from dcgan.runtime.devices import clear_memory_errors, resolve_device
 from dcgan.runtime.numerics import numerics
 from dcgan.training.cuda_graphs import Stepper
 from dcgan.training.distributed import Peers
-from dcgan.training.precision import with_chosen_precision
+from dcgan.training.precision import settle
 from dcgan.training.resume import as_begun
 from dcgan.training.run.checkpoint import load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
@@ -52,7 +52,7 @@ def follow(
     photos, _ = bank.split(config.data.holdout_fraction)
     if resume:
         config = as_begun(config, out)
-    config = with_chosen_precision(config, device, alone=False)
+    config, _ = settle(config, device, alone=False)
     with numerics(config.train), clear_memory_errors(), _others_may_end():
         schedule = Schedule(config, len(photos.images), device)
         peers.check_shares(schedule)

@@ -28,7 +28,7 @@ from dcgan.runtime.pictures import save_picture
 from dcgan.runtime.version import code_version
 from dcgan.training.cuda_graphs import Stepper
 from dcgan.training.distributed import ALONE, Peers
-from dcgan.training.precision import with_chosen_precision
+from dcgan.training.precision import settle
 from dcgan.training.recorder import Recorder, balance_of
 from dcgan.training.resume import (
     check_same_extractor,
@@ -101,7 +101,7 @@ def train(
     checkpoint = open_folder(folder, resume)
     if checkpoint:
         config = continued_config(config, checkpoint)
-    config = with_chosen_precision(config, device, alone=peers.size == 1)
+    config, _ = settle(config, device, alone=peers.size == 1)
     with numerics(config.train), clear_memory_errors():
         bank = bank or load_bank(config.data)
         check_enough_photos(bank, config)

@@ -74,17 +74,18 @@ def fastest_precision(
     return Choice("fp32", f"bf16 is {ratio:.2f} times as fast here ({measured})", rates)
 
 
-def with_chosen_precision(
+def settle(
     config: TrainConfig, device: torch.device, *, alone: bool = True
-) -> TrainConfig:
-    """Replace `train.precision: auto` by a choice, which is measured on a CPU.
+) -> tuple[TrainConfig, Choice | None]:
+    """Replace `train.precision: auto`; also returns the choice if one was made.
 
     Raises `UsageError` if the device cannot compute in the config's precision.
     """
     check_possible(config.train.precision, device)
     if config.train.precision != "auto":
-        return config
-    return _with_precision(config, choose(config, device, alone=alone).precision)
+        return config, None
+    choice = choose(config, device, alone=alone)
+    return _with_precision(config, choice.precision), choice
 
 
 def check_possible(precision: str, device: torch.device) -> None:

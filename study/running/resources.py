@@ -14,7 +14,7 @@ from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import processors, resolve_device
 from dcgan.runtime.memory import available_memory
-from dcgan.training.precision import check_possible, choose, continued, remark
+from dcgan.training.precision import continued, remark, settle
 from study.config.study_config import StudyConfig
 
 WORKER_BYTES = 3 * 2**29
@@ -126,17 +126,15 @@ def choose_precision(
     about the choice or a bad one, and the images/s of the choice if it was measured now. Raises
     `UsageError` for a precision that the device cannot compute in.
     """
-    device, rate = resolve_device(config.base.train.device), None
-    precision: str = config.base.train.precision
+    base, device = config.base, resolve_device(config.base.train.device)
     if earlier is not None:
-        precision = continued(precision, earlier.base.train.precision, device)
-    check_possible(precision, device)
-    told = remark(precision, device)
-    if precision == "auto":
-        choice = choose(config.base, device)
-        precision, told, rate = choice.precision, str(choice), choice.rates.get(choice.precision)
+        kept = continued(base.train.precision, earlier.base.train.precision, device)
+        base = override(base, {"train.precision": kept}, "train.precision")
+    base, choice = settle(base, device)
+    precision = base.train.precision
+    told = str(choice or remark(precision, device))
     config = override(config, {"base.train.precision": precision}, "train.precision")
-    return config, [told] if told else [], rate
+    return config, [told] if told else [], choice.rates.get(precision) if choice else None
 
 
 def choose_extractor(

@@ -21,7 +21,7 @@ from dcgan.training.precision import (
     fastest_precision,
     has_fast_bfloat16,
     remark,
-    with_chosen_precision,
+    settle,
 )
 from dcgan.training.resume import as_begun
 from dcgan.training.run.checkpoint import load_checkpoint
@@ -132,11 +132,10 @@ def test_a_processor_without_bfloat16_is_not_measured(tiny_config: Config) -> No
     choice = choose(tiny_config(train__precision="auto"), CPU)
     assert str(choice) == "train.precision is fp32, because this processor has no fast bfloat16"
     assert choice.rates == {}
-    chosen = with_chosen_precision(tiny_config(train__precision="auto"), CPU)
-    assert chosen.train.precision == "fp32"
-    assert with_chosen_precision(tiny_config(train__precision="bf16"), CPU) == tiny_config(
-        train__precision="bf16"
-    )
+    settled, made = settle(tiny_config(train__precision="auto"), CPU)
+    assert (settled.train.precision, made) == ("fp32", choice)
+    named = tiny_config(train__precision="bf16")
+    assert settle(named, CPU) == (named, None)
 
 
 @pytest.mark.usefixtures("fast")
