@@ -3,11 +3,11 @@
     python -m benchmarks.evaluation.score_models train --data PHOTOS --work DIR
     python -m benchmarks.evaluation.score_models table --data PHOTOS --work DIR
 
-`train` runs each config with each seed for 54 epochs. At a few epochs it keeps 1024 images, from
-the fixed evaluation noise, of each candidate: the last weights (raw), moving averages of several
-half-lives with BatchNorm statistics measured anew, and one with BatchNorm copied from training. A
-run takes about ten minutes on one core and 90 MB of disk. Finished runs are kept, and several
-processes may share the work. `table` scores the images and prints
+`train` runs each config with each seed for --epochs. At a few epochs it keeps 1024 images, from
+the fixed evaluation noise, of each candidate: the last weights (raw) and moving averages of several
+half-lives with BatchNorm statistics measured anew. 54 epochs take three to ten minutes on one core
+and 300 MB of disk. Finished runs are kept, and several processes may share the work. `table` scores
+the images and prints
 
 - the scores of the reference recipe by seed (the seed noise),
 - how steadily each candidate ranks the configs over seeds (mean Spearman correlation between the
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock, Timeout
 from scipy.stats import spearmanr
 from torch import Tensor
 
@@ -55,10 +57,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "slow D": {"model.nz": 100, "model.ndf": 64, "optim.lr_g": 2e-4, "optim.lr_d": 5e-5},
     "small G": {"model.ngf": 32},
 }
-HALF_LIVES = (300, 1000, 2000)
-EPOCHS = (6, 8, 10, 16, 18, 20, 50, 52, 54)
+FLIPS = {"augment.flip": 0.5, "augment.blur_sigma": 0}
+CONFIGS |= {f"{name}, flips": CONFIGS[name] | FLIPS for name in ("reference", "tutorial")}
+HALF_LIVES = (500, 2000, 8000)
+EPOCHS = (10, 20, 30, 50, 52, 54, 90, 120, 150, 180, 240)
 N_SAMPLES = 1024
-SHOWN = ("raw", f"ema {HALF_LIVES[-1]}")
+SHOWN = ("raw", "ema 2000")
 
 
 def main() -> None:
@@ -69,6 +73,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for the images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--configs", nargs="+", default=list(CONFIGS), choices=list(CONFIGS))
+    parser.add_argument("--epochs", type=int, default=54)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--extractor", default="layout")
     parser.add_argument("--json", action="store_true")
@@ -88,25 +94,31 @@ def main() -> None:
 
 
 def train_all(arguments: argparse.Namespace) -> None:
-    """Train what is not there yet; a marker file keeps two processes from the same run."""
+    """Train what is not there yet; a lock keeps two processes from the same run."""
     for seed in arguments.seeds:
         for name in arguments.configs:
-            folder = arguments.work / f"{name} {seed}"
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                (folder / "taken").touch(exist_ok=False)
-            except FileExistsError:
-                continue
             changes = {
+                "data.root": str(arguments.data.resolve()),
                 "train.seed": seed,
+                "train.epochs": arguments.epochs,
                 "train.threads": arguments.threads,
+                "train.precision": arguments.precision,
                 "train.device": "cpu",
             }
-            root = {"data.root": str(arguments.data.resolve())}
-            config = load_train_config("reference", root | changes | CONFIGS[name])
+            config = load_train_config("reference", changes | CONFIGS[name])
+            train_unless_done(config, arguments.work / f"{name} {seed}")
+
+
+def train_unless_done(config: TrainConfig, folder: Path) -> None:
+    """Train a run that no process has finished or is training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", blocking=False)
+    with suppress(Timeout), lock:
+        if not (folder / "done").exists():
             with numerics(config.train):
                 train_one(config, load_bank(config.data), folder)
-            print(f"{name}, seed {seed}: done", flush=True)
+            (folder / "done").touch()
+            print(f"{folder.name}: done", flush=True)
 
 
 def train_one(config: TrainConfig, bank: PhotoBank, folder: Path) -> None:
@@ -122,10 +134,9 @@ def train_one(config: TrainConfig, bank: PhotoBank, folder: Path) -> None:
             update_ema(average, state.generator, weight)
         epoch, rest = divmod(state.step, schedule.steps_per_epoch)
         if rest == 0 and epoch in EPOCHS:
-            copied = f"ema {HALF_LIVES[-1]}, BatchNorm copied"
-            candidates = {"raw": state.generator, copied: averages[f"ema {HALF_LIVES[-1]}"]}
-            keep_images({k: copy.deepcopy(v).eval() for k, v in candidates.items()}, folder, epoch)
-            keep_images({k: with_fresh_batchnorm(v) for k, v in averages.items()}, folder, epoch)
+            candidates = {k: with_fresh_batchnorm(v) for k, v in averages.items()}
+            candidates["raw"] = copy.deepcopy(state.generator).eval()
+            keep_images(candidates, folder, epoch)
 
 
 def keep_images(candidates: dict[str, Generator], folder: Path, epoch: int) -> None:

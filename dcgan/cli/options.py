@@ -30,7 +30,9 @@ ModelOption = Annotated[
 ExtractorOption = Annotated[
     str | None,
     typer.Option(
-        "--extractor", help="auto, inception, layout, random or module:callable.", metavar="NAME"
+        "--extractor",
+        help="auto, imagenet, inception, layout, random or module:callable.",
+        metavar="NAME",
     ),
 ]
 WeightsOption = Annotated[

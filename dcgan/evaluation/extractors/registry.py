@@ -40,8 +40,9 @@ def load_extractor(
 
     Args:
         name: "imagenet"; "layout"; "random"; "inception"; "module:callable" for your own; or
-            "auto", which means Inception if its weights are on this machine or can be downloaded
-            (about 10 s without a network), else layout.
+            "auto". With `weights`, auto means Inception. On a CUDA GPU it means Inception if its
+            weights are on this machine or can be downloaded (about 10 s without a network).
+            Otherwise it means imagenet, or layout if imagenet's weights are not installed.
         weights: file with Inception's weights (`eval.weights`). None: see `weights`.
         image_size: side in pixels of the images that your own extractor is tried with.
         on_progress: called with (bytes done, bytes in all) while weights are downloaded.
@@ -52,18 +53,21 @@ def load_extractor(
     """
     refuse_program(name)
     where = torch.device(device)
-    if name in ("auto", "inception"):
+    if name == "inception" or auto_prefers_inception(name, where, weights):
         find = find_weights_for_auto if name == "auto" else find_weights
         if found := find(weights, on_progress):
             from dcgan.evaluation.extractors.inception import load_inception
 
             return load_inception(found, where)
-        name = "layout"
     elif weights is not None:
         raise EvaluationError(
             f"eval.weights names weights of Inception ({weights}) but the extractor is {name!r}; "
             "leave out the weights, or set the extractor to inception"
         )
+    if name == "auto":
+        from dcgan.evaluation.extractors.imagenet import is_installed
+
+        name = "imagenet" if is_installed() else "layout"
     if name in ("layout", "random"):
         from dcgan.evaluation.extractors.random_network import load_random_network
 
@@ -80,6 +84,14 @@ def load_extractor(
         f"the extractor {name!r} is not known; use one of: {', '.join(EXTRACTORS)}, "
         "or module:callable"
     )
+
+
+def auto_prefers_inception(
+    name: str, device: torch.device, weights: Path | str | None = None
+) -> bool:
+    """Whether a name is `auto` and means Inception if its weights can be had."""
+    # An Inception score of 1,024 images takes minutes on a CPU.
+    return name == "auto" and (weights is not None or device.type == "cuda")
 
 
 def find_weights(

