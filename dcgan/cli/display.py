@@ -76,11 +76,15 @@ class TrainingDisplay:
 
 
 def describe_scores(record: EvalRecord) -> str:
-    """One line for an evaluation: the distance of both generators, and the balance."""
+    """One line for an evaluation: distance, share of recognised images, and balance."""
     metric, metrics = record.frechet_metric, record.metrics
-    balance = "" if record.imbalance is None else f"  imbalance {record.imbalance:.2f}"
-    return (
-        f"epoch {record.epoch}: {metric} {record.frechet:.3f} "
-        f"(ema {metrics[f'{metric}_ema']:.3f}, raw {metrics[f'{metric}_raw']:.3f}; "
-        f"n = {record.n_samples}){balance}"
-    )
+    names = {f"{metric}_{model}": model for model in ("ema", "raw")}
+    each = ", ".join(f"{names[key]} {metrics[key]:.3f}" for key in names if key in metrics)
+    parts = [
+        f"epoch {record.epoch}: {metric} {record.frechet:.3f} ({each}; n = {record.n_samples})"
+    ]
+    if "recognised" in metrics:
+        parts.append(f"recognised {metrics['recognised']:.1%}")
+    if record.imbalance is not None:
+        parts.append(f"imbalance {record.imbalance:.2f}")
+    return "  ".join(parts)

@@ -124,7 +124,7 @@ def floor(
     from dcgan.cli.tables import print_floor
     from dcgan.config.settings import override
     from dcgan.config.train_config import DataConfig
-    from dcgan.evaluation.evaluator import real_features
+    from dcgan.evaluation.evaluator import seen_in
     from dcgan.evaluation.floor_report import report_floor
     from dcgan.runtime.devices import clear_memory_errors
 
@@ -133,7 +133,7 @@ def floor(
     bank = load_bank_with_progress(data)
     loaded = _extractor(extractor, weights, size)
     with clear_memory_errors(), progress_bar("measuring distances between photos"):
-        report = report_floor(real_features(bank, loaded), score)
+        report = report_floor(seen_in(bank, loaded)[0], score)
     report.save_plot(target, loaded.frechet_name)
     if as_json:
         names = {"metric": loaded.frechet_name, "plot": str(target)}

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import time
 import zlib
-from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+from typing import Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from dcgan.config.train_config import EvalConfig, TrainConfig
 from dcgan.data.bank import PhotoBank
-from dcgan.evaluation.extractors.base import Extractor, extract, extract_with_classes
+from dcgan.evaluation.extractors.base import Extractor, extract_with_classes
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.extractors.weights import OnProgress
 from dcgan.evaluation.metrics.registry import RealSet
@@ -56,9 +57,9 @@ class Evaluator:
     ) -> None:
         self.config = config
         self.extractor = extractor
-        held_out = None if holdout is None else real_features(holdout, extractor)
-        features = real_features(photos, extractor)
-        self.real = RealSet(features, held_out, real_classes(photos, extractor))
+        held_out = None if holdout is None else seen_in(holdout, extractor)[0]
+        features, classes = seen_in(photos, extractor)
+        self.real = RealSet(features, held_out, classes)
 
     def score(self, generator: Generator, *, in_full: bool = True) -> dict[str, float]:
         """The metrics of `config.n_samples` images of a generator in eval mode, by name."""
@@ -80,26 +81,28 @@ class Evaluator:
         *,
         step: int,
         epoch: int,
-        other_in_full: bool = True,
+        other: Literal["all", "distances", "nothing"] = "all",
     ) -> EvalRecord:
         """Score the moving average (see `with_fresh_batchnorm`) and the generator in training.
 
         `raw` keeps its mode. `log_loss_ratio` is that of the run so far (see `balance`); None means
-        before any training. Without `other_in_full`, only the numbers that a history keeps are
-        computed for the generator that does not count.
+        before any training. `other` says what is computed for the generator that does not count:
+        all metrics, the distances (what a history keeps of it), or nothing.
         """
         start, counts = time.monotonic(), self.config.score_model
+        scores = dict[str, dict[str, float]]()
         was_training = raw.training
         raw.eval()
         try:
-            raw_score = self.score(raw, in_full=other_in_full or counts == "raw")
+            for model, generator in (("ema", ema), ("raw", raw)):
+                if model == counts or other != "nothing":
+                    in_full = model == counts or other == "all"
+                    scores[model] = self.score(generator, in_full=in_full)
         finally:
             raw.train(was_training)
-        ema_score = self.score(ema, in_full=other_in_full or counts == "ema")
-        scored, other = (ema_score, raw_score) if counts == "ema" else (raw_score, ema_score)
         fd, kd = self.extractor.frechet_name, self.extractor.kernel_name
-        metrics = dict(scored)
-        for which, score in (("ema", ema_score), ("raw", raw_score)):
+        metrics = dict(scores[counts])
+        for which, score in scores.items():
             metrics |= {f"{fd}_{which}{end}": score[fd + end] for end in ("", "_low", "_high")}
             metrics[f"{kd}_{which}"] = score[kd]
         holdout = self.real.holdout
@@ -119,52 +122,43 @@ class Evaluator:
             extractor=self.extractor.name,
             extractor_fingerprint=self.extractor.fingerprint,
             seconds=time.monotonic() - start,
-            other=other,
+            other=scores.get("raw" if counts == "ema" else "ema", {}),
         )
 
 
-def real_features(bank: PhotoBank, extractor: Extractor) -> Tensor:
-    """Features of all photos, float64 `(N, d)`, cached on disk.
+def seen_in(bank: PhotoBank, extractor: Extractor) -> tuple[Tensor, Tensor | None]:
+    """All photos' features, float64 `(N, d)`, and a classifier's classes, int64 `(N,)`; cached.
 
-    The key covers the pixels (decoders differ), the extractor, and the device and thread count,
-    which may change the last digits.
+    The key of the file covers the pixels (decoders differ), the extractor, and the device and
+    thread count, which may change the last digits.
     """
-    shape = (len(bank.images), extractor.dimension)
-    return _cached("", bank, extractor, shape, lambda: extract(extractor, bank.images))
-
-
-def real_classes(bank: PhotoBank, extractor: Extractor) -> Tensor | None:
-    """The classes of all photos, int64 `(N,)`, cached likewise; None without a classifier."""
-    if extractor.with_classes is None:
-        return None
-
-    def classes() -> Tensor:
-        found = extract_with_classes(extractor, bank.images)[1]
-        assert found is not None
-        return found.double()
-
-    return _cached("classes", bank, extractor, (len(bank.images),), classes).long()
-
-
-def _cached(
-    kind: str,
-    bank: PhotoBank,
-    extractor: Extractor,
-    shape: tuple[int, ...],
-    compute: Callable[[], Tensor],
-) -> Tensor:
-    """A finite float64 tensor of a shape, from the disk if it is there."""
     pixels = zlib.crc32(bank.images.contiguous().numpy().data)
     where = f"{extractor.device.type}:{torch.get_num_threads()}"
     identity = f"{bank.fingerprint}:{tuple(bank.images.shape)}:{pixels}:{where}"
-    key = hashlib.sha256(f"{identity}:{extractor.fingerprint}{kind}".encode()).hexdigest()[:32]
-    path = cache_folder() / "features" / f"{key}.npy"
+    key = hashlib.sha256(f"{identity}:{extractor.fingerprint}".encode()).hexdigest()[:32]
+    path = cache_folder() / "features" / f"{key}.npz"
     # A missing or damaged file is written below.
-    with suppress(OSError, ValueError, EOFError, BadZipFile), path.open("rb") as file:
-        cached = np.load(file, allow_pickle=False)
-        if cached.shape == shape and cached.dtype == np.float64 and np.isfinite(cached).all():
-            return torch.from_numpy(cached)
-    values = compute()
+    with suppress(OSError, ValueError, EOFError, KeyError, BadZipFile):
+        return _read(path, extractor, len(bank.images))
+    features, classes = extract_with_classes(extractor, bank.images)
+    found = {"features": features.numpy()}
+    found |= {} if classes is None else {"classes": classes.numpy()}
     with suppress(OSError):  # an unwritable cache only costs time
-        write_atomic(path, lambda file: np.save(file, values.numpy(), allow_pickle=False))
-    return values
+        write_atomic(path, lambda file: np.savez(file, **found))
+    return features, classes
+
+
+def _read(path: Path, extractor: Extractor, count: int) -> tuple[Tensor, Tensor | None]:
+    """What `seen_in` wrote. Raises `ValueError` if it is something else."""
+    # np.load leaves a damaged file open that it opened itself.
+    with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+        features = torch.from_numpy(file["features"])
+        classes = torch.from_numpy(file["classes"]) if extractor.with_classes else None
+    if (
+        features.shape != (count, extractor.dimension)
+        or features.dtype != torch.float64
+        or not features.isfinite().all()
+        or (classes is not None and (classes.shape != (count,) or classes.dtype != torch.int64))
+    ):
+        raise ValueError(f"{path} holds something else")
+    return features, classes

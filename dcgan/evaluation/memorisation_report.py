@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dcgan.data.bank import PhotoBank
-from dcgan.evaluation.evaluator import real_features
+from dcgan.evaluation.evaluator import seen_in
 from dcgan.evaluation.extractors.base import Extractor, extract
 from dcgan.evaluation.memorisation import (
     Memorisation,
@@ -90,9 +90,9 @@ def report_memorisation(
     labels = own, new = picture_labels(photos.images, held_out)
     by_pictures = calibrate_photos(photos.images, holdout=held_out, labels=labels)
     by_features = calibrate(
-        real_features(photos, extractor),
+        seen_in(photos, extractor)[0],
         labels=own,
-        holdout=None if holdout is None else real_features(holdout, extractor),
+        holdout=None if holdout is None else seen_in(holdout, extractor)[0],
         holdout_labels=new,
     )
     return MemorisationReport(

@@ -225,7 +225,8 @@ class _Run:
             balance_of(self.recorder.losses),
             step=self.state.step,
             epoch=self.schedule.epoch_of(self.state.step),
-            other_in_full=False,
+            # The other generator's distances tell how noisy the last weights are: once is enough.
+            other="distances" if self.state.step == self.schedule.total_steps else "nothing",
         )
         append_record(self.folder.history, record)
         return record

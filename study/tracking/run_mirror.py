@@ -149,7 +149,8 @@ def _eval_metrics(record: EvalRecord) -> dict[str, float]:
     from dcgan.evaluation.set_score import shown_in  # late: it loads torch
 
     other = f"{record.frechet_metric}_{'raw' if record.score_model == 'ema' else 'ema'}"
-    charted = {**shown_in("mlflow", record), other: record.metrics[other]}
+    charted = shown_in("mlflow", record)
+    charted |= {other: record.metrics[other]} if other in record.metrics else {}
     values = {f"eval/{name}": value for name, value in charted.items()}
     if record.imbalance is not None:
         values["eval/imbalance"] = record.imbalance

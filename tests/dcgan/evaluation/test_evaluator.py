@@ -17,8 +17,8 @@ from torch import Tensor
 import dcgan.evaluation.evaluator as evaluation
 from dcgan.config.train_config import EvalConfig
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.evaluation.evaluator import Evaluator, real_classes, real_features
-from dcgan.evaluation.extractors.base import Extractor, extract
+from dcgan.evaluation.evaluator import Evaluator, seen_in
+from dcgan.evaluation.extractors.base import Extractor, extract, extract_with_classes
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.metrics.frechet import frechet_distance
 from dcgan.evaluation.metrics.kernel import kernel_distance
@@ -111,12 +111,18 @@ def test_in_training_only_what_a_record_holds_is_computed(
     evaluator = Evaluator(bank, extractor, EvalConfig(n_samples=N, score_model=model), bank)
     args = (with_fresh_batchnorm(state.ema), state.generator, balance_of(some_losses(8, 1.0, 1.0)))
     full = evaluator.evaluate(*args, step=8, epoch=3)
-    brief = evaluator.evaluate(*args, step=8, epoch=3, other_in_full=False)
+    brief = evaluator.evaluate(*args, step=8, epoch=3, other="distances")
     assert brief.scores() == full.scores()
     costly = {"precision", "coverage", "fd_random_times_floor", "fd_random_holdout"}
     assert not costly & set(brief.other)
     assert costly < set(full.other)
     assert costly < set(brief.metrics)
+    alone = evaluator.evaluate(*args, step=8, epoch=3, other="nothing")
+    other = "fd_random_raw" if model == "ema" else "fd_random_ema"
+    left_out = {other, f"{other}_low", f"{other}_high", other.replace("fd", "kd")}
+    assert set(full.metrics) - set(alone.metrics) == left_out
+    assert alone.metrics == {key: full.metrics[key] for key in alone.metrics}
+    assert alone.other == {}
 
 
 def with_tones(extractor: Extractor) -> Extractor:
@@ -135,19 +141,21 @@ def test_a_classifier_says_what_is_recognised(
     evaluator = Evaluator(bank, tones, EvalConfig(n_samples=N))
     args = (with_fresh_batchnorm(state.ema), state.generator, None)
     state.generator.eval()
-    result = evaluator.evaluate(*args, step=8, epoch=3, other_in_full=False)
+    result = evaluator.evaluate(*args, step=8, epoch=3, other="distances")
     images = torch.cat(list(generate_images(args[0], N)))
     _, photos = tones.with_classes(bank.images)
     expected = recognised(photos, tones.with_classes(images)[1])
     assert expected is not None
     assert result.metrics["recognised"] == expected.share
     assert result.metrics["recognised_of_photos"] == expected.of_photos > 0.5
-    assert torch.equal(real_classes(bank, tones), photos)  # from the disk now
+    kept = seen_in(bank, tones)[1]  # from the disk now
+    assert kept is not None
+    assert torch.equal(kept, photos)
     assert "recognised" not in result.other
     plain = Evaluator(bank, extractor, EvalConfig(n_samples=N)).evaluate(*args, step=8, epoch=3)
     assert result.frechet == pytest.approx(plain.frechet, rel=1e-9)
     assert "recognised" not in plain.metrics
-    assert real_classes(bank, extractor) is None
+    assert seen_in(bank, extractor)[1] is None
     state.generator.train()
 
 
@@ -255,19 +263,19 @@ def test_balance_looks_at_the_second_half() -> None:
 
 
 class Counting:
-    """`extract`, counting the images it is given."""
+    """`extract_with_classes`, counting the images it is given."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.images = 0
-        monkeypatch.setattr(evaluation, "extract", self)
+        monkeypatch.setattr(evaluation, "extract_with_classes", self)
 
     def __call__(self, extractor: Extractor, images: Tensor, **options: Any) -> Any:
         self.images += len(images)
-        return extract(extractor, images, **options)
+        return extract_with_classes(extractor, images, **options)
 
 
 def the_cache() -> Path:
-    (path,) = (cache_folder() / "features").glob("*.npy")
+    (path,) = (cache_folder() / "features").glob("*.npz")
     return path
 
 
@@ -275,27 +283,27 @@ def test_real_features_are_computed_once(
     bank: PhotoBank, extractor: Extractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = Counting(monkeypatch)
-    first = real_features(bank, extractor)
+    first = seen_in(bank, extractor)[0]
     assert counting.images == 40
-    second = real_features(bank, extractor)
+    second = seen_in(bank, extractor)[0]
     assert counting.images == 40
     assert np.array_equal(first, second)
     assert np.array_equal(first, extract(extractor, bank.images))
-    assert [path.suffix for path in the_cache().parent.iterdir()] == [".npy"]
+    assert [path.suffix for path in the_cache().parent.iterdir()] == [".npz"]
 
 
 def test_other_photos_or_extractors_have_features_of_their_own(
     tiny_config, bank: PhotoBank, extractor: Extractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = Counting(monkeypatch)
-    real_features(bank, extractor)
+    seen_in(bank, extractor)
     others = [{"data__toy_seed": 1}, {"data__toy_count": 41}, {"data__image_size": 64}]
     for number, settings in enumerate(others, start=1):
         before = counting.images
         other = load_bank(tiny_config(**settings).data)
-        real_features(other, extractor)
+        seen_in(other, extractor)
         assert counting.images - before == len(other.images)
-        assert len(list((cache_folder() / "features").glob("*.npy"))) == number + 1
+        assert len(list((cache_folder() / "features").glob("*.npz"))) == number + 1
 
     class Renamed:
         fingerprint = "0" * 64
@@ -307,26 +315,29 @@ def test_other_photos_or_extractors_have_features_of_their_own(
             return extractor(images)
 
     before = counting.images
-    real_features(bank, Renamed())
+    seen_in(bank, Renamed())
     assert counting.images - before == 40
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "text", "zip", "shape", "nan", "float32"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "cut", "text", "zip", "name", "shape", "nan", "float32"]
+)
 def test_a_damaged_cache_is_rebuilt(
     bank: PhotoBank, extractor: Extractor, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    good = np.asarray(real_features(bank, extractor))
+    good = np.asarray(seen_in(bank, extractor)[0])
     path = the_cache()
     content = path.read_bytes()
     contents = {"empty": b"", "cut": content[:5000], "text": b"features", "zip": b"PK\x03\x04" * 9}
     if damage in contents:
         path.write_bytes(contents[damage])
     else:
-        bad = {"shape": good[1:], "nan": good * np.nan, "float32": good.astype(np.float32)}[damage]
-        np.save(path, bad)
+        bad = {"shape": good[1:], "nan": good * np.nan, "float32": good.astype(np.float32)}
+        name = "other" if damage == "name" else "features"
+        np.savez(path, **{name: bad.get(damage, good)})
     counting = Counting(monkeypatch)
     try:
-        rebuilt = real_features(bank, extractor)
+        rebuilt = seen_in(bank, extractor)[0]
     except Exception as error:  # not let out: its traceback would keep the damaged file open
         rebuilt, problem = None, repr(error)
         with warnings.catch_warnings():
@@ -339,9 +350,21 @@ def test_a_damaged_cache_is_rebuilt(
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("damage", ["missing", "fewer", "float64"])
+def test_damaged_classes_are_rebuilt(bank: PhotoBank, extractor: Extractor, damage: str) -> None:
+    tones = with_tones(extractor)
+    features, classes = map(np.asarray, seen_in(bank, tones))
+    bad = {"fewer": classes[1:], "float64": classes.astype(np.float64)}
+    others = {"classes": bad[damage]} if damage in bad else {}
+    np.savez(the_cache(), features=features, **others)
+    assert np.array_equal(np.asarray(seen_in(bank, tones)[1]), classes)
+    with np.load(the_cache()) as file:
+        assert np.array_equal(file["classes"], classes)
+
+
 def test_an_unwritable_cache_costs_nothing_but_time(
     bank: PhotoBank, extractor: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("DCGAN_CACHE", str(tmp_path / "file" / "cache"))
-    assert np.array_equal(real_features(bank, extractor), extract(extractor, bank.images))
+    assert np.array_equal(seen_in(bank, extractor)[0], extract(extractor, bank.images))

@@ -272,7 +272,15 @@ def test_more_epochs_continue_a_finished_run(
     train(override(straight.config, {"train.epochs": 3}), tmp_path, bank=bank)
     result = train(straight.config, tmp_path, bank=bank, resume=True)
     assert (result.steps, result.stopped_early) == (STEPS, False)
-    assert_same_run(straight.folder, tmp_path)
+    assert_same_state(straight.folder, tmp_path)
+    assert every_step(straight.folder) == every_step(tmp_path)
+    # The last evaluation of the shorter run has scored the last weights as well.
+    raw = {"fd_random_raw", "fd_random_raw_low", "fd_random_raw_high", "kd_random_raw"}
+    more = scores(tmp_path)
+    assert [raw & set(record) for record in more] == [raw, raw]
+    for record in more[:-1]:
+        assert all(record.pop(name, 1.0) > 0 for name in raw)
+    assert scores(straight.folder) == more
     assert load_train_config(tmp_path / "config.yaml").train.epochs == EPOCHS
 
 
