@@ -3,9 +3,9 @@
     python -m benchmarks.evaluation.sees response --data PHOTOS --work DIR
     python -m benchmarks.evaluation.sees rank --data PHOTOS --runs FOLDER --work DIR
 
-Candidates are EfficientNet-Lite0's features (the last block's, the head's, or both) of images
-resized to several sides, and `layout`. The independent judge is the head of EfficientNet-Lite2 at
-160 pixels, by kernel and by Fréchet distance.
+Candidates are EfficientNet-Lite0's features (the last block's, alone or with those of stride 16;
+the head's; block and head) of images resized to several sides, and `layout`. The independent judge
+is the head of EfficientNet-Lite2 at 160 pixels, by kernel and by Fréchet distance.
 
 `response`: photos are harmed, and distances measured between random halves: half of the photos as
 they are, the other half harmed. The figure is the number of standard deviations (over splits,
@@ -13,9 +13,10 @@ without harm) above the mean without harm. --other adds images of another class;
 stand in.
 
 `rank`: scores 1,024 images of both generators (moving average and last weights) of every checkpoint
-below --runs, and every file of images that `score_models` wrote there, against all photos. It keeps
-the scores in --work and prints the rank correlation (Spearman) of each candidate's order with the
-judge's: among moving averages, among last weights, and over both. --table prints every score.
+below --runs, and the files of images that `score_models` wrote there (after some --epochs), against
+all photos. It keeps the scores in --work and prints the rank correlation (Spearman) of each
+candidate's order with the judge's: among moving averages, among last weights, and over both.
+--table prints every score. Several processes may share the work.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ import argparse
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from scipy.stats import spearmanr
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
 from benchmarks.evaluation.metric_response import add_noise, jpeg, shuffle_patches
@@ -47,6 +51,8 @@ from dcgan.training.run.checkpoint import load_checkpoint, load_generator
 
 SIDES = (64, 96, 128)
 JUDGE, JUDGE_SIDE = "lite2", 160
+IMAGES = ("raw", "ema", "ema 2000")
+"""The generators whose files of images are scored."""
 N_SAMPLES = 1024
 CPU = torch.device("cpu")
 CATS = (281, 285)
@@ -54,6 +60,8 @@ CATS = (281, 285)
 Harm = Callable[[Tensor, torch.Generator], Tensor]
 Features = dict[str, Tensor]
 """Name of the features → float64 (N, d)."""
+FEWER = (256, 512)
+"""Numbers of images with which the chosen kinds of features are scored as well."""
 
 
 class Seers:
@@ -69,6 +77,11 @@ class Seers:
             self.networks["judge"] = load_imagenet(
                 CPU, variant=JUDGE, side=JUDGE_SIDE, layers=both, class_side=JUDGE_SIDE
             )
+        self.middle: dict[str, list[Tensor]] = {name: [] for name in self.networks}
+        for name, extractor in self.networks.items():
+            network = extractor.function.args[0]  # type: ignore[attr-defined]
+            block = network._blocks[network.ends[2] - 1]
+            block.register_forward_hook(partial(_keep_means, self.middle[name]))
         self.layout = load_extractor("layout", CPU)
         fingerprints = [one.fingerprint for one in [*self.networks.values(), self.layout]]
         self.identity = " ".join(fingerprints)
@@ -78,13 +91,20 @@ class Seers:
         found: Features = {"layout": extract_with_classes(self.layout, images)[0]}
         cats = {}
         for name, network in self.networks.items():
+            self.middle[name].clear()
             features, classes = extract_with_classes(network, images)
             assert classes is not None
             cats[name] = float(((classes >= CATS[0]) & (classes <= CATS[1])).double().mean())
             block = features.shape[1] - 1280
             found[f"{name} block"], found[f"{name} head"] = features[:, :block], features[:, block:]
             found[f"{name} both"] = features
+            middle = torch.cat(self.middle[name]).double()
+            found[f"{name} middle + block"] = torch.cat([middle, features[:, :block]], dim=1)
         return found, cats
+
+
+def _keep_means(kept: list[Tensor], module: nn.Module, inputs: object, output: Tensor) -> None:
+    kept.append(output.mean(dim=(2, 3)))
 
 
 def distances(real: Features, fake: Features) -> dict[str, float]:
@@ -173,17 +193,23 @@ def response(images: Tensor, other: Tensor, splits: int, work: Path) -> dict[str
     return result
 
 
-def rank(images: Tensor, runs: Path, work: Path) -> dict[str, dict[str, float]]:
+def rank(
+    images: Tensor, runs: Path, work: Path, epochs: list[int] | None
+) -> dict[str, dict[str, float]]:
     """Generator → distances, and shares of cats as "NETWORK cats"."""
     seers = Seers(SIDES)
     real: Features | None = None
     scores = {}
-    for path, model in generators(runs):
+    for path, model in generators(runs, epochs):
         stat = path.stat()
         key = f"{path.resolve()} {stat.st_mtime_ns} {stat.st_size} {model} {seers.identity}"
         kept = work / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
         name = f"{path.relative_to(runs).with_suffix('')} | {model}"
-        if not kept.exists():
+        lock = FileLock(kept.with_suffix(".lock"), blocking=False)
+        with suppress(Timeout), lock:
+            if kept.exists():
+                scores[name] = json.loads(kept.read_text())
+                continue
             try:
                 fakes = images_of(path, model)
             except CheckpointError as error:
@@ -193,19 +219,25 @@ def rank(images: Tensor, runs: Path, work: Path) -> dict[str, dict[str, float]]:
             features, cats = seers(fakes)
             found = distances(real, features)
             found |= {f"{network} cats": share for network, share in cats.items()}
+            for count in FEWER:
+                few = {key: one[:count] for key, one in features.items() if "judge" not in key}
+                fewer = distances({key: real[key] for key in few}, few)
+                found |= {f"{key}, {count} images": value for key, value in fewer.items()}
             write_text_atomic(kept, json.dumps(found))
+            scores[name] = found
             print(f"scored {name}", flush=True)
-        scores[name] = json.loads(kept.read_text())
     return scores
 
 
-def generators(runs: Path) -> Iterator[tuple[Path, str]]:
+def generators(runs: Path, epochs: list[int] | None) -> Iterator[tuple[Path, str]]:
     """Checkpoints, twice each, and files of images, with the generator's kind: ema or raw."""
     for path in sorted([*runs.rglob("*.pt"), *runs.rglob("epoch *.npy")]):
-        if path.suffix == ".npy":
-            yield path, "raw" if "raw" in path.stem else "ema"
-        else:
+        if path.suffix == ".pt":
             yield from ((path, "ema"), (path, "raw"))
+            continue
+        _, epoch, model = path.stem.split(maxsplit=2)
+        if model in IMAGES and (epochs is None or int(epoch) in epochs):
+            yield path, model.partition(" ")[0]
 
 
 def images_of(path: Path, model: str) -> Tensor:
@@ -261,6 +293,7 @@ def main() -> None:
     parser.add_argument("--other", type=Path, help="folder of images of another class")
     parser.add_argument("--runs", type=Path, help="folder with checkpoints below it")
     parser.add_argument("--work", type=Path, required=True, help="folder for what was computed")
+    parser.add_argument("--epochs", type=int, nargs="+", help="of the files of images")
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="print every generator's scores")
@@ -280,7 +313,7 @@ def main() -> None:
         return
     if arguments.runs is None:
         parser.error("rank needs --runs")
-    scores = rank(images, arguments.runs, arguments.work)
+    scores = rank(images, arguments.runs, arguments.work, arguments.epochs)
     if not scores:
         print(f"no checkpoint below {arguments.runs}")
         return

@@ -10,6 +10,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from inception_weights import pictures, write_random_weights
 from safetensors.torch import save_file
 from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -33,34 +34,10 @@ def _clean_environment(tmp_path, monkeypatch):
     monkeypatch.delenv("DCGAN_INCEPTION_WEIGHTS", raising=False)
 
 
-def pictures(count, height, width, seed):
-    """uint8 (count, 3, height, width): coarse blocks of colour under noise."""
-    rng = np.random.default_rng(seed)
-    blocks = rng.integers(0, 256, (count, 3, 4, 4)).repeat(height // 4, 2).repeat(width // 4, 3)
-    noisy = blocks + rng.normal(0.0, 20.0, blocks.shape)
-    return torch.from_numpy(noisy.round().clip(0, 255).astype(np.uint8))
-
-
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory):
-    """A state dict of random weights; BatchNorm holds what a batch of pictures gave each layer."""
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    class Untrained(FeatureExtractorInceptionV3):
-        def load_state_dict(self, *_):
-            pass
-
     path = tmp_path_factory.mktemp("inception") / "random.pth"
-    torch.save({}, path)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = Untrained("inception", ["2048"], path).train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        network(pictures(6, 64, 64, seed=0))
-    torch.save(network.state_dict(), path)
+    write_random_weights(path)
     return path
 
 

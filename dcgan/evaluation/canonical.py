@@ -1,0 +1,45 @@
+"""The canonical FID of a finished run, beside the distance that it was trained and compared by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from dcgan.config.train_config import TrainConfig
+from dcgan.data.bank import PhotoBank
+from dcgan.errors import EvaluationError
+from dcgan.evaluation.evaluator import Evaluator
+from dcgan.evaluation.extractors.registry import load_extractor
+from dcgan.evaluation.extractors.weights import weights_at_hand
+from dcgan.models.networks import Generator
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Distances by Inception, or why there are none."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    """`fid` with `fid_low` and `fid_high` (95 %), `kid` with its standard error."""
+    missing: str = ""
+    """Why there are none; empty if there are, or if the run was scored by Inception anyway."""
+
+
+def canonical_fid(
+    config: TrainConfig, photos: PhotoBank, generator: Generator, device: torch.device
+) -> Canonical:
+    """Score `eval.n_samples` images of a generator in eval mode by Inception.
+
+    Nothing is downloaded. On a CPU it takes minutes. What goes wrong becomes a reason: a run that
+    has trained for hours does not fail for it.
+    """
+    if config.eval.extractor == "inception":
+        return Canonical()
+    try:
+        if not weights_at_hand(None):
+            return Canonical(missing="Inception's weights are not on this machine")
+        inception = load_extractor("inception", device)
+        scores = Evaluator(photos, inception, config.eval).score(generator, in_full=False)
+    except EvaluationError as error:
+        return Canonical(missing=str(error))
+    return Canonical(scores)
