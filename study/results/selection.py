@@ -56,8 +56,9 @@ def best_trial(study: Study) -> TrialResult:
 
 
 def _check_rule(study: Study, number: int | None, rule: str) -> None:
+    *others, last = _rules_of(study)
     if rule not in RULES:
-        raise UsageError(f"--pick must be distance, balance, score or recognised, but got '{rule}'")
+        raise UsageError(f"--pick must be {', '.join(others)} or {last}, but got '{rule}'")
     if number is not None:
         raise UsageError("--trial and --pick both choose a trial; give one of them")
     if not is_pareto(study):
@@ -65,11 +66,15 @@ def _check_rule(study: Study, number: int | None, rule: str) -> None:
             f"the study '{study.study_name}' minimises one score and has a best trial, so there is "
             "nothing to --pick from; leave it out, or name a trial with --trial N"
         )
-    if rule == "recognised" and not has_recognised(study):
+    if rule not in (*others, last):
         raise UsageError(
-            f"the study '{study.study_name}' has no recognised share among its values "
-            "(objective.recognised), so --pick must be distance, balance or score"
+            f"the study '{study.study_name}' does not maximise the recognised share "
+            f"(objective.recognised), so --pick must be {', '.join(others)} or {last}"
         )
+
+
+def _rules_of(study: Study) -> list[str]:
+    return [rule for rule in RULES if rule != "recognised" or has_recognised(study)]
 
 
 def _numbered(study: Study, number: int) -> TrialResult:
@@ -91,12 +96,11 @@ def _of_front(study: Study, rule: str | None) -> TrialResult:
     listed = [f"{trial_name(trial.number)} ({in_words(trial)})" for trial in front[:MOST_LISTED]]
     if len(front) > MOST_LISTED:
         listed.append(f"{len(front) - MOST_LISTED} more in 'study show {study.study_name}'")
-    shared = has_recognised(study)
+    third = " and maximises the recognised share" if has_recognised(study) else ""
     raise UsageError(
-        f"the study '{study.study_name}' minimises distance and imbalance"
-        f"{' and maximises the recognised share' if shared else ''}, so it has a front and no best "
-        f"trial: {'; '.join(listed)}; name one with --trial N, or a rule with --pick "
-        f"distance|balance|score{'|recognised' if shared else ''}"
+        f"the study '{study.study_name}' minimises distance and imbalance{third}, so it has a "
+        f"front and no best trial: {'; '.join(listed)}; name one with --trial N, or a rule with "
+        f"--pick {'|'.join(_rules_of(study))}"
     )
 
 
