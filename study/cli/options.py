@@ -62,8 +62,8 @@ PickOption = Annotated[
     str | None,
     typer.Option(
         "--pick",
-        metavar="distance|balance|score",
-        help="The trial of the front with the lowest of these (objective.mode=pareto).",
+        metavar="distance|balance|score|recognised",
+        help="The trial of the front that is best in this (objective.mode=pareto).",
     ),
 ]
 

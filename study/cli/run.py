@@ -19,7 +19,7 @@ from study.config.study_config import StudyConfig
 from study.results.leaderboard import best_rows_of
 from study.running.prepare import Plan, prepare
 from study.running.study import StudySummary, execute
-from study.search.objective import is_pareto
+from study.search.objective import has_recognised, is_pareto
 from study.storage.attributes import study_config, with_tracking
 from study.storage.file_systems import disk_doubt
 from study.storage.optuna_db import load_optuna_study
@@ -109,7 +109,8 @@ def print_summary(summary: StudySummary) -> None:
     if is_pareto(summary.study):
         say(f"export one of the front:     {command} export {summary.name}{where} --pick score")
         say(f"train it in full:            {command} train {summary.name}{where} --pick score")
-        say("  or --pick distance, --pick balance, --trial N")
+        third = ", --pick recognised" if has_recognised(summary.study) else ""
+        say(f"  or --pick distance, --pick balance{third}, --trial N")
     else:
         say(f"train the best in full:      {command} train {summary.name}{where}")
     if summary.store.tracking:

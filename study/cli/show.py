@@ -16,7 +16,7 @@ from study.results.export import full_config, write_export
 from study.results.leaderboard import best_rows_of, rows_of
 from study.results.selection import pick_trial
 from study.results.wording import in_words, standing
-from study.search.objective import is_pareto
+from study.search.objective import has_recognised, is_pareto
 from study.storage.attributes import stored_identity, study_config
 from study.storage.optuna_db import FINISHED, load_all_studies, load_optuna_study
 from study.storage.store import Store
@@ -61,6 +61,8 @@ def print_study(
     total, lower = config.study.trials, "lower scores are better"
     if is_pareto(study):
         lower = "front: no trial is better in both distance and imbalance"
+    if has_recognised(study):
+        lower = "front: no trial is better in all of distance, imbalance and recognised"
     print_table(rows, f"{name}: {finished} of {total} trials finished ({lower})", others)
     say(f"files: {store.study(name).path}")
     say(

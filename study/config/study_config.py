@@ -76,6 +76,8 @@ class ObjectiveConfig(Section):
     mode: Literal["score", "pareto"] = "score"
     """What is minimised. `score`: one value. `pareto`: distance and imbalance as two objectives;
     the study then ends with a Pareto front, and the pruner is not used."""
+    recognised: bool = False
+    """pareto mode also maximises the share of recognised images, as a third value."""
     metric: Literal["frechet", "kernel"] = "frechet"
     """The distance to the photos: Fréchet (`fd_…`, FID) or kernel (`kd_…`, KID)."""
     tolerance: float = Field(1.5, ge=0.0)
@@ -84,6 +86,15 @@ class ObjectiveConfig(Section):
     """Penalty for each unit of imbalance beyond the tolerance, as a fraction of the distance."""
     cap: float = Field(0.25, ge=0.0)
     """Largest penalty, as a fraction of the distance."""
+
+    @model_validator(mode="after")
+    def _third_of_several(self) -> ObjectiveConfig:
+        if self.recognised and self.mode != "pareto":
+            raise ValueError(
+                "objective.recognised is a third value of pareto mode: set objective.mode to "
+                "pareto, or leave objective.recognised out"
+            )
+        return self
 
 
 class SamplerConfig(Section):

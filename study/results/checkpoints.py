@@ -23,12 +23,12 @@ from study.storage.trial_summaries import outcomes_of
 def expendable(trials: Iterable[TrialResult], keep: int) -> list[int]:
     """Numbers of the finished trials that are not among the `keep` best complete ones.
 
-    With two objectives those on the front come first.
+    With several objectives those on the front come first.
     """
     finished = [trial for trial in trials if trial.state in FINISHED]
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
-    two = any(len(trial.values or []) > 1 for trial in complete)
-    front = {trial.number for trial in front_of(complete)} if two else set()
+    several = any(len(trial.values or []) > 1 for trial in complete)
+    front = {trial.number for trial in front_of(complete)} if several else set()
 
     def rank(trial: TrialResult) -> tuple[bool, list[float], int]:
         return trial.number not in front, (trial.values or [])[:1], trial.number

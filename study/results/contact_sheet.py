@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from dcgan.runtime.pictures import save_picture
 from dcgan.training.run.folder import RunFolder
-from study.results.wording import number
+from study.results.wording import number, recognised_in_words
 from study.storage.store import StudyFolder, trial_name
 from study.storage.trial_result import TrialResult
 
@@ -27,25 +27,29 @@ def draw_contact_sheet(rows: list[TrialResult], folder: StudyFolder) -> bool:
     tiles = list(islice(drawn, MAX_TILES))
     if not tiles:
         return False
-    label = 34
+    above = [captions(row) for row, _ in tiles]
+    label = 2 + 16 * max(map(len, above))
     columns = min(TILES_PER_ROW, len(tiles))
     lines = -(-len(tiles) // columns)
     size = (columns * (TILE_PIXELS + 8), lines * (TILE_PIXELS + label + 8))
     sheet = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
-    for index, (row, grid) in enumerate(tiles):
+    for index, (_, grid) in enumerate(tiles):
         left = index % columns * (TILE_PIXELS + 8)
         top = index // columns * (TILE_PIXELS + label + 8)
-        title, detail = captions(row)
-        draw.text((left + 4, top + 2), title, (0, 0, 0), font_size=14)
-        draw.text((left + 4, top + 18), detail, (110, 110, 110), font_size=12)
+        for line, text in enumerate(above[index]):
+            colour, points = ((110, 110, 110), 12) if line else ((0, 0, 0), 14)
+            draw.text((left + 4, top + 2 + 16 * line), text, colour, font_size=points)
         sheet.paste(grid, (left, top + label))
     save_picture(sheet, folder.contact_sheet)
     return True
 
 
-def captions(row: TrialResult) -> tuple[str, str]:
-    """The two lines above a tile: the trial with what it is ranked by, and how it ended."""
+def captions(row: TrialResult) -> list[str]:
+    """The lines above a tile: the trial with what it is ranked by, and how it ended.
+
+    A share of recognised images that is an objective has a third line.
+    """
     if row.metric:
         ranked = f"{number(row.distances[row.metric], 2)}, imbalance {number(row.imbalance, 2)}"
     else:
@@ -53,7 +57,8 @@ def captions(row: TrialResult) -> tuple[str, str]:
     front = "front, " if row.front else ""
     epoch = "" if row.epoch is None else f", epoch {row.epoch}"
     title = f"{trial_name(row.number)}  {ranked}"
-    return title, f"{front}{row.state.name.lower()}{epoch}, {row.origin}"
+    ended = f"{front}{row.state.name.lower()}{epoch}, {row.origin}"
+    return [title, ended, *map(recognised_in_words, (row.values or [])[2:])]
 
 
 def _latest_grid(folder: StudyFolder, trial_number: int) -> Image.Image | None:

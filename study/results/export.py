@@ -46,6 +46,7 @@ def _provenance(study: Study, trial: TrialResult, trained: TrainConfig) -> dict[
         "score": trial.score,
         **trial.distances,
         "imbalance": trial.imbalance,
+        **trial.metrics,
         "scored_at_epoch": trial.epoch,
         "n_samples": trained.eval.n_samples,
         "extractor": identity["extractor.name"],

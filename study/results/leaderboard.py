@@ -29,7 +29,7 @@ SHOWN_ROWS = 50
 def rows_of(study: Study) -> list[TrialResult]:
     """All trials: complete ones by score, then pruned ones by score, then the rest by number.
 
-    With two objectives, the front by distance leads, then the other complete ones by distance.
+    With several objectives, the front by distance leads, then the other complete ones by distance.
     """
     trials = summaries_of(study)
     return _ranked(trials, _front(study, trials))

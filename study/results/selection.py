@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from dcgan.errors import UsageError
 from study.errors import StudyError
 from study.results.wording import in_words
-from study.search.objective import is_pareto
+from study.search.objective import has_recognised, is_pareto
 from study.search.pareto import front_of
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
@@ -21,8 +21,10 @@ RULES: dict[str, Callable[[TrialResult], Any]] = {
     "distance": lambda trial: (trial.values or [])[0],
     "balance": lambda trial: (trial.values or [])[1],
     "score": lambda trial: trial.score,
+    "recognised": lambda trial: -(trial.values or [])[2],
 }
-"""Rules of `--pick`: the trial of the front with the lowest of these. Where two have the same, the
+"""Rules of `--pick`: the trial of the front with the lowest of these. The last one is for studies
+with that value. Where two have the same, the
 nearer one to the photos is taken, then the one with the lower number: the front's order."""
 MOST_LISTED = 20
 """Trials of a front that an error names."""
@@ -54,8 +56,9 @@ def best_trial(study: Study) -> TrialResult:
 
 
 def _check_rule(study: Study, number: int | None, rule: str) -> None:
+    *others, last = _rules_of(study)
     if rule not in RULES:
-        raise UsageError(f"--pick must be distance, balance or score, but got '{rule}'")
+        raise UsageError(f"--pick must be {', '.join(others)} or {last}, but got '{rule}'")
     if number is not None:
         raise UsageError("--trial and --pick both choose a trial; give one of them")
     if not is_pareto(study):
@@ -63,6 +66,15 @@ def _check_rule(study: Study, number: int | None, rule: str) -> None:
             f"the study '{study.study_name}' minimises one score and has a best trial, so there is "
             "nothing to --pick from; leave it out, or name a trial with --trial N"
         )
+    if rule not in (*others, last):
+        raise UsageError(
+            f"the study '{study.study_name}' does not maximise the recognised share "
+            f"(objective.recognised), so --pick must be {', '.join(others)} or {last}"
+        )
+
+
+def _rules_of(study: Study) -> list[str]:
+    return [rule for rule in RULES if rule != "recognised" or has_recognised(study)]
 
 
 def _numbered(study: Study, number: int) -> TrialResult:
@@ -84,10 +96,11 @@ def _of_front(study: Study, rule: str | None) -> TrialResult:
     listed = [f"{trial_name(trial.number)} ({in_words(trial)})" for trial in front[:MOST_LISTED]]
     if len(front) > MOST_LISTED:
         listed.append(f"{len(front) - MOST_LISTED} more in 'study show {study.study_name}'")
+    third = " and maximises the recognised share" if has_recognised(study) else ""
     raise UsageError(
-        f"the study '{study.study_name}' minimises distance and imbalance, so it has a front and "
-        f"no best trial: {'; '.join(listed)}; name one with --trial N, or a rule with --pick "
-        "distance|balance|score"
+        f"the study '{study.study_name}' minimises distance and imbalance{third}, so it has a "
+        f"front and no best trial: {'; '.join(listed)}; name one with --trial N, or a rule with "
+        f"--pick {'|'.join(_rules_of(study))}"
     )
 
 

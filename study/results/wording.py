@@ -28,11 +28,17 @@ def plain(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def recognised_in_words(share: float) -> str:
+    """The share of recognised images, given as a fraction."""
+    return f"{share:.1%} recognised"
+
+
 def in_words(trial: TrialResult) -> str:
-    """A trial's score, or its distance and imbalance where these are minimised."""
+    """A trial's score, or the values of its objectives where there are several."""
     if trial.metric:
         known = number(trial.imbalance, 2) or "unknown"
-        return f"{trial.metric} {trial.distances[trial.metric]:.3f}, imbalance {known}"
+        shares = "".join(f", {recognised_in_words(share)}" for share in (trial.values or [])[2:])
+        return f"{trial.metric} {trial.distances[trial.metric]:.3f}, imbalance {known}{shares}"
     return "no score" if trial.score is None else f"score {trial.score:.3f}"
 
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.study import Study
 
 from dcgan.config.settings import override, save_config
@@ -29,6 +30,7 @@ from study.running.context import StudyContext, open_context
 from study.running.estimate import Estimate, estimate
 from study.running.launchers.table import launcher_for
 from study.running.observer import Observer, Silent, Warned
+from study.running.recognisable import check_recognisable
 from study.running.resources import (
     Machine,
     Measure,
@@ -108,7 +110,7 @@ def prepare(
 
     with ExitStack() as stack:
         stack.enter_context(clear_storage_errors(store))
-        study = _open_study(config, store, warn)
+        study = _open_study(config, store, bank, warn)
         claims = Claims(study, folder)
         with claims.alone("opening"):
             if others := stack.enter_context(announced(folder)):
@@ -141,18 +143,29 @@ def prepare(
         yield Plan(context, resources.workers, rates, decisions, joining, changed)
 
 
-def _open_study(config: StudyConfig, store: Store, warn: Callable[[str], None]) -> Study:
+def _open_study(
+    config: StudyConfig, store: Store, bank: PhotoBank, warn: Callable[[str], None]
+) -> Study:
     """Make or open the study in Optuna's database."""
-    storage = open_storage(store, create=True)
+    storage, name = open_storage(store, create=True), config.study.name
     storage.say = warn
+    if config.objective.recognised and not _has_begun(storage, name):
+        check_recognisable(config.base, bank)
     study = optuna.create_study(
-        study_name=config.study.name,
+        study_name=name,
         storage=storage,
         directions=directions(config.objective),
         load_if_exists=True,
     )
     check_mode(study, config)
     return study
+
+
+def _has_begun(storage: BaseStorage, name: str) -> bool:
+    """Whether a launch has recorded the identity of a study."""
+    if name not in optuna.get_all_study_names(storage):
+        return False
+    return bool(stored_identity(optuna.load_study(study_name=name, storage=storage)))
 
 
 def _check_nothing_lost(study: Study, claims: Claims) -> None:

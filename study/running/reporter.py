@@ -20,7 +20,7 @@ from study.storage.optuna_db import stored_trial
 class Reporter:
     """Reports scores to Optuna, each epoch once, and asks the pruner.
 
-    With two objectives it does neither, which Optuna refuses, and only looks for a collapse.
+    With several objectives it does neither, which Optuna refuses, and only looks for a collapse.
     """
 
     def __init__(

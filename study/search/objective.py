@@ -1,4 +1,7 @@
-"""What a study minimises: one score, or distance and imbalance side by side (`objective.mode`)."""
+"""What a study minimises: one score, or distance and imbalance side by side (`objective.mode`).
+
+Side by side with them it may maximise the share of recognised images (`objective.recognised`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 from optuna.study import Study, StudyDirection
 
+from dcgan.config.settings import get_dotted
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.record import EvalRecord
 from study.config.identity import check_relaunch
@@ -17,15 +21,24 @@ from study.storage.trial_record import TrialRecord
 NO_BALANCE = 100.0
 """Imbalance of a run that has not trained yet: far above that of any trained run."""
 
+VALUES = ("distance", "imbalance", "recognised")
+"""Optuna's values of a trial in pareto mode; the last one only with `objective.recognised`."""
+
 
 def directions(objective: ObjectiveConfig) -> list[StudyDirection]:
     """Optuna's directions of a new study, one for each value."""
-    return [StudyDirection.MINIMIZE] * (2 if objective.mode == "pareto" else 1)
+    minimised = [StudyDirection.MINIMIZE] * (2 if objective.mode == "pareto" else 1)
+    return minimised + [StudyDirection.MAXIMIZE] * objective.recognised
 
 
 def is_pareto(study: Study) -> bool:
-    """Whether a study minimises two values: it has a Pareto front instead of a best trial."""
+    """Whether a study has several values: it has a Pareto front instead of a best trial."""
     return len(study.directions) > 1
+
+
+def has_recognised(study: Study) -> bool:
+    """Whether the share of recognised images is a study's third value."""
+    return len(study.directions) == len(VALUES)
 
 
 def check_mode(study: Study, config: StudyConfig) -> None:
@@ -35,8 +48,10 @@ def check_mode(study: Study, config: StudyConfig) -> None:
         StudyMismatchError: the study has another number of objectives.
     """
     if not stored_identity(study):
-        key, made = "objective.mode", "pareto" if is_pareto(study) else "score"
-        check_relaunch(config.study.name, {key: made}, {key: config.objective.mode})
+        mode = "pareto" if is_pareto(study) else "score"
+        made = {"objective.mode": mode, "objective.recognised": has_recognised(study)}
+        now = {key: get_dotted(config, key) for key in made}
+        check_relaunch(config.study.name, made, now)
 
 
 def score_of(record: EvalRecord, objective: ObjectiveConfig) -> float:
@@ -52,9 +67,10 @@ def score_of(record: EvalRecord, objective: ObjectiveConfig) -> float:
 
 def values_of(record: EvalRecord, objective: ObjectiveConfig) -> tuple[float, ...]:
     """What Optuna is told of a complete trial, from its last evaluation."""
-    if objective.mode == "pareto":
-        return _distance(record, objective), _imbalance(record)
-    return (score_of(record, objective),)
+    if objective.mode == "score":
+        return (score_of(record, objective),)
+    share = (record.metrics.get("recognised", 0.0),) if objective.recognised else ()
+    return _distance(record, objective), _imbalance(record), *share
 
 
 def eval_attributes(record: EvalRecord, objective: ObjectiveConfig) -> dict[str, Any]:
@@ -77,8 +93,8 @@ def closing_metrics(record: TrialRecord) -> dict[str, float]:
         return {}
     shown = {} if record.score is None else {"objective": record.score}
     if len(record.values) > 1:
-        distance, imbalance = record.values
-        shown |= {"objective_distance": distance, "objective_imbalance": imbalance}
+        names = [f"objective_{name}" for name in VALUES]
+        shown |= dict(zip(names, record.values, strict=False))
     return shown
 
 

@@ -22,15 +22,15 @@ def pruner_note(config: StudyConfig) -> str | None:
     if config.objective.mode == "score" or config.pruner.name == "none":
         return None
     return (
-        f"objective.mode is pareto, so the pruner '{config.pruner.name}' is not used: neither of "
-        "two objectives alone shows that a trial cannot win; collapsed trials are still stopped"
+        f"objective.mode is pareto, so the pruner '{config.pruner.name}' is not used: no "
+        "objective alone shows that a trial cannot win; collapsed trials are still stopped"
     )
 
 
 def make_pruner(config: StudyConfig) -> BasePruner:
     """The configured pruner, which a trial asks with the score of each evaluation, by epoch.
 
-    With two objectives no trial is pruned, because Optuna takes no reports then.
+    With several objectives no trial is pruned, because Optuna takes no reports then.
     """
     pruner = config.pruner
     if pruner.name == "none" or config.objective.mode == "pareto":

@@ -33,7 +33,7 @@ class TrialRecord:
     """Why the trial was pruned, failed or interrupted."""
     score: float | None = None
     values: list[float] = field(default_factory=list)
-    """What Optuna was told of a complete trial: the score, or distance and imbalance."""
+    """What Optuna was told of a complete trial: the score, or the values of its objectives."""
     tries: int = 1
     started: float = 0.0
     ended: float | None = None

@@ -246,6 +246,16 @@ def test_a_setting_is_checked_like_the_file(study_file: Writer) -> None:
     assert "study.name" in refusal(study_file(), {"study.name": "../up"})
 
 
+def test_a_third_value_needs_pareto_mode(study_file: Writer) -> None:
+    sentence = refusal(study_file(), {"objective.recognised": True})
+    assert sentence.endswith(
+        "objective.recognised is a third value of pareto mode: set objective.mode to pareto, or "
+        "leave objective.recognised out"
+    )
+    both = {"objective.recognised": True, "objective.mode": "pareto"}
+    assert load_study_config(study_file(), both).objective.recognised
+
+
 def test_the_name_can_be_given_where_the_file_name_is_none(study_file: Writer) -> None:
     path = study_file()
     odd = path.with_name("my cats.yaml")

@@ -1,0 +1,33 @@
+"""Whether the share of recognised images can be an objective: asked before a study is created."""
+
+from __future__ import annotations
+
+from dcgan.config.train_config import TrainConfig
+from dcgan.data.bank import PhotoBank
+from dcgan.errors import ConfigError
+from dcgan.evaluation.evaluator import configured_extractor, seen_in
+from dcgan.evaluation.metrics.recognised import LEAST_SHARE, recognised_photos
+from dcgan.runtime.devices import resolve_device
+
+
+def check_recognisable(config: TrainConfig, bank: PhotoBank) -> None:
+    """Refuse `objective.recognised` where evaluations will not give the share.
+
+    Raises `ConfigError` if the extractor is no classifier, or hardly recognises the training
+    photos, and other `DcganError`s if it cannot be loaded.
+    """
+    extractor = configured_extractor(config, resolve_device(config.train.device))
+    photos, _ = bank.split(config.data.holdout_fraction)
+    _, classes = seen_in(photos, extractor)
+    if classes is None:
+        raise ConfigError(
+            f"objective.recognised needs a classifier, which the extractor '{extractor.name}' is "
+            "not; choose one with --set eval.extractor=imagenet, or leave objective.recognised out"
+        )
+    share = recognised_photos(classes)
+    if share < LEAST_SHARE:
+        raise ConfigError(
+            f"objective.recognised cannot be used with these photos: '{extractor.name}' recognises "
+            f"only {share:.1%} of them, and below {LEAST_SHARE:.0%} the share of images says "
+            "nothing; leave objective.recognised out"
+        )
