@@ -77,7 +77,7 @@ class ObjectiveConfig(Section):
     """What is minimised. `score`: one value. `pareto`: distance and imbalance as two objectives;
     the study then ends with a Pareto front, and the pruner is not used."""
     recognised: bool = False
-    """pareto mode also maximises the share of recognised images, as a third value."""
+    """Pareto mode also maximises the share of recognised images, as a third value."""
     metric: Literal["frechet", "kernel"] = "frechet"
     """The distance to the photos: Fréchet (`fd_…`, FID) or kernel (`kd_…`, KID)."""
     tolerance: float = Field(1.5, ge=0.0)
@@ -91,8 +91,8 @@ class ObjectiveConfig(Section):
     def _third_of_several(self) -> ObjectiveConfig:
         if self.recognised and self.mode != "pareto":
             raise ValueError(
-                "objective.recognised is a third value of pareto mode: set objective.mode to "
-                "pareto, or leave objective.recognised out"
+                "recognised adds a third value to pareto mode, but mode is score; set "
+                "objective.mode to pareto, or leave objective.recognised out"
             )
         return self
 

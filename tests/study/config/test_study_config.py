@@ -249,8 +249,8 @@ def test_a_setting_is_checked_like_the_file(study_file: Writer) -> None:
 def test_a_third_value_needs_pareto_mode(study_file: Writer) -> None:
     sentence = refusal(study_file(), {"objective.recognised": True})
     assert sentence.endswith(
-        "objective.recognised is a third value of pareto mode: set objective.mode to pareto, or "
-        "leave objective.recognised out"
+        "objective: recognised adds a third value to pareto mode, but mode is score; set "
+        "objective.mode to pareto, or leave objective.recognised out"
     )
     both = {"objective.recognised": True, "objective.mode": "pareto"}
     assert load_study_config(study_file(), both).objective.recognised
