@@ -24,6 +24,8 @@ FREE_TRAIN_KEYS = frozenset(
     }
 )
 COMPARED_STUDY_KEYS = ("study.seed", "objective.", "sampler.", "pruner.", "collapse.")
+BEFORE = {"eval.select": "last"}
+"""What a setting was before it existed, whatever its default is now."""
 WARN_ONLY = ("environment.", "train.device", "train.threads")
 """Keys whose values can only change the last digits of a number: a difference causes a warning."""
 
@@ -58,8 +60,8 @@ def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> 
     """
     refused: list[str] = []
     warned: list[str] = []
-    # A setting that a newer release added had its default before.
-    defaults = identity_of(StudyConfig.model_construct(space={}), "", {}, {})
+    # Any other setting that a newer release added had its default before.
+    defaults = identity_of(StudyConfig.model_construct(space={}), "", {}, {}) | BEFORE
     for key in recorded | now:
         old, new = recorded.get(key, defaults.get(key)), now.get(key)
         if old == new or (key.startswith("space.") and _is_widened(old, new)):
