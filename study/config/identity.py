@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dcgan.config.settings import dotted_keys, get_dotted
+from dcgan.config.settings import dotted_keys, get_dotted, override
 from dcgan.config.train_config import TrainConfig
 from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
@@ -25,7 +25,7 @@ FREE_TRAIN_KEYS = frozenset(
 )
 COMPARED_STUDY_KEYS = ("study.seed", "objective.", "sampler.", "pruner.", "collapse.")
 BEFORE = {"eval.select": "last"}
-"""What a setting was before it existed, whatever its default is now."""
+"""What a setting of the train config was before it existed, whatever its default is now."""
 WARN_ONLY = ("environment.", "train.device", "train.threads")
 """Keys whose values can only change the last digits of a number: a difference causes a warning."""
 
@@ -47,6 +47,24 @@ def identity_of(
     flat |= {f"environment.{key}": value for key, value in environment.items()}
     plain: dict[str, Any] = json.loads(json.dumps(flat))
     return plain
+
+
+def settings_as_begun(
+    config: StudyConfig, recorded: dict[str, Any]
+) -> tuple[StudyConfig, tuple[str, ...]]:
+    """The config for a study that was begun before some settings existed: `BEFORE`, not defaults.
+
+    `recorded` is the study's identity, empty for a new one. A value that is not the default stays,
+    and `check_relaunch` refuses it. Also returns a sentence for each setting that is changed.
+    """
+    default, changed = TrainConfig(), {}
+    for key, before in BEFORE.items():
+        now = get_dotted(config.base, key)
+        if recorded and key not in recorded and now == get_dotted(default, key) != before:
+            changed[key] = before
+    told = tuple(f"{key} is {changed[key]} in this study, as when it began" for key in changed)
+    values = {f"base.{key}": value for key, value in changed.items()}
+    return override(config, values, "the study"), told
 
 
 def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
