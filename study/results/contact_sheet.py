@@ -22,9 +22,8 @@ TILES_PER_ROW = 4
 def draw_contact_sheet(rows: list[TrialResult], folder: StudyFolder) -> bool:
     """Draw a corner of the samples of the best `MAX_TILES` trials in one picture.
 
-    The samples of a complete trial are those of the evaluation that counts, others the latest.
-
-    `rows` is the leaderboard, best first. Returns whether any trial has samples.
+    Those of a complete trial are of the evaluation that counts, those of others the latest. `rows`
+    is the leaderboard, best first. Returns whether any trial has samples.
     """
     drawn = ((row, grid) for row in rows if (grid := _scored_grid(folder, row)))
     tiles = list(islice(drawn, MAX_TILES))
