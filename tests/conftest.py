@@ -43,6 +43,7 @@ TINY: dict[str, Any] = {
     "eval.extractor": "random",
     "eval.n_samples": 64,
     "eval.every_epochs": 0,
+    "eval.select": "last",
 }
 
 

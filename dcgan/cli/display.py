@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dcgan.evaluation.record import EvalRecord
+    from dcgan.training.loop import TrainResult
     from dcgan.training.run.history import LogRecord
     from dcgan.training.schedule import Schedule
 
@@ -88,3 +89,13 @@ def describe_scores(record: EvalRecord) -> str:
     if record.imbalance is not None:
         parts.append(f"imbalance {record.imbalance:.2f}")
     return "  ".join(parts)
+
+
+def describe_result(result: TrainResult) -> str:
+    """A line for the last evaluation, and one for the best if that is another, with their files."""
+    last, best, folder = result.final, result.best, result.folder
+    lines = [f"last score: {describe_scores(last)}; {folder / 'checkpoint.pt'}"]
+    if best != last:
+        shown = ", shown in the pictures" if result.select == "best" else ""
+        lines.append(f"best score: {describe_scores(best)}; {folder / 'best.pt'}{shown}")
+    return "\n".join(lines)

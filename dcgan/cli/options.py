@@ -22,7 +22,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting, as in train.epochs=20.", metavar="KEY=VALUE"),
 ]
-CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint.pt of a run.")]
+CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint.pt or best.pt of a run.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Noise seed.")]
 ModelOption = Annotated[
     str, typer.Option("--model", help="ema (moving average) or raw (last weights).")

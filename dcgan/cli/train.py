@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from dcgan.cli.console import load_bank_with_progress, progress_bar, say, stop_signals
-from dcgan.cli.display import TrainingDisplay
+from dcgan.cli.display import TrainingDisplay, describe_result
 from dcgan.cli.tables import extractor_notice, planned_extractor
 from dcgan.config.train_config import TrainConfig
 from dcgan.config.yaml_files import dump_yaml
@@ -116,10 +116,10 @@ def _lead(config: TrainConfig, folder: Path, resume: bool, peers: Peers) -> None
             should_stop=should_stop,
             peers=peers,
         )
-    for fault in result.picture_faults:
-        say(f"note: {fault}")
+    for note in (*result.picture_faults, *result.notes):
+        say(f"note: {note}")
     say(
         f"{result.steps} steps, {result.images_per_second:.0f} images/s; look at "
-        f"{folder / 'real_vs_generated.png'} and {folder / 'losses.png'}; checkpoint "
-        f"{folder / 'checkpoint.pt'}"
+        f"{folder / 'real_vs_generated.png'} and {folder / 'losses.png'}"
     )
+    say(describe_result(result))

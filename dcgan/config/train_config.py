@@ -230,6 +230,9 @@ class EvalConfig(Section):
     """Epochs between scores; the last epoch is always scored; 0: only the last."""
     score_model: Literal["ema", "raw"] = "ema"
     """Which generator counts: its moving average (`ema`) or the last weights (`raw`)."""
+    select: Literal["last", "best"] = "last"
+    """Which evaluation of a run counts: its last, or its best so far, whose checkpoint is
+    `best.pt`. A study judges a complete trial by it; the closing pictures show its generator."""
 
     @field_validator("extractor")
     @classmethod

@@ -11,7 +11,7 @@ import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -141,7 +141,7 @@ def seen_in(bank: PhotoBank, extractor: Extractor) -> tuple[Tensor, Tensor | Non
     with suppress(OSError, ValueError, EOFError, KeyError, BadZipFile):
         return _read(path, extractor, len(bank.images))
     features, classes = extract_with_classes(extractor, bank.images)
-    found = {"features": features.numpy()}
+    found: dict[str, Any] = {"features": features.numpy()}
     found |= {} if classes is None else {"classes": classes.numpy()}
     with suppress(OSError):  # an unwritable cache only costs time
         write_atomic(path, lambda file: np.savez(file, **found))

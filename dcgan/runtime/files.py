@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -25,10 +26,14 @@ def why_unwritable(folder: Path) -> str | None:
     return None if os.access(there, os.W_OK | os.X_OK) else f"no permission to write to {there}"
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 if there is none. Links are not followed."""
-    files = (path, *path.rglob("*"))
-    return sum(file.lstat().st_size for file in files if file.is_symlink() or file.is_file())
+def size_of(*places: Path) -> int:
+    """Bytes of files, and of all files in folders; 0 for what is not there.
+
+    A file with several names (hard links) counts once. Symbolic links are not followed.
+    """
+    files = (file for place in places for file in (place, *place.rglob("*")))
+    found = (file.lstat() for file in files if file.is_symlink() or file.is_file())
+    return sum({(item.st_dev, item.st_ino): item.st_size for item in found}.values())
 
 
 def write_atomic(
@@ -58,6 +63,25 @@ def write_atomic(
     except BaseException:  # a Ctrl-C must not leave the half-written file either
         temporary.unlink(missing_ok=True)
         raise
+
+
+def link_atomic(source: Path, path: Path) -> None:
+    """Make `path` a hard link of the file `source` in one step; a copy where there are no links.
+
+    Raises `OSError` if neither can be made. After any error the old `path` is unchanged.
+    """
+    source, path = Path(os.path.realpath(source)), Path(os.path.realpath(path))
+    if path.exists() and path.samefile(source):
+        return
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        temporary.hardlink_to(source)
+        temporary.replace(path)
+    except OSError:
+        with source.open("rb") as file:
+            write_atomic(path, lambda copy: shutil.copyfileobj(file, copy), durable=True)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> str | None:

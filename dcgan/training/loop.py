@@ -36,7 +36,15 @@ from dcgan.training.resume import (
     open_folder,
     with_resolved_extractor,
 )
-from dcgan.training.run.checkpoint import Checkpoint, check_continues, restore, save_checkpoint
+from dcgan.training.run.best import Best, Rank, by_distance
+from dcgan.training.run.checkpoint import (
+    Checkpoint,
+    check_continues,
+    load_checkpoint,
+    load_generator,
+    restore,
+    save_checkpoint,
+)
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import STEP_FIELDS, LogRecord, append_record, keep_up_to, read_evals
 from dcgan.training.run.pictures import draw_final, draw_fixed_noise, training_images
@@ -52,6 +60,11 @@ class TrainResult:
     steps: int
     epochs: int
     final: EvalRecord
+    """The last evaluation, of the checkpoint `checkpoint.pt`."""
+    best: EvalRecord
+    """The best evaluation, of the checkpoint `best.pt`; often the last one."""
+    select: str
+    """Which of the two counts: `last` or `best` (`eval.select`)."""
     stopped_early: bool
     """Whether `on_eval` ended the run before its last step."""
     data_fingerprint: str
@@ -60,6 +73,13 @@ class TrainResult:
     images_per_second: float
     picture_faults: tuple[str, ...] = ()
     """Why pictures are missing. A fault in a picture never ends a run."""
+    notes: tuple[str, ...] = ()
+    """Sentences that a person should read."""
+
+    @property
+    def selected(self) -> EvalRecord:
+        """The evaluation that counts."""
+        return self.best if self.select == "best" else self.final
 
 
 def train(
@@ -73,6 +93,7 @@ def train(
     on_log: Callable[[LogRecord], object] = lambda record: None,
     on_eval: Callable[[EvalRecord], bool] = lambda record: False,
     should_stop: Callable[[], bool] = lambda: False,
+    rank: Rank = by_distance,
     peers: Peers = ALONE,
 ) -> TrainResult:
     """Train in full and write config, history, pictures and checkpoints to `out`.
@@ -90,6 +111,7 @@ def train(
             the run early if there is only one process.
         should_stop: called after every step. True writes a checkpoint and ends the run; with
             several processes, at the next log interval.
+        rank: what is lowest for the best evaluation, whose checkpoint is kept as `best.pt`.
         peers: the processes that train together. This process records the run; the others call
             `follow`.
 
@@ -106,7 +128,7 @@ def train(
         bank = bank or load_bank(config.data)
         check_enough_photos(bank, config)
         config, extractor = with_resolved_extractor(config, device, extractor)
-        run = _Run(config, folder, bank, extractor, device, checkpoint, peers)
+        run = _Run(config, folder, bank, extractor, device, checkpoint, rank, peers)
         on_start(run.schedule, run.state.step)
         try:
             run.loop(on_log, on_eval, should_stop)
@@ -127,21 +149,24 @@ class _Run:
         extractor: Extractor,
         device: torch.device,
         checkpoint: Checkpoint | None,
+        rank: Rank,
         peers: Peers,
     ) -> None:
-        self.config, self.folder = config, folder
+        self.config, self.folder, self.device = config, folder, device
         self.bank, holdout = bank.split(config.data.holdout_fraction)
         self.schedule = Schedule(config, len(self.bank.images), device)
         peers.check_shares(self.schedule)
         self.photos = self.bank.images.to(device)
         self.state = TrainState.fresh(config, device, peers)
         self.evaluator = Evaluator(self.bank, extractor, config.eval, holdout)
+        self.best = Best(folder, rank)
         losses, seconds = torch.empty(0, len(STEP_FIELDS)), 0.0
         if checkpoint:
             check_continues(checkpoint, config, bank.fingerprint)
             restore(checkpoint, self.state)
             keep_up_to(folder.history, checkpoint.step)
             check_same_extractor(folder, extractor)
+            self.best.resume(checkpoint.step)
             losses, seconds = checkpoint.losses, checkpoint.seconds
         self.stepper = Stepper(self.state, self.photos, config)
         peers.check_same_start(self.state.step, bank.fingerprint, device)
@@ -193,8 +218,10 @@ class _Run:
             self._draw_grid_if_due()
             if save_now:
                 self.save()
-            if scored and on_eval(scored) and state.peers.size == 1:
-                return
+            if scored:
+                self.best.consider(scored)
+                if on_eval(scored) and state.peers.size == 1:
+                    return
             if stopping and state.step < schedule.total_steps:
                 raise TrainingInterrupted(state.step, str(self.folder.checkpoint))
             if save_now:
@@ -217,6 +244,14 @@ class _Run:
         if self.config.eval.score_model == "ema":
             return self._measured_ema()
         return copy.deepcopy(self.state.generator).eval()
+
+    def _selected_generator(self) -> Generator:
+        """The scored generator of the evaluation that counts (`eval.select`), in eval mode."""
+        settings = self.config.eval
+        if settings.select == "best" and self.best.record:
+            checkpoint = load_checkpoint(self.folder.best)
+            return load_generator(checkpoint, settings.score_model, self.device)
+        return self._scored_generator()
 
     def _evaluate(self) -> EvalRecord:
         record = self.evaluator.evaluate(
@@ -250,7 +285,7 @@ class _Run:
         with self._picture("a closing picture"):
             draw_final(
                 self.folder,
-                self._scored_generator(),
+                self._selected_generator(),
                 self.bank,
                 self.recorder.losses,
                 self.schedule.steps_per_epoch,
@@ -258,24 +293,31 @@ class _Run:
 
     def finish(self) -> TrainResult:
         """Draw the final pictures and write `result.json`."""
-        self.draw_pictures()
         scored = read_evals(self.folder.history)
-        final = scored[-1] if scored else self._evaluate()  # the history may have been deleted
-        seconds = self.recorder.seconds
+        if not scored:  # the history was deleted
+            scored = [self._evaluate()]
+            self.best.consider(scored[0])
+        self.draw_pictures()
+        final, seconds = scored[-1], self.recorder.seconds
         result = TrainResult(
             folder=self.folder.path,
             steps=self.state.step,
             epochs=self.schedule.epoch_of(self.state.step),
             final=final,
+            best=self.best.record or final,
+            select=self.config.eval.select,
             stopped_early=self.state.step < self.schedule.total_steps,
             data_fingerprint=self.bank.fingerprint,
             training_seconds=seconds,
             images_per_second=self.state.images_seen / max(seconds, 1e-9),
             picture_faults=tuple(self.picture_faults),
+            notes=self.best.notes(scored),
         )
         summary = {
             **{key: value for key, value in vars(result).items() if key != "folder"},
             "final": final.to_dict(),
+            "best": result.best.to_dict(),
+            "selected_epoch": result.selected.epoch,
             "environment": self.environment,
             "photos_skipped": len(self.bank.bad),
         }

@@ -63,7 +63,7 @@ def check_same_extractor(folder: RunFolder, extractor: Extractor) -> None:
 
 def check_unused(folder: RunFolder) -> None:
     """Raise `UsageError` if the folder holds a run."""
-    if folder.history.exists() or folder.checkpoint.exists():
+    if any(path.exists() for path in (folder.history, *folder.checkpoints)):
         raise UsageError(
             f"{folder.path} already holds a run; continue it with --resume or choose another "
             "folder with --out"
@@ -81,7 +81,7 @@ def open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:
         return load_checkpoint(folder.checkpoint)
     if not resume:
         check_unused(folder)
-    folder.history.unlink(missing_ok=True)  # the run never reached its first checkpoint
-    for picture in folder.grids().values():
-        picture.unlink()
+    # The run never reached its first checkpoint.
+    for path in (folder.history, folder.best, *folder.grids().values()):
+        path.unlink(missing_ok=True)
     return None

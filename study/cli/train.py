@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcgan.cli.console import load_bank_with_progress, say, stop_signals
-from dcgan.cli.display import TrainingDisplay, describe_scores
+from dcgan.cli.display import TrainingDisplay, describe_result
 from dcgan.cli.options import data_settings
 from dcgan.config.settings import override
 from dcgan.errors import TrainingInterrupted
@@ -49,10 +49,12 @@ def train_in_full(
                 on_log=display.on_log,
                 on_eval=on_eval,
                 should_stop=should_stop,
+                rank=run.rank,
             )
     except TrainingInterrupted as stop:
         say(f"stopped after step {stop.step}; the same command continues")
         raise SystemExit(stop.exit_code) from None
-    say(describe_scores(result.final))
+    for note in result.notes:
+        say(f"note: {note}")
     say(f"pictures: {run.folder / 'real_vs_generated.png'}")
-    say(f"checkpoint: {run.folder / 'checkpoint.pt'}")
+    say(describe_result(result))

@@ -137,7 +137,7 @@ class CollapseConfig(Section):
 
 
 class CheckpointsConfig(Section):
-    """Which trials keep their checkpoints; all other files of a trial are always kept."""
+    """Which trials keep their checkpoints (last and best); all other files are always kept."""
 
     keep: int = Field(5, ge=0)
     """How many of the best complete trials keep their checkpoints. Unfinished trials always keep

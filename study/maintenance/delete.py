@@ -46,7 +46,7 @@ def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> boo
         places = [folder.path, store.artifacts / name]
         question = (
             f"delete the study '{name}': {trials} trials ({finished_count(study)} finished), "
-            f"{sum(map(size_of, places)) / 1e6:,.0f} MB in {folder.path} and MLflow's artifacts, "
+            f"{size_of(*places) / 1e6:,.0f} MB in {folder.path} and MLflow's artifacts, "
             "and its MLflow experiment?"
         )
         if not confirm(question):

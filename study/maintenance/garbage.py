@@ -72,7 +72,7 @@ def _clear(
     """Remove leftovers; return their bytes."""
     freed = 0
     for paths, why in leftovers:
-        size = sum(map(size_of, paths))
+        size = size_of(*paths)
         if not dry_run:
             _remove(paths)
         freed += size
@@ -103,8 +103,8 @@ def _of_study(claims: Claims) -> Iterator[Leftover]:
     busy = claims.held(known | set(found)) | running
     if config := stored_config(study):
         keep = config.checkpoints.keep
-        for path in expendable_checkpoints(study, folder, keep):
-            yield Leftover((path,), f"the trial has ended and is not among the best {keep}")
+        for paths in expendable_checkpoints(study, folder, keep):
+            yield Leftover(paths, f"the trial has ended and is not among the best {keep}")
     for number, path in found.items():
         if number not in known | busy:
             yield Leftover((path,), "Optuna does not know this trial")

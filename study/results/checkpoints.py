@@ -37,14 +37,16 @@ def expendable(trials: Iterable[TrialResult], keep: int) -> list[int]:
     return [trial.number for trial in finished if trial.number not in kept]
 
 
-def expendable_checkpoints(study: Study, folder: StudyFolder, keep: int) -> list[Path]:
-    """The checkpoints on the disk that may go."""
+def expendable_checkpoints(study: Study, folder: StudyFolder, keep: int) -> list[tuple[Path, ...]]:
+    """The checkpoints on the disk that may go, together for each trial: its last and its best."""
     numbers = expendable(outcomes_of(study), keep)
-    paths = (RunFolder(folder.trial(number)).checkpoint for number in numbers)
-    return [path for path in paths if path.is_file()]
+    both = (RunFolder(folder.trial(number)).checkpoints for number in numbers)
+    found = (tuple(path for path in paths if path.is_file()) for paths in both)
+    return [paths for paths in found if paths]
 
 
 def remove_checkpoints(study: Study, folder: StudyFolder, keep: int) -> None:
     """Remove the checkpoints that may go. Raises `OSError` if one cannot be removed."""
-    for path in expendable_checkpoints(study, folder, keep):
-        path.unlink(missing_ok=True)
+    for paths in expendable_checkpoints(study, folder, keep):
+        for path in paths:
+            path.unlink(missing_ok=True)

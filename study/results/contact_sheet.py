@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from optuna.trial import TrialState
 from PIL import Image, ImageDraw
 
 from dcgan.runtime.pictures import save_picture
@@ -19,11 +20,12 @@ TILES_PER_ROW = 4
 
 
 def draw_contact_sheet(rows: list[TrialResult], folder: StudyFolder) -> bool:
-    """Draw a corner of the latest samples of the best `MAX_TILES` trials in one picture.
+    """Draw a corner of the samples of the best `MAX_TILES` trials in one picture.
 
-    `rows` is the leaderboard, best first. Returns whether any trial has samples.
+    Those of a complete trial are of the evaluation that counts, those of others the latest. `rows`
+    is the leaderboard, best first. Returns whether any trial has samples.
     """
-    drawn = ((row, grid) for row in rows if (grid := _latest_grid(folder, row.number)))
+    drawn = ((row, grid) for row in rows if (grid := _scored_grid(folder, row)))
     tiles = list(islice(drawn, MAX_TILES))
     if not tiles:
         return False
@@ -61,10 +63,11 @@ def captions(row: TrialResult) -> list[str]:
     return [title, ended, *map(recognised_in_words, (row.values or [])[2:])]
 
 
-def _latest_grid(folder: StudyFolder, trial_number: int) -> Image.Image | None:
-    grids = list(RunFolder(folder.trial(trial_number)).grids().values())
+def _scored_grid(folder: StudyFolder, row: TrialResult) -> Image.Image | None:
+    grids = RunFolder(folder.trial(row.number)).grids()
     if not grids:
         return None
-    with Image.open(grids[-1]) as picture:
+    scored = row.step if row.state == TrialState.COMPLETE and row.step in grids else max(grids)
+    with Image.open(grids[scored]) as picture:
         half = picture.width // 2  # the left upper quarter: 16 of 64 samples, large enough to see
         return picture.convert("RGB").crop((0, 0, half, half)).resize((TILE_PIXELS, TILE_PIXELS))

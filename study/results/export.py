@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from optuna.study import Study
+from optuna.trial import TrialState
 
 from dcgan.config.settings import override, save_config
 from dcgan.config.train_config import TrainConfig
+from study.config.identity import BEFORE
 from study.config.space import trial_config
 from study.results.selection import pick_trial
 from study.storage.attributes import stored_identity, study_config
@@ -36,7 +38,8 @@ def full_config(study: Study, trial: TrialResult, rule: str | None = None) -> Tr
 
 
 def _provenance(study: Study, trial: TrialResult, trained: TrainConfig) -> dict[str, Any]:
-    identity = stored_identity(study)
+    identity = BEFORE | stored_identity(study)
+    best = trial.state == TrialState.COMPLETE and identity["eval.select"] == "best"
     return {
         "study": study.study_name,
         "trial": trial_name(trial.number),
@@ -48,6 +51,7 @@ def _provenance(study: Study, trial: TrialResult, trained: TrainConfig) -> dict[
         "imbalance": trial.imbalance,
         **trial.metrics,
         "scored_at_epoch": trial.epoch,
+        "scored_checkpoint": "best.pt" if best else "checkpoint.pt",
         "n_samples": trained.eval.n_samples,
         "extractor": identity["extractor.name"],
         "extractor_fingerprint": identity["extractor.fingerprint"],

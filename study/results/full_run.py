@@ -12,8 +12,10 @@ from optuna.study import Study
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, TrainingInterrupted
+from dcgan.evaluation.record import EvalRecord
 from study.results.export import full_config
 from study.results.selection import pick_trial
+from study.search.objective import rank_of
 from study.storage.attributes import study_config, with_tracking
 from study.storage.locks import hold
 from study.storage.optuna_db import load_optuna_study
@@ -44,6 +46,10 @@ class FullRun:
     def folder(self) -> Path:
         """Where its results go."""
         return self.store.study(self.study.study_name).full_run(self.trial.number)
+
+    def rank(self, record: EvalRecord) -> float:
+        """What is lowest for its best evaluation: what is lowest for the study's trials."""
+        return rank_of(record, study_config(self.study).objective)
 
     @contextmanager
     def mirrored(

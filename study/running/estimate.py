@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.devices import resolve_device
-from dcgan.training.run.size import checkpoint_bytes, kept_bytes
+from dcgan.training.run.size import checkpoint_bytes, checkpoints_kept, kept_bytes
 from dcgan.training.schedule import Schedule
 from dcgan.training.speed import images_per_second
 from study.config.dimensions import Choices
@@ -106,13 +106,15 @@ def minutes_by_trials(finished: Sequence[TrialResult], count: int) -> float | No
 def disk_bytes(config: StudyConfig, trials: int, photos: int, workers: int = 1) -> float:
     """Space that so many trials take at most: pictures of all, checkpoints of the best.
 
-    While a checkpoint is written the old one is still there, and a trial that has ended keeps its
+    While a checkpoint is written the old ones are still there, and a trial that has ended keeps its
     own until the launcher has heard of it.
     """
     largest = largest_networks(config)
-    checkpoints = min(config.checkpoints.keep, trials) + 2 * workers
-    steps = Schedule(largest, photos, torch.device("cpu")).total_steps
-    return checkpoints * checkpoint_bytes(largest, steps) + trials * trial_bytes(largest, photos)
+    schedule = Schedule(largest, photos, torch.device("cpu"))
+    each = checkpoints_kept(schedule)
+    checkpoints = each * min(config.checkpoints.keep, trials) + (each + 1) * workers
+    size = checkpoint_bytes(largest, schedule.total_steps)
+    return checkpoints * size + trials * trial_bytes(largest, photos)
 
 
 def largest_networks(config: StudyConfig) -> TrainConfig:
@@ -128,7 +130,7 @@ def largest_networks(config: StudyConfig) -> TrainConfig:
 
 
 def trial_bytes(config: TrainConfig, photos: int) -> int:
-    """What a complete trial keeps apart from its checkpoint: in its folder, and in MLflow."""
+    """What a complete trial keeps apart from checkpoints: in its folder, and in MLflow."""
     schedule = Schedule(config, photos, torch.device("cpu"))
     places = (schedule.grid_due, schedule.eval_due)
     return round(sum(kept_bytes(config, schedule, due) for due in places))

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -34,7 +35,7 @@ from study.running.claims import Claim
 from study.running.context import StudyContext
 from study.running.observer import LossesLogged, Scored, TrainingStarted, TrialBegan
 from study.running.reporter import Reporter, continue_from
-from study.search.objective import eval_attributes, score_of, values_of
+from study.search.objective import eval_attributes, rank_of, score_of, values_of
 from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
 
@@ -53,6 +54,10 @@ class Outcome:
     score: float | None = None
     values: tuple[float, ...] = ()
     """What Optuna is told of a complete trial."""
+    scored: EvalRecord | None = None
+    """The evaluation of a complete trial that counts."""
+    best_epoch: int | None = None
+    """The epoch of a complete trial's best evaluation."""
 
 
 def run_trial(context: StudyContext, claim: Claim) -> Outcome:
@@ -166,12 +171,13 @@ class TrialRun:
             return Outcome(TrialState.PRUNED, str(error))
         for fault in result.picture_faults:
             self.context.warn(f"trial {self.trial.number}: {fault}; all else of it is there")
+        for note in result.notes:
+            self.context.warn(f"trial {self.trial.number}: {note}")
         if result.stopped_early:
             return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
-        final, objective = result.final, self.context.config.objective
-        return Outcome(
-            TrialState.COMPLETE, None, score_of(final, objective), values_of(final, objective)
-        )
+        scored, objective = result.selected, self.context.config.objective
+        score, values = score_of(scored, objective), values_of(scored, objective)
+        return Outcome(TrialState.COMPLETE, None, score, values, scored, result.best.epoch)
 
     def _train(self, config: TrainConfig, reporter: Reporter, record: TrialRecord) -> TrainResult:
         number, context, tell = self.trial.number, self.context, self.context.observer.tell
@@ -208,6 +214,7 @@ class TrialRun:
             on_log=on_log,
             on_eval=on_eval,
             should_stop=should_stop,
+            rank=partial(rank_of, objective=context.config.objective),
         )
 
     def close(self, record: TrialRecord, outcome: Outcome) -> None:
@@ -217,9 +224,10 @@ class TrialRun:
             record.run_id = record.run_id or self._mirror.run_id
         record.state, record.reason = outcome.state.name, outcome.reason
         record.score, record.values = outcome.score, list(outcome.values)
+        record.best_epoch = outcome.best_epoch
         record.ended = time.time()
         record.save(self.folder)
-        for key, value in self._attributes(record).items():
+        for key, value in self._attributes(record, outcome.scored).items():
             trial.set_user_attr(key, value)
         if outcome.state == TrialState.WAITING:
             with self.context.mirroring():  # first: another process may claim the trial at once
@@ -247,11 +255,13 @@ class TrialRun:
         self.context.study.tell(self.trial, state=TrialState.FAIL)
         return Outcome(TrialState.FAIL, reason)
 
-    def _attributes(self, record: TrialRecord) -> dict[str, Any]:
+    def _attributes(self, record: TrialRecord, scored: EvalRecord | None) -> dict[str, Any]:
+        """The user attributes, with the evaluation that counts, else the last one."""
         attributes = record.attributes()
-        if evals := read_evals(RunFolder(self.folder).history):
-            attributes |= eval_attributes(evals[-1], self.context.config.objective)
-            attributes["metrics"] = shown_in("leaderboard", evals[-1])
+        evals = [scored] if scored else read_evals(RunFolder(self.folder).history)
+        for last in evals[-1:]:
+            attributes |= eval_attributes(last, self.context.config.objective)
+            attributes["metrics"] = shown_in("leaderboard", last)
         return attributes
 
     def _discard_unusable_folder(self, config: TrainConfig) -> None:

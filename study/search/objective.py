@@ -65,8 +65,13 @@ def score_of(record: EvalRecord, objective: ObjectiveConfig) -> float:
     )
 
 
+def rank_of(record: EvalRecord, objective: ObjectiveConfig) -> float:
+    """What is lowest for the best evaluation: the score; with several objectives, the distance."""
+    return values_of(record, objective)[0]
+
+
 def values_of(record: EvalRecord, objective: ObjectiveConfig) -> tuple[float, ...]:
-    """What Optuna is told of a complete trial, from its last evaluation."""
+    """What Optuna is told of a complete trial, from the evaluation that counts."""
     if objective.mode == "score":
         return (score_of(record, objective),)
     share = (record.metrics.get("recognised", 0.0),) if objective.recognised else ()
@@ -74,12 +79,13 @@ def values_of(record: EvalRecord, objective: ObjectiveConfig) -> tuple[float, ..
 
 
 def eval_attributes(record: EvalRecord, objective: ObjectiveConfig) -> dict[str, Any]:
-    """The user attributes that keep a trial's last evaluation, except those in Optuna's values."""
+    """The user attributes that keep a trial's evaluation, except those in Optuna's values."""
     attributes = {
         record.frechet_metric: record.frechet,
         record.kernel_metric: record.kernel,
         "imbalance": record.imbalance,
         "epoch": record.epoch,
+        "step": record.step,
     }
     if objective.mode == "score":
         return attributes
@@ -88,10 +94,15 @@ def eval_attributes(record: EvalRecord, objective: ObjectiveConfig) -> dict[str,
 
 
 def closing_metrics(record: TrialRecord) -> dict[str, float]:
-    """The objectives of a complete trial as MLflow shows them; its list is ordered by the score."""
+    """The objectives of a complete trial as MLflow shows them, and the epoch of its best score.
+
+    MLflow's list is ordered by the score.
+    """
     if record.state != "COMPLETE":
         return {}
     shown = {} if record.score is None else {"objective": record.score}
+    if record.best_epoch is not None:
+        shown["best_epoch"] = float(record.best_epoch)
     if len(record.values) > 1:
         names = [f"objective_{name}" for name in VALUES]
         shown |= dict(zip(names, record.values, strict=False))

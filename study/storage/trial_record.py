@@ -34,6 +34,8 @@ class TrialRecord:
     score: float | None = None
     values: list[float] = field(default_factory=list)
     """What Optuna was told of a complete trial: the score, or the values of its objectives."""
+    best_epoch: int | None = None
+    """The epoch of a complete trial's best evaluation, whichever counts."""
     tries: int = 1
     started: float = 0.0
     ended: float | None = None
@@ -55,6 +57,7 @@ class TrialRecord:
             **{name: getattr(self, name) for name in kept},
             "code_version": self.identity.get("environment.code_version"),
             "epoch": None,
+            "step": None,
             "imbalance": None,
         }
 

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 FIXED = "fixed_params"
 """The system attribute in which Optuna keeps the parameters of an enqueued trial."""
 ATTRIBUTES = (
-    *("reason", "minutes", "run_id", "epoch", "imbalance", "seed", "code_version"),
+    *("reason", "minutes", "run_id", "epoch", "step", "imbalance", "seed", "code_version"),
     *("baseline", "metric", "metrics"),
 )
 """Fields that are user attributes of the same name."""
@@ -24,7 +24,10 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial; scores, distances, metrics and imbalance are those of its last evaluation."""
+    """One trial; scores, distances, metrics, imbalance, epoch and step are of one evaluation.
+
+    It is the one that counts (`eval.select`) if the trial is complete, else the last.
+    """
 
     number: int
     state: TrialState
@@ -46,6 +49,7 @@ class TrialResult:
     """Metrics that the leaderboard shows beside the distance."""
     imbalance: float | None = None
     epoch: int | None = None
+    step: int | None = None
     minutes: float | None = None
     """Time spent on the trial by all processes that ran it."""
     baseline: str | None = None

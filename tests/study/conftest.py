@@ -85,7 +85,7 @@ TINY_STUDY: dict[str, Any] = {
             "grid_every_steps": 1000,
             "log_every_steps": 1,
         },
-        "eval": {"extractor": "random", "n_samples": 64, "every_epochs": 1},
+        "eval": {"extractor": "random", "n_samples": 64, "every_epochs": 1, "select": "last"},
     },
     "full_run": {"train.epochs": 4},
 }

@@ -35,6 +35,7 @@ FREE_KEYS = frozenset(
         "train.log_every_steps",
         "eval.extractor",  # the history's fingerprint says whether it is the same
         "eval.weights",
+        "eval.select",  # of what is on the disk
         "provenance",
     }
 )
@@ -130,9 +131,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _if_removed(path: Path) -> str:
-    """What to do if only the checkpoint is missing from a run's folder."""
+    """What to do if only the checkpoints are missing from a run's folder."""
     config = path.with_name("config.yaml")
-    if not (config.is_file() and path.with_name("history.jsonl").is_file()):
+    run = config.is_file() and path.with_name("history.jsonl").is_file()
+    if not run or path.with_name("checkpoint.pt").is_file():
         return ""
     command = f"dcgan train {shlex.quote(str(config))} --out DIR"
     return (

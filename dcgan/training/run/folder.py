@@ -16,6 +16,9 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.history = path / "history.jsonl"
         self.checkpoint = path / "checkpoint.pt"
+        """The last one, from which the run continues."""
+        self.best = path / "best.pt"
+        """The checkpoint of the best evaluation so far: one file with `checkpoint` or another."""
         self.result = path / "result.json"
         self.networks = path / "networks.txt"
         self.training_images = path / "training_images.png"
@@ -24,6 +27,11 @@ class RunFolder:
         self.real_vs_generated = path / "real_vs_generated.png"
         self.animation = path / "training.gif"
         self.samples = path / "samples"
+
+    @property
+    def checkpoints(self) -> tuple[Path, Path]:
+        """Every checkpoint that a run may keep."""
+        return self.checkpoint, self.best
 
     def create(self) -> None:
         """Make the folder, or raise `UsageError` if it cannot be written."""

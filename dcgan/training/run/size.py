@@ -25,7 +25,7 @@ CLOSING_GRIDS = 8
 
 
 def checkpoint_bytes(config: TrainConfig, steps: int) -> int:
-    """Size of a run's checkpoint: both networks, the moving average, Adam's two means, losses."""
+    """Size of a checkpoint: both networks, the moving average, Adam's two means, losses."""
     with torch.device("meta"):  # sizes without memory
         generator, discriminator = build_networks(config)
     size, tensors = BYTES_A_STEP * steps, 0
@@ -39,10 +39,15 @@ def checkpoint_bytes(config: TrainConfig, steps: int) -> int:
     return size + BYTES_A_TENSOR * tensors
 
 
+def checkpoints_kept(schedule: Schedule) -> int:
+    """How many checkpoints a run keeps at most: the last, and the best if it is another."""
+    return min(2, sum(map(schedule.eval_due, range(1, schedule.total_steps + 1))))
+
+
 def kept_bytes(
     config: TrainConfig, schedule: Schedule, picture_due: Callable[[int], bool]
 ) -> float:
-    """What a complete run keeps in its folder, or in MLflow, apart from its checkpoint.
+    """What a complete run keeps in its folder, or in MLflow, apart from checkpoints.
 
     `picture_due` tells whether the grid after a number of steps is kept there.
     """
@@ -56,5 +61,6 @@ def kept_bytes(
 
 def run_bytes(config: TrainConfig, schedule: Schedule) -> float:
     """What a run's folder takes at most, with a checkpoint that is about to be replaced."""
-    checkpoints = 2 * checkpoint_bytes(config, schedule.total_steps)
+    count = checkpoints_kept(schedule) + 1
+    checkpoints = count * checkpoint_bytes(config, schedule.total_steps)
     return checkpoints + kept_bytes(config, schedule, schedule.grid_due)

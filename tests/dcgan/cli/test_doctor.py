@@ -61,9 +61,11 @@ def test_the_size_of_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "a" / "b" / ".two").write_bytes(b"x" * 7)
     (tmp_path / "elsewhere").write_bytes(b"x" * 999)
     (tmp_path / "a" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a" / "b" / "one too").hardlink_to(tmp_path / "a" / "one")
     assert size_of(tmp_path / "a" / "one") == 10
     assert size_of(tmp_path / "a") == 17 + (tmp_path / "a" / "link").lstat().st_size
-    assert size_of(tmp_path / "absent") == 0
+    assert size_of(tmp_path / "a" / "one", tmp_path / "a" / "b") == 17  # one file, two names
+    assert size_of(tmp_path / "absent") == size_of() == 0
 
 
 def test_little_space_is_a_warning(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ def test_what_a_run_leaves(straight: Run) -> None:
     names = {str(path.relative_to(straight.folder)) for path in straight.folder.rglob("*.*")}
     grids = {f"samples/step_{step:06d}.png" for step in (0, 7, 9, 14, 18)}
     assert names == grids | {
+        "best.pt",
         "checkpoint.pt",
         "config.yaml",
         "history.jsonl",

@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 from optuna.trial import TrialState
 
+from dcgan.training.run.folder import RunFolder
 from study.maintenance.garbage import OLD_SECONDS, collect_garbage
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, StudyFolder
@@ -63,7 +64,8 @@ def removable(finished: Any, folder: StudyFolder, keep: int = 5) -> list[Path]:
     )
     best = {trial.number for trial in complete[:keep]}
     numbers = [trial.number for trial in finished.trials]
-    gone = [folder.trial(number) / "checkpoint.pt" for number in numbers if number not in best]
+    ended = [RunFolder(folder.trial(number)) for number in numbers if number not in best]
+    gone = [path for run in ended for path in run.checkpoints]
     locks = [folder.locks / f"trial-{number:03d}.lock" for number in numbers]
     return [path for path in (*gone, *locks) if path.exists()]
 
@@ -74,6 +76,7 @@ def test_leftovers_go_and_nothing_else(
     # The fixture's own study ran with the rule: bring one checkpoint back as an older study's.
     ended = next(trial.number for trial in finished.trials if trial.state == TrialState.PRUNED)
     put(folder.trial(ended) / "checkpoint.pt", 2_000_000)
+    (folder.trial(ended) / "best.pt").hardlink_to(folder.trial(ended) / "checkpoint.pt")
     (folder.trial(99)).mkdir(parents=True)
     gone = [*leftovers(own_finished, folder), *removable(finished, folder)]
     strangers = [
@@ -96,9 +99,11 @@ def test_leftovers_go_and_nothing_else(
     assert set(strangers) <= set(after)
     assert {path: before[path] for path in after} == after
     assert not folder.trial(99).exists()
-    size = sum(len(before[path]) for path in gone) / 1e6
+    size = sum(len(before[path]) for path in gone if path.name != "best.pt") / 1e6
     assert size > 5.9  # of temporary, unknown and expendable files
     assert f"{size:,.1f} MB freed" in said.splitlines()[-1]
+    line = next(line for line in said.splitlines() if "checkpoint.pt and 1 more" in line)
+    assert line.split()[:3] == ["removed", "2.0", "MB"]  # one file with two names
     line = next(line for line in said.splitlines() if "trial-099" in line)
     assert line.split()[:3] == ["removed", "1.0", "MB"]
     assert "Optuna does not know" in line

@@ -57,8 +57,13 @@ def test_a_study_of_nothing() -> None:
 
 
 def with_checkpoint(store: Store) -> list[int]:
-    found = store.study("tiny").path.glob("trials/*/checkpoint.pt")
-    return sorted(int(path.parent.name.removeprefix("trial-")) for path in found)
+    """The trials that have their checkpoints, the last and the best."""
+    last, found = (
+        {path.parent for path in store.study("tiny").path.glob(f"trials/*/{name}")}
+        for name in ("checkpoint.pt", "best.pt")
+    )
+    assert last == found
+    return sorted(int(path.name.removeprefix("trial-")) for path in found)
 
 
 @pytest.mark.slow

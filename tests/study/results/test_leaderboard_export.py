@@ -187,7 +187,7 @@ def test_an_export_says_where_it_comes_from(finished: Any, mirror_of: Any) -> No
     assert source["fd_random"] == run.data.metrics["eval/fd_random"]
     assert source["kd_random"] == run.data.metrics["eval/kd_random"]
     assert source["imbalance"] == run.data.metrics["eval/imbalance"]
-    assert source["scored_at_epoch"] == 2
+    assert (source["scored_at_epoch"], source["scored_checkpoint"]) == (2, "checkpoint.pt")
     assert source["n_samples"] == 64
     assert source["extractor"] == "random"
     assert source["extractor_fingerprint"] == run.data.tags["extractor.fingerprint"]

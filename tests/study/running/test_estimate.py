@@ -67,7 +67,7 @@ def test_what_a_complete_trial_keeps_beside_it(finished: Any, mirror_of: Any) ->
         (run,) = [run for run in mirror.runs("trial") if run.info.run_name == folder.path.name]
         places = (folder.path, finished.store.artifacts / "tiny" / run.info.run_id)
         files = [file for place in places for file in place.rglob("*") if file.is_file()]
-        size = sum(file.stat().st_size for file in files if file != folder.checkpoint)
+        size = sum(file.stat().st_size for file in files if file not in folder.checkpoints)
         bound = trial_bytes(largest_networks(finished.config), 32)
         assert size < bound < 3 * size
 
@@ -87,11 +87,20 @@ def test_disk_space_follows_what_is_kept(tiny_study: Maker) -> None:
     def size(keep: int, trials: int, workers: int = 1) -> float:
         return disk_bytes(tiny_study(checkpoints__keep=keep), trials, 32, workers)
 
-    assert size(0, 10) == pytest.approx(2 * one + 10 * rest)
-    assert size(5, 10) - size(0, 10) == pytest.approx(5 * one)
+    assert size(0, 10) == pytest.approx(3 * one + 10 * rest)
+    assert size(5, 10) - size(0, 10) == pytest.approx(10 * one)  # each its last and its best
     assert size(50, 10) == size(10, 10)
     assert size(5, 20) - size(5, 10) == pytest.approx(10 * rest)
-    assert size(5, 10, 3) - size(5, 10) == pytest.approx(4 * one)
+    assert size(5, 10, 3) - size(5, 10) == pytest.approx(6 * one)
+
+
+def test_one_evaluation_means_one_checkpoint(tiny_study: Maker) -> None:
+    def size(keep: int) -> float:
+        settings = {"checkpoints__keep": keep, "base__eval__every_epochs": 0}
+        return disk_bytes(tiny_study(**settings), 10, 32)
+
+    one = checkpoint_bytes(largest_networks(tiny_study()), 4)
+    assert size(5) - size(0) == pytest.approx(5 * one)
 
 
 def ended(state: TrialState, minutes: float | None) -> TrialResult:

@@ -114,7 +114,7 @@ def test_the_values_are_distance_and_imbalance() -> None:
     assert values_of(record(), ObjectiveConfig(mode="pareto", metric="kernel")) == (0.5, 2.5)
     assert values_of(record(), ObjectiveConfig()) == (10.0,)
     assert score_of(record(), PARETO) == 10.0
-    one = {"fd_random": 8.0, "kd_random": 0.5, "imbalance": 2.5, "epoch": 0}
+    one = {"fd_random": 8.0, "kd_random": 0.5, "imbalance": 2.5, "epoch": 0, "step": 0}
     assert eval_attributes(record(), ObjectiveConfig()) == one
     both = one | {"score": 10.0, "metric": "fd_random"}
     assert eval_attributes(record(), PARETO) == both

@@ -173,6 +173,7 @@ def test_a_result_is_stored_under_the_names_of_every_release(empty: Database) ->
         metrics={"precision": 0.75},
         imbalance=2.5,
         epoch=4,
+        step=12,
         minutes=1.5,
         reason=None,
         run_id="abc",
@@ -181,6 +182,7 @@ def test_a_result_is_stored_under_the_names_of_every_release(empty: Database) ->
     )
     evaluated = EvalRecord(
         epoch=4,
+        step=12,
         frechet_metric="fd_random",
         kernel_metric="kd_random",
         metrics={"fd_random": 8.0, "kd_random": 0.5, "precision": 0.75},
@@ -192,6 +194,7 @@ def test_a_result_is_stored_under_the_names_of_every_release(empty: Database) ->
     stored["metrics"] = {"precision": 0.75}
     assert stored == {
         **{"reason": None, "minutes": 1.5, "run_id": "abc", "epoch": 4, "imbalance": 2.5},
+        "step": 12,
         **{"seed": 7, "code_version": "0.1", "fd_random": 8.0, "kd_random": 0.5},
         **{"metrics": {"precision": 0.75}, "score": 10.0, "metric": "fd_random"},
     }
