@@ -157,7 +157,7 @@ def score_all(data: Path, work: Path, extractor: Extractor, seeds: list[int]) ->
     bank = load_bank(DataConfig(root=data))
     real = extract(extractor, bank.images)
     scores: Scores = {}
-    for last in sorted(work.glob(f"*/epoch {EPOCHS[-1]} ema {HALF_LIVES[-1]}.npy")):
+    for last in sorted(work.glob("*/done")):
         if int(last.parent.name.rpartition(" ")[2]) not in seeds:
             continue
         done = last.with_name(f"scores {extractor.fingerprint[:12]} {bank.fingerprint[:12]}.json")
@@ -187,19 +187,21 @@ def score_run(folder: Path, real: Tensor, extractor: Extractor) -> dict[str, dic
 
 def print_tables(scores: Scores) -> None:
     """Seed noise, rank stability, prediction."""
+    largest = max(max(values.values()) for values in scores["frechet"].values())
+    digits = 0 if largest > 100 else 2
     print("Reference recipe: Fréchet distance (95 % interval over other fakes)\n")
     runs = [run for run in scores["frechet"] if run.startswith("reference")]
-    newest = f"ema {HALF_LIVES[-1]}"
     print(
         "| epoch | model | " + " | ".join(f"seed {run.rpartition(' ')[2]}" for run in runs) + " |"
     )
     print("|---|---|" + "---|" * len(runs))
-    for epoch in EPOCHS:
+    epochs = epochs_of(scores["frechet"])
+    for epoch in epochs:
         for model in SHOWN:
             key = f"{epoch:02d} {model}"
             cells = [
-                f"{scores['frechet'][run][key]:.2f} "
-                f"({scores['low'][run][key]:.2f}–{scores['high'][run][key]:.2f})"
+                f"{scores['frechet'][run][key]:.{digits}f} "
+                f"({scores['low'][run][key]:.{digits}f}–{scores['high'][run][key]:.{digits}f})"
                 for run in runs
             ]
             print(f"| {epoch} | {model} | {' | '.join(cells)} |")
@@ -213,19 +215,24 @@ def print_tables(scores: Scores) -> None:
     print("|---|---|---|---|---|---|")
     for metric in ("frechet", "kernel"):
         table = as_table(scores[metric])
-        full = table[f"{EPOCHS[-1]:02d} {newest}"].mean(axis=1)  # (configs,)
-        for window in (EPOCHS[:3], EPOCHS[3:6], EPOCHS[6:]):
-            last = f"{window[-1]:02d}"
-            models = [key.removeprefix(f"{last} ") for key in table if key.startswith(last)]
-            columns = {model: table[f"{last} {model}"] for model in models}
+        full = table[f"{epochs[-1]:02d} {SHOWN[-1]}"].mean(axis=1)  # (configs,)
+        for number, epoch in enumerate(epochs, 1):
+            last = f"{epoch:02d} "
+            columns = {key.removeprefix(last): table[key] for key in table if key.startswith(last)}
             for model in SHOWN:
-                columns[f"mean of the last {len(window)}, {model}"] = np.mean(
-                    [table[f"{epoch:02d} {model}"] for epoch in window], axis=0
-                )
+                so_far = [table[f"{before:02d} {model}"] for before in epochs[:number]]
+                columns[f"best so far, {model}"] = np.min(so_far, axis=0)
             for model, values in columns.items():
                 cells = (agreement(values), config_share(values), prediction(values, full))
                 shown = " | ".join(f"{cell:.2f}" for cell in cells)
-                print(f"| {metric} | {model} | {window[-1]} | {shown} |")
+                print(f"| {metric} | {model} | {epoch} | {shown} |")
+
+
+def epochs_of(scores: dict[str, dict[str, float]]) -> list[int]:
+    """The epochs at which all runs were scored."""
+    return sorted(
+        set.intersection(*({int(key.split()[0]) for key in run} for run in scores.values()))
+    )
 
 
 def as_table(scores: dict[str, dict[str, float]]) -> dict[str, npt.NDArray[np.float64]]:

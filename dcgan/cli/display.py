@@ -98,4 +98,8 @@ def describe_result(result: TrainResult) -> str:
     if best != last:
         shown = ", shown in the pictures" if result.select == "best" else ""
         lines.append(f"best score: {describe_scores(best)}; {folder / 'best.pt'}{shown}")
+    for name in sorted({"fid", "fid_custom"} & set(result.fid)):
+        low, high = result.fid[f"{name}_low"], result.fid[f"{name}_high"]
+        count = result.selected.n_samples
+        lines.append(f"{name} {result.fid[name]:.1f} ({low:.1f}–{high:.1f}; n = {count})")
     return "\n".join(lines)

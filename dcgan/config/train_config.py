@@ -233,6 +233,9 @@ class EvalConfig(Section):
     select: Literal["last", "best"] = "last"
     """Which evaluation of a run counts: its last, or its best so far, whose checkpoint is
     `best.pt`. A study judges a complete trial by it; the closing pictures show its generator."""
+    fid_at_end: bool = False
+    """At the end of a run, also compute FID by Inception, if its weights are on this machine. An
+    exported config sets it. On a CPU it takes minutes."""
 
     @field_validator("extractor")
     @classmethod

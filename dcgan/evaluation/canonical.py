@@ -8,11 +8,12 @@ import torch
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
-from dcgan.errors import EvaluationError
+from dcgan.errors import DcganError
 from dcgan.evaluation.evaluator import Evaluator
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.extractors.weights import weights_at_hand
 from dcgan.models.networks import Generator
+from dcgan.runtime.devices import clear_memory_errors
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Canonical:
 
     scores: dict[str, float] = field(default_factory=dict)
     """`fid` with `fid_low` and `fid_high` (95 %), `kid` with its standard error."""
-    missing: str = ""
-    """Why there are none; empty if there are, or if the run was scored by Inception anyway."""
+    notes: tuple[str, ...] = ()
+    """Why there are none; empty if there are, or if none are needed."""
 
 
 def canonical_fid(
@@ -30,16 +31,22 @@ def canonical_fid(
 ) -> Canonical:
     """Score `eval.n_samples` images of a generator in eval mode by Inception.
 
-    Nothing is downloaded. On a CPU it takes minutes. What goes wrong becomes a reason: a run that
-    has trained for hours does not fail for it.
+    There is nothing to do for a run that Inception scored anyway. Nothing is downloaded. On a CPU
+    it takes minutes. What goes wrong becomes a note: a run that has trained for hours does not
+    fail for it.
     """
     if config.eval.extractor == "inception":
         return Canonical()
     try:
         if not weights_at_hand(None):
-            return Canonical(missing="Inception's weights are not on this machine")
-        inception = load_extractor("inception", device)
-        scores = Evaluator(photos, inception, config.eval).score(generator, in_full=False)
-    except EvaluationError as error:
-        return Canonical(missing=str(error))
-    return Canonical(scores)
+            return _missing("Inception's weights are not on this machine (see 'dcgan doctor')")
+        with clear_memory_errors():
+            inception = load_extractor("inception", device)
+            evaluator = Evaluator(photos, inception, config.eval)
+            return Canonical(evaluator.score(generator, in_full=False))
+    except DcganError as error:
+        return _missing(str(error))
+
+
+def _missing(reason: str) -> Canonical:
+    return Canonical(notes=(f"fid was not computed: {reason}",))

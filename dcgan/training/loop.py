@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from dcgan.config.settings import save_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
 from dcgan.errors import TrainingDivergedError, TrainingInterrupted, first_line
+from dcgan.evaluation.canonical import Canonical, canonical_fid
 from dcgan.evaluation.evaluator import Evaluator
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.evaluation.record import EvalRecord
@@ -75,6 +76,8 @@ class TrainResult:
     """Why pictures are missing. A fault in a picture never ends a run."""
     notes: tuple[str, ...] = ()
     """Sentences that a person should read."""
+    fid: dict[str, float] = field(default_factory=dict)
+    """Of the evaluation that counts, with `eval.fid_at_end`: `fid`, its interval, `kid`."""
 
     @property
     def selected(self) -> EvalRecord:
@@ -266,6 +269,12 @@ class _Run:
         append_record(self.folder.history, record)
         return record
 
+    def _canonical_fid(self) -> Canonical:
+        """FID of the generator that counts, if it is wanted and the run is complete."""
+        if not self.config.eval.fid_at_end or self.state.step < self.schedule.total_steps:
+            return Canonical()
+        return canonical_fid(self.config, self.bank, self._selected_generator(), self.device)
+
     def save(self) -> None:
         """Write a checkpoint."""
         checkpoint = Checkpoint(
@@ -299,6 +308,7 @@ class _Run:
             self.best.consider(scored[0])
         self.draw_pictures()
         final, seconds = scored[-1], self.recorder.seconds
+        canonical = self._canonical_fid()
         result = TrainResult(
             folder=self.folder.path,
             steps=self.state.step,
@@ -311,7 +321,8 @@ class _Run:
             training_seconds=seconds,
             images_per_second=self.state.images_seen / max(seconds, 1e-9),
             picture_faults=tuple(self.picture_faults),
-            notes=self.best.notes(scored),
+            notes=(*self.best.notes(scored), *canonical.notes),
+            fid=canonical.scores,
         )
         summary = {
             **{key: value for key, value in vars(result).items() if key != "folder"},

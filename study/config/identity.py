@@ -20,6 +20,7 @@ FREE_TRAIN_KEYS = frozenset(
         "train.cuda_graphs",  # does not change the numbers
         "eval.extractor",  # the name and weights of the resolved extractor are compared
         "eval.weights",
+        "eval.fid_at_end",
         "provenance",
     }
 )

@@ -90,8 +90,9 @@ class RunMirror:
         set_status(self.client, run_id, record.state, ended)
 
     def deliver_files(self) -> None:
-        """Deliver the run's config, result and closing pictures, as far as they exist."""
+        """Deliver the run's config, result with its FID, and closing pictures, if they exist."""
         folder = self.folder
+        self._deliver_fid()
         for file in (
             folder.config,
             folder.result,
@@ -103,6 +104,18 @@ class RunMirror:
         ):
             if file.exists():
                 self.client.log_artifact(self.open(), str(file))
+
+    def _deliver_fid(self) -> None:
+        """The canonical FID of a full run (`eval.fid_at_end`), which no evaluation holds."""
+        try:
+            result = json.loads(self.folder.result.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        scores = {name: result.get("fid", {}).get(name) for name in ("fid", "fid_custom")}
+        when = int(result.get("final", {}).get("timestamp", 0.0) * 1000), result.get("steps", 0)
+        found = [Metric(f"eval/{key}", value, *when) for key, value in scores.items() if value]
+        if found:
+            self.client.log_batch(self.open(), metrics=found)
 
     def _metrics(self, record: Record) -> list[Metric]:
         if isinstance(record, EvalRecord):

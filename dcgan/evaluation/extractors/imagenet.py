@@ -20,11 +20,11 @@ from dcgan.models.pretrained import WHEELS, load_pretrained
 
 Layer: TypeAlias = Literal["block", "head"]
 VARIANT: Variant = "lite0"
-SIDE = 128
+SIDE = 96
 """Side in pixels that images are resized to for the features."""
-CLASS_SIDE = 128
+CLASS_SIDE = 96
 """The same for the classes. At an equal side one pass gives both."""
-LAYERS: tuple[Layer, ...] = ("block",)
+LAYERS: tuple[Layer, ...] = ("head",)
 """Whose features count: those of the last block (320), of the head (1,280), or both in turn."""
 DEFINITION = "bicubic antialiased, float32, 1"
 """Part of the fingerprint. Change it with any change of the features but those named above."""

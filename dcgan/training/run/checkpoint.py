@@ -36,6 +36,7 @@ FREE_KEYS = frozenset(
         "eval.extractor",  # the history's fingerprint says whether it is the same
         "eval.weights",
         "eval.select",  # of what is on the disk
+        "eval.fid_at_end",
         "provenance",
     }
 )

@@ -41,7 +41,7 @@ def test_describes_itself(network):
         load_imagenet(CPU, variant="lite2"),
     ]
     assert len({one.fingerprint for one in (network, *others)}) == 5
-    assert [one.dimension for one in others[1:]] == [1600, 320, 352]
+    assert [one.dimension for one in others[1:]] == [1600, 1280, 1280]
 
 
 def test_features_and_classes_are_the_networks(network):
@@ -57,8 +57,8 @@ def test_features_and_classes_are_the_networks(network):
         exactly = plain(as_trained(resized(images.float(), SIDE)))
     features, classes = extract_with_classes(network, images)
     assert features.shape == (3, network.dimension)
-    assert (features - roughly.block).std() < 0.1 * roughly.block.std()
-    np.testing.assert_allclose(features, exactly.block, rtol=1e-3, atol=1e-3)
+    assert (features - roughly.head).std() < 0.1 * roughly.head.std()
+    np.testing.assert_allclose(features, exactly.head, rtol=1e-3, atol=1e-3)
     assert torch.equal(classes, exactly.logits.argmax(dim=1))
     np.testing.assert_array_equal(features, extract(network, images))
 
