@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from dcgan.evaluation.record import in_digits
+
 if TYPE_CHECKING:
     from dcgan.evaluation.record import EvalRecord
     from dcgan.training.loop import TrainResult
@@ -80,9 +82,10 @@ def describe_scores(record: EvalRecord) -> str:
     """One line for an evaluation: distance, share of recognised images, and balance."""
     metric, metrics = record.frechet_metric, record.metrics
     names = {f"{metric}_{model}": model for model in ("ema", "raw")}
-    each = ", ".join(f"{names[key]} {metrics[key]:.3f}" for key in names if key in metrics)
+    each = ", ".join(f"{names[key]} {in_digits(metrics[key])}" for key in names if key in metrics)
     parts = [
-        f"epoch {record.epoch}: {metric} {record.frechet:.3f} ({each}; n = {record.n_samples})"
+        f"epoch {record.epoch}: {metric} {in_digits(record.frechet)} "
+        f"({each}; n = {record.n_samples})"
     ]
     if "recognised" in metrics:
         parts.append(f"recognised {metrics['recognised']:.1%}")

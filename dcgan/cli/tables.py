@@ -17,7 +17,7 @@ from dcgan.evaluation.extractors.weights import CANONICAL, named_weights, offlin
 from dcgan.evaluation.floor_report import FloorReport
 from dcgan.evaluation.memorisation_report import MemorisationReport
 from dcgan.evaluation.metrics.registry import METRICS
-from dcgan.evaluation.record import EvalRecord
+from dcgan.evaluation.record import EvalRecord, in_digits
 from dcgan.runtime.devices import resolve_device
 
 FEWEST_TO_JUDGE = 50
@@ -70,8 +70,9 @@ def print_evaluation(result: EvalRecord, copies: MemorisationReport | None) -> N
     console.print("* counts (eval.score_model); 95 %: the interval over other fakes of this n")
     if f"{fd}_holdout" in metrics:
         console.print(
-            f"{fd} to {result.n_holdout} photos never trained on: {metrics[f'{fd}_holdout']:.3f}; "
-            f"to as many training photos: {metrics[f'{fd}_trained']:.3f}"
+            f"{fd} to {result.n_holdout} photos never trained on: "
+            f"{in_digits(metrics[f'{fd}_holdout'])}; to as many training photos: "
+            f"{in_digits(metrics[f'{fd}_trained'])}"
         )
     _print_recognised(metrics, result.extractor)
     if result.imbalance is not None and result.log_loss_ratio is not None:
@@ -129,16 +130,16 @@ def print_floor(report: FloorReport, extractor: Extractor) -> None:
     for heading in ("photos", "fakes", metric, ""):
         table.add_column(heading, justify="right" if heading else "left")
     for photos, fakes, value, known in report.rows():
-        table.add_row(f"{photos}", f"{fakes}", f"{value:.3f}", known)
+        table.add_row(f"{photos}", f"{fakes}", in_digits(value), known)
     console = stdout()
     console.print(table)
     console.print(
         f"With {report.photos} photos and {report.n_samples} generated images, scores up to about "
-        f"{report.here:.3f} do not differ visibly from perfect."
+        f"{in_digits(report.here)} do not differ visibly from perfect."
     )
     console.print(
-        f"At a score of {report.score:.3f}, {resolution.sizes[0]} photos against as many generated "
-        f"images distinguish generators {resolution.differences[0]:.0%} apart; "
+        f"At a score of {in_digits(report.score)}, {resolution.sizes[0]} photos against as many "
+        f"generated images distinguish generators {resolution.differences[0]:.0%} apart; "
         f"{resolution.difference:.0%} takes about {resolution.images:,} of each."
     )
 
@@ -157,10 +158,10 @@ def _cells(metrics: dict[str, Any], fd: str, kd: str) -> list[str]:
         key = name.format(frechet=fd, kernel=kd)
         return f"{metrics[key]:.{digits}f}" if key in metrics else "–"
 
-    interval = f"{shown('{frechet}_low', 3)} – {shown('{frechet}_high', 3)}"
+    low, high = metrics.get(f"{fd}_low"), metrics.get(f"{fd}_high")
     return [
-        shown(fd, 3),
-        interval if f"{fd}_low" in metrics else "–",
+        in_digits(metrics[fd]) if fd in metrics else "–",
+        "–" if low is None or high is None else f"{in_digits(low)} – {in_digits(high)}",
         shown(kd, 5),
         shown(f"{kd}_standard_error", 5),
         *(shown(name, item.digits) for item in METRICS.values() for name in item.table),

@@ -7,6 +7,17 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
+def in_digits(value: float) -> str:
+    """A distance or score as a person reads it: four digits where it has them, no 1920.123.
+
+    Examples:
+        >>> in_digits(1920.123), in_digits(52.0512), in_digits(0.98765)
+        ('1920', '52.05', '0.988')
+    """
+    whole = len(f"{abs(value):.0f}")
+    return f"{value:.{max(0, 4 - max(1, whole))}f}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalRecord:
     """One evaluation. Distances are comparable only at equal extractor, `n_samples` and photos.

@@ -7,6 +7,7 @@ from itertools import islice
 from optuna.trial import TrialState
 from PIL import Image, ImageDraw
 
+from dcgan.evaluation.record import in_digits
 from dcgan.runtime.pictures import save_picture
 from dcgan.training.run.folder import RunFolder
 from study.results.wording import number, recognised_in_words
@@ -53,9 +54,9 @@ def captions(row: TrialResult) -> list[str]:
     A share of recognised images that is an objective has a third line.
     """
     if row.metric:
-        ranked = f"{number(row.distances[row.metric], 2)}, imbalance {number(row.imbalance, 2)}"
+        ranked = f"{in_digits(row.distances[row.metric])}, imbalance {number(row.imbalance, 2)}"
     else:
-        ranked = "" if row.score is None else f"score {number(row.score, 2)}"
+        ranked = "" if row.score is None else f"score {in_digits(row.score)}"
     front = "front, " if row.front else ""
     epoch = "" if row.epoch is None else f", epoch {row.epoch}"
     title = f"{trial_name(row.number)}  {ranked}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from dcgan.evaluation.record import in_digits
 from study.results.wording import number, plain
 from study.search.objective import is_pareto
 from study.search.pareto import front_of
@@ -83,7 +84,7 @@ def cells_of(rows: list[TrialResult]) -> tuple[list[str], list[list[str]]]:
         distance = row.distances.get(metric) if metric else None
         cells = [trial_name(row.number), row.state.name.lower()]
         cells += ["yes" if row.front else ""] if mark else []
-        cells += [number(row.score, 3), number(distance, 3)]
+        cells += ["" if value is None else in_digits(value) for value in (row.score, distance)]
         cells += [number(row.metrics.get(name), 3) for name in others]
         cells += [number(row.imbalance, 2), "" if row.epoch is None else str(row.epoch)]
         cells += [plain(row.shown_params.get(name)) for name in names]

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 
 from dcgan.config.settings import get_dotted
 from dcgan.config.train_config import TrainConfig
+from dcgan.evaluation.record import in_digits
 from study.config.dimensions import plain_value
 from study.config.study_config import StudyConfig
 from study.search.objective import is_pareto
@@ -38,8 +39,10 @@ def in_words(trial: TrialResult) -> str:
     if trial.metric:
         known = number(trial.imbalance, 2) or "unknown"
         shares = "".join(f", {recognised_in_words(share)}" for share in (trial.values or [])[2:])
-        return f"{trial.metric} {trial.distances[trial.metric]:.3f}, imbalance {known}{shares}"
-    return "no score" if trial.score is None else f"score {trial.score:.3f}"
+        return (
+            f"{trial.metric} {in_digits(trial.distances[trial.metric])}, imbalance {known}{shares}"
+        )
+    return "no score" if trial.score is None else f"score {in_digits(trial.score)}"
 
 
 def standing(study: Study, trials: list[TrialResult]) -> str:
@@ -50,7 +53,7 @@ def standing(study: Study, trials: list[TrialResult]) -> str:
     if is_pareto(study):
         count = len(front_of(complete))
         return f"front of {count} trial{'' if count == 1 else 's'}"
-    return f"best score {min((trial.values or [])[0] for trial in complete):.3f}"
+    return f"best score {in_digits(min((trial.values or [])[0] for trial in complete))}"
 
 
 def describe_trial(config: StudyConfig, trial: TrialRecord, train_config: TrainConfig) -> str:

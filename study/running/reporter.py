@@ -7,7 +7,7 @@ from pathlib import Path
 from optuna.trial import Trial
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.evaluation.record import EvalRecord
+from dcgan.evaluation.record import EvalRecord, in_digits
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_evals, read_history
@@ -55,7 +55,7 @@ class Reporter:
             return None
         what = "does not get better" if self.config.pruner.name == "patient" else ""
         behind = what or "is behind other trials there"
-        return f"hopeless: score {self.score:.3f} at epoch {epoch} {behind}"
+        return f"hopeless: score {in_digits(self.score or 0.0)} at epoch {epoch} {behind}"
 
 
 def continue_from(folder: Path, reporter: Reporter, epochs: int) -> bool:

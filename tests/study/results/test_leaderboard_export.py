@@ -170,7 +170,12 @@ def test_an_export_is_the_trial_with_full_epochs(finished: Any) -> None:
     assert full.train.seed == best.seed
     for key in finished.config.space:
         assert get_dotted(full, key) == get_dotted(trained, key)
-    same = {"train": full.train.model_copy(update={"epochs": 2}), "provenance": {}}
+    assert full.eval.fid_at_end
+    same = {
+        "train": full.train.model_copy(update={"epochs": 2}),
+        "eval": full.eval.model_copy(update={"fid_at_end": False}),
+        "provenance": {},
+    }
     assert full.model_copy(update=same) == trained
 
 

@@ -24,6 +24,7 @@ from PIL import Image
 
 from dcgan.config.settings import load_train_config
 from dcgan.data.bank import PhotoBank
+from dcgan.evaluation.record import in_digits
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_evals
 from study.config.space import suggest
@@ -286,7 +287,7 @@ def test_a_collapse_still_ends_a_trial(
         pick_trial(study, None)
     assert "no complete trial yet" in shell("list", "--store", store.root).stdout
     done = shell("export", "tiny", "--trial", 0, "--store", store.root)
-    assert f"trial-000 (fd_random {row.distances['fd_random']:.3f}, imbalance" in done.stdout
+    assert f"trial-000 (fd_random {in_digits(row.distances['fd_random'])}, imbalance" in done.stdout
 
 
 # The mode is part of a study's identity
@@ -349,7 +350,7 @@ def test_export_by_each_rule(shell: Shell, ended: Ended, tmp_path: Path, rule: s
     options = ["--pick", rule, "-o", "mine.yaml", "--store", ended.store.root]
     done = shell("export", "tiny", *options)
     distance, imbalance = best.values
-    known = f"fd_random {distance:.3f}, imbalance {imbalance:.2f}"
+    known = f"fd_random {in_digits(distance)}, imbalance {imbalance:.2f}"
     assert f"{trial_name(best.number)} ({known}), to be trained" in done.stdout
     source = load_train_config(tmp_path / "mine.yaml").provenance
     assert source["picked_by"] == rule
@@ -374,7 +375,7 @@ def test_without_a_choice_the_front_is_listed(shell: Shell, ended: Ended, comman
     said = error_of(shell(command, "tiny", "--store", ended.store.root, code=2))
     listed = re.findall(r"(trial-\d+) \(fd_random (\S+), imbalance (\S+)\)", said)
     assert listed == [
-        (trial_name(trial.number), f"{trial.values[0]:.3f}", f"{trial.values[1]:.2f}")
+        (trial_name(trial.number), in_digits(trial.values[0]), f"{trial.values[1]:.2f}")
         for trial in ended.front
     ]
     for word in ("--trial N", "--pick distance|balance|score"):
