@@ -56,7 +56,9 @@ def harms(other: Tensor | None) -> dict[str, Harm]:
         table[f"only {kept} % of the modes"] = lambda x, rng, k=kept: drop_modes(x, k / 100)
     for grid in (2, 4, 8):
         table[f"{grid}×{grid} patches shuffled"] = lambda x, rng, g=grid: shuffle_patches(x, g, rng)
+    table["halves of two photos"] = splice
     table["upside down"] = lambda x, rng: x.flip(2)
+    table["upside down, mirrored"] = lambda x, rng: x.flip(2, 3)
     if other is not None:
         for part in (10, 30, 100):
             table[f"{part} % another class"] = lambda x, rng, p=part: replace(x, other, p / 100)
@@ -95,6 +97,13 @@ def shuffle_patches(images: Tensor, grid: int, rng: torch.Generator) -> Tensor:
     mixed = cut[torch.arange(count)[:, None], order]
     mixed = mixed.reshape(count, grid, grid, channels, patch, patch).permute(0, 3, 1, 4, 2, 5)
     return mixed.reshape(count, channels, side, side)
+
+
+def splice(images: Tensor, rng: torch.Generator) -> Tensor:
+    """The left half of each image beside the right half of another."""
+    middle = images.shape[3] // 2
+    others = images[torch.randperm(len(images), generator=rng).roll(1)]
+    return torch.cat([images[..., :middle], others[..., middle:]], dim=3)
 
 
 def replace(images: Tensor, other: Tensor, share: float) -> Tensor:
@@ -176,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: 527 toy cats)")
     parser.add_argument("--other", type=Path, help="folder of images of another class")
-    parser.add_argument("--extractor", default="layout")
+    parser.add_argument("--extractor", default="imagenet")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--splits", type=int, default=4)
     parser.add_argument("--plot", type=Path)

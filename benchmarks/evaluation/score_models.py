@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=54)
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--extractor", default="layout")
+    parser.add_argument("--extractor", default="imagenet")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.phase == "train":

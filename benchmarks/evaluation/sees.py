@@ -36,7 +36,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as TF
 
-from benchmarks.evaluation.metric_response import add_noise, jpeg, shuffle_patches
+from benchmarks.evaluation.metric_response import add_noise, jpeg, shuffle_patches, splice
 from dcgan.config.train_config import DataConfig
 from dcgan.data.bank import load_bank
 from dcgan.errors import CheckpointError
@@ -142,13 +142,6 @@ def harms(other: Tensor) -> dict[str, Harm]:
     }
 
 
-def splice(images: Tensor, rng: torch.Generator) -> Tensor:
-    """The left half of each image beside the right half of another."""
-    middle = images.shape[3] // 2
-    others = images[torch.randperm(len(images), generator=rng).roll(1)]
-    return torch.cat([images[..., :middle], others[..., middle:]], dim=3)
-
-
 def replace(images: Tensor, other: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Images of another class in place of a random share."""
     changed = torch.rand(len(images), generator=rng) < share
@@ -231,7 +224,7 @@ def rank(
 
 def generators(runs: Path, epochs: list[int] | None) -> Iterator[tuple[Path, str]]:
     """Checkpoints, twice each, and files of images, with the generator's kind: ema or raw."""
-    for path in sorted([*runs.rglob("*.pt"), *runs.rglob("epoch *.npy")]):
+    for path in sorted([*runs.rglob("checkpoint.pt"), *runs.rglob("epoch *.npy")]):
         if path.suffix == ".pt":
             yield from ((path, "ema"), (path, "raw"))
             continue

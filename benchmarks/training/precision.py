@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for the images")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--extractor", default="layout")
+    parser.add_argument("--extractor", default="imagenet")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     (train_all if arguments.phase == "train" else print_table)(arguments)

@@ -45,7 +45,7 @@ def test_shipped_studies_load(path: Path) -> None:
 def test_the_quickstart_is_found_by_name_and_is_not_a_random_search() -> None:
     config = load_study_config("quickstart")
     assert config.base.data.source == "toy_cats"
-    assert config.base.eval.extractor == "layout"
+    assert config.base.eval.extractor == "auto"
     assert config.study.trials - config.sampler.startup_trials >= 6
     assert config.pruner.name == "median"
     assert config.pruner.startup_trials <= 3
