@@ -47,7 +47,7 @@ with numerics(config.train):
     state, losses = stepper.state, torch.full((8, len(STEP_FIELDS)), 0.7)
     average = with_fresh_batchnorm(state.ema)
     ratio = balance_of(losses)
-    evaluator.evaluate(average, state.generator, ratio, step=1, epoch=1, other_in_full=False)
+    evaluator.evaluate(average, state.generator, ratio, step=1, epoch=1, other="nothing")
     for step in range(1, 8):
         stepper.step(schedule.batch(step))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
