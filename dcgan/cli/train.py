@@ -116,7 +116,7 @@ def _lead(config: TrainConfig, folder: Path, resume: bool, peers: Peers) -> None
             should_stop=should_stop,
             peers=peers,
         )
-    for note in (*result.picture_faults, *result.notes):
+    for note in (*result.picture_faults, *result.photo_notes, *result.notes):
         say(f"note: {note}")
     say(
         f"{result.steps} steps, {result.images_per_second:.0f} images/s; look at "

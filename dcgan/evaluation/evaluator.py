@@ -23,6 +23,7 @@ from dcgan.data.bank import PhotoBank
 from dcgan.evaluation.extractors.base import Extractor, extract_with_classes
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.extractors.weights import OnProgress
+from dcgan.evaluation.metrics.recognised import why_not_given
 from dcgan.evaluation.metrics.registry import RealSet
 from dcgan.evaluation.record import EvalRecord
 from dcgan.evaluation.set_score import score_set
@@ -60,6 +61,12 @@ class Evaluator:
         held_out = None if holdout is None else seen_in(holdout, extractor)[0]
         features, classes = seen_in(photos, extractor)
         self.real = RealSet(features, held_out, classes)
+
+    @property
+    def photo_notes(self) -> tuple[str, ...]:
+        """Sentences about the photos that a person should read."""
+        reason = "" if self.real.classes is None else why_not_given(self.real.classes)
+        return (reason,) if reason else ()
 
     def score(self, generator: Generator, *, in_full: bool = True) -> dict[str, float]:
         """The metrics of `config.n_samples` images of a generator in eval mode, by name."""

@@ -75,7 +75,9 @@ class TrainResult:
     picture_faults: tuple[str, ...] = ()
     """Why pictures are missing. A fault in a picture never ends a run."""
     notes: tuple[str, ...] = ()
-    """Sentences that a person should read."""
+    """Sentences about this run that a person should read."""
+    photo_notes: tuple[str, ...] = ()
+    """Sentences about the photos, the same for each run with them."""
     fid: dict[str, float] = field(default_factory=dict)
     """Of the evaluation that counts, with `eval.fid_at_end`: `fid`, its interval, `kid`."""
 
@@ -322,6 +324,7 @@ class _Run:
             images_per_second=self.state.images_seen / max(seconds, 1e-9),
             picture_faults=tuple(self.picture_faults),
             notes=(*self.best.notes(scored), *canonical.notes),
+            photo_notes=self.evaluator.photo_notes,
             fid=canonical.scores,
         )
         summary = {

@@ -54,7 +54,7 @@ def train_in_full(
     except TrainingInterrupted as stop:
         say(f"stopped after step {stop.step}; the same command continues")
         raise SystemExit(stop.exit_code) from None
-    for note in result.notes:
+    for note in (*result.photo_notes, *result.notes):
         say(f"note: {note}")
     say(f"pictures: {run.folder / 'real_vs_generated.png'}")
     say(describe_result(result))

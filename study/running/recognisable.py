@@ -6,7 +6,7 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import ConfigError
 from dcgan.evaluation.evaluator import configured_extractor, seen_in
-from dcgan.evaluation.metrics.recognised import LEAST_SHARE, recognised_photos
+from dcgan.evaluation.metrics.recognised import why_not_given
 from dcgan.runtime.devices import resolve_device
 
 
@@ -24,10 +24,5 @@ def check_recognisable(config: TrainConfig, bank: PhotoBank) -> None:
             f"objective.recognised needs a classifier, which the extractor '{extractor.name}' is "
             "not; choose one with --set eval.extractor=imagenet, or leave objective.recognised out"
         )
-    share = recognised_photos(classes)
-    if share < LEAST_SHARE:
-        raise ConfigError(
-            f"objective.recognised cannot be used with these photos: '{extractor.name}' recognises "
-            f"only {share:.1%} of them, and below {LEAST_SHARE:.0%} the share of images says "
-            "nothing; leave objective.recognised out"
-        )
+    if reason := why_not_given(classes):
+        raise ConfigError(f"objective.recognised cannot be used: {reason}; leave it out")

@@ -171,6 +171,9 @@ class TrialRun:
             return Outcome(TrialState.PRUNED, str(error))
         for fault in result.picture_faults:
             self.context.warn(f"trial {self.trial.number}: {fault}; all else of it is there")
+        if self.trial.number == 0:  # once for the study
+            for note in result.photo_notes:
+                self.context.warn(note)
         for note in result.notes:
             self.context.warn(f"trial {self.trial.number}: {note}")
         if result.stopped_early:

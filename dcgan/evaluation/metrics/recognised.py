@@ -74,6 +74,17 @@ def recognised_photos(photos: Tensor) -> float:
     return float(typical[photos].double().mean())
 
 
+def why_not_given(photos: Tensor) -> str:
+    """Why the share is not given for photos with these best classes; empty if it is."""
+    share = recognised_photos(photos)
+    if share >= LEAST_SHARE:
+        return ""
+    return (
+        f"recognised is not given: the network recognises only {share:.0%} of the photos, and "
+        f"below {LEAST_SHARE:.0%} the share of images says nothing"
+    )
+
+
 def wilson_interval(found: int, count: int) -> tuple[float, float]:
     """95 % interval of a share, `found` of `count`; also for 0 and all of them.
 

@@ -138,7 +138,7 @@ def test_refused_before_a_study_is_created(shared: Maker, store: Store, bank: Ph
     with pytest.raises(ConfigError) as caught:
         run_study(few, store, bank=load_bank(few.base.data))
     assert str(caught.value) == (
-        "objective.recognised cannot be used with these photos: 'imagenet' recognises only 0.0% of "
-        "them, and below 20% the share of images says nothing; leave objective.recognised out"
+        "objective.recognised cannot be used: recognised is not given: the network recognises only "
+        "0% of the photos, and below 20% the share of images says nothing; leave it out"
     )
     assert optuna.get_all_study_names(open_storage(store)) == []

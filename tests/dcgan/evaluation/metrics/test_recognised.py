@@ -10,7 +10,12 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from dcgan.errors import EvaluationError
-from dcgan.evaluation.metrics.recognised import recognised, recognised_photos, wilson_interval
+from dcgan.evaluation.metrics.recognised import (
+    recognised,
+    recognised_photos,
+    why_not_given,
+    wilson_interval,
+)
 from dcgan.evaluation.metrics.registry import RealSet
 from dcgan.evaluation.set_score import score_set
 
@@ -68,6 +73,14 @@ def test_classes_that_photos_never_got_are_not_recognised() -> None:
     assert found[:2] == (0.0, 0.0)
     assert 0.0 < found.high < 0.05
     assert found.of_photos == 1.0
+
+
+def test_says_why_it_is_not_given() -> None:
+    assert why_not_given(torch.tensor([7] * 20 + list(range(100, 180)))) == ""  # 20 of 100
+    assert why_not_given(torch.tensor([7] * 19 + list(range(100, 181)))) == (
+        "recognised is not given: the network recognises only 19% of the photos, and below 20% the "
+        "share of images says nothing"
+    )
 
 
 def test_not_given_where_photos_are_hardly_recognised() -> None:
