@@ -82,9 +82,9 @@ class ObjectiveConfig(Section):
     """The distance to the photos: Fréchet (`fd_…`, FID) or kernel (`kd_…`, KID)."""
     tolerance: float = Field(1.5, ge=0.0)
     """Up to this |ln(loss_G / loss_D)| the score equals the distance."""
-    weight: float = Field(0.25, ge=0.0)
+    weight: float = Field(0.05, ge=0.0)
     """Penalty for each unit of imbalance beyond the tolerance, as a fraction of the distance."""
-    cap: float = Field(0.25, ge=0.0)
+    cap: float = Field(0.05, ge=0.0)
     """Largest penalty, as a fraction of the distance."""
 
     @model_validator(mode="after")

@@ -76,7 +76,7 @@ REFUSED: list[tuple[str, dict[str, Any], list[str]]] = [
     ("size", {"base__data__image_size": 64}, ["data.image_size was 32, now 64"]),
     ("determinism", {"base__train__deterministic": False}, ["train.deterministic was true"]),
     ("the seed", {"study__seed": 6}, ["study.seed was 5, now 6"]),
-    ("the penalty", {"objective": {"cap": 0.5}}, ["objective.cap was 0.25, now 0.5"]),
+    ("the penalty", {"objective": {"cap": 0.5}}, ["objective.cap was 0.05, now 0.5"]),
     ("the distance", {"objective": {"metric": "kernel"}}, ['objective.metric was "frechet"']),
     ("the sampler", {"sampler": {"name": "random", "startup_trials": 3}}, ["sampler.name"]),
     ("the pruner", {"pruner": {"name": "median"}}, ['pruner.name was "percentile", now "median"']),
