@@ -18,6 +18,7 @@ from ready import Ready
 
 from dcgan.config.settings import get_dotted, load_train_config, save_config
 from dcgan.errors import DcganError, UsageError
+from dcgan.evaluation.record import in_digits
 from dcgan.training.run.folder import RunFolder
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
@@ -114,7 +115,7 @@ def test_markdown_has_a_cell_for_every_heading(finished: Any) -> None:
     best = [cell.strip() for cell in lines[2].strip("|").split("|")]
     assert best[0] == f"trial-{rows[0].number:03d}"
     assert best[1] == "complete"
-    assert float(best[2]) == pytest.approx(rows[0].score, abs=5e-4)
+    assert best[2] == in_digits(rows[0].score)
     board = finished.store.study("tiny").leaderboard.read_text(encoding="utf-8")
     assert board == f"# tiny\n\n{as_markdown(rows)}"
 

@@ -17,6 +17,7 @@ from PIL import Image
 from sqlalchemy import Engine, event
 
 from dcgan.data.bank import PhotoBank
+from dcgan.evaluation.record import in_digits
 from study.cli.show import print_studies, print_study
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
@@ -95,7 +96,8 @@ def test_show_all_prints_all_in_columns(shell: Shell, big: optuna.Study, big_sto
     assert sum(line.endswith(": hopeless") for line in lines) == 60
     heading = next(line for line in lines if line.startswith("trial "))
     end = heading.index("score") + len("score")
-    assert {row[end - 7 : end].strip()[-4:] for row in rows} == {".000"}
+    scores = [row[end - 7 : end].strip() for row in rows]
+    assert scores == [in_digits(float(score)) for score in scores]  # whole and in their column
     assert {len(row) for row in rows} == {len(heading)}
 
 
@@ -124,7 +126,7 @@ def test_list_reads_no_more_than_it_prints(
 ) -> None:
     asked: list[str] = []
     count_statements(lambda: print_studies(big_store), asked)
-    assert "big: 120 of 6 trials finished, best score 882.000" in capsys.readouterr().out
+    assert "big: 120 of 6 trials finished, best score 882.0" in capsys.readouterr().out
     assert not any("FROM trial_params" in statement for statement in asked)
 
 

@@ -112,11 +112,11 @@ PARETO = ObjectiveConfig(mode="pareto")
 def test_the_values_are_distance_and_imbalance() -> None:
     assert values_of(record(), PARETO) == (8.0, 2.5)
     assert values_of(record(), ObjectiveConfig(mode="pareto", metric="kernel")) == (0.5, 2.5)
-    assert values_of(record(), ObjectiveConfig()) == (10.0,)
-    assert score_of(record(), PARETO) == 10.0
+    assert values_of(record(), ObjectiveConfig()) == (8.4,)
+    assert score_of(record(), PARETO) == 8.4
     one = {"fd_random": 8.0, "kd_random": 0.5, "imbalance": 2.5, "epoch": 0, "step": 0}
     assert eval_attributes(record(), ObjectiveConfig()) == one
-    both = one | {"score": 10.0, "metric": "fd_random"}
+    both = one | {"score": 8.4, "metric": "fd_random"}
     assert eval_attributes(record(), PARETO) == both
 
 
@@ -232,7 +232,7 @@ def test_a_share_alone_puts_a_trial_on_the_front() -> None:
 def test_the_third_value_is_named_beside_the_others() -> None:
     shared, both = made_study(*SHARES), made_study((10.0, 0.5))
     words = [in_words(summaries_of(made)[0]) for made in (shared, both)]
-    assert words[1] == "fd_random 10.000, imbalance 0.50"
+    assert words[1] == "fd_random 10.00, imbalance 0.50"
     assert words[0] == f"{words[1]}, 10.0% recognised"
     lines = [captions(rows_of(made)[-2]) for made in (shared, both)]
     assert lines[0] == [

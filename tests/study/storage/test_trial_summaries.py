@@ -189,8 +189,9 @@ def test_a_result_is_stored_under_the_names_of_every_release(empty: Database) ->
         imbalance=2.5,
     )
     identity = {"environment.code_version": "0.1"}
+    objective = ObjectiveConfig(mode="pareto", weight=0.25, cap=0.25)
     record = TrialRecord(0, {}, "sampler", None, 7, minutes=1.5, run_id="abc", identity=identity)
-    stored = record.attributes() | eval_attributes(evaluated, ObjectiveConfig(mode="pareto"))
+    stored = record.attributes() | eval_attributes(evaluated, objective)
     stored["metrics"] = {"precision": 0.75}
     assert stored == {
         **{"reason": None, "minutes": 1.5, "run_id": "abc", "epoch": 4, "imbalance": 2.5},

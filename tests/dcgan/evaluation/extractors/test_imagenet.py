@@ -57,7 +57,7 @@ def test_features_and_classes_are_the_networks(network):
         exactly = plain(as_trained(resized(images.float(), SIDE)))
     features, classes = extract_with_classes(network, images)
     assert features.shape == (3, network.dimension)
-    assert (features - roughly.head).std() < 0.1 * roughly.head.std()
+    assert (features - roughly.head).std() < 0.2 * roughly.head.std()
     np.testing.assert_allclose(features, exactly.head, rtol=1e-3, atol=1e-3)
     assert torch.equal(classes, exactly.logits.argmax(dim=1))
     np.testing.assert_array_equal(features, extract(network, images))
