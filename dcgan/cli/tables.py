@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from rich.table import Table
 
 from dcgan.cli.console import stdout
+from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.evaluator import configured_extractor
@@ -41,7 +43,9 @@ def planned_extractor(config: TrainConfig) -> str:
         otherwise = ", or fd_imagenet if the download fails" if name == "auto" else ""
         megabytes = f"{CANONICAL.size / 1e6:.0f} MB"
         return f"scores: fid, after Inception's weights are downloaded ({megabytes}){otherwise}"
-    return extractor_notice(configured_extractor(config, device), name)
+    if wanted and _at_hand(config):
+        config = override(config, {"eval.extractor": "inception"}, "eval.extractor")
+    return extractor_notice(configured_extractor(config, torch.device("cpu")), name)
 
 
 def _at_hand(config: TrainConfig) -> bool:

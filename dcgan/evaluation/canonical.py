@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
-from dcgan.errors import DcganError
+from dcgan.errors import OutOfMemoryError, first_line
 from dcgan.evaluation.evaluator import Evaluator
 from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.extractors.weights import weights_at_hand
@@ -27,9 +28,12 @@ class Canonical:
 
 
 def canonical_fid(
-    config: TrainConfig, photos: PhotoBank, generator: Generator, device: torch.device
+    config: TrainConfig,
+    photos: PhotoBank,
+    load: Callable[[], Generator],
+    device: torch.device,
 ) -> Canonical:
-    """Score `eval.n_samples` images of a generator in eval mode by Inception.
+    """Score `eval.n_samples` images of the generator that `load` gives, in eval mode, by Inception.
 
     There is nothing to do for a run that Inception scored anyway. Nothing is downloaded. On a CPU
     it takes minutes. What goes wrong becomes a note: a run that has trained for hours does not
@@ -43,9 +47,11 @@ def canonical_fid(
         with clear_memory_errors():
             inception = load_extractor("inception", device)
             evaluator = Evaluator(photos, inception, config.eval)
-            return Canonical(evaluator.score(generator, in_full=False))
-    except DcganError as error:
-        return _missing(str(error))
+            return Canonical(evaluator.score(load(), in_full=False))
+    except OutOfMemoryError:
+        return _missing("there is not enough memory for Inception beside the run")
+    except Exception as error:
+        return _missing(first_line(error))
 
 
 def _missing(reason: str) -> Canonical:

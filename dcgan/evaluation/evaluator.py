@@ -16,6 +16,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from dcgan.config.train_config import EvalConfig, TrainConfig
@@ -158,7 +159,10 @@ def seen_in(bank: PhotoBank, extractor: Extractor) -> tuple[Tensor, Tensor | Non
 def _read(path: Path, extractor: Extractor, count: int) -> tuple[Tensor, Tensor | None]:
     """What `seen_in` wrote. Raises `ValueError` if it is something else."""
     # np.load leaves a damaged file open that it opened itself.
-    with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+    with path.open("rb") as content:
+        file = np.load(content, allow_pickle=False)
+        if not isinstance(file, NpzFile):
+            raise ValueError(f"{path} holds one array")
         features = torch.from_numpy(file["features"])
         classes = torch.from_numpy(file["classes"]) if extractor.with_classes else None
     if (

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def in_digits(value: float) -> str:
-    """A distance or score as a person reads it: four digits where it has them, no 1920.123.
+    """A distance or score as a person reads it: four digits, but no more than three decimals.
 
     Examples:
         >>> in_digits(1920.123), in_digits(52.0512), in_digits(0.98765)
@@ -33,8 +33,8 @@ class EvalRecord:
     """Name of the Fréchet distance of these features, as in `fd_layout`."""
     kernel_metric: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Numbers by name: those of the generator that counts, then the distances of both generators,
-    with `_ema` and `_raw` after the distance's name."""
+    """Numbers by name: those of the generator that counts, then the distances of each one that was
+    scored (at a run's end both), with `_ema` and `_raw` after the distance's name."""
     imbalance: float | None = None
     """|log_loss_ratio|: ln 2 = 0.69 if one mean loss is twice the other; None before training."""
     log_loss_ratio: float | None = None

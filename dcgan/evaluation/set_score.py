@@ -30,7 +30,7 @@ def score_set(
         frechet_name: name of the Fréchet distance with these features, as in `fd_layout`.
         kernel_name: the same for the kernel distance.
         classes: best classes of the fakes, int64 (m,), if the extractor is a classifier.
-        in_full: False: only the metrics that training computes for both generators.
+        in_full: False: only the metrics that the end of a run has for both generators.
         of_all: False for random parts of larger sets: leave out the Fréchet distance and numbers
             named after it, which depend on the sets' sizes.
 

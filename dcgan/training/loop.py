@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from dcgan.config.settings import save_config
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank, check_enough_photos, load_bank
 from dcgan.errors import TrainingDivergedError, TrainingInterrupted, first_line
-from dcgan.evaluation.canonical import Canonical, canonical_fid
+from dcgan.evaluation.canonical import canonical_fid
 from dcgan.evaluation.evaluator import Evaluator
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.evaluation.record import EvalRecord
@@ -271,12 +271,6 @@ class _Run:
         append_record(self.folder.history, record)
         return record
 
-    def _canonical_fid(self) -> Canonical:
-        """FID of the generator that counts, if it is wanted and the run is complete."""
-        if not self.config.eval.fid_at_end or self.state.step < self.schedule.total_steps:
-            return Canonical()
-        return canonical_fid(self.config, self.bank, self._selected_generator(), self.device)
-
     def save(self) -> None:
         """Write a checkpoint."""
         checkpoint = Checkpoint(
@@ -310,7 +304,6 @@ class _Run:
             self.best.consider(scored[0])
         self.draw_pictures()
         final, seconds = scored[-1], self.recorder.seconds
-        canonical = self._canonical_fid()
         result = TrainResult(
             folder=self.folder.path,
             steps=self.state.step,
@@ -323,17 +316,23 @@ class _Run:
             training_seconds=seconds,
             images_per_second=self.state.images_seen / max(seconds, 1e-9),
             picture_faults=tuple(self.picture_faults),
-            notes=(*self.best.notes(scored), *canonical.notes),
+            notes=self.best.notes(scored),
             photo_notes=self.evaluator.photo_notes,
-            fid=canonical.scores,
         )
+        self._write(result)
+        if self.config.eval.fid_at_end and not result.stopped_early:  # may take minutes
+            found = canonical_fid(self.config, self.bank, self._selected_generator, self.device)
+            result = replace(result, fid=found.scores, notes=(*result.notes, *found.notes))
+            self._write(result)
+        return result
+
+    def _write(self, result: TrainResult) -> None:
         summary = {
             **{key: value for key, value in vars(result).items() if key != "folder"},
-            "final": final.to_dict(),
+            "final": result.final.to_dict(),
             "best": result.best.to_dict(),
             "selected_epoch": result.selected.epoch,
             "environment": self.environment,
             "photos_skipped": len(self.bank.bad),
         }
         write_text_atomic(self.folder.result, json.dumps(summary, indent=2) + "\n")
-        return result

@@ -81,7 +81,12 @@ def open_folder(folder: RunFolder, resume: bool) -> Checkpoint | None:
         return load_checkpoint(folder.checkpoint)
     if not resume:
         check_unused(folder)
+    if folder.best.exists():
+        raise CheckpointError(
+            f"{folder.path} holds {folder.best.name} but no {folder.checkpoint.name} to continue "
+            "from; move it away to train again"
+        )
     # The run never reached its first checkpoint.
-    for path in (folder.history, folder.best, *folder.grids().values()):
+    for path in (folder.history, *folder.grids().values()):
         path.unlink(missing_ok=True)
     return None

@@ -93,7 +93,7 @@ def metric(
         table: the same for columns of the tables of `dcgan evaluate` and `dcgan fid`.
         heading: of its column in these tables, in place of the name.
         digits: after the decimal point in these tables.
-        both: whether training also computes it for the generator that does not count.
+        both: whether a run's last evaluation has it for the other generator, too.
         of_classes: whether it is called with the fakes' best classes, int64 (m,), in place of their
             features. It is left out where the extractor is no classifier.
 

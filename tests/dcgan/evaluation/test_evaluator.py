@@ -320,7 +320,7 @@ def test_other_photos_or_extractors_have_features_of_their_own(
 
 
 @pytest.mark.parametrize(
-    "damage", ["empty", "cut", "text", "zip", "name", "shape", "nan", "float32"]
+    "damage", ["empty", "cut", "text", "array", "zip", "name", "shape", "nan", "float32"]
 )
 def test_a_damaged_cache_is_rebuilt(
     bank: PhotoBank, extractor: Extractor, monkeypatch: pytest.MonkeyPatch, damage: str
@@ -331,6 +331,9 @@ def test_a_damaged_cache_is_rebuilt(
     contents = {"empty": b"", "cut": content[:5000], "text": b"features", "zip": b"PK\x03\x04" * 9}
     if damage in contents:
         path.write_bytes(contents[damage])
+    elif damage == "array":
+        with path.open("wb") as file:
+            np.save(file, good)
     else:
         bad = {"shape": good[1:], "nan": good * np.nan, "float32": good.astype(np.float32)}
         name = "other" if damage == "name" else "features"

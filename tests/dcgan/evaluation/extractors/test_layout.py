@@ -1,4 +1,4 @@
-"""The default offline extractor: an independent thumbnail, and what `random` does not see."""
+"""`layout`: an independent thumbnail, and what `random` does not see."""
 
 import math
 

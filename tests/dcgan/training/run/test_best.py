@@ -207,16 +207,16 @@ def test_without_its_checkpoint_the_best_is_among_the_later_ones(
     assert json.loads(folder.result.read_text())["notes"] == [note]
 
 
-def test_another_beginning_forgets_the_old_best(
+def test_a_best_checkpoint_alone_is_never_overwritten(
     straight: Watched, bank: PhotoBank, tmp_path: Path
 ) -> None:
-    """A run that never reached a checkpoint begins again, whatever `best.pt` lies there."""
     shutil.copy(straight.folder.best, tmp_path / "best.pt")
+    before = (tmp_path / "best.pt").read_bytes()
     with pytest.raises(UsageError, match="already holds a run"):
         train(straight.config, tmp_path, bank=bank)
-    result = train(straight.config, tmp_path, bank=bank, resume=True, rank=lambda r: -r.epoch)
-    assert result.best == result.final
-    assert (tmp_path / "best.pt").samefile(tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match=r"best.pt but no checkpoint.pt .* move it away"):
+        train(straight.config, tmp_path, bank=bank, resume=True)
+    assert (tmp_path / "best.pt").read_bytes() == before
 
 
 def test_a_deleted_history_is_scored_again(
