@@ -39,12 +39,12 @@ def planned_extractor(config: TrainConfig) -> str:
     """`extractor_notice` for a run that has not begun; nothing is downloaded."""
     name, device = config.eval.extractor, resolve_device(config.train.device)
     wanted = name == "inception" or auto_prefers_inception(name, device, config.eval.weights)
-    if wanted and not offline() and not _at_hand(config):
+    if wanted and _at_hand(config):
+        config = override(config, {"eval.extractor": "inception"}, "eval.extractor")
+    elif wanted and not offline():
         otherwise = ", or fd_imagenet if the download fails" if name == "auto" else ""
         megabytes = f"{CANONICAL.size / 1e6:.0f} MB"
         return f"scores: fid, after Inception's weights are downloaded ({megabytes}){otherwise}"
-    if wanted and _at_hand(config):
-        config = override(config, {"eval.extractor": "inception"}, "eval.extractor")
     return extractor_notice(configured_extractor(config, torch.device("cpu")), name)
 
 

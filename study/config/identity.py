@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dcgan.config.settings import dotted_keys, get_dotted, override
+from dcgan.config.settings import dotted_keys, get_dotted
 from dcgan.config.train_config import TrainConfig
 from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
@@ -25,8 +25,6 @@ FREE_TRAIN_KEYS = frozenset(
     }
 )
 COMPARED_STUDY_KEYS = ("study.seed", "objective.", "sampler.", "pruner.", "collapse.")
-BEFORE = {"eval.select": "last"}
-"""What a setting of the train config was before it existed, whatever its default is now."""
 WARN_ONLY = ("environment.", "train.device", "train.threads")
 """Keys whose values can only change the last digits of a number: a difference causes a warning."""
 
@@ -50,24 +48,6 @@ def identity_of(
     return plain
 
 
-def settings_as_begun(
-    config: StudyConfig, recorded: dict[str, Any]
-) -> tuple[StudyConfig, tuple[str, ...]]:
-    """The config for a study that was begun before some settings existed: `BEFORE`, not defaults.
-
-    `recorded` is the study's identity, empty for a new one. A value that is not the default stays,
-    and `check_relaunch` refuses it. Also returns a sentence for each setting that is changed.
-    """
-    default, changed = TrainConfig(), {}
-    for key, before in BEFORE.items():
-        now = get_dotted(config.base, key)
-        if recorded and key not in recorded and now == get_dotted(default, key) != before:
-            changed[key] = before
-    told = tuple(f"{key} is {changed[key]} in this study, as when it began" for key in changed)
-    values = {f"base.{key}": value for key, value in changed.items()}
-    return override(config, values, "the study"), told
-
-
 def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Compare the recorded identity of a study with that of a relaunch.
 
@@ -79,8 +59,8 @@ def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> 
     """
     refused: list[str] = []
     warned: list[str] = []
-    # Any other setting that a newer release added had its default before.
-    defaults = identity_of(StudyConfig.model_construct(space={}), "", {}, {}) | BEFORE
+    # A setting that a newer release added had its default before.
+    defaults = identity_of(StudyConfig.model_construct(space={}), "", {}, {})
     for key in recorded | now:
         old, new = recorded.get(key, defaults.get(key)), now.get(key)
         if old == new or (key.startswith("space.") and _is_widened(old, new)):

@@ -10,7 +10,6 @@ from optuna.trial import TrialState
 
 from dcgan.config.settings import override, save_config
 from dcgan.config.train_config import TrainConfig
-from study.config.identity import BEFORE
 from study.config.space import trial_config
 from study.results.selection import pick_trial
 from study.storage.attributes import stored_identity, study_config
@@ -39,8 +38,8 @@ def full_config(study: Study, trial: TrialResult, rule: str | None = None) -> Tr
 
 
 def _provenance(study: Study, trial: TrialResult, trained: TrainConfig) -> dict[str, Any]:
-    identity = BEFORE | stored_identity(study)
-    best = trial.state == TrialState.COMPLETE and identity["eval.select"] == "best"
+    identity = stored_identity(study)
+    best = trial.state == TrialState.COMPLETE and identity.get("eval.select") == "best"
     return {
         "study": study.study_name,
         "trial": trial_name(trial.number),

@@ -24,8 +24,8 @@ RULES: dict[str, Callable[[TrialResult], Any]] = {
     "recognised": lambda trial: -(trial.values or [])[2],
 }
 """Rules of `--pick`: the trial of the front with the lowest of these. The last one is for studies
-with that value. Where two have the same, the
-nearer one to the photos is taken, then the one with the lower number: the front's order."""
+with that value. Where two have the same, the nearer one to the photos is taken, then the one with
+the lower number: the front's order."""
 MOST_LISTED = 20
 """Trials of a front that an error names."""
 

@@ -22,7 +22,7 @@ from dcgan.runtime.numerics import numerics
 from dcgan.runtime.version import code_version
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.speed import fastest_threads
-from study.config.identity import check_relaunch, identity_of, settings_as_begun
+from study.config.identity import check_relaunch, identity_of
 from study.config.study_config import StudyConfig, largest_batch
 from study.errors import StudyError
 from study.running.claims import Claims
@@ -122,7 +122,6 @@ def prepare(
             launcher_for(config.study.launcher, 1, joining=joining)  # refuse a wrong name now
             _check_nothing_lost(study, claims)
             earlier = stored_config(study)
-            config, begun = settings_as_begun(config, stored_identity(study))
             config, extractor, chosen = choose_extractor(config, earlier)
             machine = Machine.here(config.base)
             resources = choose_resources(config, earlier, machine, measure)
@@ -139,7 +138,7 @@ def prepare(
             context = open_context(config, claims, place, bank, observer, extractor)
         if note := pruner_note(config):
             warn(note)
-        decisions = (*begun, *chosen, *resources.notes, *told)
+        decisions = (*chosen, *resources.notes, *told)
         rates = {**resources.rates, **({resources.threads or 0: rate} if rate else {})}
         yield Plan(context, resources.workers, rates, decisions, joining, changed)
 

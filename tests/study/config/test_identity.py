@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from dcgan.config.train_config import TrainConfig
-from study.config.identity import BEFORE, check_relaunch, identity_of, settings_as_begun
+from study.config.identity import check_relaunch, identity_of
 from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
 
@@ -184,33 +183,9 @@ def test_a_setting_added_by_a_newer_version_was_at_its_default(make: Maker) -> N
 
 
 def test_a_study_from_before_the_best_could_count_has_counted_the_last(make: Maker) -> None:
-    """Whatever the setting's default is."""
     recorded = identity(make())
     del recorded["eval.select"]
     last, best = (identity(make(base__eval__select=which)) for which in ("last", "best"))
     assert check_relaunch("cats", recorded, last) == []
     with pytest.raises(StudyMismatchError, match=r'eval.select was "last", now "best"'):
         check_relaunch("cats", recorded, best)
-
-
-@pytest.mark.parametrize("before", ["last", "best"])
-def test_an_older_study_goes_on_as_it_began_whatever_the_default(
-    make: Maker, monkeypatch: pytest.MonkeyPatch, before: str
-) -> None:
-    monkeypatch.setitem(BEFORE, "eval.select", before)
-    default = TrainConfig().eval.select
-    config, recorded = make(base__eval__select=default), identity(make())
-    del recorded["eval.select"]
-    continued, told = settings_as_begun(config, recorded)
-    assert continued.base.eval.select == before
-    assert check_relaunch("cats", recorded, identity(continued)) == []
-    assert list(told) == [f"eval.select is {before} in this study, as when it began"] * (
-        before != default
-    )
-    # A new study, and one that has recorded the setting, keep what the config says.
-    for known in ({}, identity(config)):
-        assert settings_as_begun(config, known) == (config, ())
-    # Another value than the default is meant, and refused.
-    (other,) = {"last", "best"} - {default}
-    meant, told = settings_as_begun(make(base__eval__select=other), recorded)
-    assert (meant.base.eval.select, told) == (other, ())
