@@ -129,6 +129,14 @@ class AugmentConfig(Section):
     """Width and height of the blur kernel in pixels, both odd."""
     flip: Fraction = 0.0
     """Probability that a photo is mirrored left-right."""
+    diff_translation: Fraction = 0.0
+    """DiffAugment: probability that an image is shifted before the discriminator sees it, a photo
+    or a generated one, by up to an eighth of its side (grey borders)."""
+    diff_colour: Fraction = 0.0
+    """DiffAugment: probability that brightness, saturation and contrast are changed in the same
+    way. Colours may leak into the generated images."""
+    diff_cutout: Fraction = 0.0
+    """DiffAugment: probability that a square of half the side is hidden in the same way."""
 
     @field_validator(
         "blur_sigma", mode="before", json_schema_input_type=tuple[float, float] | Literal[0]
@@ -154,16 +162,46 @@ class AugmentConfig(Section):
 
 
 class ModelConfig(Section):
-    """The size of the two networks."""
+    """The kind and the size of the two networks."""
 
     nz: int = Field(30, ge=1, le=4096)
     """Length of the noise vector."""
     ngf: int = Field(64, ge=1, le=1024)
     """Channels of the generator's last hidden layer (each earlier layer doubles it)."""
+    upsample: Literal["transposed", "nearest"] = "transposed"
+    """How the generator doubles the side: by a 4×4 transposed convolution, or by repeating each
+    pixel and a 3×3 convolution, which leaves no checkerboard."""
+    discriminator: Literal["dcgan", "projected"] = "dcgan"
+    """`dcgan`: trained from scratch. `projected`: small heads on the features of a frozen network
+    that knows ImageNet (see the section `projected`)."""
     ndf: int = Field(32, ge=1, le=1024)
-    """Channels of the discriminator's first layer (each later layer doubles it)."""
+    """Channels of the first layer of the `dcgan` discriminator (each later layer doubles it)."""
     leaky_slope: float = Field(0.1, ge=0.0, lt=1.0)
-    """Slope of the discriminator's LeakyReLU below zero."""
+    """Slope of the `dcgan` discriminator's LeakyReLU below zero."""
+
+
+class ProjectedConfig(Section):
+    """The discriminator `projected`; unused with the other one."""
+
+    side: int | None = Field(None, ge=32, le=512)
+    """Images are resized to this side in pixels before the frozen network sees them; null: their
+    own. A larger side costs time with its square."""
+    scales: tuple[Literal[1, 4, 8, 16, 32], ...] = (1, 4, 8, 16, 32)
+    """What gets a head each: the frozen network's maps with these strides in pixels. 1: the image
+    itself, without which colours are hardly learned."""
+    channels: int = Field(64, ge=1, le=1024)
+    """Channels of each map after its fixed random 1×1 projection."""
+    mix: bool = True
+    """Whether each map also contains the coarser ones, through fixed random 3×3 convolutions."""
+    width: int = Field(64, ge=1, le=1024)
+    """Channels of the heads."""
+
+    @field_validator("scales")
+    @classmethod
+    def _scales_in_order(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or sorted(set(value)) != list(value):
+            raise ValueError("must list at least one of 1, 4, 8, 16, 32, in this order, each once")
+        return value
 
 
 class OptimConfig(Section):
@@ -177,6 +215,16 @@ class OptimConfig(Section):
     """Adam's decay of the gradient mean."""
     beta2: float = Field(0.999, ge=0.0, lt=1.0)
     """Adam's decay of the squared gradient mean."""
+    decay_fraction: Fraction = 0.0
+    """Both learning rates fall linearly to 0 over this last part of the run's steps."""
+
+
+class LossConfig(Section):
+    """What the two networks minimise."""
+
+    kind: Literal["bce", "hinge"] = "bce"
+    """`bce`: binary cross-entropy, the published one. `hinge`: D stops pushing images that it
+    tells apart clearly."""
 
 
 class LoopConfig(Section):
@@ -261,6 +309,8 @@ class TrainConfig(Section):
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
+    projected: ProjectedConfig = ProjectedConfig()
+    loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     train: LoopConfig = LoopConfig()
     eval: EvalConfig = EvalConfig()
@@ -271,4 +321,23 @@ class TrainConfig(Section):
     def _blur_fits(self) -> TrainConfig:
         if max(self.augment.blur_kernel) // 2 >= self.data.image_size:
             raise ValueError("augment.blur_kernel is too large for data.image_size")
+        return self
+
+    @model_validator(mode="after")
+    def _projected_fits(self) -> TrainConfig:
+        if self.model.discriminator != "projected":
+            return self
+        own = self.data.image_size
+        side = self.projected.side or own
+        if side < own:
+            raise ValueError(
+                f"projected.side is {side}, less than data.image_size ({own}): the discriminator "
+                "would not see what the generator draws; leave it out or enlarge it"
+            )
+        coarsest = max(self.projected.scales)
+        if side < 2 * coarsest:
+            raise ValueError(
+                f"projected.scales contains {coarsest}, of which {side} pixels leave a single "
+                f"field; take it out or set projected.side to {2 * coarsest}"
+            )
         return self

@@ -54,6 +54,30 @@ class Double(_ShownAsTheLibrarys, nn.ConvTranspose2d):
         return _plus(_Double.apply(*_in_autocast_type(input, self.weight)), self.bias)
 
 
+class NearestDouble(nn.ConvTranspose2d):
+    """`(N, C, s, s)` → `(N, C', 2s, 2s)`: repeat each pixel 2×2, then a 3×3 convolution, padding 1.
+
+    The weight is `(C, C', 3, 3)`, that of a transposed convolution with stride 1: flipped, with the
+    channels exchanged, it is the 3×3 kernel of `nn.Conv2d`. Repeating pixels is a transposed
+    convolution of a 2×2 square of ones, so both are one 4×4 transposed convolution with stride 2,
+    with a quarter of the products (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts").
+    """
+
+    def __init__(self, wide: int, narrow: int) -> None:
+        super().__init__(wide, narrow, 3, stride=1, padding=1, bias=False)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        kernel = summed_over_shifts(self.weight)
+        if input.device.type != "cpu":
+            return F.conv_transpose2d(input, kernel, self.bias, stride=2, padding=1)
+        return _plus(_Double.apply(*_in_autocast_type(input, kernel)), self.bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size=3, bias={self.bias is not None}"
+        )
+
+
 class Halve(_ShownAsTheLibrarys, nn.Conv2d):
     """`(N, C, s, s)` → `(N, C', s/2, s/2)` with even s: 4×4, stride 2, padding 1."""
 
@@ -135,6 +159,17 @@ def double(images: Tensor, weight: Tensor) -> Tensor:
     blocks = blocks.unflatten(1, (2, 2, narrow)).permute(0, 4, 1, 5, 2, 3)  # n, i, p, j, q, narrow
     bordered = blocks.flatten(3, 4).flatten(1, 2)
     return _channels_last(bordered[:, 1:-1, 1:-1].permute(0, 3, 1, 2))
+
+
+def summed_over_shifts(weight: Tensor) -> Tensor:
+    """`(A, B, 3, 3)` → `(A, B, 4, 4)`: the sum of a kernel at its four places in the larger one."""
+    one = torch.eye(9, device=weight.device, dtype=weight.dtype).view(9, 3, 3)
+    rows = F.pad(one, (0, 0, 0, 1)) + F.pad(one, (0, 0, 1, 0))
+    places = (F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))).flatten(1).T  # (16, 9)
+    # Not pads of the weight: one product reads and writes it once.
+    taps = places @ weight.permute(0, 2, 3, 1).flatten(1, 2)  # (A, 16, B)
+    kernel: Tensor = taps.unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+    return kernel
 
 
 def weight_gradient(large: Tensor, small: Tensor, weight: Tensor) -> Tensor:

@@ -66,13 +66,19 @@ class SameConv(nn.Conv2d):
             max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
             for side in images.shape[2:]
         )
+        kind = images.dtype
+        if self.groups > 1 and stride > 1 and images.device.type == "cpu":
+            # There the library's gradient is 8 to 30 times slower in bfloat16.
+            images = images.to(torch.promote_types(kind, torch.float32))
         padding = (height // 2, width // 2)
         if height % 2 or width % 2:
             images = F.pad(
                 images, (padding[1], width - padding[1], padding[0], height - padding[0])
             )
             padding = (0, 0)
-        return F.conv2d(images, self.weight, self.bias, stride, padding, 1, self.groups)
+        weight, bias = (None if it is None else it.to(images) for it in (self.weight, self.bias))
+        assert weight is not None
+        return F.conv2d(images, weight, bias, stride, padding, 1, self.groups).to(kind)
 
 
 class Block(nn.Module):

@@ -6,14 +6,17 @@ stage towards the image. Weights and images are channels-last in memory, which i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.models.convolutions import Double, Halve, Project, Verdict
+from dcgan.models.convolutions import Double, Halve, NearestDouble, Project, Verdict
+from dcgan.models.projected import ProjectedDiscriminator
 
 WEIGHT_STD = 0.02
 
@@ -26,8 +29,11 @@ def hidden_stages(image_size: int) -> int:
 class Generator(nn.Sequential):
     """Noise `(N, nz, 1, 1)` → images `(N, 3, S, S)` in [-1, 1]."""
 
-    def __init__(self, nz: int, ngf: int, image_size: int = 64) -> None:
+    def __init__(
+        self, nz: int, ngf: int, image_size: int = 64, upsample: str = "transposed"
+    ) -> None:
         self.nz = nz
+        double = NearestDouble if upsample == "nearest" else Double
         channels = [ngf * 2**stage for stage in reversed(range(hidden_stages(image_size)))]
         layers: list[nn.Module] = [
             Project(nz, channels[0]),  # 1 → 4
@@ -36,11 +42,11 @@ class Generator(nn.Sequential):
         ]
         for wide, narrow in pairwise(channels):
             layers += [
-                Double(wide, narrow),  # s → 2s
+                double(wide, narrow),  # s → 2s
                 nn.BatchNorm2d(narrow),
                 nn.ReLU(inplace=True),
             ]
-        layers += [Double(channels[-1], 3), nn.Tanh()]  # S/2 → S
+        layers += [double(channels[-1], 3), nn.Tanh()]  # S/2 → S
         super().__init__(*layers)
         self.to(memory_format=torch.channels_last)
 
@@ -64,11 +70,40 @@ class Discriminator(nn.Sequential):
         super().__init__(*layers)
         self.to(memory_format=torch.channels_last)
 
+    def look(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The images themselves: `judge` is the whole network."""
+        return (images,)
 
-def build_networks(config: TrainConfig) -> tuple[Generator, Discriminator]:
-    """The two networks of a config, on the current default device, not yet initialised."""
+    def judge(self, seen: Sequence[Tensor]) -> Tensor:
+        """What `look` returned → logits `(N,)`."""
+        logits: Tensor = self(*seen)
+        return logits
+
+
+AnyDiscriminator: TypeAlias = Discriminator | ProjectedDiscriminator
+
+
+def build_networks(config: TrainConfig) -> tuple[Generator, AnyDiscriminator]:
+    """The two networks of a config, on the current default device, not yet initialised.
+
+    Raises `WeightsError` if a pretrained network of the discriminator is not installed.
+    """
+    return build_generator(config), build_discriminator(config)
+
+
+def build_generator(config: TrainConfig) -> Generator:
+    """The generator of a config, not yet initialised."""
+    model = config.model
+    return Generator(model.nz, model.ngf, config.data.image_size, model.upsample)
+
+
+def build_discriminator(config: TrainConfig) -> AnyDiscriminator:
+    """The discriminator of a config, not yet initialised."""
     model, size = config.model, config.data.image_size
-    return Generator(model.nz, model.ngf, size), Discriminator(model.ndf, size, model.leaky_slope)
+    if model.discriminator == "projected":
+        bf16 = config.train.precision == "bf16"
+        return ProjectedDiscriminator(config.projected, size, torch.bfloat16 if bf16 else None)
+    return Discriminator(model.ndf, size, model.leaky_slope)
 
 
 def initialise(network: nn.Module, rng: torch.Generator) -> None:
@@ -77,6 +112,9 @@ def initialise(network: nn.Module, rng: torch.Generator) -> None:
     BatchNorm keeps PyTorch's scale 1 and shift 0, as in the published recipe, whose initialiser
     tests for a class name that never matches.
     """
+    if isinstance(network, ProjectedDiscriminator):
+        network.initialise(WEIGHT_STD, rng)
+        return
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             # Drawn in index order, because the order in memory depends on the memory format.

@@ -63,6 +63,7 @@ def follow(
         stepper = Stepper(state, photos.images.to(device), config)
         peers.check_same_start(state.step, bank.fingerprint, device)
         while state.step < schedule.total_steps:
+            state.set_learning_rates(config, schedule.rate_factor(state.step))
             stepper.step(schedule.batch(state.step))
             if not schedule.read_back_due(state.step):
                 continue

@@ -206,6 +206,7 @@ class _Run:
         self._draw_grid_if_due()
         recorder.restart_clock()
         while state.step < schedule.total_steps:
+            state.set_learning_rates(self.config, schedule.rate_factor(state.step))
             recorder.add(self.stepper.step(schedule.batch(state.step)))
 
             read_now = schedule.read_back_due(state.step)

@@ -33,6 +33,16 @@ class Schedule:
         size = self.config.train.batch_size
         return self._order[1][position * size : (position + 1) * size]
 
+    def rate_factor(self, step: int) -> float:
+        """What the learning rates of a step are multiplied by, in (0, 1].
+
+        It falls linearly from 1 over the last `optim.decay_fraction` of the steps, and would reach
+        0 after the last one.
+        """
+        falling = self.config.optim.decay_fraction * self.total_steps
+        left = self.total_steps - step
+        return left / falling if left < falling else 1.0
+
     def epoch_of(self, done: int) -> int:
         """The epoch (from 1) of the last of `done` steps; 0 before the first step."""
         return -(-done // self.steps_per_epoch)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dcgan.config.train_config import TrainConfig
+from dcgan.data import diff_augment
 from dcgan.data.augment import augment
 from dcgan.data.pixels import to_signed, to_unit
 from dcgan.models.ema import ema_weight, update_ema
 from dcgan.models.networks import (
-    Discriminator,
+    AnyDiscriminator,
     Generator,
     build_networks,
     initialise,
@@ -26,9 +26,10 @@ from dcgan.models.networks import (
 from dcgan.runtime.lean_torch import Adam
 from dcgan.runtime.seeds import make_rng
 from dcgan.training.distributed import ALONE, Peers
+from dcgan.training.losses import LOSSES, as_bce
 
 STATEFUL = ("generator", "discriminator", "ema", "optimizer_g", "optimizer_d")
-STREAMS = ("noise_rng", "augment_rng")
+STREAMS = ("noise_rng", "augment_rng", "diff_rng")
 
 
 @dataclass
@@ -36,12 +37,14 @@ class TrainState:
     """Everything that a step reads and changes. A checkpoint holds all of it."""
 
     generator: Generator
-    discriminator: Discriminator
+    discriminator: AnyDiscriminator
     optimizer_g: Adam
     optimizer_d: Adam
     ema: Generator
     noise_rng: torch.Generator
     augment_rng: torch.Generator
+    diff_rng: torch.Generator
+    """Of DiffAugment; unused without it."""
     failed: Tensor
     """float32 `()` on the device: 1 after a non-finite loss. No later step changes a weight."""
     step: int = 0
@@ -66,6 +69,7 @@ class TrainState:
             ema=copy.deepcopy(generator).requires_grad_(False),
             noise_rng=make_rng(device, seed, "noise"),
             augment_rng=make_rng(device, seed, "augment"),
+            diff_rng=make_rng(device, seed, "diff_augment"),
             failed=failed,
             peers=peers,
         )
@@ -84,11 +88,28 @@ class TrainState:
         for name in STATEFUL:
             getattr(self, name).load_state_dict(content[name])
         for name in STREAMS:
-            getattr(self, name).set_state(content[name])
+            if name != "diff_rng" or name in content:  # older checkpoints never used it
+                getattr(self, name).set_state(content[name])
         for optimizer in (self.optimizer_g, self.optimizer_d):
             for group in optimizer.param_groups:  # the saved value is that of another device
                 group["capturable"] = group["params"][0].is_cuda
         self.step, self.images_seen = content["step"], content["images_seen"]
+
+    def set_learning_rates(self, config: TrainConfig, factor: float) -> None:
+        """Multiply the config's learning rates by a factor for the next step, if they decay."""
+        if config.optim.decay_fraction == 0:
+            return
+        for optimizer, rate in (
+            (self.optimizer_g, config.optim.lr_g),
+            (self.optimizer_d, config.optim.lr_d),
+        ):
+            for group in optimizer.param_groups:
+                if not self.failed.is_cuda:
+                    group["lr"] = rate * factor
+                elif isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate * factor)
+                else:  # a CUDA graph would hold a number for ever
+                    group["lr"] = torch.full_like(self.failed, rate * factor)
 
     def count(self, photos: int, config: TrainConfig) -> float:
         """Count a step on this many photos. Returns the weight of its EMA update, in (0, 1]."""
@@ -107,12 +128,16 @@ def update(
 ) -> Tensor:
     """Update D on real photos and on fakes, then G through the updated D with the same fakes.
 
+    D sees both kinds of images through the same random changes (DiffAugment) and the same fixed
+    network (`look`), if the config has them. Its view of the fakes serves both updates.
+
     Photos are uint8 `(B, 3, S, S)` on the state's device. `average_weight` is the weight of the EMA
     update: a number, or a 0-d tensor on the device. Returns float32 `(5,)`, detached, in the order
-    of `STEP_FIELDS`. Nothing leaves the device, so that a CUDA graph can hold the step. After a
-    non-finite loss, this update and all later ones do nothing.
+    of `STEP_FIELDS`; its losses are binary cross-entropies, whatever `loss.kind` is. Nothing leaves
+    the device, so that a CUDA graph can hold the step. After a non-finite loss, this update and all
+    later ones do nothing.
     """
-    generator, discriminator = state.generator, state.discriminator
+    generator, discriminator, loss = state.generator, state.discriminator, LOSSES[config.loss.kind]
     bf16 = config.train.precision == "bf16"
     passes = torch.autocast(photos.device.type, torch.bfloat16, enabled=bf16)
     share = state.peers.share
@@ -123,13 +148,13 @@ def update(
     # D on real photos, then on fakes: two batches, because BatchNorm must not mix their statistics.
     state.optimizer_d.zero_grad(set_to_none=True)
     with passes:
-        real_logits = discriminator(real)
-    loss_real = loss_if_real(real_logits)
+        real_logits = discriminator.judge(_view(state, real, len(photos), config))
+    loss_real = loss.real(real_logits)
     loss_real.backward()
     with passes:
-        fakes = generator(noise)
-        fake_logits = discriminator(fakes.detach())
-    loss_fake = loss_if_fake(fake_logits)
+        seen = _view(state, generator(noise), len(photos), config)
+        fake_logits = discriminator.judge([it.detach() for it in seen])
+    loss_fake = loss.fake(fake_logits)
     loss_fake.backward()
     loss_d = state.peers.average_gradients(discriminator, loss_real + loss_fake, part)
     _update(state, state.optimizer_d, loss_d)
@@ -138,8 +163,8 @@ def update(
     state.optimizer_g.zero_grad(set_to_none=True)
     with frozen(discriminator):
         with passes:
-            fooled_logits = discriminator(fakes)
-        loss_g = loss_if_real(fooled_logits)
+            fooled_logits = discriminator.judge(seen)
+        loss_g = loss.fooled(fooled_logits)
         loss_g.backward()
     loss_g = state.peers.average_gradients(generator, loss_g, part)
     _update(state, state.optimizer_g, loss_g)
@@ -147,9 +172,16 @@ def update(
     update_ema(state.ema, generator, average_weight * (1 - state.failed))
     with torch.no_grad():
         logits = (real_logits, fake_logits, fooled_logits)
-        probabilities = torch.stack([x.sigmoid().mean() for x in logits])
-        means = state.peers.average(probabilities, part)
-        return torch.cat([torch.stack([loss_d, loss_g]), means])
+        probabilities = [x.sigmoid().mean() for x in logits]
+        return state.peers.average(torch.stack([*as_bce(*logits), *probabilities]), part)
+
+
+def _view(state: TrainState, share: Tensor, count: int, config: TrainConfig) -> Sequence[Tensor]:
+    """What D gets to see of its share of `count` images."""
+    if diff_augment.is_on(config.augment):
+        drawn = state.peers.share(diff_augment.draw(count, state.diff_rng))
+        share = diff_augment.diff_augment(share.float(), config.augment, drawn)
+    return state.discriminator.look(share)
 
 
 @contextmanager
@@ -160,16 +192,6 @@ def frozen(network: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         network.requires_grad_(True)
-
-
-def loss_if_real(logits: Tensor) -> Tensor:
-    """Mean binary cross-entropy of D's logits against the label "real": −log σ(x)."""
-    return -F.logsigmoid(logits).mean()
-
-
-def loss_if_fake(logits: Tensor) -> Tensor:
-    """Mean binary cross-entropy of D's logits against the label "fake": −log(1 − σ(x))."""
-    return -F.logsigmoid(-logits).mean()
 
 
 def _update(state: TrainState, optimizer: Adam, loss: Tensor) -> None:

@@ -13,7 +13,7 @@ from dcgan.config.settings import dotted_keys, get_dotted, nearest, override
 from dcgan.config.train_config import Section, TrainConfig
 from dcgan.errors import ConfigError
 
-SEARCHABLE_SECTIONS = ("augment.", "model.", "optim.")
+SEARCHABLE_SECTIONS = ("augment.", "loss.", "model.", "optim.", "projected.")
 SEARCHABLE_KEYS = ("train.batch_size", "train.ema_half_life_images")
 Scalar = bool | int | float | str | None
 RangeT = TypeVar("RangeT", "IntRange", "FloatRange")

@@ -18,7 +18,7 @@ from dcgan.config.settings import dotted_keys, get_dotted, validate
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import CheckpointError, ConfigError, first_line
 from dcgan.models.ema import with_fresh_batchnorm
-from dcgan.models.networks import Generator, build_networks
+from dcgan.models.networks import Generator, build_generator
 from dcgan.runtime.files import write_atomic
 from dcgan.training.step import TrainState
 
@@ -164,6 +164,7 @@ def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprin
             f"{checkpoint.path} belongs to another config ({'; '.join(differences[:4])}); restore "
             "these settings or train into another folder"
         )
+    _check_same_decay(checkpoint, config)
     if checkpoint.data_fingerprint != data_fingerprint:
         raise CheckpointError(
             f"{checkpoint.path} was trained on other photos (fingerprint "
@@ -172,12 +173,24 @@ def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprin
         )
 
 
+def _check_same_decay(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Raise `CheckpointError` if another number of epochs contradicts learning rates so far."""
+    before, now = checkpoint.config.train.epochs, config.train.epochs
+    constant = 1 - config.optim.decay_fraction
+    if before != now and checkpoint.epoch > constant * min(before, now):
+        raise CheckpointError(
+            f"{checkpoint.path} has done {checkpoint.epoch} epochs of a run of {before} whose "
+            f"learning rates fall over the last {config.optim.decay_fraction:.0%}, which a run of "
+            f"{now} contradicts; continue with train.epochs={before}, or train into another folder"
+        )
+
+
 def load_generator(checkpoint: Checkpoint, which: str, device: torch.device) -> Generator:
     """The `ema` generator (with newly measured BatchNorm) or the `raw` one, in eval mode.
 
     Raises `CheckpointError` if the weights do not fit the checkpoint's own config.
     """
-    generator, _ = build_networks(checkpoint.config)
+    generator = build_generator(checkpoint.config)
     try:
         generator.load_state_dict(checkpoint.state["ema" if which == "ema" else "generator"])
     except (RuntimeError, KeyError) as error:

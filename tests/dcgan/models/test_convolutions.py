@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcgan.models.convolutions import Double, Halve, Project, Verdict, _Double, _Halve
+from dcgan.models.convolutions import (
+    Double,
+    Halve,
+    NearestDouble,
+    Project,
+    Verdict,
+    _Double,
+    _Halve,
+)
 
 Case = tuple[nn.Conv2d | nn.ConvTranspose2d, tuple[int, ...]]
 
@@ -155,3 +163,42 @@ def test_state_dicts_are_the_librarys() -> None:
 def test_they_print_as_the_librarys() -> None:
     assert repr(Project(9, 4)).startswith("ConvTranspose2d(9, 4, kernel_size=(4, 4)")
     assert repr(Verdict(7)).startswith("Conv2d(7, 1, kernel_size=(4, 4)")
+
+
+@pytest.mark.parametrize(("wide", "narrow", "side"), [(5, 7, 4), (6, 3, 8), (4, 4, 5)])
+def test_nearest_double_repeats_pixels_and_filters(wide: int, narrow: int, side: int) -> None:
+    layer = NearestDouble(wide, narrow).double()
+    images = torch.randn(2, wide, side, side, dtype=torch.float64, requires_grad=True)
+    weight = layer.weight.detach().clone().requires_grad_(True)
+    # A transposed convolution with stride 1 is a convolution with the flipped kernel.
+    kernel = weight.flip(2, 3).transpose(0, 1)
+    expected = F.conv2d(F.interpolate(images, scale_factor=2, mode="nearest"), kernel, padding=1)
+    result = layer(images)
+    torch.testing.assert_close(result, expected)
+    target = torch.randn_like(expected)
+    mine = torch.autograd.grad((result * target).sum(), [images, layer.weight])
+    others = torch.autograd.grad((expected * target).sum(), [images, weight])
+    for one, other in zip(mine, others, strict=True):
+        torch.testing.assert_close(one, other)
+    assert torch.autograd.gradgradcheck(layer, images)
+
+
+def test_nearest_double_with_a_bias_and_in_bfloat16() -> None:
+    layer = NearestDouble(8, 4)
+    layer.bias = torch.nn.Parameter(torch.arange(4.0))
+    images = torch.randn(2, 8, 4, 4)
+    exact = layer(images)
+    torch.testing.assert_close(
+        exact.mean(dim=(0, 2, 3)) - torch.arange(4.0),
+        NearestDouble.forward(_without_bias(layer), images).mean(dim=(0, 2, 3)),
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = layer(images)
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.05, atol=0.05)
+    assert not torch.equal(rounded.float(), exact)
+
+
+def _without_bias(layer: NearestDouble) -> NearestDouble:
+    bare = NearestDouble(layer.in_channels, layer.out_channels)
+    bare.weight = layer.weight
+    return bare

@@ -22,10 +22,11 @@ from dcgan.errors import UsageError
 from dcgan.models.ema import update_ema
 from dcgan.models.networks import sample_noise
 from dcgan.training.distributed import ALONE, Peers
+from dcgan.training.losses import bce_if_fake, bce_if_real
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.history import STEP_FIELDS, read_logs
 from dcgan.training.schedule import Schedule
-from dcgan.training.step import TrainState, loss_if_fake, loss_if_real
+from dcgan.training.step import TrainState
 
 CPU = torch.device("cpu")
 PROCESSES = 2
@@ -96,7 +97,7 @@ def shared_step(state: TrainState, photos: Tensor, config: Any) -> Tensor:
     state.optimizer_d.zero_grad()
     for part, (share, _), fake in zip(parts, shares, fakes, strict=True):
         on_real, on_fake = discriminator(share), discriminator(fake.detach())
-        loss = loss_if_real(on_real) + loss_if_fake(on_fake)
+        loss = bce_if_real(on_real) + bce_if_fake(on_fake)
         (part * loss).backward()
         values = [loss.item(), 0.0, *(x.sigmoid().mean().item() for x in (on_real, on_fake)), 0.0]
         totals += part * torch.tensor(values)
@@ -104,7 +105,7 @@ def shared_step(state: TrainState, photos: Tensor, config: Any) -> Tensor:
     state.optimizer_g.zero_grad()
     for part, fake in zip(parts, fakes, strict=True):
         logits = discriminator(fake)
-        loss = loss_if_real(logits)
+        loss = bce_if_real(logits)
         (part * loss).backward()
         totals += part * torch.tensor([0, loss.item(), 0, 0, logits.sigmoid().mean().item()])
     state.optimizer_g.step()

@@ -12,7 +12,7 @@ from dcgan.training.schedule import Schedule
 CPU = torch.device("cpu")
 
 
-def plan(n_photos: int = 527, **settings: int) -> Schedule:
+def plan(n_photos: int = 527, **settings: float) -> Schedule:
     changed = {key.replace("__", "."): value for key, value in settings.items()}
     return Schedule(override(TrainConfig(), changed), n_photos, CPU)
 
@@ -80,3 +80,14 @@ def test_epoch_of_a_step() -> None:
     schedule = plan()
     table = {0: 0, 1: 1, 17: 1, 18: 2, 34: 2, 35: 3, 917: 54, 918: 54}
     assert {done: schedule.epoch_of(done) for done in table} == table
+
+
+def test_learning_rates_fall_over_the_last_part() -> None:
+    schedule = plan(40, train__batch_size=20, train__epochs=5, optim__decay_fraction=0.4)
+    factors = [schedule.rate_factor(step) for step in range(schedule.total_steps)]
+    assert factors == pytest.approx([1, 1, 1, 1, 1, 1, 1, 3 / 4, 2 / 4, 1 / 4])
+    whole = plan(40, train__batch_size=20, train__epochs=5, optim__decay_fraction=1)
+    assert [whole.rate_factor(step) for step in range(10)] == pytest.approx(
+        [1 - step / 10 for step in range(10)]
+    )
+    assert {plan().rate_factor(step) for step in range(918)} == {1.0}

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dcgan.data.bank import PhotoBank, load_bank
+from dcgan.training.losses import bce_if_fake, bce_if_real
 from dcgan.training.run.history import STEP_FIELDS
-from dcgan.training.step import TrainState, loss_if_fake, loss_if_real, training_step
+from dcgan.training.step import TrainState, training_step
 
 CPU = torch.device("cpu")
 
@@ -211,11 +212,11 @@ def test_losses_are_bce_without_its_clamp() -> None:
     logits = torch.tensor([-3.0, 0.0, 5.0], dtype=torch.float64)
     p = torch.sigmoid(logits)
     bce = torch.nn.functional.binary_cross_entropy
-    torch.testing.assert_close(loss_if_real(logits), bce(p, torch.ones_like(p)))
-    torch.testing.assert_close(loss_if_fake(logits), bce(p, torch.zeros_like(p)))
+    torch.testing.assert_close(bce_if_real(logits), bce(p, torch.ones_like(p)))
+    torch.testing.assert_close(bce_if_fake(logits), bce(p, torch.zeros_like(p)))
     far = torch.tensor([-200.0])
-    torch.testing.assert_close(loss_if_real(far), torch.tensor(200.0))  # BCELoss stops at 100
-    torch.testing.assert_close(loss_if_fake(-far), torch.tensor(200.0))
+    torch.testing.assert_close(bce_if_real(far), torch.tensor(200.0))  # BCELoss stops at 100
+    torch.testing.assert_close(bce_if_fake(-far), torch.tensor(200.0))
 
 
 def test_the_streams_do_not_touch_the_global_one(
