@@ -40,7 +40,8 @@ def test_the_reduced_form(tmp_path: Path, programs) -> None:
         "failed",
         "steps after a failed recording",
         "trials in Optuna",
-        "weights and moving average",
+        "reference recipe: weights and moving average",
+        "all techniques: weights and moving average",
         "float32 / float64, steps 1 to 50",
     ):
         assert lines[what]["state"] == "pass"

@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.gpu_parts.report import Line, at_most, holds
-from benchmarks.gpu_parts.setup import LARGEST, Setup, apart
+from benchmarks.gpu_parts.setup import LARGEST, TECHNIQUES, Setup, apart
 from benchmarks.lib.machine import synchronise
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import load_bank
@@ -31,6 +32,7 @@ NETWORKS = {
     "small networks (16)": {"model.ngf": 16, "model.ndf": 16},
     "reference recipe": {},
     "largest networks (96)": LARGEST,
+    "projected discriminator": TECHNIQUES,
 }
 
 
@@ -54,7 +56,7 @@ def _lines(setup: Setup) -> list[Line]:
     return lines
 
 
-def config_of(setup: Setup, changes: dict[str, int]) -> TrainConfig:
+def config_of(setup: Setup, changes: dict[str, Any]) -> TrainConfig:
     """The config of one kind of networks."""
     return setup.config(**{key.replace(".", "__"): value for key, value in changes.items()})
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_parts.report import Line, holds
-from benchmarks.gpu_parts.setup import Setup, finish, start
+from benchmarks.gpu_parts.setup import TECHNIQUES, Setup, finish, start
 from dcgan.training.run.checkpoint import load_checkpoint
 
 SECONDS = 90.0
@@ -21,7 +21,7 @@ CHECKPOINTS = 4
 ENTRIES = {
     "weights and moving average": ("generator", "discriminator", "ema"),
     "optimizers": ("optimizer_g", "optimizer_d"),
-    "random streams": ("noise_rng", "augment_rng"),
+    "random streams": ("noise_rng", "augment_rng", "diff_rng"),
     "losses of every step": ("losses",),
 }
 """What of a checkpoint must be the same."""
@@ -29,30 +29,38 @@ ENTRIES = {
 
 def resume(setup: Setup) -> Iterator[Line]:
     """Train undisturbed and disturbed at the same time; compare every tensor of both at the end."""
-    kept, killed = Run(setup, "undisturbed"), Run(setup, "killed")
+    yield from _lines(setup, "reference recipe", {})
+    yield from _lines(setup, "all techniques", TECHNIQUES)
+
+
+def _lines(setup: Setup, recipe: str, changes: dict[str, Any]) -> Iterator[Line]:
+    kept, killed = (Run(setup, f"{recipe}, {name}", changes) for name in ("undisturbed", "killed"))
     undisturbed = kept.start()
     at = killed.kill_after_a_checkpoint()
     finish(killed.start("--resume"), killed.log, SECONDS)
     finish(undisturbed, kept.log, SECONDS)
     expected, found = load_checkpoint(kept.checkpoint), load_checkpoint(killed.checkpoint)
-    yield Line("killed after", f"step {at} of {expected.step}")
-    yield holds("steps", found.step, expected.step)
+    yield Line(f"{recipe}: killed after", f"step {at} of {expected.step}")
+    yield holds(f"{recipe}: steps", found.step, expected.step)
     for what, names in ENTRIES.items():
         other = [name for name in names if not same(expected.state[name], found.state[name])]
         yield holds(
-            what, f"{' and '.join(other)} differ" if other else "the same bits", "the same bits"
+            f"{recipe}: {what}",
+            f"{' and '.join(other)} differ" if other else "the same bits",
+            "the same bits",
         )
 
 
 class Run:
     """A run of `dcgan train` in a folder of its own."""
 
-    def __init__(self, setup: Setup, name: str) -> None:
+    def __init__(self, setup: Setup, name: str, recipe: dict[str, Any]) -> None:
         self.folder, self.log = setup.scratch / name, setup.scratch / f"{name}.log"
         self.checkpoint = self.folder / "checkpoint.pt"
         epochs = REDUCED_EPOCHS if setup.reduced else EPOCHS
         every = epochs // CHECKPOINTS
         changes = {"train__epochs": epochs, "train__checkpoint_every_epochs": every}
+        changes |= {key.replace(".", "__"): value for key, value in recipe.items()}
         scores = {"eval.extractor": "random", "eval.n_samples": 64, "eval.every_epochs": 0}
         settings = setup.settings(**changes, train__grid_every_steps=1_000_000) | scores
         settings.pop("data.root")

@@ -28,6 +28,17 @@ REDUCED: dict[str, Any] = {
 """Settings of the reduced form, which a CPU runs in seconds."""
 LARGEST: dict[str, Any] = {"model.ngf": 96, "model.ndf": 96}
 """The largest networks that `configs/cats.yaml` searches."""
+TECHNIQUES: dict[str, Any] = {
+    "model.discriminator": "projected",
+    "projected.side": 64,
+    "model.upsample": "nearest",
+    "loss.kind": "hinge",
+    "augment.diff_translation": 1,
+    "augment.diff_colour": 1,
+    "augment.diff_cutout": 1,
+    "optim.decay_fraction": 1,
+}
+"""What `docs/recipes.md` adds to the reference recipe, all at once."""
 CHILD_SECONDS = 120.0
 
 T = TypeVar("T")

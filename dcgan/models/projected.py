@@ -29,6 +29,8 @@ STRIDES = (4, 8, 16, 32)
 """Of the pretrained network's maps. The scale 1 is the image itself."""
 SMALLEST_SIDE = 4
 """A head halves its map down to this side and then gives a few logits."""
+LARGE_SIDE = 64
+"""From this side on a head has half of its channels."""
 SLOPE = 0.2
 """Of the heads' LeakyReLU."""
 
@@ -75,13 +77,15 @@ class Head(nn.Sequential):
         while side > SMALLEST_SIDE or not layers:
             smaller = side > SMALLEST_SIDE
             shape = (4, 2, 1) if smaller else (3, 1, 1)  # s → s/2, or s → s
+            # Large maps cost most; only those of pixels are so large.
+            wide = width if side < LARGE_SIDE else -(-width // 2)
             layers += [
-                SpectralConv(channels, width, *shape, bias=False),
-                nn.BatchNorm2d(width),
+                SpectralConv(channels, wide, *shape, bias=False),
+                nn.BatchNorm2d(wide),
                 nn.LeakyReLU(SLOPE, inplace=True),
             ]
-            channels, side = width, side // 2 if smaller else side
-        layers += [SpectralConv(width, 1, min(3, side)), nn.Flatten()]  # 4 → 2×2
+            channels, side = wide, side // 2 if smaller else side
+        layers += [SpectralConv(channels, 1, min(3, side)), nn.Flatten()]  # 4 → 2×2
         super().__init__(*layers)
 
 

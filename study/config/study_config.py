@@ -259,3 +259,11 @@ def largest_batch(config: StudyConfig) -> int:
     if isinstance(dimension, Choices):
         return max(int(choice) for choice in dimension.choices)  # type: ignore[arg-type]
     return int(dimension.high)
+
+
+def discriminators(config: StudyConfig) -> tuple[str, ...]:
+    """The kinds of discriminator that trials may have."""
+    dimension = config.space.get("model.discriminator")
+    if isinstance(dimension, Choices):
+        return tuple(map(str, dimension.choices))
+    return (config.base.model.discriminator,)

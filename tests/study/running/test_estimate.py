@@ -80,6 +80,20 @@ def test_the_largest_networks_of_a_space(tiny_study: Maker) -> None:
     assert largest_networks(tiny_study(space=space, baselines=[])).model.ndf == 64
 
 
+def test_the_largest_discriminator_counts(tiny_study: Maker) -> None:
+    kinds = {"model.discriminator": {"type": "categorical", "choices": ["dcgan", "projected"]}}
+    for width, expected in ((1, "dcgan"), (256, "projected")):
+        config = tiny_study(
+            space=kinds,
+            baselines=[],
+            base__projected__side=64,
+            base__projected__width=width,
+            base__projected__channels=width,
+            base__model__ndf=64,
+        )
+        assert largest_networks(config).model.discriminator == expected
+
+
 def test_disk_space_follows_what_is_kept(tiny_study: Maker) -> None:
     one = checkpoint_bytes(largest_networks(tiny_study()), 4)
     rest = trial_bytes(largest_networks(tiny_study()), 32)

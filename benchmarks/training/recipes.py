@@ -1,0 +1,269 @@
+"""What is each technique worth at equal seconds of training? Trains recipes × seeds and compares.
+
+    python -m benchmarks.training.recipes train --data PHOTOS --work DIR
+    python -m benchmarks.training.recipes table --data PHOTOS --work DIR
+    python -m benchmarks.training.recipes cost --data PHOTOS --work DIR
+
+`train` first measures how fast each recipe trains here, then trains it for as many epochs as fit in
+--seconds, with each seed. Several processes may share the work (start the command again), and
+finished runs are kept; measure with as many processes as will train, or the speeds are those of an
+idle machine. `table` compares every recipe with the first one, seed by seed: the Fréchet distance
+minus the noise floor, its change with a 95 % interval over seeds (t, of paired logarithms), the
+share of recognised images, and the memorised fraction. --judge scores the final images by an
+independent network as well. `cost` prints the milliseconds of a step and of a hundred images,
+side by side: the recipes take turns, and the fastest turn of each counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from scipy import stats
+
+from dcgan.api import Scoring
+from dcgan.config.settings import load_train_config, override
+from dcgan.config.train_config import TrainConfig
+from dcgan.data.bank import load_bank
+from dcgan.evaluation.extractors.base import extract_with_classes
+from dcgan.evaluation.extractors.imagenet import load_imagenet
+from dcgan.evaluation.floor_report import report_floor
+from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian
+from dcgan.evaluation.metrics.recognised import recognised
+from dcgan.models.sampling import generate_images
+from dcgan.runtime.files import write_text_atomic
+from dcgan.training.loop import train
+from dcgan.training.run.checkpoint import load_checkpoint, load_generator
+from dcgan.training.speed import images_per_second
+
+TURNS = 5
+TOYS = {"data.source": "toy_cats"}
+START: dict[str, Any] = {"augment.flip": 0.5, "augment.blur_sigma": 0, "model.ngf": 32}
+"""What every technique is added to, one at a time."""
+TRANSLATION = {"augment.diff_translation": 1}
+NEAREST = {"model.upsample": "nearest"}
+DECAY = {"optim.decay_fraction": 0.5}
+SMALL_BATCH = {"train.batch_size": 8}
+RECIPES: dict[str, dict[str, Any]] = {
+    "start": START,
+    "translation": START | TRANSLATION,
+    "colour": START | {"augment.diff_colour": 1},
+    "cutout": START | {"augment.diff_cutout": 1},
+    "batch 16": START | {"train.batch_size": 16},
+    "batch 8": START | SMALL_BATCH,
+    "decay": START | DECAY,
+    "nearest": START | NEAREST,
+    "lr_d / 4": START | {"optim.lr_d": 5e-5},
+    "hinge": START | {"loss.kind": "hinge"},
+    "translation + nearest": START | TRANSLATION | NEAREST,
+    "translation + batch 8": START | TRANSLATION | SMALL_BATCH,
+    "nearest + batch 8": START | NEAREST | SMALL_BATCH,
+    "translation + nearest + batch 8": START | TRANSLATION | NEAREST | SMALL_BATCH,
+    "all five": START | TRANSLATION | NEAREST | SMALL_BATCH | DECAY,
+}
+"""Each is the reference recipe with these changes. A name that is none of these is that of a config
+or its path."""
+
+
+def main() -> None:
+    """Train or compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("phase", choices=["train", "table", "cost"])
+    parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seconds", type=float, default=262, help="of training, for each run")
+    parser.add_argument("--precision", default="bf16", choices=["fp32", "bf16"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--judge", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.phase == "train":
+        train_all(arguments)
+    elif arguments.phase == "cost":
+        for line in cost(arguments):
+            print(line)
+    else:
+        for line in table(read_all(arguments), arguments.recipes):
+            print(line)
+
+
+def recipe(name: str, arguments: argparse.Namespace, seed: int) -> TrainConfig:
+    """The config of a recipe, as it is compared here."""
+    source = {"data.root": str(arguments.data.resolve())} if arguments.data else TOYS
+    changes = {
+        **source,
+        "train.seed": seed,
+        "train.threads": arguments.threads,
+        "train.precision": arguments.precision,
+        "train.device": "cpu",
+        "train.grid_every_steps": 1_000_000,
+        "train.checkpoint_every_epochs": 1_000_000,
+        "eval.extractor": "imagenet",
+        "eval.every_epochs": 0,
+    }
+    known = name in RECIPES
+    return load_train_config("reference" if known else name, changes | RECIPES.get(name, {}))
+
+
+def train_all(arguments: argparse.Namespace) -> None:
+    """Train what is not there yet; a lock keeps two processes from the same run."""
+    photos = len(load_bank(recipe(arguments.recipes[0], arguments, 0).data).images)
+    for seed in arguments.seeds:
+        for name in arguments.recipes:
+            folder = arguments.work / f"{Path(name).stem} {seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            with suppress(Timeout), FileLock(folder / "lock", blocking=False):
+                if (folder / "result.json").exists():
+                    continue
+                config = recipe(name, arguments, seed)
+                epochs = max(1, round(arguments.seconds * images_per_second(config) / photos))
+                result = train(override(config, {"train.epochs": epochs}), folder)
+                print(
+                    f"{folder.name}: {epochs} epochs, {result.training_seconds:.0f} s", flush=True
+                )
+
+
+def cost(arguments: argparse.Namespace) -> list[str]:
+    """A Markdown table of how long the steps of all recipes take."""
+    configs = {name: recipe(name, arguments, 0) for name in arguments.recipes}
+    rates = dict.fromkeys(configs, 0.0)
+    for _ in range(TURNS):
+        for name, config in configs.items():
+            rates[name] = max(rates[name], images_per_second(config))
+    first = rates[arguments.recipes[0]]
+    lines = ["| recipe | ms a step | ms for 100 images | |", "|---|---|---|---|"]
+    for name, config in configs.items():
+        step = 1000 * config.train.batch_size / rates[name]
+        lines.append(
+            f"| {Path(name).stem} | {step:.0f} | {1e5 / rates[name]:.0f} | "
+            f"{first / rates[name]:.2f} × |"
+        )
+    return lines
+
+
+class Outcome(NamedTuple):
+    """One run."""
+
+    seconds: float
+    milliseconds: float
+    """Of a step."""
+    distance: float
+    """Minus the noise floor."""
+    recognised: float
+    memorised: float
+    judged: float
+    """Fréchet distance by the independent network; nan if not asked for."""
+    judged_recognised: float
+
+
+def read_all(arguments: argparse.Namespace) -> dict[str, dict[int, Outcome]]:
+    """Recipe → seed → run, of those that have finished."""
+    bank = load_bank(recipe(arguments.recipes[0], arguments, 0).data)
+    features, _ = extract_with_classes(load_imagenet(torch.device("cpu")), bank.images)
+    floor = report_floor(features).here
+    judge = Judge(bank.images) if arguments.judge else None
+    found: dict[str, dict[int, Outcome]] = {}
+    for name in arguments.recipes:
+        for seed in arguments.seeds:
+            folder = arguments.work / f"{Path(name).stem} {seed}"
+            if (folder / "result.json").exists():
+                found.setdefault(name, {})[seed] = read(folder, floor, judge)
+    return found
+
+
+def read(folder: Path, floor: float, judge: Judge | None) -> Outcome:
+    """One finished run; what takes time is kept in its folder."""
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    scores = result["final"]["metrics"]
+    kept = folder / "more.json"
+    more: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
+    if "memorised" not in more:
+        more["memorised"] = Scoring(folder / "checkpoint.pt").memorisation().pictures.fraction
+    if judge and "judged" not in more:
+        more |= judge(folder)
+    write_text_atomic(kept, json.dumps(more))
+    return Outcome(
+        result["training_seconds"],
+        1000 * result["training_seconds"] / result["steps"],
+        scores["fd_imagenet"] - floor,
+        scores.get("recognised", math.nan),
+        more["memorised"],
+        more.get("judged", math.nan),
+        more.get("judged_recognised", math.nan),
+    )
+
+
+class Judge:
+    """EfficientNet-Lite2 at 160 pixels, which neither trains nor scores."""
+
+    def __init__(self, photos: torch.Tensor) -> None:
+        self.extractor = load_imagenet(
+            torch.device("cpu"), variant="lite2", side=160, class_side=160
+        )
+        features, self.classes = extract_with_classes(self.extractor, photos)
+        self.real = fit_gaussian(features)
+
+    def __call__(self, folder: Path) -> dict[str, float]:
+        generator = load_generator(
+            load_checkpoint(folder / "checkpoint.pt"), "ema", torch.device("cpu")
+        )
+        with torch.no_grad():
+            images = torch.cat(list(generate_images(generator, 1024)))
+        features, classes = extract_with_classes(self.extractor, images)
+        assert self.classes is not None
+        assert classes is not None
+        share = recognised(self.classes, classes)
+        return {
+            "judged": distance_between(self.real, fit_gaussian(features)),
+            "judged_recognised": math.nan if share is None else share.share,
+        }
+
+
+def table(found: Mapping[str, Mapping[int, Outcome]], names: list[str]) -> list[str]:
+    """A Markdown table; the first recipe is what the others are compared with."""
+    lines = [
+        "| recipe | ms a step | distance − floor | change | recognised | memorised | judge | judge "
+        "recognised |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    first = found.get(names[0], {})
+    for name in names:
+        runs = found.get(name, {})
+        if not runs:
+            continue
+        mean = Outcome(*np.mean([list(run) for run in runs.values()], axis=0))
+        shared = sorted(runs.keys() & first.keys()) if name != names[0] else []
+        change = change_of([runs[s].distance for s in shared], [first[s].distance for s in shared])
+        judged = "" if math.isnan(mean.judged) else f"{mean.judged:.0f}"
+        seen = "" if math.isnan(mean.judged_recognised) else f"{mean.judged_recognised:.1%}"
+        lines.append(
+            f"| {Path(name).stem} | {mean.milliseconds:.0f} | {mean.distance:.0f} | {change} | "
+            f"{mean.recognised:.1%} | {mean.memorised:.1%} | {judged} | {seen} |"
+        )
+    return lines
+
+
+def change_of(values: list[float], others: list[float]) -> str:
+    """The relative change of paired positive values, with its 95 % interval."""
+    if not values:
+        return ""
+    ratios = np.log(values) - np.log(others)
+    mean, change = float(ratios.mean()), float(np.expm1(ratios.mean()))
+    if len(ratios) < 2:
+        return f"{change:+.0%}"
+    half = stats.t.ppf(0.975, len(ratios) - 1) * ratios.std(ddof=1) / math.sqrt(len(ratios))
+    return f"{change:+.0%} ({math.expm1(mean - half):+.0%} to {math.expm1(mean + half):+.0%})"
+
+
+if __name__ == "__main__":
+    main()
