@@ -175,9 +175,9 @@ class ModelConfig(Section):
     """`dcgan`: trained from scratch. `projected`: small heads on the features of a frozen network
     that knows ImageNet (see the section `projected`)."""
     ndf: int = Field(32, ge=1, le=1024)
-    """Channels of the first layer of the `dcgan` discriminator (each later layer doubles it)."""
+    """Channels of the discriminator's first layer (each later layer doubles it)."""
     leaky_slope: float = Field(0.1, ge=0.0, lt=1.0)
-    """Slope of the `dcgan` discriminator's LeakyReLU below zero."""
+    """Slope of the discriminator's LeakyReLU below zero."""
 
 
 class ProjectedConfig(Section):
@@ -186,9 +186,11 @@ class ProjectedConfig(Section):
     side: int | None = Field(None, ge=32, le=512)
     """Images are resized to this side in pixels before the frozen network sees them; null: their
     own. A larger side costs time with its square."""
-    scales: tuple[Literal[1, 4, 8, 16, 32], ...] = (1, 4, 8, 16, 32)
-    """What gets a head each: the frozen network's maps with these strides in pixels. 1: the image
-    itself, without which colours are hardly learned."""
+    scales: tuple[Literal[4, 8, 16, 32], ...] = (4, 8, 16, 32)
+    """Strides in pixels of the frozen network's maps that get a head each."""
+    pixels: bool = True
+    """Whether a `dcgan` discriminator of the image itself (`model.ndf`) stands beside the heads.
+    The frozen network hardly sees colours."""
     channels: int = Field(64, ge=1, le=1024)
     """Channels of each map after its fixed random 1×1 projection."""
     mix: bool = True
@@ -200,7 +202,7 @@ class ProjectedConfig(Section):
     @classmethod
     def _scales_in_order(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or sorted(set(value)) != list(value):
-            raise ValueError("must list at least one of 1, 4, 8, 16, 32, in this order, each once")
+            raise ValueError("must list at least one of 4, 8, 16, 32, in this order, each once")
         return value
 
 

@@ -16,7 +16,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.models.convolutions import Double, Halve, NearestDouble, Project, Verdict
-from dcgan.models.projected import ProjectedDiscriminator
+from dcgan.models.projected import Mixer, ProjectedDiscriminator
+from dcgan.models.spectral import SpectralConv
 
 WEIGHT_STD = 0.02
 
@@ -100,10 +101,12 @@ def build_generator(config: TrainConfig) -> Generator:
 def build_discriminator(config: TrainConfig) -> AnyDiscriminator:
     """The discriminator of a config, not yet initialised."""
     model, size = config.model, config.data.image_size
-    if model.discriminator == "projected":
-        bf16 = config.train.precision == "bf16"
-        return ProjectedDiscriminator(config.projected, size, torch.bfloat16 if bf16 else None)
-    return Discriminator(model.ndf, size, model.leaky_slope)
+    own = Discriminator(model.ndf, size, model.leaky_slope)
+    if model.discriminator == "dcgan":
+        return own
+    precision = torch.bfloat16 if config.train.precision == "bf16" else None
+    of_pixels = own if config.projected.pixels else None
+    return ProjectedDiscriminator(config.projected, size, of_pixels, precision)
 
 
 def initialise(network: nn.Module, rng: torch.Generator) -> None:
@@ -112,11 +115,12 @@ def initialise(network: nn.Module, rng: torch.Generator) -> None:
     BatchNorm keeps PyTorch's scale 1 and shift 0, as in the published recipe, whose initialiser
     tests for a class name that never matches.
     """
-    if isinstance(network, ProjectedDiscriminator):
-        network.initialise(WEIGHT_STD, rng)
-        return
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, SpectralConv):
+            module.initialise(WEIGHT_STD, rng)
+        elif isinstance(module, Mixer):
+            module.initialise(rng)
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             # Drawn in index order, because the order in memory depends on the memory format.
             drawn = torch.empty(module.weight.shape).normal_(0.0, WEIGHT_STD, generator=rng)
             with torch.no_grad():

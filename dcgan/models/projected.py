@@ -26,11 +26,10 @@ from dcgan.models.spectral import SpectralConv
 VARIANT: Variant = "lite1"
 """The pretrained network. Lite0 scores, and Lite2 checks the scores (docs/recipes.md)."""
 STRIDES = (4, 8, 16, 32)
-"""Of the pretrained network's maps. The scale 1 is the image itself."""
+"""Of the pretrained network's maps."""
 SMALLEST_SIDE = 4
-"""A head halves its map down to this side and then gives a few logits."""
-LARGE_SIDE = 64
-"""From this side on a head has half of its channels."""
+"""A head halves its map down to this side and then gives `LOGITS` logits."""
+LOGITS = 4
 SLOPE = 0.2
 """Of the heads' LeakyReLU."""
 
@@ -77,40 +76,41 @@ class Head(nn.Sequential):
         while side > SMALLEST_SIDE or not layers:
             smaller = side > SMALLEST_SIDE
             shape = (4, 2, 1) if smaller else (3, 1, 1)  # s → s/2, or s → s
-            # Large maps cost most; only those of pixels are so large.
-            wide = width if side < LARGE_SIDE else -(-width // 2)
             layers += [
-                SpectralConv(channels, wide, *shape, bias=False),
-                nn.BatchNorm2d(wide),
+                SpectralConv(channels, width, *shape, bias=False),
+                nn.BatchNorm2d(width),
                 nn.LeakyReLU(SLOPE, inplace=True),
             ]
-            channels, side = wide, side // 2 if smaller else side
-        layers += [SpectralConv(channels, 1, min(3, side)), nn.Flatten()]  # 4 → 2×2
+            channels, side = width, side // 2 if smaller else side
+        layers += [SpectralConv(channels, 1, min(3, side)), nn.Flatten()]  # 4 → 2
         super().__init__(*layers)
 
 
 class ProjectedDiscriminator(nn.Module):
     """Images `(N, 3, S, S)` in [-1, 1] → logits `(N, L)`, several from each scale.
 
-    The frozen part computes in `precision`; None: float32. The pretrained network is neither
-    trained, nor saved, nor among the parameters. Raises `WeightsError` if it is not installed.
+    `of_pixels` is a discriminator of the images themselves, which counts as much as a head: the
+    pretrained network hardly sees colours and fine patterns (Kumari et al. 2022, "Ensembling
+    Off-the-shelf Models for GAN Training", arXiv:2112.09130). The frozen part computes in
+    `precision`; None: float32. The pretrained network is neither trained, nor saved, nor among the
+    parameters. Raises `WeightsError` if it is not installed.
     """
 
     def __init__(
-        self, config: ProjectedConfig, image_size: int, precision: torch.dtype | None = None
+        self,
+        config: ProjectedConfig,
+        image_size: int,
+        of_pixels: nn.Module | None = None,
+        precision: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        self.side = config.side or image_size
-        self.scales = config.scales
+        self.side, self.scales = config.side or image_size, config.scales
         with torch.device("meta"):
             map_channels = EfficientNetLite(VARIANT).map_channels
         self.mixer = Mixer(map_channels, config.channels, config.mix).to(precision)
-        self.heads = nn.ModuleList(
-            Head(3, config.width, image_size)
-            if scale == 1
-            else Head(config.channels, config.width, -(-self.side // scale))
-            for scale in config.scales
-        )
+        sides = [-(-self.side // scale) for scale in config.scales]
+        self.heads = nn.ModuleList(Head(config.channels, config.width, side) for side in sides)
+        self.of_pixels = of_pixels
         # In a list, so that it is no submodule. On the device "meta", only sizes are asked for.
         meta = torch.get_default_device().type == "meta"
         self._pretrained = [] if meta else [load_pretrained(VARIANT).to(precision)]
@@ -123,15 +123,8 @@ class ProjectedDiscriminator(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
-    def initialise(self, std: float, rng: torch.Generator) -> None:
-        """Draw the weights of the fixed convolutions and of the heads with a CPU generator."""
-        self.mixer.initialise(rng)
-        for module in self.heads.modules():
-            if isinstance(module, SpectralConv):
-                module.initialise(std, rng)
-
     def look(self, images: Tensor) -> list[Tensor]:
-        """The mixed maps of images, which `judge` needs. No trained weight has a part in them."""
+        """The images and their mixed maps. No trained weight has a part in them."""
         kind = self.mixer.get_buffer("project_0").dtype
         images = images.to(memory_format=torch.channels_last)
         resized = images
@@ -140,11 +133,15 @@ class ProjectedDiscriminator(nn.Module):
         with torch.autocast(images.device.type, enabled=False):
             maps = self._pretrained[0].maps(as_trained((resized + 1) * 127.5).to(kind))
             mixed = dict(zip(STRIDES, self.mixer(maps), strict=True))
-        return [images if scale == 1 else mixed[scale] for scale in self.scales]
+        return [images, *(mixed[scale] for scale in self.scales)]
 
     def judge(self, seen: Sequence[Tensor]) -> Tensor:
         """What `look` returned → logits `(N, L)`, float32."""
-        return torch.cat([head(it).float() for head, it in zip(self.heads, seen, strict=True)], 1)
+        images, *maps = seen
+        logits = [head(it).float() for head, it in zip(self.heads, maps, strict=True)]
+        if self.of_pixels is not None:
+            logits.append(self.of_pixels(images).unsqueeze(1).expand(-1, LOGITS))
+        return torch.cat(logits, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images."""

@@ -13,7 +13,12 @@ from dcgan.config.settings import override
 from dcgan.config.train_config import ProjectedConfig, TrainConfig
 from dcgan.errors import ConfigError, WeightsError
 from dcgan.models import pretrained
-from dcgan.models.networks import build_discriminator, initialise, parameter_count
+from dcgan.models.networks import (
+    Discriminator,
+    build_discriminator,
+    initialise,
+    parameter_count,
+)
 from dcgan.models.pretrained import load_pretrained
 from dcgan.models.projected import ProjectedDiscriminator
 
@@ -21,7 +26,7 @@ SMALL = ProjectedConfig(channels=5, width=6)
 
 
 def discriminator(config: ProjectedConfig = SMALL, size: int = 64) -> ProjectedDiscriminator:
-    network = ProjectedDiscriminator(config, size)
+    network = ProjectedDiscriminator(config, size, Discriminator(3, size))
     initialise(network, torch.Generator().manual_seed(1))
     return network
 
@@ -55,7 +60,9 @@ def test_without_mixing_each_head_sees_one_map() -> None:
     images = some_images()
     _, middle, coarse, _ = maps_of(images)
     weights = dict(network.mixer.named_buffers())
-    for mine, (number, here) in zip(network.look(images), ((1, middle), (2, coarse)), strict=True):
+    for mine, (number, here) in zip(
+        network.look(images)[1:], ((1, middle), (2, coarse)), strict=True
+    ):
         expected = F.conv2d(here, weights[f"project_{number}"])
         torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-4)
 
@@ -65,7 +72,7 @@ def test_a_larger_side_is_bilinear() -> None:
     network, images = discriminator(config), some_images()
     enlarged = F.interpolate(images, (96, 96), mode="bilinear", align_corners=False)
     expected = F.conv2d(maps_of(enlarged)[0], network.mixer.get_buffer("project_0"))
-    torch.testing.assert_close(network.look(images)[0], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network.look(images)[1], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_heads_layer_by_layer() -> None:
@@ -73,7 +80,7 @@ def test_the_heads_layer_by_layer() -> None:
     seen = network.look(some_images())
     logits = network.judge(seen)
     expected = []
-    for head, here in zip(network.heads, seen, strict=True):
+    for head, here in zip(network.heads, seen[1:], strict=True):
         layers = list(head)
         for convolution, norm in zip(layers[0:-2:3], layers[1:-2:3], strict=True):
             weight = convolution.weight / torch.linalg.matrix_norm(convolution.weight.flatten(1), 2)
@@ -85,15 +92,18 @@ def test_the_heads_layer_by_layer() -> None:
         last = layers[-2]
         weight = last.weight / torch.linalg.matrix_norm(last.weight.flatten(1), 2)
         expected.append(F.conv2d(here, weight, last.bias).flatten(1))
+    assert [it.shape[1] for it in expected] == [4, 4, 4, 1]
+    assert network.of_pixels is not None
+    expected += [network.of_pixels(seen[0]).view(-1, 1)] * 4  # it counts as much as a head
     # 15 power iterations leave a few per cent.
     torch.testing.assert_close(logits, torch.cat(expected, 1), rtol=0.15, atol=0.02)
-    assert [it.shape[1] for it in expected] == [4, 4, 4, 4, 1]
 
 
 def test_only_the_heads_are_trained_and_saved() -> None:
     network = discriminator()
-    assert all(name.startswith("heads.") for name, _ in network.named_parameters())
-    assert {name.split(".")[0] for name in network.state_dict()} == {"heads", "mixer"}
+    trained = {name.split(".")[0] for name, _ in network.named_parameters()}
+    assert trained == {"heads", "of_pixels"}
+    assert {name.split(".")[0] for name in network.state_dict()} == trained | {"mixer"}
     before = copy.deepcopy(network.state_dict())
     network.requires_grad_(False).requires_grad_(True)
     network(some_images()).mean().backward()
@@ -101,20 +111,18 @@ def test_only_the_heads_are_trained_and_saved() -> None:
     for name, value in network.state_dict().items():
         if name.startswith("mixer."):
             assert torch.equal(value, before[name])
-    other = ProjectedDiscriminator(SMALL, 64)
+    other = ProjectedDiscriminator(SMALL, 64, Discriminator(3, 64))
     other.load_state_dict(network.state_dict())
     images = some_images()
     assert torch.equal(other.eval()(images), network.eval()(images))
 
 
 def test_gradients_reach_the_images_through_every_scale() -> None:
-    for scale in (1, 4, 8, 16, 32):
-        images = some_images().requires_grad_(True)
-        discriminator(ProjectedConfig(channels=5, width=6, scales=(scale,)))(
-            images
-        ).sum().backward()
-        assert images.grad is not None
-        assert images.grad.abs().sum() > 0
+    network, images = discriminator(), some_images().requires_grad_(True)
+    logits = network(images)
+    for number in (0, 4, 8, 12, 13):  # the first of each head, and that of the pixels
+        (gradient,) = torch.autograd.grad(logits[:, number].sum(), images, retain_graph=True)
+        assert gradient.abs().sum() > 0
 
 
 def test_bfloat16_rounds_only() -> None:
@@ -122,6 +130,7 @@ def test_bfloat16_rounds_only() -> None:
         TrainConfig(),
         {
             "model.discriminator": "projected",
+            "model.ndf": 3,
             "projected.channels": 5,
             "projected.width": 6,
             "train.precision": "bf16",
@@ -155,9 +164,9 @@ def test_only_sizes_need_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"projected.side": 48}, "projected.side is 48, less than data.image_size"),
         ({"data.image_size": 32}, "projected.scales contains 32"),
-        ({"projected.scales": []}, "at least one of 1, 4, 8, 16, 32"),
+        ({"projected.scales": []}, "at least one of 4, 8, 16, 32"),
         ({"projected.scales": [8, 4]}, "in this order"),
-        ({"projected.scales": [2]}, "1, 4, 8, 16 or 32"),
+        ({"projected.scales": [2]}, "4, 8, 16 or 32"),
     ],
 )
 def test_refused(settings: dict[str, object], message: str) -> None:
@@ -167,7 +176,7 @@ def test_refused(settings: dict[str, object], message: str) -> None:
 
 def test_what_32_pixels_need() -> None:
     small = {"model.discriminator": "projected", "data.image_size": 32}
-    for more in ({"projected.scales": [1, 4, 8, 16]}, {"projected.side": 64}):
+    for more in ({"projected.scales": [4, 8, 16]}, {"projected.side": 64}):
         config = override(TrainConfig(), small | more)
         network = build_discriminator(config)
         initialise(network, torch.Generator().manual_seed(1))
