@@ -159,8 +159,8 @@ class StudyConfig(Section):
     study: StudySection = StudySection()
     objective: ObjectiveConfig = ObjectiveConfig()
     space: dict[str, Dimension] = Field(min_length=1)
-    """What is searched: dotted train keys of `augment`, `model` and `optim`, `train.batch_size` and
-    `train.ema_half_life_images`, each with a range or choices."""
+    """What is searched: dotted train keys of `augment`, `loss`, `model`, `optim` and `projected`,
+    `train.batch_size` and `train.ema_half_life_images`, each with a range or choices."""
     sampler: SamplerConfig = SamplerConfig()
     pruner: PrunerConfig = PrunerConfig()
     collapse: CollapseConfig = CollapseConfig()
