@@ -60,7 +60,8 @@ class NearestDouble(nn.ConvTranspose2d):
     The weight is `(C, C', 3, 3)`, that of a transposed convolution with stride 1: flipped, with the
     channels exchanged, it is the 3×3 kernel of `nn.Conv2d`. Repeating pixels is a transposed
     convolution of a 2×2 square of ones, so both are one 4×4 transposed convolution with stride 2,
-    with a quarter of the products (Odena et al. 2016, "Deconvolution and Checkerboard Artifacts").
+    with 4 instead of 9 products for a pixel and channel (Odena et al. 2016, "Deconvolution and
+    Checkerboard Artifacts").
     """
 
     def __init__(self, wide: int, narrow: int) -> None:

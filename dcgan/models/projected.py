@@ -146,3 +146,6 @@ class ProjectedDiscriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images."""
         return self.judge(self.look(images))
+
+    def extra_repr(self) -> str:
+        return f"frozen: EfficientNet-{VARIANT.capitalize()} at {self.side} pixels"
