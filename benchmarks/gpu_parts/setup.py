@@ -30,7 +30,7 @@ LARGEST: dict[str, Any] = {"model.ngf": 96, "model.ndf": 96}
 """The largest networks that `configs/cats.yaml` searches."""
 TECHNIQUES: dict[str, Any] = {
     "model.discriminator": "projected",
-    "projected.side": 64,
+    "projected.side": 128,
     "model.upsample": "nearest",
     "loss.kind": "hinge",
     "augment.diff_translation": 1,

@@ -61,7 +61,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "batch 8": START | SMALL_BATCH,
     "decay": START | DECAY,
     "nearest": START | NEAREST,
-    "lr_d / 4": START | {"optim.lr_d": 5e-5},
+    "slow D": START | {"optim.lr_d": 5e-5},
     "hinge": START | {"loss.kind": "hinge"},
     "translation + nearest": START | TRANSLATION | NEAREST,
     "translation + batch 8": START | TRANSLATION | SMALL_BATCH,
@@ -115,19 +115,25 @@ def recipe(name: str, arguments: argparse.Namespace, seed: int) -> TrainConfig:
     return load_train_config("reference" if known else name, changes | RECIPES.get(name, {}))
 
 
+def title(name: str) -> str:
+    """A recipe's name, or a config's without its folder."""
+    return name if name in RECIPES else Path(name).stem
+
+
 def train_all(arguments: argparse.Namespace) -> None:
     """Train what is not there yet; a lock keeps two processes from the same run."""
     photos = len(load_bank(recipe(arguments.recipes[0], arguments, 0).data).images)
     for seed in arguments.seeds:
         for name in arguments.recipes:
-            folder = arguments.work / f"{Path(name).stem} {seed}"
+            folder = arguments.work / f"{title(name)} {seed}"
             folder.mkdir(parents=True, exist_ok=True)
             with suppress(Timeout), FileLock(folder / "lock", blocking=False):
                 if (folder / "result.json").exists():
                     continue
                 config = recipe(name, arguments, seed)
                 epochs = max(1, round(arguments.seconds * images_per_second(config) / photos))
-                result = train(override(config, {"train.epochs": epochs}), folder)
+                # A run that was killed starts anew: it has no checkpoint before its end.
+                result = train(override(config, {"train.epochs": epochs}), folder, resume=True)
                 print(
                     f"{folder.name}: {epochs} epochs, {result.training_seconds:.0f} s", flush=True
                 )
@@ -145,7 +151,7 @@ def cost(arguments: argparse.Namespace) -> list[str]:
     for name, config in configs.items():
         step = 1000 * config.train.batch_size / rates[name]
         lines.append(
-            f"| {Path(name).stem} | {step:.0f} | {1e5 / rates[name]:.0f} | "
+            f"| {title(name)} | {step:.0f} | {1e5 / rates[name]:.0f} | "
             f"{first / rates[name]:.2f} × |"
         )
     return lines
@@ -175,7 +181,7 @@ def read_all(arguments: argparse.Namespace) -> dict[str, dict[int, Outcome]]:
     found: dict[str, dict[int, Outcome]] = {}
     for name in arguments.recipes:
         for seed in arguments.seeds:
-            folder = arguments.work / f"{Path(name).stem} {seed}"
+            folder = arguments.work / f"{title(name)} {seed}"
             if (folder / "result.json").exists():
                 found.setdefault(name, {})[seed] = read(folder, floor, judge)
     return found
@@ -247,7 +253,7 @@ def table(found: Mapping[str, Mapping[int, Outcome]], names: list[str]) -> list[
         judged = "" if math.isnan(mean.judged) else f"{mean.judged:.0f}"
         seen = "" if math.isnan(mean.judged_recognised) else f"{mean.judged_recognised:.1%}"
         lines.append(
-            f"| {Path(name).stem} | {mean.milliseconds:.0f} | {mean.distance:.0f} | {change} | "
+            f"| {title(name)} | {mean.milliseconds:.0f} | {mean.distance:.0f} | {change} | "
             f"{mean.recognised:.1%} | {mean.memorised:.1%} | {judged} | {seen} |"
         )
     return lines

@@ -137,6 +137,8 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
         return f"{key}.type is missing"
     if kind in ("model_type", "model_attributes_type"):
         return f"{key} must hold 'key: value' settings, but got {shown!r}"
+    if kind == "tuple_type":
+        return f"{key} must be a list, as in [{shown!r}], but got {shown!r}"
     message = problem["msg"].removeprefix("Value error, ")
     message = (f"{key}: " if key else "") + message[0].lower() + message[1:]
     return message if isinstance(shown, dict | BaseModel) else f"{message}, but got {shown!r}"

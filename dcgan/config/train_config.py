@@ -186,7 +186,9 @@ class ProjectedConfig(Section):
     side: int | None = Field(None, ge=32, le=512)
     """Images are resized to this side in pixels before the frozen network sees them; null: their
     own. A larger side costs time with its square."""
-    scales: tuple[Literal[4, 8, 16, 32], ...] = (4, 8, 16, 32)
+    scales: tuple[Literal[4, 8, 16, 32], ...] = Field(
+        (4, 8, 16, 32), min_length=1, json_schema_extra={"uniqueItems": True}
+    )
     """Strides in pixels of the frozen network's maps that get a head each."""
     pixels: bool = True
     """Whether a `dcgan` discriminator of the image itself (`model.ndf`) stands beside the heads.
@@ -201,8 +203,8 @@ class ProjectedConfig(Section):
     @field_validator("scales")
     @classmethod
     def _scales_in_order(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if not value or sorted(set(value)) != list(value):
-            raise ValueError("must list at least one of 4, 8, 16, 32, in this order, each once")
+        if sorted(set(value)) != list(value):
+            raise ValueError("must list each stride once, the smallest first")
         return value
 
 
@@ -337,7 +339,7 @@ class TrainConfig(Section):
                 "would not see what the generator draws; leave it out or enlarge it"
             )
         coarsest = max(self.projected.scales)
-        if side < 2 * coarsest:
+        if side <= coarsest:
             raise ValueError(
                 f"projected.scales contains {coarsest}, of which {side} pixels leave a single "
                 f"field; take it out or set projected.side to {2 * coarsest}"

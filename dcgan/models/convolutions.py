@@ -38,7 +38,7 @@ class Project(_ShownAsTheLibrarys, nn.ConvTranspose2d):
         super().__init__(nz, channels, KERNEL, stride=1, padding=0, bias=False)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        images = (input.flatten(1) @ _taps(self.weight)).view(len(input), KERNEL, KERNEL, -1)
+        images = (input.flatten(1) @ as_matrix(self.weight)).view(len(input), KERNEL, KERNEL, -1)
         return _plus(images.permute(0, 3, 1, 2), self.bias)
 
 
@@ -103,7 +103,7 @@ class Verdict(_ShownAsTheLibrarys, nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         pixels = input.permute(0, 2, 3, 1).flatten(1).to(self.weight.dtype)
         with torch.autocast(input.device.type, enabled=False):
-            return _plus((pixels @ _taps(self.weight).T).view(-1, 1, 1, 1), self.bias)
+            return _plus((pixels @ as_matrix(self.weight).T).view(-1, 1, 1, 1), self.bias)
 
 
 class _Halve(torch.autograd.Function):
@@ -167,8 +167,9 @@ def summed_over_shifts(weight: Tensor) -> Tensor:
     one = torch.eye(9, device=weight.device, dtype=weight.dtype).view(9, 3, 3)
     rows = F.pad(one, (0, 0, 0, 1)) + F.pad(one, (0, 0, 1, 0))
     places = (F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))).flatten(1).T  # (16, 9)
-    # Not pads of the weight: one product reads and writes it once.
-    taps = places @ weight.permute(0, 2, 3, 1).flatten(1, 2)  # (A, 16, B)
+    with torch.autocast(weight.device.type, enabled=False):  # a sum must not be rounded twice
+        # Not pads of the weight: one product reads and writes it once.
+        taps = places @ weight.permute(0, 2, 3, 1).flatten(1, 2)  # (A, 16, B)
     kernel: Tensor = taps.unflatten(1, (4, 4)).permute(0, 3, 1, 2)
     return kernel
 
@@ -208,6 +209,6 @@ def _plus(images: Tensor, bias: Tensor | None) -> Tensor:
     return images if bias is None else images + bias.view(-1, 1, 1)
 
 
-def _taps(weight: Tensor) -> Tensor:
-    """(A, B, 4, 4) → (A, 4·4·B); a view of channels-last memory."""
+def as_matrix(weight: Tensor) -> Tensor:
+    """`(A, B, k, k)` → `(A, k·k·B)`; a view of channels-last memory."""
     return weight.permute(0, 2, 3, 1).flatten(1)

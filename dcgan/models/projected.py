@@ -28,8 +28,9 @@ VARIANT: Variant = "lite1"
 STRIDES = (4, 8, 16, 32)
 """Of the pretrained network's maps."""
 SMALLEST_SIDE = 4
-"""A head halves its map down to this side and then gives `LOGITS` logits."""
+"""A head halves its map down to this side or less."""
 LOGITS = 4
+"""A head gives so many logits, or one, which is repeated."""
 SLOPE = 0.2
 """Of the heads' LeakyReLU."""
 
@@ -126,7 +127,7 @@ class ProjectedDiscriminator(nn.Module):
     def look(self, images: Tensor) -> list[Tensor]:
         """The images and their mixed maps. No trained weight has a part in them."""
         kind = self.mixer.get_buffer("project_0").dtype
-        images = images.to(memory_format=torch.channels_last)
+        images = images.float().contiguous(memory_format=torch.channels_last)
         resized = images
         if images.shape[2:] != (self.side, self.side):
             resized = F.interpolate(images, (self.side, self.side), mode="bilinear")
@@ -140,8 +141,8 @@ class ProjectedDiscriminator(nn.Module):
         images, *maps = seen
         logits = [head(it).float() for head, it in zip(self.heads, maps, strict=True)]
         if self.of_pixels is not None:
-            logits.append(self.of_pixels(images).unsqueeze(1).expand(-1, LOGITS))
-        return torch.cat(logits, 1)
+            logits.append(self.of_pixels(images).unsqueeze(1))
+        return torch.cat([it.expand(-1, LOGITS) for it in logits], 1)  # all count alike
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images."""

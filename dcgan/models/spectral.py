@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcgan.models.convolutions import as_matrix
+
 FIRST_ITERATIONS = 15
 """Power iterations after new weights were drawn; later one for each pass in training."""
 
@@ -33,7 +35,7 @@ class SpectralConv(nn.Conv2d):
         bias: bool = True,
     ) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding, bias=bias)
-        self.register_buffer("left", F.normalize(torch.ones(outputs), dim=0))
+        self.register_buffer("left", torch.full((outputs,), outputs**-0.5))
 
     @torch.no_grad()
     def initialise(self, std: float, rng: torch.Generator) -> None:
@@ -51,7 +53,7 @@ class SpectralConv(nn.Conv2d):
         if self.training:
             self.left.copy_(left)
         with torch.autocast(self.weight.device.type, enabled=False):
-            return self.weight / (left @ (_matrix(self.weight) @ right))
+            return self.weight / (left @ (as_matrix(self.weight) @ right))
 
     def forward(self, input: Tensor) -> Tensor:
         return F.conv2d(input, self.normalised(), self.bias, self.stride, self.padding)
@@ -59,12 +61,7 @@ class SpectralConv(nn.Conv2d):
     @torch.no_grad()
     def _iterate(self) -> tuple[Tensor, Tensor]:
         """Better left and right singular vectors."""
-        matrix = _matrix(self.weight)
+        matrix = as_matrix(self.weight)
         with torch.autocast(matrix.device.type, enabled=False):
             right = F.normalize(matrix.T @ self.left, dim=0)
             return F.normalize(matrix @ right, dim=0), right
-
-
-def _matrix(weight: Tensor) -> Tensor:
-    """`(A, B, k, k)` → `(A, k·k·B)`; a view of channels-last memory."""
-    return weight.permute(0, 2, 3, 1).flatten(1)

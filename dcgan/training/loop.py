@@ -167,7 +167,7 @@ class _Run:
         self.best = Best(folder, rank)
         losses, seconds = torch.empty(0, len(STEP_FIELDS)), 0.0
         if checkpoint:
-            check_continues(checkpoint, config, bank.fingerprint)
+            check_continues(checkpoint, config, bank.fingerprint, len(self.photos))
             restore(checkpoint, self.state)
             keep_up_to(folder.history, checkpoint.step)
             check_same_extractor(folder, extractor)

@@ -41,7 +41,7 @@ class Schedule:
         """
         falling = self.config.optim.decay_fraction * self.total_steps
         left = self.total_steps - step
-        return left / falling if left < falling else 1.0
+        return left / falling if falling > 0 and left < falling else 1.0
 
     def epoch_of(self, done: int) -> int:
         """The epoch (from 1) of the last of `done` steps; 0 before the first step."""

@@ -93,6 +93,7 @@ class TrainState:
         for optimizer in (self.optimizer_g, self.optimizer_d):
             for group in optimizer.param_groups:  # the saved value is that of another device
                 group["capturable"] = group["params"][0].is_cuda
+                group["lr"] = float(group["lr"])  # `set_learning_rates` makes what is needed here
         self.step, self.images_seen = content["step"], content["images_seen"]
 
     def set_learning_rates(self, config: TrainConfig, factor: float) -> None:
@@ -173,7 +174,11 @@ def update(
     with torch.no_grad():
         logits = (real_logits, fake_logits, fooled_logits)
         probabilities = [x.sigmoid().mean() for x in logits]
-        return state.peers.average(torch.stack([*as_bce(*logits), *probabilities]), part)
+        kept = state.peers.average(torch.stack([*as_bce(*logits), *probabilities]), part)
+        # What stopped the weights must stop the run, too, and in the same step.
+        minimised = torch.stack([loss_d, loss_g])
+        kept[:2] = torch.where(minimised.isfinite(), kept[:2], minimised)
+        return kept
 
 
 def _view(state: TrainState, share: Tensor, count: int, config: TrainConfig) -> Sequence[Tensor]:

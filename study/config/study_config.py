@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -176,6 +177,7 @@ class StudyConfig(Section):
     def _consistent(self) -> StudyConfig:
         for key, dimension in self.space.items():
             check_dimension(key, dimension, self.base)
+        self._check_projected()
         for baseline in self.baselines:
             self.baseline_params(baseline)
         halves = self.pruner.name in ("hyperband", "successive_halving")
@@ -186,6 +188,17 @@ class StudyConfig(Section):
             )
         try_override(self.base, self.full_run, "full_run")
         return self
+
+    def _check_projected(self) -> None:
+        """Refuse values of `projected` that fit the base but not each other."""
+        if "projected" not in possible_values(self, "model.discriminator"):
+            return
+        sides, scales = (
+            possible_values(self, key) for key in ("projected.side", "projected.scales")
+        )
+        for side, some in product(sides, scales):
+            values = {"projected.side": side, "projected.scales": some}
+            try_override(self.base, {"model.discriminator": "projected", **values}, "space")
 
     @field_validator("full_run")
     @classmethod
@@ -251,19 +264,16 @@ def load_study_config(
     return config
 
 
+def possible_values(config: StudyConfig, key: str) -> list[Any]:
+    """Values of a train key in the trials: all choices, both ends of a range, or the base's."""
+    dimension = config.space.get(key)
+    if dimension is None:
+        return [get_dotted(config.base, key)]
+    if isinstance(dimension, Choices):
+        return list(dimension.stored.values())
+    return [dimension.low, dimension.high]
+
+
 def largest_batch(config: StudyConfig) -> int:
     """The largest batch any trial may have."""
-    dimension = config.space.get("train.batch_size")
-    if dimension is None:
-        return config.base.train.batch_size
-    if isinstance(dimension, Choices):
-        return max(int(choice) for choice in dimension.choices)  # type: ignore[arg-type]
-    return int(dimension.high)
-
-
-def discriminators(config: StudyConfig) -> tuple[str, ...]:
-    """The kinds of discriminator that trials may have."""
-    dimension = config.space.get("model.discriminator")
-    if isinstance(dimension, Choices):
-        return tuple(map(str, dimension.choices))
-    return (config.base.model.discriminator,)
+    return int(max(possible_values(config, "train.batch_size")))

@@ -10,7 +10,7 @@ import shutil
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
 
 import torch
 from optuna.trial import TrialState
@@ -21,11 +21,21 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.run.size import checkpoint_bytes, checkpoints_kept, kept_bytes
 from dcgan.training.schedule import Schedule
 from dcgan.training.speed import images_per_second
-from study.config.dimensions import Choices
-from study.config.study_config import StudyConfig, discriminators
+from study.config.study_config import StudyConfig, possible_values
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
 from study.storage.trial_result import TrialResult
+
+SIZES = ("model.nz", "model.ngf", "model.ndf", "projected.channels", "projected.width")
+KINDS = (
+    "model.upsample",
+    "model.discriminator",
+    "projected.side",
+    "projected.scales",
+    "projected.pixels",
+    "projected.mix",
+)
+"""Keys on which the size of the networks depends, not simply growing with them."""
 
 
 @dataclass(frozen=True)
@@ -120,16 +130,13 @@ def disk_bytes(config: StudyConfig, trials: int, photos: int, workers: int = 1) 
 
 def largest_networks(config: StudyConfig) -> TrainConfig:
     """The base recipe with the largest networks of the search space."""
-    sizes: dict[str, Any] = {}
-    for key in ("model.nz", "model.ngf", "model.ndf", "projected.channels", "projected.width"):
-        dimension = config.space.get(key)
-        if isinstance(dimension, Choices):
-            sizes[key] = max(int(choice) for choice in dimension.choices)  # type: ignore[arg-type]
-        elif dimension is not None:
-            sizes[key] = int(dimension.high)
-    kinds = [sizes | {"model.discriminator": kind} for kind in discriminators(config)]
-    both = [override(config.base, changes, "space") for changes in kinds]
-    return max(both, key=lambda largest: checkpoint_bytes(largest, 0))
+    sizes = {key: max(possible_values(config, key)) for key in SIZES}
+    kinds = product(*(possible_values(config, key) for key in KINDS))
+    changes = [sizes | dict(zip(KINDS, kind, strict=True)) for kind in kinds]
+    return max(
+        (override(config.base, one, "space") for one in changes),
+        key=lambda largest: checkpoint_bytes(largest, 0),
+    )
 
 
 def trial_bytes(config: TrainConfig, photos: int) -> int:

@@ -276,7 +276,9 @@ class TrialRun:
                 raise CheckpointError(f"{self.folder} holds another trial")
             if path.exists():
                 checkpoint = load_checkpoint(path)
-                check_continues(checkpoint, config, self.context.bank.fingerprint)
+                bank = self.context.bank
+                photos = len(bank.split(config.data.holdout_fraction)[0].images)
+                check_continues(checkpoint, config, bank.fingerprint, photos)
                 restore(checkpoint, TrainState.fresh(config, resolve_device(config.train.device)))
         except CheckpointError as error:
             if record and record.run_id:

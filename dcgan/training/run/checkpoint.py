@@ -20,6 +20,7 @@ from dcgan.errors import CheckpointError, ConfigError, first_line
 from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.networks import Generator, build_generator
 from dcgan.runtime.files import write_atomic
+from dcgan.training.schedule import Schedule
 from dcgan.training.step import TrainState
 
 FORMAT = 1
@@ -154,8 +155,13 @@ def restore(checkpoint: Checkpoint, state: TrainState) -> None:
         ) from None
 
 
-def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprint: str) -> None:
-    """Raise `CheckpointError` if photos or settings (except `FREE_KEYS`) are not the run's own."""
+def check_continues(
+    checkpoint: Checkpoint, config: TrainConfig, data_fingerprint: str, photos: int
+) -> None:
+    """Raise `CheckpointError` if photos or settings (except `FREE_KEYS`) are not the run's own.
+
+    `photos` is the number of photos that it trains on.
+    """
     keys = [key for key in dotted_keys(TrainConfig) if key not in FREE_KEYS]
     pairs = [(key, get_dotted(checkpoint.config, key), get_dotted(config, key)) for key in keys]
     differences = [f"{key} was {old}, now {new}" for key, old, new in pairs if old != new]
@@ -164,7 +170,7 @@ def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprin
             f"{checkpoint.path} belongs to another config ({'; '.join(differences[:4])}); restore "
             "these settings or train into another folder"
         )
-    _check_same_decay(checkpoint, config)
+    _check_same_rates(checkpoint, config, photos)
     if checkpoint.data_fingerprint != data_fingerprint:
         raise CheckpointError(
             f"{checkpoint.path} was trained on other photos (fingerprint "
@@ -173,15 +179,18 @@ def check_continues(checkpoint: Checkpoint, config: TrainConfig, data_fingerprin
         )
 
 
-def _check_same_decay(checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Raise `CheckpointError` if another number of epochs contradicts learning rates so far."""
-    before, now = checkpoint.config.train.epochs, config.train.epochs
-    constant = 1 - config.optim.decay_fraction
-    if before != now and checkpoint.epoch > constant * min(before, now):
+def _check_same_rates(checkpoint: Checkpoint, config: TrainConfig, photos: int) -> None:
+    """Raise `CheckpointError` if another number of epochs contradicts the learning rates so far."""
+    begun, device = checkpoint.config, torch.device("cpu")
+    # Rates fall, so if those of the last step agree, all did.
+    last = max(checkpoint.step - 1, 0)
+    then, now = (Schedule(one, photos, device).rate_factor(last) for one in (begun, config))
+    if then != now:
         raise CheckpointError(
-            f"{checkpoint.path} has done {checkpoint.epoch} epochs of a run of {before} whose "
-            f"learning rates fall over the last {config.optim.decay_fraction:.0%}, which a run of "
-            f"{now} contradicts; continue with train.epochs={before}, or train into another folder"
+            f"{checkpoint.path} has done {checkpoint.epoch} epochs of a run of "
+            f"{begun.train.epochs} whose learning rates fall over the last "
+            f"{begun.optim.decay_fraction:.0%}, which a run of {config.train.epochs} contradicts; "
+            f"continue with train.epochs={begun.train.epochs}, or train into another folder"
         )
 
 

@@ -99,7 +99,7 @@ def test_what_the_loader_refuses_does_not_fit(data: dict[str, Any]) -> None:
 
 def test_schemas_are_no_named_configs() -> None:
     with pytest.raises(
-        ConfigError, match=r"one of the named configs: cats, quickstart, reference$"
+        ConfigError, match=r"one of the named configs: best, cats, quickstart, reference$"
     ):
         find_config("schemas")
     with pytest.raises(ConfigError, match=r"there is no config named 'train\.schema'"):

@@ -366,9 +366,9 @@ def test_other_settings_do_not_continue_a_run(
 
 def test_other_photos_do_not_continue_a_run(straight: Run) -> None:
     checkpoint = load_checkpoint(straight.folder / "checkpoint.pt")
-    check_continues(checkpoint, straight.config, checkpoint.data_fingerprint)
+    check_continues(checkpoint, straight.config, checkpoint.data_fingerprint, 40)
     with pytest.raises(CheckpointError, match=r"other photos.*fingerprint"):
-        check_continues(checkpoint, straight.config, "0" * 64)
+        check_continues(checkpoint, straight.config, "0" * 64, 40)
 
 
 def test_a_used_folder_needs_resume(straight: Run, bank: PhotoBank) -> None:
@@ -550,7 +550,7 @@ def test_an_extractor_spelled_differently_continues(
     train(tiny_config(train__epochs=1), tmp_path)
     checkpoint = load_checkpoint(tmp_path / "checkpoint.pt")
     named = tiny_config(eval__extractor="inception", eval__weights="somewhere.pth")
-    check_continues(checkpoint, named, checkpoint.data_fingerprint)  # the history decides
+    check_continues(checkpoint, named, checkpoint.data_fingerprint, 40)  # the history decides
     # Scores by another extractor do not stumble over weights that are only Inception's.
     of_inception = replace(checkpoint, config=named)
     result = evaluate(of_inception, extractor="random")

@@ -21,7 +21,7 @@ from dcgan.errors import CheckpointError, TrainingInterrupted
 from dcgan.models.networks import sample_noise
 from dcgan.runtime.numerics import numerics
 from dcgan.training.loop import train
-from dcgan.training.run.checkpoint import load_checkpoint
+from dcgan.training.run.checkpoint import check_continues, load_checkpoint
 from dcgan.training.step import TrainState, training_step
 
 CPU = torch.device("cpu")
@@ -155,6 +155,60 @@ def test_a_checkpoint_without_the_new_stream_continues(
         load_checkpoint(tmp_path / it / "checkpoint.pt").losses for it in ("straight", "parts")
     ]
     assert torch.equal(*losses)
+
+
+def test_the_learning_rate_is_a_number_in_a_checkpoint_of_a_gpu(tiny_config: Maker) -> None:
+    """There it is a tensor on the GPU, which `torch.load` brings to the CPU."""
+    config = tiny_config(optim__decay_fraction=0.5)
+    state = TrainState.fresh(config, CPU)
+    content = state.state_dict()
+    for name in ("optimizer_g", "optimizer_d"):
+        content[name]["param_groups"][0]["lr"] = torch.tensor(1e-5)
+    state.load_state_dict(content)
+    for optimizer in (state.optimizer_g, state.optimizer_d):
+        assert isinstance(optimizer.param_groups[0]["lr"], float)
+
+
+@pytest.mark.parametrize("network", ["generator", "discriminator"])
+def test_what_stops_the_weights_stops_the_run(
+    config: TrainConfig, bank: PhotoBank, network: str
+) -> None:
+    """A hinge of logits that are all +inf is finite or −inf; the kept losses must say so."""
+    with numerics(config.train):
+        state = TrainState.fresh(config, CPU)
+        training_step(state, bank.images[:16], config)
+        with torch.no_grad():
+            [w for w in getattr(state, network).parameters() if w.ndim == 4][-1].fill_(3e38)
+        for _ in range(3):
+            broken = float(state.failed)
+            losses = training_step(state, bank.images[:16], config)
+            assert broken == 1 or bool(losses[:2].isfinite().all()) == (float(state.failed) == 0)
+
+
+def test_fewer_epochs_without_a_decay(tiny_config: Maker, bank: PhotoBank, tmp_path: Path) -> None:
+    train(tiny_config(train__epochs=3), tmp_path, bank=bank)
+    result = train(tiny_config(train__epochs=2), tmp_path, bank=bank, resume=True)
+    assert result.steps == 9
+
+
+@pytest.mark.parametrize(
+    ("fraction", "before", "now", "steps"), [(0.9, 10, 11, 3), (0.25, 6, 8, 13)]
+)
+def test_other_epochs_are_fine_until_the_rates_fall(
+    tiny_config: Maker,
+    bank: PhotoBank,
+    tmp_path: Path,
+    fraction: float,
+    before: int,
+    now: int,
+    steps: int,
+) -> None:
+    config = tiny_config(optim__decay_fraction=fraction, train__epochs=before)
+    with pytest.raises(TrainingInterrupted):
+        train(config, tmp_path, bank=bank, should_stop=stop_after(steps))
+    checkpoint = load_checkpoint(tmp_path / "checkpoint.pt")
+    longer = override(config, {"train.epochs": now})
+    check_continues(checkpoint, longer, checkpoint.data_fingerprint, 40)
 
 
 def test_other_epochs_may_not_contradict_a_decay(

@@ -340,3 +340,16 @@ def test_a_saved_config_loads_as_itself(tiny_study: Maker, tmp_path: Path) -> No
     save_config(config, tmp_path / "study.yaml")
     assert load_study_config(tmp_path / "study.yaml") == config
     assert StudyConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_values_of_projected_must_fit_each_other(tiny_study: Maker) -> None:
+    def choices(*values: Any) -> dict[str, Any]:
+        return {"type": "categorical", "choices": list(values)}
+
+    kinds = {"model.discriminator": choices("dcgan", "projected")}
+    with pytest.raises(ValueError, match=r"projected\.scales contains 32, of which 32 pixels"):
+        tiny_study(space=kinds | {"projected.side": choices(32, 64)}, baselines=[])
+    with pytest.raises(ValueError, match=r"projected\.scales contains 32, of which 32 pixels"):
+        tiny_study(space=kinds | {"projected.scales": choices([4], [4, 32])}, baselines=[])
+    # Without the projected discriminator nothing of it matters.
+    tiny_study(space={"projected.side": choices(32, 64)}, baselines=[])

@@ -87,11 +87,34 @@ def test_the_largest_discriminator_counts(tiny_study: Maker) -> None:
             space=kinds,
             baselines=[],
             base__projected__side=64,
+            base__projected__pixels=False,
             base__projected__width=width,
             base__projected__channels=width,
             base__model__ndf=64,
         )
         assert largest_networks(config).model.discriminator == expected
+
+
+def test_switches_of_the_networks_count(tiny_study: Maker) -> None:
+    def choices(*values: Any) -> dict[str, Any]:
+        return {"type": "categorical", "choices": list(values)}
+
+    largest = largest_networks(
+        tiny_study(
+            space={
+                "model.upsample": choices("nearest", "transposed"),
+                "model.discriminator": choices("dcgan", "projected"),
+                "projected.pixels": choices(False, True),
+                "projected.scales": choices([4], [4, 8, 16]),
+            },
+            baselines=[],
+            base__projected__side=64,
+        )
+    )
+    assert largest.model.upsample == "transposed"  # 16 instead of 9 weights
+    assert largest.model.discriminator == "projected"
+    assert largest.projected.pixels
+    assert largest.projected.scales == (4, 8, 16)
 
 
 def test_disk_space_follows_what_is_kept(tiny_study: Maker) -> None:
