@@ -6,7 +6,11 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
+
+from benchmarks.training.recipes import change_of
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "benchmarks").glob("*/*.py"))
@@ -31,3 +35,13 @@ def test_help(
 def test_each_is_cited_in_the_docs() -> None:
     docs = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md"))
     assert [name for name in COMMANDS if f"{name} " not in docs and f"{name}`" not in docs] == []
+
+
+def test_a_paired_change_and_its_interval() -> None:
+    values, others = [40.0, 60.0, 45.0], [100.0, 110.0, 95.0]
+    ratios = np.log(values) - np.log(others)
+    low, high = stats.ttest_1samp(ratios, 0).confidence_interval(0.95)
+    expected = [np.expm1(it) for it in (ratios.mean(), low, high)]
+    assert change_of(values, others) == "{:+.0%} ({:+.0%} to {:+.0%})".format(*expected)
+    assert change_of([50.0], [100.0]) == "-50%"
+    assert change_of([], []) == ""

@@ -238,9 +238,9 @@ class Judge:
 def table(found: Mapping[str, Mapping[int, Outcome]], names: list[str]) -> list[str]:
     """A Markdown table; the first recipe is what the others are compared with."""
     lines = [
-        "| recipe | ms a step | distance − floor | change | recognised | memorised | judge | judge "
-        "recognised |",
-        "|---|---|---|---|---|---|---|---|",
+        "| recipe | seconds | ms a step | distance − floor | change | recognised | memorised | "
+        "judge | judge recognised |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     first = found.get(names[0], {})
     for name in names:
@@ -253,8 +253,8 @@ def table(found: Mapping[str, Mapping[int, Outcome]], names: list[str]) -> list[
         judged = "" if math.isnan(mean.judged) else f"{mean.judged:.0f}"
         seen = "" if math.isnan(mean.judged_recognised) else f"{mean.judged_recognised:.1%}"
         lines.append(
-            f"| {title(name)} | {mean.milliseconds:.0f} | {mean.distance:.0f} | {change} | "
-            f"{mean.recognised:.1%} | {mean.memorised:.1%} | {judged} | {seen} |"
+            f"| {title(name)} | {mean.seconds:.0f} | {mean.milliseconds:.0f} | "
+            f"{mean.distance:.0f} | {change} | {mean.recognised:.1%} | {mean.memorised:.1%} | {judged} | {seen} |"
         )
     return lines
 
