@@ -250,12 +250,18 @@ def table(found: Mapping[str, Mapping[int, Outcome]], names: list[str]) -> list[
         mean = Outcome(*np.mean([list(run) for run in runs.values()], axis=0))
         shared = sorted(runs.keys() & first.keys()) if name != names[0] else []
         change = change_of([runs[s].distance for s in shared], [first[s].distance for s in shared])
-        judged = "" if math.isnan(mean.judged) else f"{mean.judged:.0f}"
-        seen = "" if math.isnan(mean.judged_recognised) else f"{mean.judged_recognised:.1%}"
-        lines.append(
-            f"| {title(name)} | {mean.seconds:.0f} | {mean.milliseconds:.0f} | "
-            f"{mean.distance:.0f} | {change} | {mean.recognised:.1%} | {mean.memorised:.1%} | {judged} | {seen} |"
-        )
+        cells = [
+            title(name),
+            f"{mean.seconds:.0f}",
+            f"{mean.milliseconds:.0f}",
+            f"{mean.distance:.0f}",
+            change,
+            f"{mean.recognised:.1%}",
+            f"{mean.memorised:.1%}",
+            "" if math.isnan(mean.judged) else f"{mean.judged:.0f}",
+            "" if math.isnan(mean.judged_recognised) else f"{mean.judged_recognised:.1%}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
