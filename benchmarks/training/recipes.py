@@ -256,13 +256,18 @@ def table(found: Mapping[str, Mapping[int, Outcome]], names: list[str]) -> list[
             f"{mean.milliseconds:.0f}",
             f"{mean.distance:.0f}",
             change,
-            f"{mean.recognised:.1%}",
+            known(mean.recognised, ".1%"),
             f"{mean.memorised:.1%}",
-            "" if math.isnan(mean.judged) else f"{mean.judged:.0f}",
-            "" if math.isnan(mean.judged_recognised) else f"{mean.judged_recognised:.1%}",
+            known(mean.judged, ".0f"),
+            known(mean.judged_recognised, ".1%"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def known(value: float, form: str) -> str:
+    """A number, or nothing where it is not known."""
+    return "" if math.isnan(value) else format(value, form)
 
 
 def change_of(values: list[float], others: list[float]) -> str:
