@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import runpy
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.training.recipes import change_of
+from benchmarks.training import recipes
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "benchmarks").glob("*/*.py"))
@@ -42,6 +43,17 @@ def test_a_paired_change_and_its_interval() -> None:
     ratios = np.log(values) - np.log(others)
     low, high = stats.ttest_1samp(ratios, 0).confidence_interval(0.95)
     expected = [np.expm1(it) for it in (ratios.mean(), low, high)]
-    assert change_of(values, others) == "{:+.0%} ({:+.0%} to {:+.0%})".format(*expected)
-    assert change_of([50.0], [100.0]) == "-50%"
-    assert change_of([], []) == ""
+    assert recipes.change_of(values, others) == "{:+.0%} ({:+.0%} to {:+.0%})".format(*expected)
+    assert recipes.change_of([50.0], [100.0]) == "-50%"
+    assert recipes.change_of([], []) == ""
+
+
+def test_a_recipe_is_a_name_or_a_config_with_settings() -> None:
+    asked = argparse.Namespace(data=None, threads=1, precision="fp32")
+    assert recipes.recipe("nearest", asked, 7).model.upsample == "nearest"
+    changed = recipes.recipe("best model.upsample=transposed optim.lr_d=1e-4", asked, 7)
+    assert (changed.model.upsample, changed.optim.lr_d) == ("transposed", 1e-4)
+    assert changed.model.discriminator == "projected"
+    assert changed.train.seed == 7
+    assert recipes.title("translation + nearest") == "translation + nearest"
+    assert recipes.title("configs/best.yaml model.nz=3") == "best model.nz=3"

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ from filelock import FileLock, Timeout
 from scipy import stats
 
 from dcgan.api import Scoring
-from dcgan.config.settings import load_train_config, override
+from dcgan.config.settings import load_train_config, override, parse_assignments
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import load_bank
 from dcgan.evaluation.extractors.base import extract_with_classes
@@ -70,7 +71,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "all five": START | TRANSLATION | NEAREST | SMALL_BATCH | DECAY,
 }
 """Each is the reference recipe with these changes. A name that is none of these is that of a config
-or its path."""
+or its path, and may be followed by settings: "best model.upsample=transposed"."""
 
 
 def main() -> None:
@@ -111,13 +112,16 @@ def recipe(name: str, arguments: argparse.Namespace, seed: int) -> TrainConfig:
         "eval.extractor": "imagenet",
         "eval.every_epochs": 0,
     }
-    known = name in RECIPES
-    return load_train_config("reference" if known else name, changes | RECIPES.get(name, {}))
+    if name in RECIPES:
+        return load_train_config("reference", changes | RECIPES[name])
+    config, *settings = shlex.split(name)
+    return load_train_config(config, changes | parse_assignments(settings))
 
 
 def title(name: str) -> str:
-    """A recipe's name, or a config's without its folder."""
-    return name if name in RECIPES else Path(name).stem
+    """A recipe's name, for tables and folders."""
+    config, *settings = [name] if name in RECIPES else shlex.split(name)
+    return " ".join([Path(config).stem if config.endswith(".yaml") else config, *settings])
 
 
 def train_all(arguments: argparse.Namespace) -> None:
