@@ -9,8 +9,8 @@
 finished runs are kept; measure with as many processes as will train, or the speeds are those of an
 idle machine. `table` compares every recipe with the first one, seed by seed: the Fréchet distance
 minus the noise floor, its change with a 95 % interval over seeds (t, of paired logarithms), the
-share of recognised images, and the memorised fraction. --judge scores the final images by an
-independent network as well. `cost` prints the milliseconds of a step and of a hundred images,
+share of recognised images, and the memorised fraction. --judge scores the final images by two other
+networks as well. `cost` prints the milliseconds of a step and of a hundred images,
 side by side: the recipes take turns, and the fastest turn of each counts.
 """
 
@@ -34,8 +34,9 @@ from dcgan.api import Scoring
 from dcgan.config.settings import load_train_config, override, parse_assignments
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import load_bank
-from dcgan.evaluation.extractors.base import extract_with_classes
+from dcgan.evaluation.extractors.base import extract, extract_with_classes
 from dcgan.evaluation.extractors.imagenet import load_imagenet
+from dcgan.evaluation.extractors.registry import load_extractor
 from dcgan.evaluation.floor_report import report_floor
 from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian
 from dcgan.evaluation.metrics.recognised import recognised
@@ -172,8 +173,10 @@ class Outcome(NamedTuple):
     recognised: float
     memorised: float
     judged: float
-    """Fréchet distance by the independent network; nan if not asked for."""
+    """Fréchet distance by EfficientNet-Lite2; nan if no judge was asked for."""
     judged_recognised: float
+    layout: float
+    """Fréchet distance by `layout`, the same."""
 
 
 def read_all(arguments: argparse.Namespace) -> dict[str, dict[int, Outcome]]:
@@ -194,12 +197,12 @@ def read_all(arguments: argparse.Namespace) -> dict[str, dict[int, Outcome]]:
 def read(folder: Path, floor: float, judge: Judge | None) -> Outcome:
     """One finished run; what takes time is kept in its folder."""
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    scores = result["final"]["metrics"]
+    scores = result["final"]
     kept = folder / "more.json"
     more: dict[str, float] = json.loads(kept.read_text()) if kept.exists() else {}
     if "memorised" not in more:
         more["memorised"] = Scoring(folder / "checkpoint.pt").memorisation().pictures.fraction
-    if judge and "judged" not in more:
+    if judge and "layout" not in more:
         more |= judge(folder)
     write_text_atomic(kept, json.dumps(more))
     return Outcome(
@@ -210,18 +213,24 @@ def read(folder: Path, floor: float, judge: Judge | None) -> Outcome:
         more["memorised"],
         more.get("judged", math.nan),
         more.get("judged_recognised", math.nan),
+        more.get("layout", math.nan),
     )
 
 
 class Judge:
-    """EfficientNet-Lite2 at 160 pixels, which neither trains nor scores."""
+    """Two networks that neither train nor score.
+
+    EfficientNet-Lite2 at 160 pixels is a relative of those that do. `layout` was never trained, so
+    nothing that pleases networks trained on ImageNet pleases it; it sees colours and textures.
+    """
 
     def __init__(self, photos: torch.Tensor) -> None:
-        self.extractor = load_imagenet(
-            torch.device("cpu"), variant="lite2", side=160, class_side=160
-        )
-        features, self.classes = extract_with_classes(self.extractor, photos)
+        device = torch.device("cpu")
+        self.lite2 = load_imagenet(device, variant="lite2", side=160, class_side=160)
+        self.layout = load_extractor("layout", device)
+        features, self.classes = extract_with_classes(self.lite2, photos)
         self.real = fit_gaussian(features)
+        self.real_layout = fit_gaussian(extract(self.layout, photos))
 
     def __call__(self, folder: Path) -> dict[str, float]:
         generator = load_generator(
@@ -229,13 +238,15 @@ class Judge:
         )
         with torch.no_grad():
             images = torch.cat(list(generate_images(generator, 1024)))
-        features, classes = extract_with_classes(self.extractor, images)
+        features, classes = extract_with_classes(self.lite2, images)
+        layout = fit_gaussian(extract(self.layout, images))
         assert self.classes is not None
         assert classes is not None
         share = recognised(self.classes, classes)
         return {
             "judged": distance_between(self.real, fit_gaussian(features)),
             "judged_recognised": math.nan if share is None else share.share,
+            "layout": distance_between(self.real_layout, layout),
         }
 
 
@@ -243,8 +254,8 @@ def table(found: Mapping[str, Mapping[int, Outcome]], names: list[str]) -> list[
     """A Markdown table; the first recipe is what the others are compared with."""
     lines = [
         "| recipe | seconds | ms a step | distance − floor | change | recognised | memorised | "
-        "judge | judge recognised |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "judge | judge recognised | layout |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     first = found.get(names[0], {})
     for name in names:
@@ -264,6 +275,7 @@ def table(found: Mapping[str, Mapping[int, Outcome]], names: list[str]) -> list[
             f"{mean.memorised:.1%}",
             known(mean.judged, ".0f"),
             known(mean.judged_recognised, ".1%"),
+            known(mean.layout, ".2f"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
