@@ -4,14 +4,15 @@
     python -m benchmarks.training.recipes table --data PHOTOS --work DIR
     python -m benchmarks.training.recipes cost --data PHOTOS --work DIR
 
-`train` first measures how fast each recipe trains here, then trains it for as many epochs as fit in
---seconds, with each seed. Several processes may share the work (start the command again), and
-finished runs are kept; measure with as many processes as will train, or the speeds are those of an
-idle machine. `table` compares every recipe with the first one, seed by seed: the Fréchet distance
-minus the noise floor, its change with a 95 % interval over seeds (t, of paired logarithms), the
-share of recognised images, and the memorised fraction. --judge scores the final images by two other
-networks as well. `cost` prints the milliseconds of a step and of a hundred images,
-side by side: the recipes take turns, and the fastest turn of each counts.
+`train` first measures how fast each recipe trains here: they take turns, and the fastest turn of each
+counts. Then it trains each for as many epochs as fit in --seconds at that speed, with each seed.
+Several processes may share the work (start the command again), and finished runs are kept.
+
+`table` compares every recipe with the first one, seed by seed: the Fréchet distance minus the noise
+floor, its change with a 95 % interval over seeds (t, of paired logarithms), the share of recognised
+images, and the memorised fraction. --judge scores the final images by two other networks as well.
+
+`cost` prints the milliseconds of a step and of a hundred images.
 """
 
 from __future__ import annotations
@@ -128,6 +129,7 @@ def title(name: str) -> str:
 def train_all(arguments: argparse.Namespace) -> None:
     """Train what is not there yet; a lock keeps two processes from the same run."""
     photos = len(load_bank(recipe(arguments.recipes[0], arguments, 0).data).images)
+    rates = rates_here(arguments)
     for seed in arguments.seeds:
         for name in arguments.recipes:
             folder = arguments.work / f"{title(name)} {seed}"
@@ -135,26 +137,40 @@ def train_all(arguments: argparse.Namespace) -> None:
             with suppress(Timeout), FileLock(folder / "lock", blocking=False):
                 if (folder / "result.json").exists():
                     continue
-                config = recipe(name, arguments, seed)
-                epochs = max(1, round(arguments.seconds * images_per_second(config) / photos))
+                epochs = max(1, round(arguments.seconds * rates[name] / photos))
+                config = override(recipe(name, arguments, seed), {"train.epochs": epochs})
                 # A run that was killed starts anew: it has no checkpoint before its end.
-                result = train(override(config, {"train.epochs": epochs}), folder, resume=True)
+                result = train(config, folder, resume=True)
                 print(
                     f"{folder.name}: {epochs} epochs, {result.training_seconds:.0f} s", flush=True
                 )
 
 
+def rates_here(arguments: argparse.Namespace) -> dict[str, float]:
+    """Images per second of each recipe. They are measured side by side, once for a work folder.
+
+    So what else the machine does later makes no recipe train longer than another.
+    """
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    path = arguments.work / "rates.json"
+    with FileLock(arguments.work / "lock"):
+        rates: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+        missing = {name: 0.0 for name in arguments.recipes if name not in rates}
+        for _ in range(TURNS):
+            for name in missing:
+                rate = images_per_second(recipe(name, arguments, 0))
+                missing[name] = max(missing[name], rate)
+        write_text_atomic(path, json.dumps(rates | missing))
+    return rates | missing
+
+
 def cost(arguments: argparse.Namespace) -> list[str]:
     """A Markdown table of how long the steps of all recipes take."""
-    configs = {name: recipe(name, arguments, 0) for name in arguments.recipes}
-    rates = dict.fromkeys(configs, 0.0)
-    for _ in range(TURNS):
-        for name, config in configs.items():
-            rates[name] = max(rates[name], images_per_second(config))
+    rates = rates_here(arguments)
     first = rates[arguments.recipes[0]]
     lines = ["| recipe | ms a step | ms for 100 images | |", "|---|---|---|---|"]
-    for name, config in configs.items():
-        step = 1000 * config.train.batch_size / rates[name]
+    for name in arguments.recipes:
+        step = 1000 * recipe(name, arguments, 0).train.batch_size / rates[name]
         lines.append(
             f"| {title(name)} | {step:.0f} | {1e5 / rates[name]:.0f} | "
             f"{first / rates[name]:.2f} × |"
