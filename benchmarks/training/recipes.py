@@ -4,7 +4,7 @@
     python -m benchmarks.training.recipes table --data PHOTOS --work DIR
     python -m benchmarks.training.recipes cost --data PHOTOS --work DIR
 
-`train` first measures how fast each recipe trains here: they take turns, and the fastest turn of each
+`train` first measures how fast each recipe trains here: they take turns, and the best turn of each
 counts. Then it trains each for as many epochs as fit in --seconds at that speed, with each seed.
 Several processes may share the work (start the command again), and finished runs are kept.
 
