@@ -68,7 +68,7 @@ class SameConv(nn.Conv2d):
         )
         kind = images.dtype
         if self.groups > 1 and stride > 1 and images.device.type == "cpu":
-            # There the library's gradient is 8 to 30 times slower in bfloat16.
+            # There the library's gradient is far slower in bfloat16.
             images = images.to(torch.promote_types(kind, torch.float32))
         padding = (height // 2, width // 2)
         if height % 2 or width % 2:

