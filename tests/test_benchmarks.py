@@ -38,14 +38,37 @@ def test_each_is_cited_in_the_docs() -> None:
     assert [name for name in COMMANDS if f"{name} " not in docs and f"{name}`" not in docs] == []
 
 
-def test_a_paired_change_and_its_interval() -> None:
-    values, others = [40.0, 60.0, 45.0], [100.0, 110.0, 95.0]
-    ratios = np.log(values) - np.log(others)
+def test_the_change_between_two_recipes_is_that_of_paired_seeds() -> None:
+    logs = {"new": np.log([40.0, 60.0, 45.0]), "start": np.log([100.0, 110.0, 95.0])}
+    ratios = logs["new"] - logs["start"]
     low, high = stats.ttest_1samp(ratios, 0).confidence_interval(0.95)
     expected = [np.expm1(it) for it in (ratios.mean(), low, high)]
-    assert recipes.change_of(values, others) == "{:+.0%} ({:+.0%} to {:+.0%})".format(*expected)
-    assert recipes.change_of([50.0], [100.0]) == "-50%"
-    assert recipes.change_of([], []) == ""
+    weights = {"new": 1, "start": -1}
+    assert recipes.change_of(logs, weights) == "{:+.0%} ({:+.0%} to {:+.0%})".format(*expected)
+    assert recipes.change_of({k: v[:1] for k, v in logs.items()}, weights) == "-60%"
+    assert recipes.change_of({k: v[:0] for k, v in logs.items()}, weights) == ""
+    assert recipes.change_of(logs, {"new": 1, "never trained": -1}) == ""
+
+
+def test_changes_among_several_recipes_are_those_of_least_squares() -> None:
+    names, seeds = ["start", "a", "b", "a + b"], 3
+    values = np.random.default_rng(5).normal(size=(len(names), seeds)) * 0.2
+    # One column a recipe and one a seed (the first seed's is left out).
+    rows = [
+        [*np.eye(len(names))[recipe], *np.eye(seeds)[seed][1:]]
+        for recipe in range(len(names))
+        for seed in range(seeds)
+    ]
+    design = np.array(rows)
+    fitted, rest, *_ = np.linalg.lstsq(design, values.ravel(), rcond=None)
+    freedom = len(rows) - design.shape[1]
+    contrast = np.array([1, -1, -1, 1, 0, 0])
+    variance = rest[0] / freedom * contrast @ np.linalg.inv(design.T @ design) @ contrast
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+    expected = [np.expm1(contrast @ fitted + step) for step in (0, -half, half)]
+    logs = dict(zip(names, values, strict=True))
+    weights = {"a + b": 1, "a": -1, "b": -1, "start": 1}
+    assert recipes.change_of(logs, weights) == "{:+.0%} ({:+.0%} to {:+.0%})".format(*expected)
 
 
 def test_a_recipe_is_a_name_or_a_config_with_settings() -> None:

@@ -9,8 +9,9 @@ counts. Then it trains each for as many epochs as fit in --seconds at that speed
 Several processes may share the work (start the command again), and finished runs are kept.
 
 `table` compares every recipe with the first one, seed by seed: the Fréchet distance minus the noise
-floor, its change with a 95 % interval over seeds (t, of paired logarithms), the share of recognised
-images, and the memorised fraction. --judge scores the final images by two other networks as well.
+floor, its change with a 95 % interval over seeds, the share of recognised images, and the memorised
+fraction. For a combination ("a + b") it also divides the distance by what its parts' changes would
+give if they multiplied. --judge scores the final images by two other networks as well.
 
 `cost` prints the milliseconds of a step and of a hundred images.
 """
@@ -269,24 +270,24 @@ class Judge:
 def table(found: Mapping[str, Mapping[int, Outcome]], names: list[str]) -> list[str]:
     """A Markdown table; the first recipe is what the others are compared with."""
     lines = [
-        "| recipe | seconds | ms a step | distance − floor | change | recognised | memorised | "
-        "judge | judge recognised | layout |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| recipe | seconds | ms a step | distance − floor | change | beside its parts | "
+        "recognised | memorised | judge | judge recognised | layout |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    first = found.get(names[0], {})
-    for name in names:
-        runs = found.get(name, {})
-        if not runs:
-            continue
-        mean = Outcome(*np.mean([list(run) for run in runs.values()], axis=0))
-        shared = sorted(runs.keys() & first.keys()) if name != names[0] else []
-        change = change_of([runs[s].distance for s in shared], [first[s].distance for s in shared])
+    present = [name for name in names if found.get(name)]
+    seeds = set.intersection(*(set(found[name]) for name in present)) if present else set()
+    logs = {name: np.log([found[name][s].distance for s in sorted(seeds)]) for name in present}
+    for name in present:
+        mean = Outcome(*np.mean([list(run) for run in found[name].values()], axis=0))
+        parts = [part for part in name.split(" + ") if part in logs]
+        apart = {name: 1, **dict.fromkeys(parts, -1), names[0]: len(parts) - 1}
         cells = [
             title(name),
             f"{mean.seconds:.0f}",
             f"{mean.milliseconds:.0f}",
             f"{mean.distance:.0f}",
-            change,
+            change_of(logs, {name: 1, names[0]: -1}) if name != names[0] else "",
+            change_of(logs, apart) if len(parts) > 1 else "",
             known(mean.recognised, ".1%"),
             f"{mean.memorised:.1%}",
             known(mean.judged, ".0f"),
@@ -302,16 +303,28 @@ def known(value: float, form: str) -> str:
     return "" if math.isnan(value) else format(value, form)
 
 
-def change_of(values: list[float], others: list[float]) -> str:
-    """The relative change of paired positive values, with its 95 % interval."""
-    if not values:
+def change_of(logs: Mapping[str, np.ndarray], weights: Mapping[str, int]) -> str:
+    """The factor that a weighted sum of logarithms stands for, as a change, with its 95 % interval.
+
+    `logs` holds a row of the same seeds for every recipe. What is left of them after the means of
+    recipes and of seeds is noise, and its variance is taken to be that of every recipe: three seeds
+    alone would say little about it (two-way analysis of variance without replication).
+    """
+    if any(name not in logs for name in weights):
         return ""
-    ratios = np.log(values) - np.log(others)
-    mean, change = float(ratios.mean()), float(np.expm1(ratios.mean()))
-    if len(ratios) < 2:
-        return f"{change:+.0%}"
-    half = stats.t.ppf(0.975, len(ratios) - 1) * ratios.std(ddof=1) / math.sqrt(len(ratios))
-    return f"{change:+.0%} ({math.expm1(mean - half):+.0%} to {math.expm1(mean + half):+.0%})"
+    values = np.array(list(logs.values()))
+    recipes, seeds = values.shape
+    if not seeds:
+        return ""
+    mean = sum(weight * float(logs[name].mean()) for name, weight in weights.items())
+    freedom = (recipes - 1) * (seeds - 1)
+    if not freedom:
+        return f"{math.expm1(mean):+.0%}"
+    noise = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    spread = math.sqrt(sum(weight**2 for weight in weights.values()) / seeds)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt((noise**2).sum() / freedom) * spread
+    low, high = math.expm1(mean - half), math.expm1(mean + half)
+    return f"{math.expm1(mean):+.0%} ({low:+.0%} to {high:+.0%})"
 
 
 if __name__ == "__main__":
