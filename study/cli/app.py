@@ -213,10 +213,13 @@ def train(
 def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to serve on.")] = 5000,
     store: StoreOption = None,
+    browser: Annotated[
+        bool, typer.Option(help="Open the first study's leaderboard in the browser.")
+    ] = True,
 ) -> None:
     """Serve the MLflow UI of a results folder on this machine (Ctrl-C ends it)."""
     from study.cli.show import print_links
-    from study.tracking.ui import check_port, serve
+    from study.tracking.ui import check_port, has_screen, open_when_ready, serve
 
     chosen = Store.at(store)
     if chosen.tracking:
@@ -225,7 +228,9 @@ def ui(
             "address, or unset the variable to serve the results folder's own"
         )
     check_port(port)
-    print_links(chosen, port)
+    first = print_links(chosen, port)
+    if browser and has_screen():
+        open_when_ready(first, port)
     raise typer.Exit(serve(chosen, port))
 
 

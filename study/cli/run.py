@@ -26,7 +26,7 @@ from study.storage.optuna_db import load_optuna_study
 from study.storage.schema_versions import check_schemas
 from study.storage.store import Store
 from study.tracking.relocate import describe_misplaced
-from study.tracking.ui import trials_link
+from study.tracking.ui import first_link
 
 
 def join(store: Store, name: str, settings: dict[str, Any]) -> None:
@@ -114,12 +114,12 @@ def print_summary(summary: StudySummary) -> None:
     else:
         say(f"train the best in full:      {command} train {summary.name}{where}")
     if summary.store.tracking:
-        link = trials_link(summary.experiment_id, summary.store.tracking)
+        link = first_link(summary.experiment_id, summary.store.tracking)
         say(f"compare the trials:          {link}")
         return
     folder = replace(summary.store, storage=None).options  # `study ui` needs no Optuna database
     say(f"compare the trials:          {command} ui{folder}")
-    say(f"  and open                   {trials_link(summary.experiment_id)}")
+    say(f"  and open                   {first_link(summary.experiment_id)}")
 
 
 def own_command() -> str:

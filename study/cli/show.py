@@ -21,7 +21,7 @@ from study.storage.attributes import stored_identity, study_config
 from study.storage.optuna_db import FINISHED, load_all_studies, load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
-from study.tracking.ui import HOST, trials_link
+from study.tracking.ui import HOST, links
 
 
 def print_studies(store: Store) -> None:
@@ -89,14 +89,19 @@ def export_trial(
     say(str(path))
 
 
-def print_links(store: Store, port: int) -> None:
-    """The link that compares the trials of each study."""
-    from study.tracking.experiment import experiment_ids
+def print_links(store: Store, port: int) -> str:
+    """The links that compare the trials of each study; returns the first."""
+    from study.tracking.experiment import experiments_of
 
-    ids = experiment_ids(store)
-    if not ids:
+    experiments = experiments_of(store)
+    if not experiments:
         raise StudyError(f"there is no study in the MLflow database {store.mlflow_database}")
-    say(f"MLflow UI of {store.root}; the trials of")
-    for name, experiment_id in ids.items():
-        say(f"  {name}: {trials_link(experiment_id, f'http://{HOST}:{port}')}")
+    say(f"MLflow UI of {store.root}")
+    server, shown = f"http://{HOST}:{port}", []
+    for name, (experiment_id, views) in experiments.items():
+        say(f"  {name}")
+        for title, link in links(experiment_id, server, views=views).items():
+            say(f"    {title:15}{link}")
+            shown.append(link)
     say("Ctrl-C ends the server")
+    return shown[0]

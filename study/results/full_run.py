@@ -92,7 +92,7 @@ class FullRun:
 
     def _mirror(self, bank: PhotoBank) -> RunMirror:
         study, trial = self.study, self.trial
-        store, objective = with_tracking(self.store, study), study_config(study).objective
-        tracker = Tracker(store, store.study(study.study_name), objective, {})
+        store, config = with_tracking(self.store, study), study_config(study)
+        tracker = Tracker(store, store.study(study.study_name), config, {})
         tags = {"data.fingerprint": bank.fingerprint, "origin": trial.origin}
         return tracker.mirror_of_full_run(trial.number, trial.params, tags)

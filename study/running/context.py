@@ -98,14 +98,14 @@ def open_context(
     study.pruner = make_pruner(config)
     device = resolve_device(config.base.train.device)
     extractor = extractor or configured_extractor(config.base, device)
-    facts = identity_tags(stored_identity(study))
+    facts = identity_tags(stored_identity(study)) | {"data.photos": len(bank.images)}
 
     @cache
     def tracking() -> Tracker:
         with quick_imports():  # opening imports more of MLflow
             from study.tracking.experiment import Tracker
 
-            return Tracker(store, claims.folder, config.objective, facts, runs)
+            return Tracker(store, claims.folder, config, facts, runs)
 
     if runs is None:
         tracking()

@@ -74,7 +74,9 @@ def _publish_alone(context: StudyContext) -> None:
     if not is_pareto(context.study) and any(row.state == TrialState.COMPLETE for row in rows):
         write_export(export_config(context.study), folder.best)
     with context.mirroring():
-        context.tracker.publish()
+        from study.tracking.study_page import publish as publish_in_mlflow
+
+        publish_in_mlflow(context.tracker)
     remove_checkpoints(context.study, folder, context.config.checkpoints.keep)
 
 

@@ -18,6 +18,9 @@ from study.tracking.environment import forget_breaking, prepare_import, proxies,
 
 prepare_import()
 
+from mlflow.entities import Dataset as Dataset
+from mlflow.entities import DatasetInput as DatasetInput
+from mlflow.entities import InputTag as InputTag
 from mlflow.entities import Metric as Metric
 from mlflow.entities import Param as Param
 from mlflow.entities import RunTag as RunTag

@@ -6,45 +6,63 @@ state: every call goes through a client with an absolute tracking URI.
 
 from __future__ import annotations
 
+import getpass
+import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from study.config.study_config import ObjectiveConfig
+from dcgan.runtime.version import code_version
+from study.config.study_config import StudyConfig
 from study.errors import UnknownStudyError
 from study.search.objective import score_of
 from study.storage.store import Store, StudyFolder, trial_name
 from study.storage.trial_record import TrialRecord
-from study.tracking.client import MlflowException, Param, RunTag, ViewType, open_client, required
+from study.tracking.client import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    MlflowException,
+    Param,
+    RunTag,
+    ViewType,
+    open_client,
+    required,
+)
 from study.tracking.run_mirror import RunMirror, set_status
+from study.tracking.views import FIRST_VIEW
+from study.tracking.words import colour, note, run_name, standard_of, study_params
 
 STUDY_TAG = "dcgan.study"
 """Tag of an experiment: the name of its study, whatever the experiment is called."""
-NOTE_LINES = 44
-"""The leaderboard's title, headings and first 40 rows. MLflow cuts notes at 8000 characters; the
-whole leaderboard is an artifact."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""MLflow opens such an experiment among the runs of trainings, and not among traces of GenAI."""
+DIGEST = 36
+"""Characters of a dataset's digest in MLflow."""
 
 
 class Tracker:
     """The experiment and parent run of one study, in the store's MLflow database or on its server.
 
-    `objective` scores the evaluations that the runs show. `tags` are the parent run's, if it is
-    created. `runs` are the ids of the experiment and the parent run, of a launcher that has just
-    opened MLflow; then errors are MLflow's own. Without `runs`, both are found or created, and
-    `StudyError` is raised if MLflow cannot be opened.
+    `config` says how evaluations are scored and what trials differ in. `tags` are the parent
+    run's, if it is created. `runs` are the ids of the experiment and the parent run, of a launcher
+    that has just opened MLflow; then errors are MLflow's own. Without `runs`, both are found or
+    created, and `StudyError` is raised if MLflow cannot be opened.
     """
 
     def __init__(
         self,
         store: Store,
         folder: StudyFolder,
-        objective: ObjectiveConfig,
+        config: StudyConfig,
         tags: Mapping[str, Any],
         runs: tuple[str, str] | None = None,
     ) -> None:
-        self.store, self.folder, self.objective = store, folder, objective
+        self.store, self.folder, self.config = store, folder, config
         self.study_name = folder.path.name
         if runs:
             self.client = open_client(store)
@@ -62,7 +80,7 @@ class Tracker:
             # Without an absolute path, artifacts land relative to the working folder. A server has
             # its own place for them.
             location = None if store.tracking else (store.artifacts / name).as_uri()
-            tags = {STUDY_TAG: name}
+            tags = {STUDY_TAG: name, **KIND}
             if self.client.get_experiment_by_name(name):  # another study's, renamed to this
                 name = f"{name} ({uuid4().hex[:8]})"
             return str(self.client.create_experiment(name, artifact_location=location, tags=tags))
@@ -76,6 +94,8 @@ class Tracker:
         run_id = self._find("tags.kind = 'study'")
         if run_id is None:
             run_id = self._create(f"study {self.study_name}", {"kind": "study", **tags})
+            params = [Param(key, text) for key, text in study_params(self.config).items()]
+            self.client.log_batch(run_id, params=params)
             self.client.log_artifact(run_id, str(self.folder.config))
         return run_id
 
@@ -86,18 +106,29 @@ class Tracker:
         another machine's folder was shown there. That run is deleted, because all its points would
         appear twice.
         """
-        tags = {**record.identity, "seed": record.seed, "origin": record.origin}
-        tags["optuna.state"] = record.state
+        tags = {"seed": record.seed, "origin": record.origin, "optuna.state": record.state}
         if record.baseline:
             tags["baseline"] = record.baseline
-        folder, fresh = self.folder.trial(record.number), record.run_id is None
-        return self._mirror("trial", record.number, folder, record.params, tags, fresh=fresh)
+        folder = self.folder.trial(record.number)
+        return self._mirror("trial", record.number, folder, record.params, tags, record)
 
     def mirror_of_full_run(
         self, number: int, params: Mapping[str, Any], tags: Mapping[str, Any]
     ) -> RunMirror:
         """The mirror of the folder of a trial's full run."""
         return self._mirror("full", number, self.folder.full_run(number), params, tags)
+
+    @cached_property
+    def _standard(self) -> tuple[str, dict[str, Any]]:
+        return standard_of(self.config)
+
+    def describe(self, record: TrialRecord) -> tuple[str, dict[str, str]]:
+        """The name of a trial's run, and the tags with its description and colour."""
+        name, standard = self._standard
+        tags = {"mlflow.note.content": note(record, name, standard)}
+        if shown := colour(record):
+            tags["mlflow.runColor"] = shown
+        return run_name(record, standard), tags
 
     def _mirror(
         self,
@@ -106,15 +137,19 @@ class Tracker:
         folder: Path,
         params: Mapping[str, Any],
         tags: Mapping[str, Any],
-        *,
-        fresh: bool = False,
+        record: TrialRecord | None = None,
     ) -> RunMirror:
-        name = trial_name(number) if kind == "trial" else f"full run of {trial_name(number)}"
+        name = f"full run of {trial_name(number)}"
+        described: dict[str, str] = {}
+        if record:
+            name, described = self.describe(record)
+        fresh = record is not None and record.run_id is None
         tags = {
             "kind": kind,
             "optuna.trial_number": number,
             "mlflow.parentRunId": self.parent_run_id,
             **tags,
+            **described,
         }
 
         def open_run() -> str:
@@ -123,7 +158,9 @@ class Tracker:
             while fresh and run_id is not None:
                 self.client.delete_run(run_id)
                 run_id = self._find(same)
-            run_id = run_id or self._create(name, tags)
+            if run_id is None:
+                run_id = self._create(name, tags)
+                self._log_photos(run_id, record)
             self.client.log_batch(
                 run_id,
                 params=[Param(key, str(value)) for key, value in params.items()],
@@ -132,18 +169,27 @@ class Tracker:
             set_status(self.client, run_id, "RUNNING")
             return run_id
 
-        return RunMirror(self.client, folder, open_run, lambda item: score_of(item, self.objective))
+        objective = self.config.objective
+        return RunMirror(
+            self.client, folder, open_run, lambda item: score_of(item, objective), self.describe
+        )
 
-    def publish(self) -> None:
-        """Show the leaderboard and the current files on the parent run and the experiment."""
-        run_id, folder = self.parent_run_id, self.folder
-        for file in (folder.config, folder.leaderboard, folder.contact_sheet, folder.best):
-            if file.exists():
-                self.client.log_artifact(run_id, str(file))
-        lines = folder.leaderboard.read_text(encoding="utf-8").splitlines()
-        note = "\n".join(lines[:NOTE_LINES])
-        self.client.set_tag(run_id, "mlflow.note.content", note)
-        self.client.set_experiment_tag(self.experiment_id, "mlflow.note.content", note)
+    def _log_photos(self, run_id: str, record: TrialRecord | None) -> None:
+        """Show the photos as the run's dataset."""
+        if record is None or not (digest := record.identity.get("data.fingerprint")):
+            return
+        data = self.config.base.data
+        name = data.source if data.root is None else data.root.name
+        facts = {"photos": record.identity.get("data.photos"), "image_size": data.image_size}
+        dataset = Dataset(
+            name=name,
+            digest=digest[:DIGEST],
+            source_type="local",
+            source=json.dumps({"uri": str(data.root or data.source)}),
+            profile=json.dumps(facts),
+        )
+        context = InputTag("mlflow.data.context", "training")
+        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
 
     def parent_status(self) -> str:
         """The parent run's status as MLflow names it."""
@@ -153,12 +199,25 @@ class Tracker:
         """Set the parent run's status from Optuna's state."""
         set_status(self.client, self.parent_run_id, state)
 
+    @cached_property
+    def _source(self) -> dict[str, str]:
+        """MLflow's own tags for who ran what."""
+        tags = {
+            "mlflow.source.type": "LOCAL",
+            "mlflow.source.name": f"study run {self.study_name}",
+        }
+        with suppress(Exception):  # a container's user may have no name
+            tags["mlflow.user"] = getpass.getuser()
+        if commit := re.search(r"\(([0-9a-f]+)", code_version()):
+            tags["mlflow.source.git.commit"] = commit[1]
+        return tags
+
     def _find(self, filter_string: str) -> str | None:
         runs = self.client.search_runs([self.experiment_id], filter_string, max_results=1)
         return runs[0].info.run_id if runs else None
 
     def _create(self, name: str, tags: Mapping[str, Any]) -> str:
-        text = {key: str(value) for key, value in tags.items()}  # a server takes nothing else
+        text = {key: str(value) for key, value in (self._source | dict(tags)).items()}
         run = self.client.create_run(self.experiment_id, tags=text, run_name=name)
         return str(run.info.run_id)
 
@@ -210,8 +269,10 @@ def shown_statuses(store: Store, name: str) -> dict[int, str]:
         return trial_statuses(client, found.experiment_id) if found else {}
 
 
-def experiment_ids(store: Store) -> dict[str, str]:
-    """Name → id of each experiment in the store's MLflow database, sorted by name.
+def experiments_of(store: Store) -> dict[str, tuple[str, bool]]:
+    """Name → id of each experiment in the store's MLflow database, and whether it has our views.
+
+    They are sorted by name.
 
     Raises `UnknownStudyError` without such a database, and `StudyError` if it cannot be read.
     """
@@ -222,7 +283,11 @@ def experiment_ids(store: Store) -> dict[str, str]:
         )
     with required("open", store):
         experiments = open_client(store).search_experiments(order_by=["name ASC"])
-    return {item.name: item.experiment_id for item in experiments if item.name != "Default"}
+    return {
+        item.name: (item.experiment_id, FIRST_VIEW in item.tags)
+        for item in experiments
+        if item.name != "Default"
+    }
 
 
 def forget_experiment(store: Store, name: str) -> None:

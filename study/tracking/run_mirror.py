@@ -20,6 +20,7 @@ from dcgan.training.run.history import STEP_FIELDS, Record, read_history
 from study.search.objective import closing_metrics
 from study.storage.trial_record import TrialRecord
 from study.tracking.client import Metric, RunTag
+from study.tracking.views import FINAL_SAMPLES, SAMPLES
 
 BATCH = 1000
 STATUS = {
@@ -32,6 +33,10 @@ STATUS = {
 """Optuna's state → MLflow's run status."""
 TERMINAL_STATUSES = ("FINISHED", "KILLED", "FAILED")
 DELIVERED = ".delivered_to_mlflow.json"
+LOG10 = "log10_"
+"""How the name of a learning rate's logarithm begins."""
+ENVIRONMENT = "environment.json"
+"""A run's file with the fingerprints of photos and extractor, versions and devices."""
 
 
 class RunMirror:
@@ -43,10 +48,12 @@ class RunMirror:
         folder: Path,
         open_run: Callable[[], str],
         score: Callable[[EvalRecord], float],
+        describe: Callable[[TrialRecord], tuple[str, dict[str, str]]],
     ) -> None:
         self.client = client
         self.folder = RunFolder(folder)
         self.score = score
+        self.describe = describe
         self._open_run = open_run
         self.run_id: str | None = None
         """Set by `open`."""
@@ -81,12 +88,16 @@ class RunMirror:
         step = max((item.step for item in read_history(self.folder.history)), default=0)
         closing = {**_log10_rates(record.params), "minutes": record.minutes}
         closing |= closing_metrics(record)
-        tags = {"optuna.state": record.state, "reason": record.reason or ""}
+        name, described = self.describe(record)
+        tags = {"optuna.state": record.state, "reason": record.reason or "", **described}
         self.client.log_batch(
             run_id,
             metrics=[Metric(key, value, ended, step) for key, value in closing.items()],
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
+        self.client.log_dict(run_id, record.identity, ENVIRONMENT)
+        self._deliver_picture(run_id, self.folder.final_grid, FINAL_SAMPLES, 0, ended)
+        self.client.update_run(run_id, name=name)
         set_status(self.client, run_id, record.state, ended)
 
     def deliver_files(self) -> None:
@@ -127,25 +138,23 @@ class RunMirror:
         return [Metric(key, value, timestamp, record.step) for key, value in values.items()]
 
     def _deliver_grids(self, run_id: str, evaluations: list[EvalRecord]) -> None:
+        for record in evaluations:
+            picture, when = self.folder.grid_path(record.step), int(record.timestamp * 1000)
+            self._deliver_picture(run_id, picture, SAMPLES, record.step, when)
+
+    def _deliver_picture(self, run_id: str, picture: Path, key: str, step: int, when: int) -> None:
+        """Deliver a picture once: unlike a metric, it would appear twice. `when`: ms since 1970."""
         marker = self.folder.path / DELIVERED
         done = _read_marker(marker)
-        for record in evaluations:
-            step, picture = record.step, self.folder.grid_path(record.step)
-            if [run_id, step] in done or not picture.exists():
-                continue
-            with Image.open(picture) as image:
-                image.load()
-                self.client.log_image(
-                    run_id,
-                    image,
-                    key="samples/fixed_noise",
-                    step=step,
-                    timestamp=int(record.timestamp * 1000),
-                    synchronous=True,
-                )
-            # A picture, unlike a metric, appears twice if it is delivered twice.
-            done.append([run_id, step])
-            write_text_atomic(marker, json.dumps(done))
+        mark = [run_id, step] if key == SAMPLES else [run_id, key]
+        if mark in done or not picture.exists():
+            return
+        with Image.open(picture) as image:
+            image.load()
+            self.client.log_image(
+                run_id, image, key=key, step=step, timestamp=when, synchronous=True
+            )
+        write_text_atomic(marker, json.dumps([*done, mark]))
 
 
 def _read_marker(marker: Path) -> list[list[Any]]:
@@ -173,7 +182,7 @@ def _eval_metrics(record: EvalRecord) -> dict[str, float]:
 def _log10_rates(params: Mapping[str, Any]) -> dict[str, float]:
     """log10 of the learning rates, because the parallel-coordinates view has linear axes."""
     return {
-        f"log10_{key}": math.log10(value)
+        f"{LOG10}{key}": math.log10(value)
         for key, value in params.items()
         if key.startswith("lr_") and value > 0
     }

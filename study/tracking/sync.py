@@ -24,7 +24,8 @@ from study.storage.trial_record import TrialRecord
 from study.tracking.catch_up import FINISHED_NAMES, catch_up
 from study.tracking.client import required
 from study.tracking.experiment import Tracker
-from study.tracking.ui import trials_link
+from study.tracking.study_page import publish
+from study.tracking.ui import first_link
 
 
 def sync_study(
@@ -60,7 +61,7 @@ def sync_study(
         raise StudyError(f"no trial of '{name}' has begun, so there is nothing to deliver")
     places = lock_folders(folder)
     with required("deliver to", target, "; the same command goes on where it stopped"):
-        tracker = Tracker(target, folder, config.objective, records[0].identity)
+        tracker = Tracker(target, folder, config, records[0].identity)
         delivered = catch_up(
             tracker,
             {record.number: record.state for record in records},
@@ -69,7 +70,7 @@ def sync_study(
         )
         full = _deliver_full_runs(tracker)
         if folder.leaderboard.exists():  # otherwise this machine has only joined the study
-            tracker.publish()
+            publish(tracker)
             finished = sum(record.state in FINISHED_NAMES for record in records)
             if finished >= config.study.trials:
                 tracker.set_parent_state("COMPLETE")
@@ -80,7 +81,7 @@ def sync_study(
         f"{len(records) - delivered} were there" + (f"; {full} full runs" if full else "")
     )
     if target.tracking:
-        say(f"compare the trials: {trials_link(tracker.experiment_id, target.tracking)}")
+        say(f"compare the trials: {first_link(tracker.experiment_id, target.tracking)}")
 
 
 def _own_mlflow(store: Store, name: str) -> Store:

@@ -6,6 +6,10 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
+import webbrowser
+from importlib.metadata import version
 from urllib.parse import quote, urlencode
 
 from dcgan.errors import UsageError
@@ -13,9 +17,38 @@ from dcgan.runtime.signals import on_stop
 from study.storage.addresses import without_user
 from study.storage.store import Store
 from study.tracking.environment import server_environment
+from study.tracking.views import NAMES, TESTED
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
+
+
+def links(
+    experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}", *, views: bool = True
+) -> dict[str, str]:
+    """Name → address of each view of a study, else of its charts.
+
+    `views` is false for a study without them, of an earlier release.
+    """
+    if not views or not version("mlflow").startswith(tuple(f"{minor}." for minor in TESTED)):
+        return {"Charts": trials_link(experiment_id, server)}
+    return {
+        name: _runs_page(
+            experiment_id,
+            server,
+            {
+                "workflowType": "machine_learning",  # otherwise the UI opens in its GenAI mode
+                "compareRunsMode": mode,
+                "viewStateShareKey": key,
+            },
+        )
+        for key, (name, mode) in NAMES.items()
+    }
+
+
+def first_link(experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}") -> str:
+    """The address of a study's leaderboard, or of its charts."""
+    return next(iter(links(experiment_id, server).values()))
 
 
 def trials_link(experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}") -> str:
@@ -27,8 +60,37 @@ def trials_link(experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}
         "orderByKey": "metrics.`objective`",
         "orderByAsc": "true",
     }
+    return _runs_page(experiment_id, server, query)
+
+
+def _runs_page(experiment_id: str, server: str, query: dict[str, str]) -> str:
     parameters = urlencode(query, safe="", quote_via=quote)
     return f"{without_user(server)}/#/experiments/{experiment_id}/runs?{parameters}"
+
+
+def has_screen() -> bool:
+    """Whether a browser would open in a window, and not in the terminal of the server."""
+    if not sys.stdout.isatty():
+        return False
+    return sys.platform != "linux" or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+
+
+def open_when_ready(link: str, port: int, seconds: float = 60.0) -> None:
+    """Open a link in the browser once the server answers; returns at once."""
+
+    def wait() -> None:
+        ended = time.monotonic() + seconds
+        while time.monotonic() < ended:
+            with socket.socket() as probe:
+                probe.settimeout(1.0)
+                if probe.connect_ex((HOST, port)) == 0:
+                    webbrowser.open(link)
+                    return
+            time.sleep(0.3)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def check_port(port: int) -> None:

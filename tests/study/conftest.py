@@ -240,6 +240,10 @@ class Mirror:
         keys = sorted(run.data.metrics)
         return [(key, point.step) for key in keys for point in self.history(run, key)]
 
+    def read(self, run: Run, path: str) -> str:
+        """The text of an artifact."""
+        return Path(self.client.download_artifacts(run.info.run_id, path)).read_text()
+
     def artifacts(self, run: Run, folder: str | None = None) -> set[str]:
         return {item.path for item in self.client.list_artifacts(run.info.run_id, folder)}
 

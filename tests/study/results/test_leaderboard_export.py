@@ -196,8 +196,9 @@ def test_an_export_says_where_it_comes_from(finished: Any, mirror_of: Any) -> No
     assert (source["scored_at_epoch"], source["scored_checkpoint"]) == (2, "checkpoint.pt")
     assert source["n_samples"] == 64
     assert source["extractor"] == "random"
-    assert source["extractor_fingerprint"] == run.data.tags["extractor.fingerprint"]
-    assert source["data_fingerprint"] == run.data.tags["data.fingerprint"]
+    facts = json.loads(mirror_of(finished.store).read(run, "environment.json"))
+    assert source["extractor_fingerprint"] == facts["extractor.fingerprint"]
+    assert source["data_fingerprint"] == facts["data.fingerprint"]
     assert source["code_version"].startswith("0.")
     assert export_config(study, 0).provenance["origin"] == "good"
 

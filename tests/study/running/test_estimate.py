@@ -64,7 +64,7 @@ def test_what_a_complete_trial_keeps_beside_it(finished: Any, mirror_of: Any) ->
         if trial.state != TrialState.COMPLETE:
             continue
         folder = RunFolder(finished.store.study("tiny").trial(trial.number))
-        (run,) = [run for run in mirror.runs("trial") if run.info.run_name == folder.path.name]
+        run = mirror.runs("trial")[trial.number]
         places = (folder.path, finished.store.artifacts / "tiny" / run.info.run_id)
         files = [file for place in places for file in place.rglob("*") if file.is_file()]
         size = sum(file.stat().st_size for file in files if file not in folder.checkpoints)

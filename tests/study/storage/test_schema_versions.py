@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from optuna.storages import RDBStorage
 
-from study.config.study_config import ObjectiveConfig
+from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.storage.schema_versions import check_schemas, revisions, schema_problem
 from study.storage.store import Store
@@ -138,12 +138,12 @@ def test_commands_on_a_newer_optuna_database(
 
 
 def test_a_newer_mlflow_database_stops_a_launch_at_once(
-    shell: Shell, own_finished: Store, study_file: Writer
+    shell: Shell, own_finished: Store, study_file: Writer, tiny_study: Callable[..., StudyConfig]
 ) -> None:
     stamp(own_finished.mlflow_database, "newer")
     done = shell("run", study_file(), "--store", own_finished.root, code=1)
     assert "mlflow.db are of version newer" in done.stderr
     assert "photos" not in done.stderr
     with pytest.raises(StudyError, match="are of version newer"):
-        Tracker(own_finished, own_finished.study("tiny"), ObjectiveConfig(), {})
+        Tracker(own_finished, own_finished.study("tiny"), tiny_study(), {})
     shell("show", "tiny", "--store", own_finished.root)  # needs Optuna's alone

@@ -1,0 +1,93 @@
+"""What MLflow shows of a whole study: its run with description, curves and files, and its views."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from study.tracking.client import Metric
+from study.tracking.experiment import KIND, Tracker
+from study.tracking.run_mirror import LOG10
+from study.tracking.views import OBJECTIVE, TRIALS_ONLY, Space, view_tags
+from study.tracking.words import rank_line, study_note, without_rank
+
+RANKED = 20
+"""So many of the best trials say their rank."""
+READ_RUNS = 1000
+"""MLflow gives no more runs at once; of a larger study these are the best."""
+NOTE = "mlflow.note.content"
+
+
+def publish(tracker: Tracker) -> None:
+    """Bring the study's run, its experiment and its views up to date."""
+    client, folder, run_id = tracker.client, tracker.folder, tracker.parent_run_id
+    for file in (folder.config, folder.leaderboard, folder.contact_sheet, folder.best):
+        if file.exists():
+            client.log_artifact(run_id, str(file))
+    runs = client.search_runs(
+        [tracker.experiment_id],
+        TRIALS_ONLY,
+        max_results=READ_RUNS,
+        order_by=[f"metrics.`{OBJECTIVE}` ASC"],
+    )
+    _publish_progress(tracker, runs)
+    _publish_ranks(tracker, runs)
+    note = study_note(tracker.config, folder.leaderboard.read_text(encoding="utf-8"))
+    client.set_tag(run_id, NOTE, note)
+    client.set_experiment_tag(tracker.experiment_id, NOTE, note)
+    _publish_views(tracker, {name for run in runs for name in run.data.metrics})
+
+
+def _publish_progress(tracker: Tracker, runs: Sequence[Any]) -> None:
+    """A point of the study's curves for each number of finished trials."""
+    counts = Counter(run.info.status for run in runs)
+    finished = counts["FINISHED"] + counts["KILLED"] + counts["FAILED"]
+    shown = tracker.client.get_run(tracker.parent_run_id).data.metrics
+    if not finished or shown.get("trials_finished") == finished:
+        return
+    values = {
+        "trials_finished": finished,
+        "trials_pruned": counts["KILLED"],
+        "trials_failed": counts["FAILED"],
+        "trial_minutes": sum(run.data.metrics.get("minutes", 0.0) for run in runs),
+    }
+    if objectives := [it for run in runs if (it := run.data.metrics.get(OBJECTIVE)) is not None]:
+        values["best_score"] = min(objectives)
+    now = int(time.time() * 1000)
+    metrics = [Metric(key, float(value), now, finished) for key, value in values.items()]
+    tracker.client.log_batch(tracker.parent_run_id, metrics=metrics)
+
+
+def _publish_ranks(tracker: Tracker, runs: Sequence[Any]) -> None:
+    """The first line of the best trials' descriptions; those that lost their rank lose the line."""
+    for rank, run in enumerate(runs, start=1):
+        old = run.data.tags.get(NOTE, "")
+        ranked = rank <= RANKED and OBJECTIVE in run.data.metrics
+        new = (rank_line(rank) if ranked else "") + without_rank(old)
+        if new != old:
+            tracker.client.set_tag(run.info.run_id, NOTE, new)
+
+
+def _publish_views(tracker: Tracker, metrics: set[str]) -> None:
+    tags: Mapping[str, str] = tracker.client.get_experiment(tracker.experiment_id).tags
+    wanted = dict(KIND)
+    if space := _space(tracker, metrics):
+        wanted |= view_tags(space, metrics, tags)
+    for key, value in wanted.items():
+        if tags.get(key) != value:
+            tracker.client.set_experiment_tag(tracker.experiment_id, key, value)
+
+
+def _space(tracker: Tracker, metrics: set[str]) -> Space | None:
+    """What the study's views show; `None` before the first score."""
+    names = [tracker.config.short_name(key) for key in tracker.config.space]
+    kind = ("eval/fd_", "eval/fid")
+    if tracker.config.objective.metric == "kernel":
+        kind = ("eval/kd_", "eval/kid")
+    found = sorted((name for name in metrics if name.startswith(kind)), key=len)
+    if not found:
+        return None
+    logs = {name: LOG10 + name for name in names if LOG10 + name in metrics}
+    return Space(names, logs, found[0])
