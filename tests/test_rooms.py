@@ -22,6 +22,7 @@ ROOMS = {
         "cli",
         "maintenance",
         "running",
+        "report",
         "results",
         "tracking",
         "search",

@@ -180,6 +180,20 @@ def doctor(
 
 
 @app.command()
+def report(
+    name: NameArgument,
+    output: OutputOption = None,
+    opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Write everything about a study into one HTML file, which needs no server and no network."""
+    from study.cli.report import report_study
+
+    report_study(Store.at(store, storage), name, output, opened=opened)
+
+
+@app.command()
 def export(
     name: NameArgument,
     trial: TrialOption = None,

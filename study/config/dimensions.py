@@ -97,6 +97,11 @@ def encode_choice(choice: Any) -> Scalar:
     return json.dumps(choice) if isinstance(choice, tuple) else choice
 
 
+def plain(value: Any) -> str:
+    """A parameter as a person writes it: four digits are enough to recognise it."""
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def to_optuna(key: str, dimension: Dimension, value: Any, base: TrainConfig) -> Any:
     """A train value in the form Optuna stores for a dimension (a choice keeps its spelling).
 

@@ -9,7 +9,8 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.evaluation.record import in_digits
-from study.results.wording import number, plain
+from study.config.dimensions import plain
+from study.results.wording import number
 from study.search.objective import is_pareto
 from study.search.pareto import front_of
 from study.storage.store import trial_name

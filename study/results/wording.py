@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.config.settings import get_dotted
 from dcgan.config.train_config import TrainConfig
 from dcgan.evaluation.record import in_digits
-from study.config.dimensions import plain_value
+from study.config.dimensions import plain, plain_value
 from study.config.study_config import StudyConfig
 from study.search.objective import is_pareto
 from study.search.pareto import front_of
@@ -22,11 +20,6 @@ from study.storage.trial_result import TrialResult
 def number(value: float | None, digits: int) -> str:
     """A number with fixed digits; empty for `None`."""
     return "" if value is None else f"{value:.{digits}f}"
-
-
-def plain(value: Any) -> str:
-    """A parameter as a person writes it: four digits are enough to recognise it."""
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def recognised_in_words(share: float) -> str:

@@ -269,6 +269,18 @@ def shown_statuses(store: Store, name: str) -> dict[int, str]:
         return trial_statuses(client, found.experiment_id) if found else {}
 
 
+def log_to_study(store: Store, name: str, file: Path) -> None:
+    """Add a file to the artifacts of a study's run; nothing is done if MLflow has no such run."""
+    if not store.tracking and not store.mlflow_database.is_file():  # opening it would create it
+        return
+    client = open_client(store)
+    found = find_experiment(client, store.study(name))
+    if found is None or found.lifecycle_stage == "deleted":
+        return
+    for run in client.search_runs([found.experiment_id], "tags.kind = 'study'", max_results=1):
+        client.log_artifact(run.info.run_id, str(file))
+
+
 def experiments_of(store: Store) -> dict[str, tuple[str, bool]]:
     """Name → id of each experiment in the store's MLflow database, and whether it has our views.
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dcgan.evaluation.record import in_digits
-from study.config.dimensions import Choices, Dimension
+from study.config.dimensions import Choices, Dimension, plain
 from study.config.study_config import StudyConfig
-from study.results.wording import plain
 from study.storage.store import trial_name
 from study.storage.trial_record import TrialRecord
 

@@ -104,7 +104,7 @@ def _distances_without(real: Gaussian, fakes: Tensor, group: Tensor) -> Tensor:
 
 def _limits(value: float, standard_error: float, degrees: int) -> tuple[float, float]:
     """The 95 % limits by Student's t with so many degrees of freedom."""
-    from scipy.special import stdtrit  # type: ignore[import-untyped]  # late: 0.1 s
+    from scipy.special import stdtrit  # late: 0.1 s
 
     margin = float(stdtrit(degrees, 0.975)) * standard_error
     if standard_error >= value:  # a factor says nothing any more, and at 0 there is none

@@ -67,7 +67,7 @@ def fitted_spectrum(
     Least squares weighted by the means' standard errors. They count as at least 0.1 % of a mean, so
     that a size whose repeats agree by chance does not dominate.
     """
-    from scipy.optimize import least_squares  # type: ignore[import-untyped]  # late: 0.3 s
+    from scipy.optimize import least_squares  # late: 0.3 s
 
     flat_spectrum = Spectrum(total, dimension, decay=0.0, flat=0.0)
     if not means.any():

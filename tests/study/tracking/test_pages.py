@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -12,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from browsing import open_browser
+from playwright.sync_api import Browser, Page, expect
 
 from study.tracking.ui import links, server_command
 
@@ -20,7 +19,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of playwright's event loop
 ]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 60_000
 """Milliseconds to wait for what a page loads; a busy machine takes long."""
 WIDTH = 1280
@@ -28,14 +26,8 @@ WIDTH = 1280
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        assert not os.environ.get("CI"), "CI must try the pages, and has no Chromium"
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with open_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(params=["light", "dark"])

@@ -1,0 +1,143 @@
+"""`study report`: one file that a person can read, whatever became of the study."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from browsing import open_browser
+from optuna.trial import TrialState, create_trial
+from playwright.sync_api import Browser, expect
+
+from study.config.study_config import StudyConfig
+from study.report.page import render
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of playwright's event loop
+Shell = Callable[..., Any]
+WIDTH = 1280
+MOST_BYTES = 8_000_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def report(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(render(finished.summary.study, finished.store), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_person_sees_the_whole_study_without_a_network(
+    report: Path, finished: Any, browser: Browser, scheme: Any
+) -> None:
+    assert report.stat().st_size < MOST_BYTES
+    context = browser.new_context(
+        viewport={"width": WIDTH, "height": 900}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda asked: errors.append(asked.url) if "http" in asked.url[:5] else None)
+    page.goto(report.as_uri())
+    expect(page.get_by_text("The best of")).to_be_visible()
+    rows = page.locator("h2:has-text('Leaderboard') ~ .scroll").first.locator("tr")
+    assert rows.count() == 1 + len(finished.trials)
+    pictures = page.locator("#strips img")
+    scored = [trial for trial in finished.trials if trial.intermediate_values]
+    assert pictures.count() == len(scored)
+    assert pictures.first.evaluate("it => it.decode().then(() => it.naturalWidth)") > 100
+    last = pictures.first.get_attribute("src")
+    page.locator("#epoch").fill("0")
+    assert page.locator("#shown").inner_text() == "1"
+    assert pictures.first.get_attribute("src") != last
+    assert page.locator("#differences img").count() == 2
+    left, right = (page.locator(side).input_value() for side in ("#left", "#right"))
+    assert left != right
+    first = page.locator("#differences tr").nth(1).locator("td").all_inner_texts()
+    assert first[1] != first[2]  # what differs comes first
+    assert page.locator(".plotly-graph-div .main-svg").count() >= 4
+    text, back = (
+        page.evaluate(f"Number(getComputedStyle(document.body).{it}.match(/[0-9]+/)[0])")
+        for it in ("color", "backgroundColor")
+    )
+    assert (text < back) == (scheme == "light")
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
+    assert errors == []
+    context.close()
+
+
+def made(config: StudyConfig, *trials: optuna.trial.FrozenTrial) -> optuna.Study:
+    """A study of trials without folders."""
+    study = optuna.create_study(study_name="made")
+    study.set_user_attr("config", config.model_dump_json())
+    for trial in trials:
+        study.add_trial(trial)
+    return study
+
+
+def test_only_failures(tiny_study: Any, store: Store) -> None:
+    failed = create_trial(state=TrialState.FAIL, user_attrs={"reason": "out of memory: 3 GB"})
+    page = render(made(tiny_study(), failed, failed), store)
+    assert "No trial is complete yet. 2 failed" in page
+    assert "2 × out of memory" in page
+    assert "No pictures" in page
+
+
+def test_a_study_without_trials(tiny_study: Any, store: Store) -> None:
+    page = render(made(tiny_study()), store)
+    assert "No trial is complete yet." in page
+    assert "No trial has begun." in page
+
+
+def test_names_cannot_inject_markup(tiny_study: Any, store: Store) -> None:
+    trial = create_trial(state=TrialState.FAIL, user_attrs={"reason": "<script>alert(1)</script>"})
+    assert "<script>alert(1)" not in render(made(tiny_study(), trial), store)
+
+
+@pytest.mark.slow
+def test_thousands_of_trials_are_summarised(tiny_study: Any, store: Store) -> None:
+    config = tiny_study()
+    distributions = {"nz": optuna.distributions.IntDistribution(4, 16, log=True)}
+    trials = [
+        create_trial(
+            value=float(number % 97 + 1),
+            params={"nz": 4 + number % 13},
+            distributions=distributions,
+            intermediate_values={1: 5.0, 2: float(number % 97 + 1)},
+            user_attrs={"fd_random": 3.0, "imbalance": 0.1 * (number % 7)},
+        )
+        for number in range(3000)
+    ]
+    page = render(made(config, *trials), store)
+    assert len(page) < MOST_BYTES
+    assert "2800 more trials are not shown." in page
+
+
+@pytest.mark.slow
+def test_the_command(own_finished: Store, shell: Shell, mirror_of: Any, tmp_path: Path) -> None:
+    done = shell("report", "tiny", "--store", own_finished.root, "-o", tmp_path / "it.html")
+    assert str(tmp_path / "it.html") in done.stdout
+    mirror = mirror_of(own_finished)
+    assert "it.html" in mirror.artifacts(*mirror.runs("study"))
+    said = shell("report", "none", "--store", own_finished.root, code=2).stderr
+    assert "there is no study 'none'" in said
+    nowhere = own_finished.optuna_database / "report.html"
+    said = shell("report", "tiny", "--store", own_finished.root, "-o", nowhere, code=2).stderr
+    assert "cannot write" in said
+    # What is left is shown if folders were deleted.
+    shutil.rmtree(own_finished.study("tiny").path / "trials")
+    page = render(load_optuna_study(own_finished, "tiny"), own_finished)
+    assert "No pictures" in page
+    assert "trial-000" in page

@@ -1,0 +1,120 @@
+"""What a report says about parameters, against independent formulas and known truths."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, create_trial
+from scipy import stats
+
+from study.config.dimensions import Choices, FloatRange, IntRange
+from study.report.statistics import (
+    ENOUGH,
+    choice_effects,
+    edges,
+    importances,
+    rank_correlation,
+)
+
+HUE = Choices(type="categorical", choices=(0, 0.1))
+
+
+def trial(value: float, hue: float = 0, x: float = 0.5, y: float = 0.5) -> FrozenTrial:
+    return create_trial(
+        value=value,
+        params={"hue": hue, "x": x, "y": y},
+        distributions={
+            "hue": CategoricalDistribution([0, 0.1]),
+            "x": FloatDistribution(0, 1),
+            "y": FloatDistribution(0, 1),
+        },
+    )
+
+
+def test_the_effect_of_a_switch_is_welchs() -> None:
+    off, on = [10.0, 12.0, 11.0, 13.0], [20.0, 25.0, 22.0]
+    found = choice_effects(
+        [*(trial(it) for it in off), *(trial(it, 0.1) for it in on)], {"hue": HUE}
+    )
+    (effect,) = found
+    a, b = np.log(on), np.log(off)
+    parts = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1))
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(sum(parts))
+    middle = a.mean() - b.mean()
+    assert (effect.value, effect.trials, effect.others) == (0.1, 3, 4)
+    assert effect.change == pytest.approx(math.expm1(middle))
+    assert effect.low == pytest.approx(math.expm1(middle - half))
+    assert effect.high == pytest.approx(math.expm1(middle + half))
+    assert effect.verdict == "hurts"
+
+
+def test_noise_is_undecided_and_single_trials_say_nothing() -> None:
+    same = [trial(10), trial(12), trial(10, 0.1), trial(12, 0.1)]
+    (effect,) = choice_effects(same, {"hue": HUE})
+    assert effect.verdict == "undecided"
+    assert choice_effects(same[:3], {"hue": HUE}) == []
+    assert choice_effects([], {"hue": HUE}) == []
+    better = [*(trial(it) for it in (20, 21, 22)), *(trial(it, 0.1) for it in (10, 11, 10.5))]
+    assert choice_effects(better, {"hue": HUE})[0].verdict == "helps"
+
+
+def test_a_best_value_at_an_end_asks_for_more() -> None:
+    space = {
+        "nz": IntRange(type="int", low=16, high=128, log=True),
+        "ngf": IntRange(type="int", low=16, high=64, step=16),
+        "lr": FloatRange(type="float", low=1e-4, high=1e-2, log=True),
+        "fixed": IntRange(type="int", low=3, high=3),
+        "hue": HUE,
+    }
+    best = {"nz": 127, "ngf": 32, "lr": 1.1e-4, "fixed": 3, "hue": 0.1}
+    high, low = edges(best, space)
+    assert (high.name, high.proposal) == ("nz", (16, 384))
+    assert low.name == "lr"
+    assert low.proposal == pytest.approx((1e-4 / 3, 1e-2))
+    assert edges({"nz": 45}, space) == []
+
+
+def test_the_parameter_that_makes_the_score_is_the_important_one() -> None:
+    generator = np.random.default_rng(3)
+    points = generator.random((40, 2))
+    trials = [trial(10 + 5 * x + generator.normal() * 0.1, 0, x, y) for x, y in points]
+    found = importances(trials)
+    assert next(iter(found)) == "x"
+    assert found["x"].value > 0.8
+    assert found["x"].low > found["y"].high
+    assert found["x"].low <= found["x"].value <= found["x"].high
+    assert importances(trials) == found  # the same again
+    assert importances(trials[: ENOUGH - 1]) == {}
+    assert importances([trial(3.0)] * 20) == {}  # nothing to explain
+
+
+def test_a_range_that_was_widened_is_one_parameter() -> None:
+    def of(value: float, nz: int, high: int) -> FrozenTrial:
+        return create_trial(
+            value=value, params={"nz": nz}, distributions={"nz": IntDistribution(1, high)}
+        )
+
+    trials = [of(10.0 + nz, nz, 8 if nz <= 8 else 32) for nz in range(1, 33)]
+    assert set(importances(trials)) == {"nz"}
+
+
+def test_rank_correlation_holds_the_truth_as_often_as_it_says() -> None:
+    """Spearman's rho of a bivariate normal is known: 6/π asin(r/2)."""
+    truth, held = 6 / math.pi * math.asin(0.25), 0
+    generator = np.random.default_rng(1)
+    for _ in range(400):
+        a, b = generator.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], size=40).T
+        found = rank_correlation(list(a), list(b))
+        assert found is not None
+        assert found.value == pytest.approx(stats.spearmanr(a, b).statistic)
+        held += found.low <= truth <= found.high
+    assert 0.92 <= held / 400 <= 0.98
+    assert rank_correlation([1.0] * 20, list(range(20))) is None
+    assert rank_correlation([1, 2, 3], [1, 2, 3]) is None
+    straight = rank_correlation(list(range(12)), list(range(12)))
+    assert straight is not None
+    assert straight.value == pytest.approx(1)
