@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dcgan.api import evaluate as evaluate
     from dcgan.api import generate as generate
+    from dcgan.api import load_model as load_model
     from dcgan.config.settings import load_train_config as load_train_config
     from dcgan.config.train_config import TrainConfig as TrainConfig
     from dcgan.data.bank import load_bank as load_bank
@@ -24,6 +25,7 @@ _HOMES = {
     "evaluate": "dcgan.api",
     "generate": "dcgan.api",
     "load_bank": "dcgan.data.bank",
+    "load_model": "dcgan.api",
     "load_train_config": "dcgan.config.settings",
     "train": "dcgan.training.loop",
 }

@@ -19,6 +19,7 @@ from dcgan.models.sampling import fixed_noise, generate_images, render
 from dcgan.runtime.devices import clear_memory_errors, resolve_device
 from dcgan.training.recorder import balance_of
 from dcgan.training.run.checkpoint import Checkpoint, load_checkpoint, load_generator
+from dcgan.training.run.exported import is_model, read_model
 
 if TYPE_CHECKING:
     from dcgan.evaluation.memorisation_report import MemorisationReport
@@ -41,9 +42,10 @@ def generate(
 ) -> Tensor:
     """Draw images, uint8 `(count, 3, S, S)`, RGB, on the CPU, from a checkpoint's generator.
 
-    `seed` chooses the noise; None means that of the fixed-noise grids. `model` is `ema` (moving
-    average) or `raw` (last weights). Raises `CheckpointError` if the file cannot be used, and
-    `UsageError` for an unknown model.
+    `checkpoint` may also be the folder of an exported model, which has one generator. `seed`
+    chooses the noise; None means that of the fixed-noise grids. `model` is `ema` (moving average)
+    or `raw` (last weights). Raises `CheckpointError` if the file cannot be used, and `UsageError`
+    for an unknown model.
     """
     generator = load_for_sampling(checkpoint, model=model)
     return render(generator, fixed_noise(generator.nz, count, seed))
@@ -53,7 +55,18 @@ def load_for_sampling(checkpoint: CheckpointLike, *, model: str = "ema") -> Gene
     """A checkpoint's generator in eval mode: noise `(N, nz, 1, 1)` → images in [-1, 1]."""
     if model not in ("ema", "raw"):
         raise UsageError(f"--model must be ema or raw, but got {model!r}")
+    if not isinstance(checkpoint, Checkpoint) and is_model(Path(checkpoint)):
+        return load_model(checkpoint)
     return load_generator(_loaded(checkpoint), model, resolve_device("auto"))
+
+
+def load_model(folder: str | os.PathLike[str], *, device: str = "auto") -> Generator:
+    """The generator of an exported folder (`dcgan export`), in eval mode.
+
+    It maps noise `(N, nz, 1, 1)` to images in [-1, 1]. Raises `CheckpointError` if a file is
+    missing or damaged.
+    """
+    return read_model(Path(folder), resolve_device(device))
 
 
 def evaluate(checkpoint: CheckpointLike, **options: Unpack[ScoringOptions]) -> EvalRecord:

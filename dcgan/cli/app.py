@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dcgan.cli import export as cli_export
 from dcgan.cli import scores as cli_scores
 from dcgan.cli.console import load_bank_with_progress, run_app, say
 from dcgan.cli.options import (
@@ -111,7 +112,13 @@ def schema(output: SchemaOption = None) -> None:
     write_schema(config_schema(TrainConfig), output)
 
 
-for command in (cli_scores.evaluate, cli_scores.fid, cli_scores.floor, cli_scores.doctor):
+for command in (
+    cli_export.export,
+    cli_scores.evaluate,
+    cli_scores.fid,
+    cli_scores.floor,
+    cli_scores.doctor,
+):
     app.command()(command)
 
 

@@ -19,11 +19,13 @@ import torch
 from PIL import Image
 from ready import Ready
 
+from dcgan import evaluate, generate, load_model
 from dcgan.cli.app import app
 from dcgan.cli.console import run_app, stop_signals
 from dcgan.config.settings import load_train_config, save_config
 from dcgan.evaluation.extractors.weights import CANONICAL
 from dcgan.evaluation.record import in_digits
+from dcgan.models.sampling import fixed_noise, render
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.history import read_evals, read_logs
 
@@ -262,6 +264,48 @@ def test_generate_a_walk(dcgan: Shell, run_folder: Path) -> None:
     assert dcgan("generate", run_folder / "checkpoint.pt", "--walk").code == 0
     with Image.open("walk.gif") as animation:
         assert animation.n_frames == 72  # type: ignore[attr-defined]
+
+
+def test_export_a_model_to_share(dcgan: Shell, run_folder: Path, tmp_path: Path) -> None:
+    answer = dcgan("export", run_folder / "checkpoint.pt", "-o", "model")
+    assert answer.out.strip() == "model"
+    folder = tmp_path / "model"
+    assert {path.name for path in folder.iterdir()} == {
+        *("generator.safetensors", "config.yaml", "README.md", "samples.png")
+    }
+    same = generate(run_folder / "checkpoint.pt", 6, seed=3)
+    assert torch.equal(generate(folder, 6, seed=3), same)
+    generator = load_model(folder, device="cpu")
+    assert torch.equal(render(generator, fixed_noise(generator.nz, 6, 3)), same)
+    dcgan("generate", "model", "-n", 6, "-o", "six.png", "--seed", 3)
+    dcgan("generate", run_folder / "checkpoint.pt", "-n", 6, "-o", "too.png", "--seed", 3)
+    assert Path("six.png").read_bytes() == Path("too.png").read_bytes()
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    scores = evaluate(run_folder / "checkpoint.pt")
+    assert f"`fd_random` | {in_digits(scores.frechet)} |" in card
+    assert "40 photos of “toy_cats”" in card
+    assert f"| `model.nz` | {generator.nz} | 30 |" in card
+    assert "images that repeat a training photo" in card
+    assert "data.root" not in card
+    raw = dcgan("export", run_folder / "checkpoint.pt", "-o", "raw", "--model", "raw", "--no-score")
+    assert raw.code == 0
+    assert "last weights" in Path("raw/README.md").read_text(encoding="utf-8")
+    assert "Not scored" in Path("raw/README.md").read_text(encoding="utf-8")
+    assert not torch.equal(generate("raw", 6, seed=3), same)
+
+
+def test_an_export_that_cannot_be_made_or_read(dcgan: Shell, run_folder: Path) -> None:
+    checkpoint = run_folder / "checkpoint.pt"
+    Path("taken").write_text("")
+    assert "is no folder" in refused(dcgan("export", checkpoint, "-o", "taken"), 2)
+    assert "ema or raw" in refused(dcgan("export", checkpoint, "--model", "best"), 2)
+    assert "no checkpoint missing.pt" in refused(dcgan("export", "missing.pt"), 1)
+    assert dcgan("export", checkpoint, "-o", "model", "--data", "missing").code == 0
+    assert "Not scored" in Path("model/README.md").read_text(encoding="utf-8")
+    Path("model/generator.safetensors").write_bytes(b"\0" * 9)
+    said = refused(dcgan("generate", "model"), 1)
+    assert "the model in model cannot be used" in said
+    assert "dcgan export" in said
 
 
 def test_generate_onto_a_folder(dcgan: Shell, run_folder: Path) -> None:

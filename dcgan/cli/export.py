@@ -1,0 +1,66 @@
+"""`dcgan export`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcgan.cli.console import load_bank_with_progress, say
+from dcgan.cli.options import CheckpointArgument, DataOption, ModelOption
+from dcgan.errors import DcganError, UsageError
+
+if TYPE_CHECKING:
+    from dcgan.evaluation.record import EvalRecord
+    from dcgan.training.run.checkpoint import Checkpoint
+
+
+def export(
+    checkpoint: CheckpointArgument,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the model (made if missing).")
+    ] = Path("model"),
+    data: DataOption = None,
+    scored: Annotated[
+        bool, typer.Option("--score/--no-score", help="Score it for the model card.")
+    ] = True,
+    model: ModelOption = "ema",
+) -> None:
+    """Write a generator as a folder to share: safetensors, config, model card, samples."""
+    from dcgan.training.run.checkpoint import load_checkpoint
+    from dcgan.training.run.exported import write_model
+    from dcgan.training.run.model_card import model_card
+
+    if model not in ("ema", "raw"):
+        raise UsageError(f"--model must be ema or raw, but got {model!r}")
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output} is no folder; choose another -o DIR")
+    loaded = load_checkpoint(checkpoint)
+    scores, memorised = score(loaded, data, model) if scored else (None, None)
+    write_model(loaded, output, model_card(loaded, scores, memorised, model), model)
+    say(str(output))
+
+
+def score(
+    checkpoint: Checkpoint, data: Path | None, model: str
+) -> tuple[EvalRecord | None, float | None]:
+    """A generator's scores and the share of memorised images; None where photos are missing."""
+    from dcgan.api import Scoring
+    from dcgan.config.settings import override
+
+    changes = {"eval.score_model": model}
+    if data is not None:
+        changes |= {"data.source": "folder", "data.root": str(data)}
+    try:
+        config = override(checkpoint.config, changes, "export")
+        bank = load_bank_with_progress(config.data)
+        scoring = Scoring(replace(checkpoint, config=config), bank=bank)
+        if scoring.note:
+            raise UsageError(scoring.note)
+        return scoring.evaluate(), scoring.memorisation().pictures.fraction
+    except DcganError as error:
+        print(f"note: the model card has no scores: {error}", file=sys.stderr)
+        return None, None
