@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -55,9 +56,25 @@ def load_for_sampling(checkpoint: CheckpointLike, *, model: str = "ema") -> Gene
     """A checkpoint's generator in eval mode: noise `(N, nz, 1, 1)` → images in [-1, 1]."""
     if model not in ("ema", "raw"):
         raise UsageError(f"--model must be ema or raw, but got {model!r}")
-    if not isinstance(checkpoint, Checkpoint) and is_model(Path(checkpoint)):
-        return load_model(checkpoint)
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = fetched(os.fspath(checkpoint))
+        if is_model(Path(checkpoint)):
+            return load_model(checkpoint)
     return load_generator(_loaded(checkpoint), model, resolve_device("auto"))
+
+
+def fetched(place: str) -> str:
+    """The local path of what `place` names: itself, or what another package's source fetches.
+
+    A package offers a source as an entry point of the group `dcgan.sources`, under the scheme of
+    its addresses: `study` fetches `models:/NAME@champion` from MLflow's registry.
+    """
+    scheme, colon, _ = place.partition(":/")
+    if not colon or Path(place).exists():
+        return place
+    for source in entry_points(group="dcgan.sources", name=scheme):
+        return str(source.load()(place))
+    return place
 
 
 def load_model(folder: str | os.PathLike[str], *, device: str = "auto") -> Generator:

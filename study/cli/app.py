@@ -214,13 +214,20 @@ def train(
     trial: TrialOption = None,
     pick: PickOption = None,
     data: DataOption = None,
+    register: Annotated[
+        bool, typer.Option(help="Add the generator to MLflow's model registry.")
+    ] = True,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make it the champion whatever its score.")
+    ] = False,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
-    """Train the best (or a given) trial in full, beside its study in MLflow."""
+    """Train the best (or a given) trial in full, beside its study in MLflow, and register it."""
     from study.cli.train import train_in_full
 
-    train_in_full(Store.at(store, storage), name, trial, data, pick)
+    chosen = Store.at(store, storage)
+    train_in_full(chosen, name, trial, data, pick, register=register, force=force)
 
 
 @app.command()

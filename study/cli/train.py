@@ -9,20 +9,32 @@ from dcgan.cli.console import load_bank_with_progress, say, stop_signals
 from dcgan.cli.display import TrainingDisplay, describe_result
 from dcgan.cli.options import data_settings
 from dcgan.config.settings import override
+from dcgan.data.bank import PhotoBank
 from dcgan.errors import TrainingInterrupted
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.loop import train
+from study.errors import StudyError
 from study.results.full_run import FullRun
+from study.results.registered import register_full_run
 from study.storage.store import Store
+from study.tracking.registry import CHAMPION, SCHEME
 
 
 def train_in_full(
-    store: Store, name: str, number: int | None, data: Path | None, rule: str | None = None
+    store: Store,
+    name: str,
+    number: int | None,
+    data: Path | None,
+    rule: str | None = None,
+    *,
+    register: bool = True,
+    force: bool = False,
 ) -> None:
     """Train the best (or a given) trial's exported config; continues where it was stopped.
 
     `data` is a folder of photos instead of the study's own. `rule` chooses on a front if there is
-    no number. Exits with code 130 if a signal stopped it.
+    no number. `register` adds the generator to MLflow's model registry, where `force` makes it the
+    champion. Exits with code 130 if a signal stopped it.
     """
     run = FullRun.of(store, name, number, rule)
     if data is not None:
@@ -58,3 +70,17 @@ def train_in_full(
         say(f"note: {note}")
     say(f"pictures: {run.folder / 'real_vs_generated.png'}")
     say(describe_result(result))
+    if register:
+        _register(run, bank, force=force)
+
+
+def _register(run: FullRun, bank: PhotoBank, *, force: bool) -> None:
+    """Register what was trained; without a registry the run is complete all the same."""
+    try:
+        made = register_full_run(run, bank, force=force)
+    except StudyError as error:
+        say(f"note: the generator was not registered: {error}")
+        return
+    champion = f"the {CHAMPION}" if made.champion else f"not the {CHAMPION}"
+    say(f"registered as version {made.number} of “{made.name}”: {champion}, because {made.why}")
+    say(f"draw from it: dcgan generate {SCHEME}{made.name}/{made.number}")

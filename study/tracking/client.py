@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,33 @@ def _log_to(path: Path) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(name)s: %(message)s"))
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.WARNING)  # importing mlflow sets it to INFO
+
+
+def save_pyfunc(
+    place: Path, script: Path, artifacts: Mapping[str, Path], example: Any, requirements: list[str]
+) -> None:
+    """Save a model that MLflow serves by running `script`; nothing is pickled.
+
+    `example` is a request; the script's annotations are the signature.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about mlflow's own models, when it is imported
+        import mlflow.pyfunc
+
+        mlflow.pyfunc.save_model(
+            place,
+            python_model=str(script),
+            artifacts={name: str(path) for name, path in artifacts.items()},
+            input_example=example,
+            pip_requirements=requirements,
+        )
+
+
+def download(uri: str, place: Path) -> Path:
+    """Download artifacts into a folder; returns where they are."""
+    from mlflow.artifacts import download_artifacts
+
+    return Path(download_artifacts(uri, dst_path=str(place)))
 
 
 def _is_silence(error: BaseException) -> bool:

@@ -1,0 +1,57 @@
+"""A full run's generator: exported, scored for its model card, and registered in MLflow."""
+
+from __future__ import annotations
+
+from dcgan.api import Scoring
+from dcgan.data.bank import PhotoBank
+from dcgan.errors import EvaluationError
+from dcgan.training.run.checkpoint import load_checkpoint
+from dcgan.training.run.exported import write_model
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.model_card import model_card
+from study.errors import StudyError
+from study.results.full_run import FullRun
+from study.storage.attributes import with_tracking
+from study.tracking.client import open_client, required
+from study.tracking.experiment import find_experiment
+from study.tracking.registry import Evidence, Registered, register
+
+
+def register_full_run(run: FullRun, bank: PhotoBank, *, force: bool = False) -> Registered:
+    """Write the folder `model` beside a finished full run, and register it under the study's name.
+
+    The checkpoint is the one that counts (`eval.select`). `force` makes it the champion whatever
+    its score. Raises `StudyError` if MLflow cannot be reached or does not show the run.
+    """
+    files, config = RunFolder(run.folder), run.config
+    scoring = Scoring(
+        load_checkpoint(files.best if config.eval.select == "best" else files.checkpoint), bank=bank
+    )
+    record, which = scoring.evaluate(), config.eval.score_model
+    try:
+        memorised = scoring.memorisation().pictures.fraction
+    except EvaluationError:  # too few photos
+        memorised = None
+    folder = run.folder / "model"
+    write_model(
+        scoring.checkpoint, folder, model_card(scoring.checkpoint, record, memorised, which)
+    )
+    store, name = with_tracking(run.store, run.study), run.study.study_name
+    evidence = Evidence.of(record, bank.fingerprint)
+    return register(store, name, _run_id(run), folder, evidence, force=force)
+
+
+def _run_id(run: FullRun) -> str:
+    """The MLflow run of the full run."""
+    store, name = with_tracking(run.store, run.study), run.study.study_name
+    with required("ask", store):
+        client = open_client(store)
+        found = find_experiment(client, store.study(name))
+        same = f"tags.kind = 'full' AND tags.`optuna.trial_number` = '{run.trial.number}'"
+        runs = client.search_runs([found.experiment_id], same, max_results=1) if found else []
+        if not runs:
+            raise StudyError(
+                f"MLflow does not show the full run; 'study sync {name}{run.store.options}' "
+                "delivers it"
+            )
+        return str(runs[0].info.run_id)
