@@ -116,6 +116,7 @@ def list_studies(store: StoreOption = None, storage: StorageOption = None) -> No
 def show(
     name: NameArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print all trials as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all trials as CSV.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Show all trials, not only the best 50.")
     ] = False,
@@ -123,9 +124,32 @@ def show(
     storage: StorageOption = None,
 ) -> None:
     """Show a study's leaderboard."""
-    from study.cli.show import print_study
+    from study.cli.show import print_csv, print_study
 
-    print_study(Store.at(store, storage), name, as_json=as_json, everything=everything)
+    if as_json and as_csv:
+        raise UsageError("--json and --csv exclude each other; leave one out")
+    if as_csv:
+        print_csv(Store.at(store, storage), name)
+    else:
+        print_study(Store.at(store, storage), name, as_json=as_json, everything=everything)
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(help="One study (with --trials), or several.")],
+    trials: Annotated[
+        str | None, typer.Option("--trials", metavar="3,7,12", help="Trials of one study.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Where to draw the samples (PNG).")
+    ] = Path("compare.png"),
+    store: StoreOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Show trials of one study, or the best of several, side by side: differences and samples."""
+    from study.cli.compare import compare as compare_trials
+
+    compare_trials(Store.at(store, storage), names, trials, output)
 
 
 @app.command()
@@ -199,13 +223,16 @@ def export(
     trial: TrialOption = None,
     pick: PickOption = None,
     output: OutputOption = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="yaml|json|shell", help="What to write.")
+    ] = "yaml",
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
     """Write the config that trains the best (or a given) trial in full."""
     from study.cli.show import export_trial
 
-    export_trial(Store.at(store, storage), name, trial, output, pick)
+    export_trial(Store.at(store, storage), name, trial, output, pick, form)
 
 
 @app.command()

@@ -46,7 +46,7 @@ AnyMlflowOption = Annotated[
 NameArgument = Annotated[str, typer.Argument(help="The study's name (see 'study list').")]
 OneStudyArgument = Annotated[str | None, typer.Argument(help="One study (default: all).")]
 OutputOption = Annotated[
-    Path | None, typer.Option("-o", "--output", help="YAML file to write.", metavar="FILE")
+    Path | None, typer.Option("-o", "--output", help="File to write.", metavar="FILE")
 ]
 WorkersOption = Annotated[
     str | None,

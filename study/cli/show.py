@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,8 +14,8 @@ from dcgan.cli.console import say
 from dcgan.errors import UsageError
 from study.cli.tables import print_table
 from study.errors import StudyError
-from study.results.export import full_config, write_export
-from study.results.leaderboard import best_rows_of, rows_of
+from study.results.export import FORMATS, SUFFIXES, full_config, write_export
+from study.results.leaderboard import best_rows_of, flat, rows_of
 from study.results.selection import pick_trial
 from study.results.wording import in_words, standing
 from study.search.objective import has_recognised, is_pareto
@@ -71,18 +73,36 @@ def print_study(
     )
 
 
+def print_csv(store: Store, name: str) -> None:
+    """All trials of a study as CSV, best first: a column for each parameter and number."""
+    rows = [flat(row) for row in rows_of(load_optuna_study(store, name))]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    say(text.getvalue().rstrip("\n"))
+
+
 def export_trial(
-    store: Store, name: str, number: int | None, output: Path | None, rule: str | None = None
+    store: Store,
+    name: str,
+    number: int | None,
+    output: Path | None,
+    rule: str | None = None,
+    form: str = "yaml",
 ) -> None:
     """Write a trial's full-run config and say where. `rule` chooses on a front without a number."""
+    if form not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, but got {form}")
     study = load_optuna_study(store, name)
     trial = pick_trial(study, number, rule)
     config = full_config(study, trial, rule)
     chosen = config.provenance["trial"]
-    default = store.study(name).path / f"{chosen}.yaml"
+    default = store.study(name).path / f"{chosen}.{SUFFIXES.get(form, form)}"
     path = (output or default).absolute()
     try:
-        write_export(config, path)
+        write_export(config, path, form)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another -o FILE") from None
     say(f"{chosen} ({in_words(trial)}), to be trained in full for {config.train.epochs} epochs:")

@@ -24,7 +24,7 @@ def print_table(
     from dcgan.cli.console import say, stdout
 
     headings, body = cells_of(rows)
-    heading, *lines = _aligned([headings, *body])
+    heading, *lines = aligned([headings, *body])
     console = stdout()
     console.print(Text(f"{title}\n", "italic"), soft_wrap=True)
     console.print(Text(heading, "bold"), soft_wrap=True)
@@ -41,7 +41,7 @@ def print_table(
         say(f"… {others.total()} more ({states}); 'study show' with --all shows them")
 
 
-def _aligned(table: list[list[str]]) -> list[str]:
+def aligned(table: list[list[str]]) -> list[str]:
     """The lines of a table whose first one has the headings; numbers are at the right."""
     from rich.cells import cell_len
 
@@ -49,7 +49,7 @@ def _aligned(table: list[list[str]]) -> list[str]:
     for cells in zip(*table, strict=True):
         widths = [cell_len(cell) for cell in cells]
         widest = max(widths)
-        left = cells[0] in ("trial", "state", "front", "origin")
+        left = cells[0] in ("trial", "state", "front", "origin", "")
         fills = [" " * (widest - width) for width in widths]
         pairs = zip(cells, fills, strict=True)
         columns.append([cell + fill if left else fill + cell for cell, fill in pairs])

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from dcgan.config.settings import override, save_config
+from dcgan.config.settings import (
+    dotted_keys,
+    get_dotted,
+    load_train_config,
+    override,
+    parse_assignments,
+    save_config,
+)
 from dcgan.config.train_config import TrainConfig
+from dcgan.runtime.files import write_text_atomic
 from study.config.space import trial_config
+from study.errors import StudyError
 from study.results.selection import pick_trial
 from study.storage.attributes import stored_identity, study_config
 from study.storage.store import trial_name
@@ -60,11 +71,57 @@ def _provenance(study: Study, trial: TrialResult, trained: TrainConfig) -> dict[
     }
 
 
-def write_export(config: TrainConfig, path: Path) -> None:
-    """Write an exported config as YAML, atomically, with a comment that says what it is."""
+FORMATS = ("yaml", "json", "shell")
+SUFFIXES = {"shell": "sh"}
+
+
+def write_export(config: TrainConfig, path: Path, form: str = "yaml") -> None:
+    """Write an exported config atomically, and read it again to be sure that it is the same.
+
+    `yaml` has a comment that says what it is; `json` is the same data, which `dcgan train` reads as
+    well (JSON is YAML); `shell` is the `dcgan train` command, without the record of its source.
+    """
+    if form == "json":
+        write_text_atomic(path, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        _check_same(config, load_train_config(path), path)
+        return
+    if form == "shell":
+        bare = config.model_copy(update={"provenance": {}})
+        write_text_atomic(path, f"{train_command(config)}\n")
+        asked = parse_assignments(_settings(shlex.split(path.read_text(encoding="utf-8"))))
+        _check_same(bare, load_train_config("reference", asked), path)
+        return
     source = config.provenance
     header = (
         f"The full run of {source['trial']} of the study '{source['study']}'.\n"
         "Train it with: dcgan train THIS_FILE [--data DIR]"
     )
     save_config(config, path, header)
+    _check_same(config, load_train_config(path), path)
+
+
+def train_command(config: TrainConfig) -> str:
+    """The `dcgan train` command of a config: the reference recipe and what differs from it."""
+    reference = load_train_config("reference")
+    words = ["dcgan", "train", "reference"]
+    for key in dotted_keys(TrainConfig):
+        value = get_dotted(config, key)
+        if key != "provenance" and value != get_dotted(reference, key):
+            words += ["--set", f"{key}={_as_yaml(value)}"]
+    return shlex.join(words)
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as `--set` reads it, without quotes where it needs none."""
+    plain = list(value) if isinstance(value, tuple) else value
+    text = str(plain) if isinstance(plain, str | Path) else json.dumps(plain)
+    return text if parse_assignments([f"key={text}"])["key"] == plain else json.dumps(text)
+
+
+def _settings(words: list[str]) -> list[str]:
+    return [words[index + 1] for index, word in enumerate(words) if word == "--set"]
+
+
+def _check_same(config: TrainConfig, read: TrainConfig, path: Path) -> None:
+    if read != config:
+        raise StudyError(f"{path} does not say the same as the trial's config; please report this")

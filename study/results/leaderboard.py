@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 from optuna.study import Study
 from optuna.trial import TrialState
@@ -95,6 +96,19 @@ def cells_of(rows: list[TrialResult]) -> tuple[list[str], list[list[str]]]:
 
 def _is_frechet(name: str) -> bool:
     return name.startswith(("fd_", "fid"))
+
+
+def flat(row: TrialResult) -> dict[str, Any]:
+    """A trial as one line of a table: parameters, distances and metrics have their own names."""
+    plain = row.as_dict()
+    nested = {key: plain.pop(key) or {} for key in ("params", "distances", "metrics")}
+    return {
+        **{key: plain[key] for key in ("number", "state", "score")},
+        **nested["params"],
+        **nested["distances"],
+        **nested["metrics"],
+        **{key: plain[key] for key in ("imbalance", "epoch", "minutes", "origin", "reason")},
+    }
 
 
 def as_markdown(rows: list[TrialResult]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from PIL import Image
 from ready import Ready
 
-from dcgan.config.settings import get_dotted, load_train_config, save_config
+from dcgan.config.settings import (
+    get_dotted,
+    load_train_config,
+    parse_assignments,
+    save_config,
+)
 from dcgan.errors import DcganError, UsageError
 from dcgan.evaluation.record import in_digits
 from dcgan.training.run.folder import RunFolder
@@ -25,7 +31,7 @@ from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.contact_sheet import draw_contact_sheet
 from study.results.export import export_config, write_export
-from study.results.leaderboard import as_markdown, rows_of
+from study.results.leaderboard import as_markdown, flat, rows_of
 from study.results.selection import best_trial
 from study.storage.attributes import stored_identity
 from study.storage.store import StudyFolder
@@ -201,6 +207,31 @@ def test_an_export_says_where_it_comes_from(finished: Any, mirror_of: Any) -> No
     assert source["data_fingerprint"] == facts["data.fingerprint"]
     assert source["code_version"].startswith("0.")
     assert export_config(study, 0).provenance["origin"] == "good"
+
+
+@pytest.mark.parametrize("form", ["yaml", "json", "shell"])
+def test_an_export_in_each_form_is_the_same_config(
+    finished: Any, tmp_path: Path, form: str
+) -> None:
+    config, path = export_config(finished.summary.study), tmp_path / "best"
+    write_export(config, path.with_suffix(f".{form}"), form)
+    text = path.with_suffix(f".{form}").read_text(encoding="utf-8")
+    if form == "shell":
+        words = shlex.split(text)
+        assert words[:3] == ["dcgan", "train", "reference"]
+        read = load_train_config("reference", parse_assignments(words[4::2]))
+        assert read == config.model_copy(update={"provenance": {}})
+        assert "--set train.device=cpu" in text
+    else:
+        assert load_train_config(path.with_suffix(f".{form}")) == config
+
+
+def test_a_flat_row_has_a_column_for_each_number(finished: Any) -> None:
+    rows = [flat(row) for row in rows_of(finished.summary.study)]
+    assert all(
+        {"number", "state", "score", "nz", "fd_random", "imbalance"} <= set(it) for it in rows
+    )
+    assert {"params", "distances", "metrics"} & set(rows[0]) == set()
 
 
 def test_an_export_names_the_code_that_trained_the_trial(finished: Any) -> None:
