@@ -78,5 +78,5 @@ def test_a_recipe_is_a_name_or_a_config_with_settings() -> None:
     assert (changed.model.upsample, changed.optim.lr_d) == ("transposed", 1e-4)
     assert changed.model.discriminator == "projected"
     assert changed.train.seed == 7
-    assert recipes.title("translation + nearest") == "translation + nearest"
+    assert recipes.title("nearest + colour") == "nearest + colour"
     assert recipes.title("configs/best.yaml model.nz=3") == "best model.nz=3"

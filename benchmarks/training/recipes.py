@@ -52,26 +52,23 @@ TURNS = 5
 TOYS = {"data.source": "toy_cats"}
 START: dict[str, Any] = {"augment.flip": 0.5, "augment.blur_sigma": 0, "model.ngf": 32}
 """What every technique is added to, one at a time."""
-TRANSLATION = {"augment.diff_translation": 1}
+COLOUR = {"augment.diff_colour": 1}
 NEAREST = {"model.upsample": "nearest"}
-DECAY = {"optim.decay_fraction": 0.5}
 SMALL_BATCH = {"train.batch_size": 8}
 RECIPES: dict[str, dict[str, Any]] = {
     "start": START,
-    "translation": START | TRANSLATION,
-    "colour": START | {"augment.diff_colour": 1},
+    "translation": START | {"augment.diff_translation": 1},
+    "colour": START | COLOUR,
     "cutout": START | {"augment.diff_cutout": 1},
-    "batch 16": START | {"train.batch_size": 16},
     "batch 8": START | SMALL_BATCH,
-    "decay": START | DECAY,
+    "decay": START | {"optim.decay_fraction": 0.5},
     "nearest": START | NEAREST,
     "slow D": START | {"optim.lr_d": 5e-5},
     "hinge": START | {"loss.kind": "hinge"},
-    "translation + nearest": START | TRANSLATION | NEAREST,
-    "translation + batch 8": START | TRANSLATION | SMALL_BATCH,
     "nearest + batch 8": START | NEAREST | SMALL_BATCH,
-    "translation + nearest + batch 8": START | TRANSLATION | NEAREST | SMALL_BATCH,
-    "all five": START | TRANSLATION | NEAREST | SMALL_BATCH | DECAY,
+    "nearest + colour": START | NEAREST | COLOUR,
+    "batch 8 + colour": START | SMALL_BATCH | COLOUR,
+    "nearest + batch 8 + colour": START | NEAREST | SMALL_BATCH | COLOUR,
 }
 """Each is the reference recipe with these changes. A name that is none of these is that of a config
 or its path, and may be followed by settings: "best model.upsample=transposed"."""
