@@ -157,6 +157,16 @@ class Scoring:
                 epoch=loaded.epoch,
             )
 
+    def evidence(self) -> tuple[EvalRecord, float | None]:
+        """The scores, and the share of images that repeat a photo.
+
+        The share is None with too few photos to judge.
+        """
+        try:
+            return self.evaluate(), self.memorisation().pictures.fraction
+        except EvaluationError:
+            return self.evaluate(), None
+
     def memorisation(self) -> MemorisationReport:
         """Judge whether the generator that counts (`eval.score_model`) repeats training photos.
 

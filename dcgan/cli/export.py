@@ -31,17 +31,19 @@ def export(
 ) -> None:
     """Write a generator as a folder to share: safetensors, config, model card, samples."""
     from dcgan.training.run.checkpoint import load_checkpoint
-    from dcgan.training.run.exported import write_model
+    from dcgan.training.run.exported import is_model, write_model
     from dcgan.training.run.model_card import model_card
 
     if model not in ("ema", "raw"):
         raise UsageError(f"--model must be ema or raw, but got {model!r}")
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is no folder; choose another -o DIR")
+    if output.is_dir() and any(output.iterdir()) and not is_model(output):
+        raise UsageError(f"{output} holds other files; choose an empty or a new folder with -o DIR")
     loaded = load_checkpoint(checkpoint)
     scores, memorised = score(loaded, data, model) if scored else (None, None)
     write_model(loaded, output, model_card(loaded, scores, memorised, model), model)
-    say(str(output))
+    say(str(output.absolute()))
 
 
 def score(
@@ -60,7 +62,7 @@ def score(
         scoring = Scoring(replace(checkpoint, config=config), bank=bank)
         if scoring.note:
             raise UsageError(scoring.note)
-        return scoring.evaluate(), scoring.memorisation().pictures.fraction
+        return scoring.evidence()
     except DcganError as error:
         print(f"note: the model card has no scores: {error}", file=sys.stderr)
         return None, None

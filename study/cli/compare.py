@@ -47,9 +47,9 @@ def compare(store: Store, names: list[str], trials: str | None, output: Path) ->
             f"cannot write {output}: {error.strerror}; choose another -o FILE"
         ) from None
     for name in missing:
-        say(f"note: {name} has no samples on this machine")
+        say(f"note: {name} has no readable samples on this machine")
     if len(missing) < len(named):
-        say(f"samples: {output}")
+        say(f"samples: {output.absolute()}")
 
 
 def _numbers(text: str | None) -> list[int]:

@@ -113,13 +113,16 @@ def print_summary(summary: StudySummary) -> None:
         say(f"  or --pick distance, --pick balance{third}, --trial N")
     else:
         say(f"train the best in full:      {command} train {summary.name}{where}")
+    from study.tracking.experiment import has_views  # late: it imports mlflow
+
+    views = has_views(summary.store, summary.experiment_id)
     if summary.store.tracking:
-        link = first_link(summary.experiment_id, summary.store.tracking)
+        link = first_link(summary.experiment_id, summary.store.tracking, views=views)
         say(f"compare the trials:          {link}")
         return
     folder = replace(summary.store, storage=None).options  # `study ui` needs no Optuna database
     say(f"compare the trials:          {command} ui{folder}")
-    say(f"  and open                   {first_link(summary.experiment_id)}")
+    say(f"  and open                   {first_link(summary.experiment_id, views=views)}")
 
 
 def own_command() -> str:

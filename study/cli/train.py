@@ -10,14 +10,14 @@ from dcgan.cli.display import TrainingDisplay, describe_result
 from dcgan.cli.options import data_settings
 from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank
-from dcgan.errors import TrainingInterrupted
+from dcgan.errors import DcganError, TrainingInterrupted
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.loop import train
-from study.errors import StudyError
 from study.results.full_run import FullRun
 from study.results.registered import register_full_run
+from study.storage.attributes import with_tracking
 from study.storage.store import Store
-from study.tracking.registry import CHAMPION, SCHEME
+from study.tracking.registry import CHAMPION, reading_command
 
 
 def train_in_full(
@@ -78,9 +78,9 @@ def _register(run: FullRun, bank: PhotoBank, *, force: bool) -> None:
     """Register what was trained; without a registry the run is complete all the same."""
     try:
         made = register_full_run(run, bank, force=force)
-    except StudyError as error:
+    except (DcganError, OSError) as error:  # the run itself is complete
         say(f"note: the generator was not registered: {error}")
         return
     champion = f"the {CHAMPION}" if made.champion else f"not the {CHAMPION}"
     say(f"registered as version {made.number} of “{made.name}”: {champion}, because {made.why}")
-    say(f"draw from it: dcgan generate {SCHEME}{made.name}/{made.number}")
+    say(f"draw from it: {reading_command(with_tracking(run.store, run.study), made)}")

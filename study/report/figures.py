@@ -24,8 +24,8 @@ CURVES = 60
 """Learning curves that are drawn; more cannot be told apart."""
 
 
-def history(trials: Sequence[FrozenTrial]) -> go.Figure:
-    """Score over trials: complete and pruned ones, and the best so far."""
+def history(trials: Sequence[FrozenTrial], aim: str) -> go.Figure:
+    """What is minimised (`aim`) over trials: complete and pruned ones, and the best so far."""
     figure = go.Figure()
     for state, name, colour, symbol in (
         (TrialState.COMPLETE, "complete", BEST, "circle"),
@@ -48,7 +48,7 @@ def history(trials: Sequence[FrozenTrial]) -> go.Figure:
         line={"shape": "hv", "color": BEST},
         name="best so far",
     )
-    return _titled(figure, "trial", "score")
+    return _titled(figure, "trial", aim)
 
 
 def curves(trials: Sequence[FrozenTrial]) -> go.Figure:
@@ -76,23 +76,23 @@ def balance(distances: Sequence[float], imbalances: Sequence[float]) -> go.Figur
     return _titled(figure, "imbalance |ln(loss_G / loss_D)|", "distance")
 
 
-def slices(study: Study, params: Sequence[str]) -> go.Figure:
+def slices(study: Study, params: Sequence[str], aim: str) -> go.Figure:
     """The score over each of a few parameters, by Optuna."""
-    figure = _optuna(charts.plot_slice, study, params)
+    figure = _optuna(charts.plot_slice, study, params, aim)
     return figure.update_traces(marker={"colorscale": COLOURS, "line": {"width": 0}})
 
 
-def contour(study: Study, params: Sequence[str]) -> go.Figure:
+def contour(study: Study, params: Sequence[str], aim: str) -> go.Figure:
     """The score over two parameters, by Optuna."""
-    return _optuna(charts.plot_contour, study, params)
+    return _optuna(charts.plot_contour, study, params, aim)
 
 
-def parallel(trials: Sequence[FrozenTrial], space: Mapping[str, Dimension]) -> go.Figure:
+def parallel(trials: Sequence[FrozenTrial], space: Mapping[str, Dimension], aim: str) -> go.Figure:
     """All parameters and the score of complete trials, one line each."""
     scores = [trial.values[0] for trial in trials]
     lines = [_axis(name, [it.params.get(name) for it in trials], space[name]) for name in space]
     colours = {"color": scores, "colorscale": COLOURS, "showscale": True}
-    figure = go.Figure(go.Parcoords(dimensions=[*lines, _values("score", scores)], line=colours))
+    figure = go.Figure(go.Parcoords(dimensions=[*lines, _values(aim, scores)], line=colours))
     return _plain(figure).update_layout(margin={"l": 70, "r": 40, "t": 60, "b": 30})
 
 
@@ -141,14 +141,14 @@ def as_html(figure: go.Figure) -> str:
     )
 
 
-def _optuna(draw: object, study: Study, params: Sequence[str]) -> go.Figure:
+def _optuna(draw: object, study: Study, params: Sequence[str], aim: str) -> go.Figure:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure = draw(  # type: ignore[operator]
             study,
             params=list(params),
             target=lambda trial: trial.values[0],
-            target_name="score",
+            target_name=aim,
         )
     figure.update_layout(title=None, width=None)
     return _plain(figure)

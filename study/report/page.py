@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from plotly.offline import get_plotlyjs
 from dcgan.evaluation.record import in_digits
 from dcgan.runtime.files import write_text_atomic
 from dcgan.runtime.version import code_version
-from study.config.dimensions import Choices, plain, plain_value
+from study.config.dimensions import Choices, Dimension, check_dimension, plain, plain_value
 from study.config.study_config import StudyConfig
 from study.report import figures
 from study.report.pictures import SAMPLES, photos, strips
@@ -33,11 +34,13 @@ from study.report.statistics import (
 from study.results.leaderboard import cells_of, rows_of
 from study.search.objective import is_pareto
 from study.storage.attributes import stored_identity, study_config
+from study.storage.optuna_db import finished_count
 from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
 
 SLICES = 4
 """Parameters side by side."""
+MOST_REASONS = 12
 MOST_ROWS = 200
 """Rows of the leaderboard in a report."""
 
@@ -67,7 +70,9 @@ def render(study: Study, store: Store) -> str:
         "minutes": _minutes(rows),
         "identity": stored_identity(study),
         "script": get_plotlyjs(),
-        "store": store.options,
+        "finished": finished_count(study),
+        "same_noise": "model.nz" not in config.space,
+        "aim": "distance" if is_pareto(study) else "score",
     }
     facts["verdict"] = verdict(rows, facts)
     environment = Environment(
@@ -78,30 +83,50 @@ def render(study: Study, store: Store) -> str:
 
 def verdict(rows: Sequence[TrialResult], facts: dict[str, Any]) -> list[str]:
     """At most three sentences: which trial is best, how sure that is, what to do next."""
-    complete = [row for row in rows if row.state == TrialState.COMPLETE and row.score is not None]
+    complete = [row for row in rows if row.state == TrialState.COMPLETE]
     if not complete:
         failed = facts["counts"]["FAIL"]
         why = f" {failed} failed; the reasons are below." if failed else ""
         return [f"No trial is complete yet.{why}"]
-    best = complete[0]
-    said = [
-        f"The best of {len(complete)} complete trials is {trial_name(best.number)}, {_is(best)}."
-    ]
-    baselines = [row for row in complete if row.baseline]
-    rival = baselines[0] if baselines else None
-    if rival is best:
-        said.append(f"It is the baseline “{best.baseline}”: the search found nothing better.")
-    elif rival and rival.score and best.score:
-        change = best.score / rival.score - 1
-        said.append(
-            f"Its score is {change:+.0%} beside the best baseline, “{rival.baseline}” "
-            f"({in_digits(rival.score)}). One run of each does not say how much of that is chance: "
-            "the best of many trials is partly luck."
-        )
+    if facts["pareto"]:
+        front = [row for row in complete if row.front]
+        nearest = front[0]
+        return [
+            f"{len(front)} of {len(complete)} complete trials are on the front: no other trial is "
+            "better in every objective.",
+            f"The nearest to the photos is {trial_name(nearest.number)}, {_is(nearest)}.",
+        ]
+    best, count = complete[0], len(complete)
+    whole = "The only complete trial" if count == 1 else f"The best of {count} complete trials"
+    said = [f"{whole} is {trial_name(best.number)}, {_is(best)}."]
+    if sentence := _beside_baseline(complete):
+        said.append(sentence)
     if near := facts["edges"]:
         names = ", ".join(edge.name for edge in near)
         said.append(f"Search on: the best value of {names} is at the end of its range.")
     return said
+
+
+def _beside_baseline(complete: Sequence[TrialResult]) -> str:
+    """The best trial beside the best baseline; empty where there is nothing to compare."""
+    best = complete[0]
+    rival = next((row for row in complete if row.baseline), None)
+    if rival is None or best.score is None or rival.score is None:
+        return ""
+    if rival is best:
+        searched = any(not row.baseline for row in complete)
+        found = ": the search has found nothing better" if searched else ""
+        return f"It is the baseline “{best.baseline}”{found}."
+    against = f"the best baseline, “{rival.baseline}” ({in_digits(rival.score)})"
+    luck = (
+        "One run of each does not say how much of that is chance: the best of many trials is "
+        "partly luck."
+    )
+    if best.score > 0 and rival.score > 0:  # a kernel distance may be below 0
+        return (
+            f"Its score is {1 - best.score / rival.score:.0%} lower than that of {against}. {luck}"
+        )
+    return f"Its score is lower than that of {against}. {luck}"
 
 
 def _is(row: TrialResult) -> str:
@@ -114,20 +139,21 @@ def _is(row: TrialResult) -> str:
 
 def _tables(rows: Sequence[TrialResult]) -> dict[str, Any]:
     headings, body = cells_of(list(rows[:MOST_ROWS]))
-    reasons = Counter(_kind(row.reason) for row in rows if row.reason)
+    reasons = Counter(_kind(row.reason) for row in rows if row.reason).most_common()
     return {
         "headings": headings,
         "leaderboard": [
             (cells, bool(row.baseline)) for cells, row in zip(body, rows[:MOST_ROWS], strict=True)
         ],
         "left_out": len(rows) - len(body),
-        "reasons": reasons.most_common(12),
+        "reasons": reasons[:MOST_REASONS],
+        "more_reasons": len(reasons) - MOST_REASONS,
     }
 
 
 def _kind(reason: str) -> str:
-    """A reason without its numbers after the colon, so that equal ones count together."""
-    return reason.partition(":")[0].strip()
+    """A reason up to its first number or detail, so that equal ones count together."""
+    return re.split(r"[:(0-9]", reason, maxsplit=1)[0].strip() or reason
 
 
 def _about_parameters(
@@ -143,26 +169,40 @@ def _about_parameters(
         for trial in complete
         if trial.user_attrs.get("imbalance") is not None
     ]
-    found = importances(complete)
+    keys = {config.short_name(key): key for key in config.space}
+
+    def allowed(name: str, wider: Dimension) -> bool:
+        try:
+            check_dimension(keys[name], wider, config.base)
+        except ValueError:
+            return False
+        return True
+
+    single = config.objective.mode == "score" and len(complete) >= ENOUGH
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
     return {
         "enough": ENOUGH,
         "complete": len(complete),
-        "importance": found,
-        "effects": [_in_words(effect, space) for effect in choice_effects(complete, space)],
-        "edges": edges(best, space),
+        "importance": importances(complete),
+        "effects": [_in_words(it, space, pruned) for it in choice_effects(complete, space)],
+        "edges": edges(best, space, allowed) if single else [],
         "correlation": rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
     }
 
 
-def _in_words(effect: Effect, space: dict[str, Any]) -> dict[str, Any]:
+def _in_words(
+    effect: Effect, space: Mapping[str, Dimension], pruned: Sequence[FrozenTrial]
+) -> dict[str, Any]:
     dimension = space[effect.name]
     assert isinstance(dimension, Choices)
     value = plain(plain_value(dimension.stored.get(effect.value, effect.value)))
+    with_it = sum(trial.params.get(effect.name) == effect.value for trial in pruned)
     interval = f"{effect.change:+.0%} ({effect.low:+.0%} to {effect.high:+.0%})"
     return {
         "name": f"{effect.name} = {value}",
         "change": interval,
         "trials": f"{effect.trials} and {effect.others}",
+        "pruned": f"{with_it} and {len(pruned) - with_it}",
         "verdict": effect.verdict,
     }
 
@@ -209,19 +249,22 @@ def _plots(
     space = {name: item for name, item in space.items() if name in known}
     names = list(space)
     ranked = [name for name in important if name in known] or names
+    aim = "distance" if is_pareto(study) else "score"
     made: list[tuple[str, str, Callable[[], Any]]] = []
     if scored:
-        made.append(("Score over trials", "Lower is better.", lambda: figures.history(trials)))
+        title = f"{aim.capitalize()} over trials"
+        made.append((title, "Lower is better.", lambda: figures.history(trials, aim)))
+    if any(trial.intermediate_values for trial in scored):
         text = f"The best is drawn in colour; at most {figures.CURVES} are drawn."
         made.append(("Learning curves", text, lambda: figures.curves(scored)))
     if len(complete) >= 2:
         made.append(
-            ("All parameters", "One line a trial.", lambda: figures.parallel(complete, space))
+            ("All parameters", "One line a trial.", lambda: figures.parallel(complete, space, aim))
         )
         for start in range(0, len(names), SLICES):
             some = names[start : start + SLICES]
             title, text = ("", "") if start else ("Each parameter", "One point a trial.")
-            made.append((title, text, partial(figures.slices, study, some)))
+            made.append((title, text, partial(figures.slices, study, some, aim)))
         pairs = [row for row in rows if row.imbalance is not None and row.distances]
         distances = [next(iter(row.distances.values())) for row in pairs]
         imbalances = [row.imbalance for row in pairs if row.imbalance is not None]
@@ -230,7 +273,7 @@ def _plots(
         )
     if len(complete) >= ENOUGH and len(ranked) >= 2:
         text = "The two most important parameters."
-        made.append(("Two parameters", text, lambda: figures.contour(study, ranked[:2])))
+        made.append(("Two parameters", text, lambda: figures.contour(study, ranked[:2], aim)))
     return [(title, text, figures.as_html(draw())) for title, text, draw in made]
 
 

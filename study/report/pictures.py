@@ -64,10 +64,15 @@ def _strip(folder: RunFolder) -> Strip | None:
 
 
 def _first_line(path: Path) -> str | None:
-    """The first line of a grid of 8 × 8 pictures; None if the file is missing or damaged."""
+    """The first line of a grid of 8 × 8 pictures.
+
+    None if the file is missing, damaged, or of fewer pictures (of few photos).
+    """
     try:
         with Image.open(path) as picture:
-            height = picture.height // GRID if picture.height >= picture.width else picture.height
+            if picture.width != picture.height:
+                return None
+            height = picture.height // GRID
             line = picture.convert("RGB").crop((0, 0, picture.width, height))
     except OSError:
         return None

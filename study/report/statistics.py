@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +16,8 @@ from study.config.dimensions import Choices, Dimension, FloatRange, IntRange
 
 ENOUGH = 10
 """Complete trials below which nothing is said about parameters."""
-RESAMPLES = 12
-MOST = 300
+RESAMPLES = 8
+MOST = 100
 """Trials that the importance is computed from; more would take long and change little."""
 EDGE = 0.05
 """A best value within this part of a range's end asks for a wider range."""
@@ -67,9 +67,12 @@ def choice_effects(trials: Sequence[FrozenTrial], space: Mapping[str, Dimension]
     """The effect of every value of every choice, for values that at least two trials have.
 
     Other parameters differ between the trials, so this is what the study happened to see, and no
-    controlled experiment. Scores must be positive.
+    controlled experiment. Empty with fewer than `ENOUGH` trials, or if a score is not positive (a
+    kernel distance may be below 0), because effects are factors.
     """
-    found = []
+    found: list[Effect] = []
+    if len(trials) < ENOUGH or any(trial.values[0] <= 0 for trial in trials):
+        return found
     for name, dimension in space.items():
         if not isinstance(dimension, Choices):
             continue
@@ -91,40 +94,69 @@ def choice_effects(trials: Sequence[FrozenTrial], space: Mapping[str, Dimension]
 
 
 def _log_scores(trials: Any) -> list[float]:
-    return [math.log(trial.values[0]) for trial in trials if trial.values[0] > 0]
+    return [math.log(trial.values[0]) for trial in trials]
 
 
-def edges(best: Mapping[str, Any], space: Mapping[str, Dimension]) -> list[Edge]:
-    """Ranges at whose end the best trial lies, each with a wider one."""
+def edges(
+    best: Mapping[str, Any],
+    space: Mapping[str, Dimension],
+    allowed: Callable[[str, Dimension], bool] = lambda name, wider: True,
+) -> list[Edge]:
+    """Ranges at whose end the best trial lies, each with a wider one.
+
+    `allowed` says whether a wider range may be searched; ranges that cannot be wider are left out.
+    """
     found = []
     for name, dimension in space.items():
         if not isinstance(dimension, IntRange | FloatRange) or name not in best:
             continue
-        low, high = float(dimension.low), float(dimension.high)
-        value, whole = float(best[name]), isinstance(dimension, IntRange)
+        low, high, value = float(dimension.low), float(dimension.high), float(best[name])
         if high == low:
             continue
         scale = math.log if dimension.log else float
         where = (scale(value) - scale(low)) / (scale(high) - scale(low))
         if EDGE < where < 1 - EDGE:
             continue
-        if dimension.log:
-            wider = (low / 3, high) if where <= EDGE else (low, high * 3)
-        else:
-            span = high - low
-            wider = (max(low - span, 0.0), high) if where <= EDGE else (low, high + span)
-        if whole:
-            wider = (max(1.0, float(round(wider[0]))), float(round(wider[1])))
-        if wider != (low, high):
-            found.append(Edge(name, value, low, high, wider))
+        for end in _further(dimension, below=where <= EDGE):
+            change = {"low" if where <= EDGE else "high": end}
+            wider = dimension.model_copy(update=change)
+            if wider.low < wider.high and allowed(name, wider):
+                found.append(Edge(name, value, low, high, (wider.low, wider.high)))
+                break
     return found
 
 
-def importances(trials: Sequence[FrozenTrial], seed: int = 0) -> dict[str, Interval]:
-    """Share of the scores' variance that each parameter explains, most important first.
+def _further(dimension: IntRange | FloatRange, *, below: bool) -> list[Any]:
+    """Ends beyond the present one, the farthest first, on the range's own steps."""
+    whole = isinstance(dimension, IntRange)
+    if dimension.log:
+        end = dimension.low / 3 if below else dimension.high * 3
+        return [round(end) if whole else end]
+    step = dimension.step or (dimension.high - dimension.low)
+    steps = max(1, round((dimension.high - dimension.low) / step))
+    ends = [
+        dimension.low - part * step if below else dimension.high + part * step
+        for part in range(steps, 0, -1)
+    ]
+    return [round(end) for end in ends] if whole else ends
 
-    fANOVA of Optuna (Hutter et al. 2014). Limits are the smallest and largest of `RESAMPLES`
-    bootstrap samples of the trials. Empty with fewer than `ENOUGH` trials.
+
+class Importance(NamedTuple):
+    """How much of the scores' variance a parameter explains."""
+
+    share: float
+    low: float
+    high: float
+    """The smallest and largest share over bootstrap samples of the trials."""
+    chance: float
+    """The largest share that this parameter got when the scores were dealt out anew."""
+
+
+def importances(trials: Sequence[FrozenTrial], seed: int = 0) -> dict[str, Importance]:
+    """Share of the scores' variance that each parameter explains alone, most important first.
+
+    fANOVA of Optuna (Hutter et al. 2014), not normalised, over at most `MOST` trials. Empty with
+    fewer than `ENOUGH` trials.
     """
     if len(trials) < ENOUGH:
         return {}
@@ -132,22 +164,26 @@ def importances(trials: Sequence[FrozenTrial], seed: int = 0) -> dict[str, Inter
     chosen = list(trials)
     if len(chosen) > MOST:
         chosen = [chosen[i] for i in generator.choice(len(chosen), MOST, replace=False)]
-    whole = _importance(chosen)
-    drawn = [
-        _importance([chosen[i] for i in generator.integers(len(chosen), size=len(chosen))])
-        for _ in range(RESAMPLES)
-    ]
+    scores = [trial.values[0] for trial in chosen]
+    whole = _importance(chosen, scores)
+    drawn, dealt = [], []
+    for _ in range(RESAMPLES):
+        sample = generator.integers(len(chosen), size=len(chosen))
+        drawn.append(_importance([chosen[i] for i in sample], [scores[i] for i in sample]))
+        order = generator.permutation(len(chosen))
+        dealt.append(_importance(chosen, [scores[i] for i in order]))
     return {
-        name: Interval(
-            value,
-            min(value, *(sample.get(name, 0.0) for sample in drawn)),
-            max(value, *(sample.get(name, 0.0) for sample in drawn)),
+        name: Importance(
+            share,
+            min(share, *(sample.get(name, 0.0) for sample in drawn)),
+            max(share, *(sample.get(name, 0.0) for sample in drawn)),
+            max(sample.get(name, 0.0) for sample in dealt),
         )
-        for name, value in whole.items()
+        for name, share in whole.items()
     }
 
 
-def _importance(trials: Sequence[FrozenTrial]) -> dict[str, float]:
+def _importance(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[str, float]:
     """fANOVA of trials whose distributions may have been widened during the study."""
     widest: dict[str, Any] = {}
     for trial in trials:
@@ -158,19 +194,21 @@ def _importance(trials: Sequence[FrozenTrial]) -> dict[str, float]:
             widest[name] = given if lower or higher else known
     shared = set.intersection(*(set(trial.params) for trial in trials))
     study = optuna.create_study()
-    for trial in trials:
+    for trial, score in zip(trials, scores, strict=True):
         study.add_trial(
             optuna.trial.create_trial(
                 params={name: trial.params[name] for name in trial.params if name in shared},
                 distributions={name: widest[name] for name in trial.params if name in shared},
-                value=trial.values[0],
+                value=score,
             )
         )
-    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=24, seed=0)
+    evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=16, seed=0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+            return dict(
+                optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+            )
     except (RuntimeError, ValueError):  # all scores or all values of a parameter are equal
         return {}
 

@@ -7,37 +7,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from optuna.study import Study
-from PIL import Image
 
 from dcgan.evaluation.record import in_digits
 from dcgan.runtime.pictures import save_picture, side_by_side
-from dcgan.training.run.folder import RunFolder
 from study.config.dimensions import plain, plain_value
 from study.errors import StudyMismatchError
-from study.results.contact_sheet import captions
+from study.results.contact_sheet import captions, scored_grid
 from study.storage.attributes import stored_identity
 from study.storage.store import StudyFolder, trial_name
 from study.storage.trial_result import TrialResult
 
-MUST_AGREE = (
-    ("data.fingerprint", "photos"),
-    ("extractor.fingerprint", "extractors"),
-    ("eval.n_samples", "numbers of generated images"),
-    ("data.image_size", "image sizes"),
-)
-"""What two studies must share so that their scores can be compared."""
+MUST_AGREE = ("data.", "extractor.", "eval.", "objective.")
+"""Parts of two studies' identities that must agree so that their scores can be compared."""
+CALLED = {"data.fingerprint": "photos", "extractor.fingerprint": "extractors"}
+FREE = ("eval.every_epochs",)
 
 
 def check_comparable(studies: Sequence[Study]) -> None:
     """Raise `StudyMismatchError` if the scores of studies mean different things."""
     first, *others = [(study.study_name, stored_identity(study)) for study in studies]
     for name, identity in others:
-        for key, called in MUST_AGREE:
-            if identity.get(key) != first[1].get(key):
-                pair = f"{json.dumps(first[1].get(key))} and {json.dumps(identity.get(key))}"
+        keys = [key for key in first[1] if key.startswith(MUST_AGREE) and key not in FREE]
+        for key in sorted(keys, key=lambda it: it not in CALLED):
+            if identity.get(key) != first[1][key]:
+                pair = f"{json.dumps(first[1][key])} and {json.dumps(identity.get(key))}"
                 raise StudyMismatchError(
-                    f"'{first[0]}' and '{name}' have different {called} ({key}: {pair}), so their "
-                    "scores cannot be compared"
+                    f"'{first[0]}' and '{name}' have different {CALLED.get(key, 'settings')} "
+                    f"({key}: {pair}), so their scores cannot be compared"
                 )
 
 
@@ -73,15 +69,20 @@ def comparison(named: Sequence[tuple[str, TrialResult]]) -> list[list[str]]:
 
 
 def draw_comparison(named: Sequence[tuple[str, TrialResult, StudyFolder]], path: Path) -> list[str]:
-    """Draw the latest samples of trials side by side; returns the names of those without any."""
+    """Draw samples of trials side by side; returns the names of those without any.
+
+    They are of the evaluation that counts, as on the contact sheet.
+    """
     pictures, titles, missing = [], [], []
     for name, trial, folder in named:
-        grids = RunFolder(folder.trial(trial.number)).grids()
-        if not grids:
+        try:
+            grid = scored_grid(folder, trial)
+        except OSError:  # damaged
+            grid = None
+        if grid is None:
             missing.append(name)
             continue
-        with Image.open(grids[max(grids)]) as grid:
-            pictures.append(grid.convert("RGB"))
+        pictures.append(grid)
         titles.append(captions(trial)[0])
     if pictures:
         save_picture(side_by_side(pictures, titles), path)

@@ -26,7 +26,7 @@ def draw_contact_sheet(rows: list[TrialResult], folder: StudyFolder) -> bool:
     Those of a complete trial are of the evaluation that counts, those of others the latest. `rows`
     is the leaderboard, best first. Returns whether any trial has samples.
     """
-    drawn = ((row, grid) for row in rows if (grid := _scored_grid(folder, row)))
+    drawn = ((row, grid) for row in rows if (grid := scored_grid(folder, row)))
     tiles = list(islice(drawn, MAX_TILES))
     if not tiles:
         return False
@@ -64,7 +64,8 @@ def captions(row: TrialResult) -> list[str]:
     return [title, ended, *map(recognised_in_words, (row.values or [])[2:])]
 
 
-def _scored_grid(folder: StudyFolder, row: TrialResult) -> Image.Image | None:
+def scored_grid(folder: StudyFolder, row: TrialResult) -> Image.Image | None:
+    """A corner of the samples of the evaluation that counts; the latest of an unfinished trial."""
     grids = RunFolder(folder.trial(row.number)).grids()
     if not grids:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +82,34 @@ def write_export(config: TrainConfig, path: Path, form: str = "yaml") -> None:
     `yaml` has a comment that says what it is; `json` is the same data, which `dcgan train` reads as
     well (JSON is YAML); `shell` is the `dcgan train` command, without the record of its source.
     """
+    text = _text(config, form)
+    with tempfile.TemporaryDirectory() as folder:  # what cannot be read again is not put in place
+        trial = Path(folder) / "export"
+        trial.write_text(text, encoding="utf-8")
+        if form == "shell":
+            asked = parse_assignments(_settings(shlex.split(text)))
+            read = load_train_config("reference", asked)
+            config = config.model_copy(update={"provenance": {}})
+        else:
+            read = load_train_config(trial)
+    if read != config:
+        raise StudyError(f"{path} would not say the same as the trial's config; please report this")
+    write_text_atomic(path, text)
+
+
+def _text(config: TrainConfig, form: str) -> str:
     if form == "json":
-        write_text_atomic(path, json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
-        _check_same(config, load_train_config(path), path)
-        return
+        return json.dumps(config.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
     if form == "shell":
-        bare = config.model_copy(update={"provenance": {}})
-        write_text_atomic(path, f"{train_command(config)}\n")
-        asked = parse_assignments(_settings(shlex.split(path.read_text(encoding="utf-8"))))
-        _check_same(bare, load_train_config("reference", asked), path)
-        return
+        return f"{train_command(config)}\n"
     source = config.provenance
     header = (
         f"The full run of {source['trial']} of the study '{source['study']}'.\n"
         "Train it with: dcgan train THIS_FILE [--data DIR]"
     )
-    save_config(config, path, header)
-    _check_same(config, load_train_config(path), path)
+    with tempfile.TemporaryDirectory() as folder:
+        save_config(config, Path(folder) / "export.yaml", header)
+        return (Path(folder) / "export.yaml").read_text(encoding="utf-8")
 
 
 def train_command(config: TrainConfig) -> str:
@@ -114,14 +126,13 @@ def train_command(config: TrainConfig) -> str:
 def _as_yaml(value: Any) -> str:
     """A value as `--set` reads it, without quotes where it needs none."""
     plain = list(value) if isinstance(value, tuple) else value
-    text = str(plain) if isinstance(plain, str | Path) else json.dumps(plain)
-    return text if parse_assignments([f"key={text}"])["key"] == plain else json.dumps(text)
+    text = str(plain) if isinstance(plain, str | Path) else json.dumps(plain, ensure_ascii=False)
+    return (
+        text
+        if parse_assignments([f"key={text}"])["key"] == plain
+        else json.dumps(text, ensure_ascii=False)
+    )
 
 
 def _settings(words: list[str]) -> list[str]:
     return [words[index + 1] for index, word in enumerate(words) if word == "--set"]
-
-
-def _check_same(config: TrainConfig, read: TrainConfig, path: Path) -> None:
-    if read != config:
-        raise StudyError(f"{path} does not say the same as the trial's config; please report this")

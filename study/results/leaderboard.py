@@ -102,12 +102,15 @@ def flat(row: TrialResult) -> dict[str, Any]:
     """A trial as one line of a table: parameters, distances and metrics have their own names."""
     plain = row.as_dict()
     nested = {key: plain.pop(key) or {} for key in ("params", "distances", "metrics")}
+    front = {} if row.front is None else {"front": row.front}
     return {
         **{key: plain[key] for key in ("number", "state", "score")},
+        **front,
         **nested["params"],
         **nested["distances"],
         **nested["metrics"],
         **{key: plain[key] for key in ("imbalance", "epoch", "minutes", "origin", "reason")},
+        "run_id": plain["run_id"],
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dcgan.api import Scoring
 from dcgan.data.bank import PhotoBank
-from dcgan.errors import EvaluationError
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.exported import write_model
 from dcgan.training.run.folder import RunFolder
@@ -24,18 +23,11 @@ def register_full_run(run: FullRun, bank: PhotoBank, *, force: bool = False) -> 
     its score. Raises `StudyError` if MLflow cannot be reached or does not show the run.
     """
     files, config = RunFolder(run.folder), run.config
-    scoring = Scoring(
-        load_checkpoint(files.best if config.eval.select == "best" else files.checkpoint), bank=bank
-    )
-    record, which = scoring.evaluate(), config.eval.score_model
-    try:
-        memorised = scoring.memorisation().pictures.fraction
-    except EvaluationError:  # too few photos
-        memorised = None
-    folder = run.folder / "model"
-    write_model(
-        scoring.checkpoint, folder, model_card(scoring.checkpoint, record, memorised, which)
-    )
+    chosen = files.best if config.eval.select == "best" else files.checkpoint
+    scoring, which = Scoring(load_checkpoint(chosen), bank=bank), config.eval.score_model
+    record, memorised = scoring.evidence()
+    folder, checkpoint = run.folder / "model", scoring.checkpoint
+    write_model(checkpoint, folder, model_card(checkpoint, record, memorised, which), which)
     store, name = with_tracking(run.store, run.study), run.study.study_name
     evidence = Evidence.of(record, bank.fingerprint)
     return register(store, name, _run_id(run), folder, evidence, force=force)

@@ -51,10 +51,15 @@ def is_stale(context: StudyContext) -> bool:
     folder = context.folder
     current = folder.leaderboard.read_text(encoding="utf-8") if folder.leaderboard.exists() else ""
     missing = not folder.contact_sheet.exists()
-    status = None
+    status, rows = None, rows_of(context.study)
     with context.mirroring():
+        from study.tracking.experiment import has_views
+
         status = context.tracker.parent_status()
-    return missing or current != _note(context, rows_of(context.study)) or status == "RUNNING"
+        scored = any(row.score is not None for row in rows)
+        if scored and not has_views(context.store, context.tracker.experiment_id):
+            status = "RUNNING"  # published by a release without views
+    return missing or current != _note(context, rows) or status == "RUNNING"
 
 
 def _note(context: StudyContext, rows: list[TrialResult]) -> str:

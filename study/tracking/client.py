@@ -137,11 +137,11 @@ def save_pyfunc(
         )
 
 
-def download(uri: str, place: Path) -> Path:
-    """Download artifacts into a folder; returns where they are."""
+def download(uri: str, place: Path, store: Store) -> Path:
+    """Download artifacts of a store's MLflow into a folder; returns where they are."""
     from mlflow.artifacts import download_artifacts
 
-    return Path(download_artifacts(uri, dst_path=str(place)))
+    return Path(download_artifacts(uri, dst_path=str(place), tracking_uri=store.mlflow_uri))
 
 
 def _is_silence(error: BaseException) -> bool:

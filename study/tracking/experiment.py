@@ -9,12 +9,15 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from dcgan.runtime.version import code_version
 from study.config.study_config import StudyConfig
@@ -125,7 +128,7 @@ class Tracker:
     def describe(self, record: TrialRecord) -> tuple[str, dict[str, str]]:
         """The name of a trial's run, and the tags with its description and colour."""
         name, standard = self._standard
-        tags = {"mlflow.note.content": note(record, name, standard)}
+        tags = {"mlflow.note.content": note(record, self.study_name, name, standard)}
         if shown := colour(record):
             tags["mlflow.runColor"] = shown
         return run_name(record, standard), tags
@@ -185,7 +188,7 @@ class Tracker:
             name=name,
             digest=digest[:DIGEST],
             source_type="local",
-            source=json.dumps({"uri": str(data.root or data.source)}),
+            source=json.dumps({"uri": name}),  # a server need not know where photos are
             profile=json.dumps(facts),
         )
         context = InputTag("mlflow.data.context", "training")
@@ -267,6 +270,14 @@ def shown_statuses(store: Store, name: str) -> dict[int, str]:
         client = open_client(store)
         found = find_experiment(client, store.study(name))
         return trial_statuses(client, found.experiment_id) if found else {}
+
+
+def has_views(store: Store, experiment_id: str) -> bool:
+    """Whether an experiment has our views; false if MLflow cannot be asked."""
+    try:
+        return FIRST_VIEW in open_client(store).get_experiment(experiment_id).tags
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError):
+        return False
 
 
 def log_to_study(store: Store, name: str, file: Path) -> None:

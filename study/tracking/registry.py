@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import shlex
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
@@ -10,10 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dcgan.errors import UsageError
+from dcgan.errors import UsageError, first_line
 from dcgan.evaluation.record import EvalRecord, in_digits
+from dcgan.training.run.exported import is_model
 from study.errors import StudyError
-from study.storage.store import Store
+from study.storage.store import STORE_VARIABLE, TRACKING_VARIABLE, Store
 from study.tracking.client import (
     MlflowException,
     download,
@@ -138,7 +140,10 @@ def _judge(client: Any, name: str, evidence: Evidence) -> tuple[bool, str]:
         evidence.photos,
         evidence.n_samples,
     ):
-        return False, f"{called} was scored on other photos or by another extractor"
+        return False, (
+            f"{called} was scored on other photos, by another extractor or with another number of "
+            "images"
+        )
     scores = f"{in_digits(evidence.value)} against {in_digits(known.value)}"
     if evidence.high < known.low:
         return True, f"it beats {called}: {evidence.metric} {scores}, intervals apart"
@@ -160,6 +165,11 @@ def fetch(reference: str, store: Store | None = None) -> Path:
             f"{reference} is no registered model; write models:/NAME@champion or models:/NAME/1"
         )
     store = store or Store.at()
+    if not store.tracking and not store.mlflow_database.is_file():  # opening it would create it
+        raise StudyError(
+            f"there is no model {reference}: {store.root} holds no results; name their folder or "
+            f"server in {STORE_VARIABLE} or {TRACKING_VARIABLE}"
+        )
     with required("read a model in", store):
         client = open_client(store)
         try:
@@ -175,12 +185,24 @@ def fetch(reference: str, store: Store | None = None) -> Path:
                 f"there is no model {reference} in {store.mlflow_place}; 'study train' registers "
                 "one"
             ) from None
-        return _downloaded(client, found)
-
-
-def _downloaded(client: Any, found: Any) -> Path:
-    place = Path(tempfile.mkdtemp(prefix="dcgan-model"))
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
-    folder = download(client.get_model_version_download_uri(found.name, found.version), place)
-    (exported,) = (folder / "artifacts").iterdir()
+        place = Path(tempfile.mkdtemp(prefix="dcgan-model"))
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        uri = client.get_model_version_download_uri(found.name, found.version)
+        try:
+            exported = download(uri, place, store) / "artifacts" / "model"
+        except OSError as error:
+            raise StudyError(f"cannot download {reference}: {first_line(error)}") from None
+    if not is_model(exported):
+        raise StudyError(f"{reference} is not a generator that 'study train' registered")
     return exported
+
+
+def reading_command(store: Store, made: Registered) -> str:
+    """The command that draws from a version, with the variables that it needs here."""
+    here, words = Store.at(), []
+    if store.tracking:
+        if store.tracking != here.tracking:
+            words.append(f"{TRACKING_VARIABLE}={shlex.quote(store.tracking)}")
+    elif store.root != here.root:
+        words.append(f"{STORE_VARIABLE}={shlex.quote(str(store.root))}")
+    return " ".join([*words, f"dcgan generate {SCHEME}{made.name}/{made.number}"])

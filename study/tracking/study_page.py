@@ -9,14 +9,14 @@ from typing import Any
 
 from study.tracking.client import Metric
 from study.tracking.experiment import KIND, Tracker
-from study.tracking.run_mirror import LOG10
+from study.tracking.run_mirror import LOG10, TERMINAL_STATUSES
 from study.tracking.views import OBJECTIVE, TRIALS_ONLY, Space, view_tags
 from study.tracking.words import rank_line, study_note, without_rank
 
 RANKED = 20
 """So many of the best trials say their rank."""
-READ_RUNS = 1000
-"""MLflow gives no more runs at once; of a larger study these are the best."""
+PAGE = 1000
+"""Runs that are read at once."""
 NOTE = "mlflow.note.content"
 
 
@@ -26,18 +26,32 @@ def publish(tracker: Tracker) -> None:
     for file in (folder.config, folder.leaderboard, folder.contact_sheet, folder.best):
         if file.exists():
             client.log_artifact(run_id, str(file))
-    runs = client.search_runs(
-        [tracker.experiment_id],
-        TRIALS_ONLY,
-        max_results=READ_RUNS,
-        order_by=[f"metrics.`{OBJECTIVE}` ASC"],
-    )
+    runs = _runs(tracker)
     _publish_progress(tracker, runs)
-    _publish_ranks(tracker, runs)
+    if tracker.config.objective.mode == "score":  # a front has no ranks
+        _publish_ranks(tracker, runs)
     note = study_note(tracker.config, folder.leaderboard.read_text(encoding="utf-8"))
     client.set_tag(run_id, NOTE, note)
     client.set_experiment_tag(tracker.experiment_id, NOTE, note)
     _publish_views(tracker, {name for run in runs for name in run.data.metrics})
+
+
+def _runs(tracker: Tracker) -> list[Any]:
+    """The runs of all trials, best objective first, then those without one."""
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = tracker.client.search_runs(
+            [tracker.experiment_id],
+            TRIALS_ONLY,
+            max_results=PAGE,
+            order_by=[f"metrics.`{OBJECTIVE}` ASC"],
+            page_token=token,
+        )
+        found += page
+        token = page.token
+        if not token:
+            return found
 
 
 def _publish_progress(tracker: Tracker, runs: Sequence[Any]) -> None:
@@ -63,6 +77,8 @@ def _publish_progress(tracker: Tracker, runs: Sequence[Any]) -> None:
 def _publish_ranks(tracker: Tracker, runs: Sequence[Any]) -> None:
     """The first line of the best trials' descriptions; those that lost their rank lose the line."""
     for rank, run in enumerate(runs, start=1):
+        if run.info.status not in TERMINAL_STATUSES:
+            continue  # its process still writes its description
         old = run.data.tags.get(NOTE, "")
         ranked = rank <= RANKED and OBJECTIVE in run.data.metrics
         new = (rank_line(rank) if ranked else "") + without_rank(old)

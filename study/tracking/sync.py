@@ -23,7 +23,7 @@ from study.storage.store import Store, StudyFolder
 from study.storage.trial_record import TrialRecord
 from study.tracking.catch_up import FINISHED_NAMES, catch_up
 from study.tracking.client import required
-from study.tracking.experiment import Tracker
+from study.tracking.experiment import Tracker, has_views
 from study.tracking.study_page import publish
 from study.tracking.ui import first_link
 
@@ -81,7 +81,9 @@ def sync_study(
         f"{len(records) - delivered} were there" + (f"; {full} full runs" if full else "")
     )
     if target.tracking:
-        say(f"compare the trials: {first_link(tracker.experiment_id, target.tracking)}")
+        views = has_views(target, tracker.experiment_id)
+        link = first_link(tracker.experiment_id, target.tracking, views=views)
+        say(f"compare the trials: {link}")
 
 
 def _own_mlflow(store: Store, name: str) -> Store:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 import webbrowser
 from importlib.metadata import version
 from urllib.parse import quote, urlencode
@@ -30,7 +31,7 @@ def links(
 
     `views` is false for a study without them, of an earlier release.
     """
-    if not views or not version("mlflow").startswith(tuple(f"{minor}." for minor in TESTED)):
+    if not views or not _version_of(server).startswith(tuple(f"{minor}." for minor in TESTED)):
         return {"Charts": trials_link(experiment_id, server)}
     return {
         name: _runs_page(
@@ -46,9 +47,22 @@ def links(
     }
 
 
-def first_link(experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}") -> str:
+def first_link(
+    experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}", *, views: bool = True
+) -> str:
     """The address of a study's leaderboard, or of its charts."""
-    return next(iter(links(experiment_id, server).values()))
+    return next(iter(links(experiment_id, server, views=views).values()))
+
+
+def _version_of(server: str) -> str:
+    """The version of the MLflow that serves at an address; empty if it does not say."""
+    if server.startswith(f"http://{HOST}:"):  # that of `study ui`
+        return version("mlflow")
+    try:
+        with urllib.request.urlopen(f"{without_user(server)}/version", timeout=3) as reply:
+            return str(reply.read(100).decode("ascii", "replace"))
+    except (OSError, ValueError):
+        return ""
 
 
 def trials_link(experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}") -> str:

@@ -122,7 +122,7 @@ def _samples(metrics: set[str]) -> dict[str, Any]:
     # With the parameters below them, MLflow puts only one picture into a row.
     image = {"type": "IMAGE", "step": 0, "showRunParams": False}
     sections = [
-        Group("Final samples, same noise", 1, 520, [image | {"imageKeys": [FINAL_SAMPLES]}]),
+        Group("Final samples", 1, 520, [image | {"imageKeys": [FINAL_SAMPLES]}]),
         Group("Samples over training", 1, 520, [image | {"imageKeys": [SAMPLES]}]),
     ]
     return _state([], sections, metrics)

@@ -30,7 +30,10 @@ OUTCOMES = {
 
 
 def standard_of(config: StudyConfig) -> tuple[str, dict[str, Any]]:
-    """What trials are compared with in words: the first baseline, else a trial of `base`."""
+    """What trials are compared with in words: name and parameters of the first baseline.
+
+    Without baselines there is nothing to compare with.
+    """
     if not config.baselines:
         return "", {}
     first = config.baselines[0]
@@ -46,7 +49,7 @@ def run_name(record: TrialRecord, standard: Mapping[str, Any]) -> str:
     return " · ".join([trial_name(record.number), *score, *filter(None, [shown])])
 
 
-def note(record: TrialRecord, standard_name: str, standard: Mapping[str, Any]) -> str:
+def note(record: TrialRecord, study: str, standard_name: str, standard: Mapping[str, Any]) -> str:
     """The description of a run, in Markdown; the rank is added when the study is published."""
     score = "" if record.score is None else f", score **{in_digits(record.score)}**"
     epoch = "" if record.best_epoch is None else f", best at epoch {record.best_epoch}"
@@ -56,12 +59,11 @@ def note(record: TrialRecord, standard_name: str, standard: Mapping[str, Any]) -
     if record.baseline:
         lines.append(f"It is the baseline “{record.baseline}”.")
     elif differs := _differences(record, standard):
-        than = f" (“{standard_name}”)" if standard_name else ""
-        lines.append(f"It differs from the first baseline{than} in {', '.join(differs)}.")
+        lines.append(f"It differs from the baseline “{standard_name}” in {', '.join(differs)}.")
     if record.state in ("COMPLETE", "PRUNED"):
         lines.append(
-            "Pictures: *Artifacts*, `samples_final.png` and `training.gif`. "
-            f"Train it in full: `study train NAME --trial {record.number}`."
+            "Its pictures are among the *Artifacts*. "
+            f"Train it in full: `study train {study} --trial {record.number}`."
         )
     return "\n\n".join(lines)
 
@@ -125,5 +127,5 @@ def _differences(record: TrialRecord, standard: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} {plain(value)}"
         for name, value in record.params.items()
-        if name not in standard or standard[name] != value
+        if standard and standard.get(name) != value
     ]

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from dcgan.config.settings import load_train_config, save_config
+from dcgan.config.settings import load_train_config, override, save_config
 from dcgan.errors import CheckpointError, DcganError, first_line
 from dcgan.models.networks import Generator, build_generator
 from dcgan.models.sampling import fixed_noise, render
@@ -23,6 +23,8 @@ from dcgan.runtime.pictures import grid_scale, image_grid, save_picture
 from dcgan.training.run.checkpoint import Checkpoint, load_generator
 
 WEIGHTS, CONFIG, CARD, SAMPLES = "generator.safetensors", "config.yaml", "README.md", "samples.png"
+HERE_ONLY = {"data.root": None, "eval.weights": None, "train.device": "auto", "train.threads": None}
+"""Settings of this machine, which others need not know."""
 SHOWN = 64
 """Samples in the picture."""
 
@@ -38,7 +40,7 @@ def write_model(checkpoint: Checkpoint, folder: Path, card: str, which: str = "e
     state = {name: tensor.contiguous() for name, tensor in generator.state_dict().items()}
     content = save_tensors(state, {"format": "pt"})
     write_atomic(folder / WEIGHTS, lambda file: file.write(content))
-    save_config(checkpoint.config, folder / CONFIG)
+    save_config(override(checkpoint.config, HERE_ONLY, "export"), folder / CONFIG)
     images = render(generator, fixed_noise(generator.nz, SHOWN, None))
     save_picture(image_grid(images, scale=grid_scale(images.shape[-1])), folder / SAMPLES)
     write_text_atomic(folder / CARD, card)

@@ -94,7 +94,7 @@ def _recipe(config: TrainConfig) -> list[str]:
 
 def _scores(scores: EvalRecord | None, memorised: float | None) -> list[str]:
     if scores is None:
-        return ["Not scored: the photos are not at hand."]
+        return ["Not scored."]
     fd, kd, metrics = scores.frechet_metric, scores.kernel_metric, scores.metrics
     rows = [("Fréchet distance", fd, in_digits), ("kernel distance", kd, _plain)]
     lines = ["| | value | 95 % |", "|---|---|---|"]

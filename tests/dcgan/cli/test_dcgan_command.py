@@ -268,7 +268,7 @@ def test_generate_a_walk(dcgan: Shell, run_folder: Path) -> None:
 
 def test_export_a_model_to_share(dcgan: Shell, run_folder: Path, tmp_path: Path) -> None:
     answer = dcgan("export", run_folder / "checkpoint.pt", "-o", "model")
-    assert answer.out.strip() == "model"
+    assert answer.out.strip() == str(tmp_path / "model")
     folder = tmp_path / "model"
     assert {path.name for path in folder.iterdir()} == {
         *("generator.safetensors", "config.yaml", "README.md", "samples.png")
@@ -286,7 +286,8 @@ def test_export_a_model_to_share(dcgan: Shell, run_folder: Path, tmp_path: Path)
     assert "40 photos of “toy_cats”" in card
     assert f"| `model.nz` | {generator.nz} | 30 |" in card
     assert "images that repeat a training photo" in card
-    assert "data.root" not in card
+    shared = card + (folder / "config.yaml").read_text(encoding="utf-8")
+    assert str(tmp_path) not in shared  # nothing of this machine
     raw = dcgan("export", run_folder / "checkpoint.pt", "-o", "raw", "--model", "raw", "--no-score")
     assert raw.code == 0
     assert "last weights" in Path("raw/README.md").read_text(encoding="utf-8")
@@ -298,6 +299,7 @@ def test_an_export_that_cannot_be_made_or_read(dcgan: Shell, run_folder: Path) -
     checkpoint = run_folder / "checkpoint.pt"
     Path("taken").write_text("")
     assert "is no folder" in refused(dcgan("export", checkpoint, "-o", "taken"), 2)
+    assert "holds other files" in refused(dcgan("export", checkpoint, "-o", run_folder), 2)
     assert "ema or raw" in refused(dcgan("export", checkpoint, "--model", "best"), 2)
     assert "no checkpoint missing.pt" in refused(dcgan("export", "missing.pt"), 1)
     assert dcgan("export", checkpoint, "-o", "model", "--data", "missing").code == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ from optuna.trial import TrialState, create_trial
 from playwright.sync_api import Browser, expect
 
 from study.config.study_config import StudyConfig
-from study.report.page import render
+from study.report.page import _pictures, render
+from study.results.leaderboard import rows_of
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
@@ -104,6 +108,45 @@ def test_a_study_without_trials(tiny_study: Any, store: Store) -> None:
 def test_names_cannot_inject_markup(tiny_study: Any, store: Store) -> None:
     trial = create_trial(state=TrialState.FAIL, user_attrs={"reason": "<script>alert(1)</script>"})
     assert "<script>alert(1)" not in render(made(tiny_study(), trial), store)
+
+
+def test_a_name_cannot_end_the_script(finished: Any) -> None:
+    rows = [replace(row, baseline="</script><b>") for row in rows_of(finished.summary.study)]
+    shown = _pictures(rows, finished.store, "tiny", finished.config)
+    assert shown["pictures"]
+    assert "<" not in shown["data"]
+    assert (
+        json.loads(shown["data"])["trials"][str(shown["pictures"][0])]["origin"] == "</script><b>"
+    )
+
+
+def test_a_front_has_no_best_trial(tiny_study: Any, store: Store) -> None:
+    config = tiny_study(objective__mode="pareto")
+    study = optuna.create_study(study_name="made", directions=["minimize", "minimize"])
+    study.set_user_attr("config", config.model_dump_json())
+    for distance, imbalance in ((10.0, 1.0), (20.0, 0.5), (30.0, 2.0)):
+        attributes = {"fd_random": distance, "imbalance": imbalance, "score": distance}
+        study.add_trial(create_trial(values=[distance, imbalance], user_attrs=attributes))
+    page = render(study, store)
+    assert "2 of 3 complete trials are on the front" in page
+    assert "The nearest to the photos is trial-000" in page
+    assert "Distance over trials" in page
+    assert "Learning curves" not in page
+    assert "The best of" not in page
+
+
+def test_the_best_beside_the_baseline(tiny_study: Any, store: Store) -> None:
+    def of(score: float, baseline: str | None = None) -> optuna.trial.FrozenTrial:
+        attributes = {"fd_random": score} | ({"baseline": baseline} if baseline else {})
+        return create_trial(value=score, user_attrs=attributes)
+
+    page = render(made(tiny_study(), of(100, "good"), of(80)), store)
+    assert "Its score is 20% lower than that of the best baseline, “good” (100.0)" in page
+    assert "nothing better" not in render(made(tiny_study(), of(100, "good")), store)
+    assert "nothing better" in render(made(tiny_study(), of(100, "good"), of(120)), store)
+    page = render(made(tiny_study(), of(0.001, "good"), of(-0.001)), store)  # a kernel distance
+    assert "Its score is lower than that of the best baseline" in page
+    assert re.search(r"2 of \d+ trials finished", page)
 
 
 @pytest.mark.slow

@@ -37,7 +37,12 @@ def test_what_differs_stands_above_what_is_shared(finished: Any) -> None:
 
 @pytest.mark.parametrize(
     ("key", "called"),
-    [("data.fingerprint", "photos"), ("extractor.fingerprint", "extractors")],
+    [
+        ("data.fingerprint", "photos"),
+        ("extractor.fingerprint", "extractors"),
+        ("objective.metric", "settings"),
+        ("eval.score_model", "settings"),
+    ],
 )
 def test_scores_of_other_photos_or_extractors_are_not_compared(key: str, called: str) -> None:
     studies = [optuna.create_study(study_name=name) for name in ("one", "two")]

@@ -108,7 +108,7 @@ def test_the_leaderboard(page: Page, pages: dict[str, str], finished: Any) -> No
 
 def test_the_samples_are_pictures(page: Page, pages: dict[str, str]) -> None:
     page.goto(pages["Samples"])
-    expect(page.get_by_text("Final samples, same noise")).to_be_visible()
+    expect(page.get_by_text("Final samples")).to_be_visible()
     picture = page.locator("img[src*='final_samples']").first
     expect(picture).to_be_visible()
     deadline = time.monotonic() + PATIENCE / 1000

@@ -65,7 +65,8 @@ def test_the_champion_changes_only_for_more_than_chance(
     ):
         assert made(other)[1:] == (
             False,
-            "version 1 was scored on other photos or by another extractor",
+            "version 1 was scored on other photos, by another extractor or with another number of "
+            "images",
         )
     number, wins, why = made(replace(GOOD, value=500, low=490, high=510))
     assert (number, wins) == (6, True)
@@ -150,10 +151,37 @@ def asked(address: str, request: Any, process: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_a_full_run_is_registered(own_finished: Store, shell: Shell, tmp_path: Path) -> None:
+def test_a_model_on_a_server(
+    own_finished: Store, model: Path, tracking: Any, mirror_of: Any
+) -> None:
+    client = MlflowClient(tracking.uri, tracking.uri)
+    experiment = client.create_experiment("elsewhere")
+    run = client.create_run(experiment).info.run_id
+    store = Store(own_finished.root, tracking=tracking.uri)
+    assert register(store, "remote", run, model, GOOD).champion
+    found = fetch("models:/remote@champion", store)
+    assert torch.equal(generate(found, 3, seed=5), generate(model, 3, seed=5))
+
+
+def test_nothing_is_made_where_there_are_no_results(tmp_path: Path) -> None:
+    with pytest.raises(DcganError, match="holds no results"):
+        fetch("models:/tiny@champion", Store(tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_a_full_run_is_registered(
+    own_finished: Store, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = shell("train", "tiny", "--store", own_finished.root).stdout
     assert "registered as version 1 of “tiny”: the champion, because there was none" in said
-    assert "dcgan generate models:/tiny/1" in said
+    # The printed command draws from it, wherever it is typed.
+    command = said.partition("draw from it: ")[2].splitlines()[0]
+    variable, _, asked = command.partition(" dcgan ")
+    name, _, place = variable.partition("=")
+    monkeypatch.setenv(name, place)
+    assert asked == "generate models:/tiny/1"
+    assert generate("models:/tiny/1", 2).shape[0] == 2
     folder = fetch("models:/tiny@champion", own_finished)
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "after 4 epochs" in card

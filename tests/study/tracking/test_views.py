@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from dcgan.config.settings import dotted_keys
+from dcgan.config.train_config import TrainConfig
+from study.config.dimensions import SEARCHABLE_KEYS, SEARCHABLE_SECTIONS
 from study.tracking import ui
 from study.tracking.ui import links
 from study.tracking.views import FIRST_VIEW, NAMES, TAG_LIMIT, TAG_PREFIX, TESTED, Space, view_tags
@@ -75,11 +78,18 @@ def test_the_leaderboard_shows_every_parameter_and_what_mattered_all_runs() -> N
     assert pictures == [["final_samples"], ["samples/fixed_noise"]]
 
 
-def test_large_spaces_fit_into_tags() -> None:
-    names = [f"parameter_{number}_of_a_large_space" for number in range(60)]
-    metrics = [f"eval/metric_{number}" for number in range(40)]
-    tags = view_tags(Space(names, {}, "eval/fd_random"), metrics, {})
-    assert FIRST_VIEW in tags
+def test_a_space_of_everything_fits_into_tags() -> None:
+    keys = [
+        key
+        for key in dotted_keys(TrainConfig)
+        if key.startswith(SEARCHABLE_SECTIONS) or key in SEARCHABLE_KEYS
+    ]
+    names = [key.rpartition(".")[2] for key in keys]
+    assert len(names) > 25
+    rates = {name: f"log10_{name}" for name in names if name.startswith("lr_")}
+    metrics = [*METRICS, *rates.values(), *(f"eval/metric_{number}" for number in range(12))]
+    tags = view_tags(Space(names, rates, "eval/fd_random"), metrics, {})
+    assert len(tags) == len(NAMES)
     assert max(map(len, tags.values())) <= TAG_LIMIT
 
 

@@ -27,7 +27,8 @@ def test_a_name_says_number_score_and_what_differs() -> None:
     assert words.run_name(record(), PARAMS) == "trial-007 · 2044"
     many = record()
     many.params = {f"p{number}": number for number in range(5)}
-    assert words.run_name(many, {}) == "trial-007 · 2044 · p0 0, p1 1, p2 2 +2"
+    assert words.run_name(many, STANDARD) == "trial-007 · 2044 · p0 0, p1 1, p2 2 +2"
+    assert words.run_name(many, {}) == "trial-007 · 2044"
 
 
 @pytest.mark.parametrize(
@@ -41,16 +42,18 @@ def test_a_name_says_number_score_and_what_differs() -> None:
 )
 def test_a_description_says_how_the_trial_ended(state: str, says: str, shown: str | None) -> None:
     ended = record(state=state, reason="hopeless")
-    text = words.note(ended, "the recipe", STANDARD)
+    text = words.note(ended, "mine", "the recipe", STANDARD)
     assert text.startswith(f"trial-007 {says}")
     assert "Reason: hopeless." in text
-    assert "first baseline (“the recipe”) in nz 12, lr_g 0.0001235" in text
+    assert "differs from the baseline “the recipe” in nz 12, lr_g 0.0001235" in text
+    assert ("study train mine --trial 7" in text) == (state in ("COMPLETE", "PRUNED"))
+    assert "differs" not in words.note(ended, "mine", "", {})  # without baselines
     assert words.colour(ended) == shown
     assert words.colour(record(state=state, baseline="good")) == words.GOLD
 
 
 def test_a_rank_is_added_and_removed() -> None:
-    text = words.note(record(), "", STANDARD)
+    text = words.note(record(), "mine", "recipe", STANDARD)
     ranked = words.rank_line(3) + text
     assert ranked.startswith("**Rank 3.** trial-007")
     assert words.without_rank(ranked) == text == words.without_rank(text)
