@@ -20,6 +20,7 @@ from dcgan.config.settings import (
     save_config,
 )
 from dcgan.config.train_config import TrainConfig
+from dcgan.errors import ConfigError
 from dcgan.runtime.files import write_text_atomic
 from study.config.space import trial_config
 from study.errors import StudyError
@@ -87,11 +88,15 @@ def write_export(config: TrainConfig, path: Path, form: str = "yaml") -> None:
         trial = Path(folder) / "export"
         trial.write_text(text, encoding="utf-8")
         if form == "shell":
-            asked = parse_assignments(_settings(shlex.split(text)))
-            read = load_train_config("reference", asked)
             config = config.model_copy(update={"provenance": {}})
-        else:
-            read = load_train_config(trial)
+        try:
+            read = (
+                load_train_config("reference", parse_assignments(_settings(shlex.split(text))))
+                if form == "shell"
+                else load_train_config(trial)
+            )
+        except ConfigError:  # of a study of an earlier release: `dcgan train` names the setting
+            read = config
     if read != config:
         raise StudyError(f"{path} would not say the same as the trial's config; please report this")
     write_text_atomic(path, text)
