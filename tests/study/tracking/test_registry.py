@@ -183,6 +183,7 @@ def test_a_full_run_is_registered(
     assert asked == "generate models:/tiny/1"
     assert generate("models:/tiny/1", 2).shape[0] == 2
     folder = fetch("models:/tiny@champion", own_finished)
+    assert not (tmp_path / "mlflow.db").exists()  # MLflow's default database, in the working folder
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "after 4 epochs" in card
     assert "`fd_random`" in card
