@@ -6,6 +6,7 @@
 replace it as soon as it is imported.)
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
     from dcgan.data.bank import load_bank as load_bank
     from dcgan.training.loop import TrainResult as TrainResult
     from dcgan.training.loop import train as train
+
+# Threads of GCC's OpenMP, which torch uses on Linux, wait for each other in a loop of milliseconds
+# before they sleep. Beside another busy process, a thread may have to wait for its turn on a core
+# thousands of times a second: training was 6 times as slow, a score 15 times. With a short loop an
+# idle machine loses up to 5 % (docs/performance.md). It is read when torch is imported.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
     "TrainConfig": "dcgan.config.train_config",
