@@ -120,6 +120,9 @@ def show(
     everything: Annotated[
         bool, typer.Option("--all", help="Show all trials, not only the best 50.")
     ] = False,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Also show which parameters mattered.")
+    ] = False,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
@@ -131,7 +134,13 @@ def show(
     if as_csv:
         print_csv(Store.at(store, storage), name)
     else:
-        print_study(Store.at(store, storage), name, as_json=as_json, everything=everything)
+        print_study(
+            Store.at(store, storage),
+            name,
+            as_json=as_json,
+            everything=everything,
+            importance=importance,
+        )
 
 
 @app.command()

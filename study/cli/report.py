@@ -5,6 +5,8 @@ from __future__ import annotations
 import webbrowser
 from pathlib import Path
 
+from optuna.study import Study
+
 from dcgan.cli.console import say
 from dcgan.errors import UsageError
 from dcgan.runtime.imports import quick_imports
@@ -12,6 +14,27 @@ from study.report.page import write_report
 from study.storage.attributes import with_tracking
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
+
+
+def report_when_finished(study: Study, store: Store) -> Path | None:
+    """Write the report of a study whose total is reached, unless it is newer than the leaderboard.
+
+    Returns where it is; None if it could not be written, which is said.
+    """
+    folder = store.study(study.study_name)
+    if _modified(folder.report) > _modified(folder.leaderboard):
+        return folder.report
+    try:
+        write_report(study, store, folder.report)
+    except OSError as error:
+        say(f"note: no report was written to {folder.report}: {error.strerror}")
+        return None
+    _log(store, study, folder.report)
+    return folder.report
+
+
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def report_study(store: Store, name: str, output: Path | None, *, opened: bool) -> None:
@@ -23,11 +46,16 @@ def report_study(store: Store, name: str, output: Path | None, *, opened: bool) 
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another -o FILE") from None
     say(str(path))
+    _log(store, study, path)
+    if opened:
+        webbrowser.open(path.as_uri())
+
+
+def _log(store: Store, study: Study, path: Path) -> None:
+    """Show a report with the study's run in MLflow."""
     with quick_imports():
         from study.tracking.client import tolerate_mlflow_errors
         from study.tracking.experiment import log_to_study
 
     with tolerate_mlflow_errors(lambda text: say(f"note: {text}")):
-        log_to_study(with_tracking(store, study), name, path)
-    if opened:
-        webbrowser.open(path.as_uri())
+        log_to_study(with_tracking(store, study), study.study_name, path)

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.cli.console import say
@@ -43,9 +44,17 @@ def print_studies(store: Store) -> None:
 
 
 def print_study(
-    store: Store, name: str, *, as_json: bool = False, everything: bool = False
+    store: Store,
+    name: str,
+    *,
+    as_json: bool = False,
+    everything: bool = False,
+    importance: bool = False,
 ) -> None:
-    """The leaderboard of a study: its best rows, or all (`everything`), or all as JSON."""
+    """The leaderboard of a study: its best rows, or all (`everything`), or all as JSON.
+
+    With `importance` also how much of the score each parameter explains.
+    """
     study = load_optuna_study(store, name)
     if as_json:
         document = {
@@ -71,6 +80,37 @@ def print_study(
         f"checkpoints: of the {config.checkpoints.keep} best trials (checkpoints.keep); 'study "
         f"train {name} --trial N{store.options}' trains another trial again, in full"
     )
+    if importance:
+        _print_importance(study)
+
+
+def _print_importance(study: Study) -> None:
+    from study.report.statistics import ENOUGH, importances  # late: it takes seconds
+
+    complete = [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if trial.values
+    ]
+    found = importances(complete)
+    if not found:
+        say(
+            f"importance: {len(complete)} complete trials are too few to say which parameter "
+            f"mattered; {ENOUGH} are needed, with different scores"
+        )
+        return
+    say(
+        f"importance over {len(complete)} complete trials: the share of the variance that a "
+        "parameter explains alone (fANOVA), its limits over resamples, and what chance gives"
+    )
+    width = max(map(len, found))
+    for key, share in found.items():
+        bar = "█" * round(20 * share.share)
+        verdict = "" if share.share > share.chance else "  not above chance"
+        say(
+            f"  {key:{width}}  {share.share:4.0%}  ({share.low:.0%} to {share.high:.0%}, chance "
+            f"{share.chance:.0%})  {bar}{verdict}"
+        )
 
 
 def print_csv(store: Store, name: str) -> None:

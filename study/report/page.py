@@ -22,6 +22,7 @@ from dcgan.runtime.version import code_version
 from study.config.dimensions import Choices, Dimension, check_dimension, plain, plain_value
 from study.config.study_config import StudyConfig
 from study.report import figures
+from study.report.closest import closest_photos
 from study.report.pictures import SAMPLES, photos, strips
 from study.report.statistics import (
     ENOUGH,
@@ -31,6 +32,7 @@ from study.report.statistics import (
     importances,
     rank_correlation,
 )
+from study.report.verdict import verdict
 from study.results.leaderboard import cells_of, rows_of
 from study.search.objective import is_pareto
 from study.storage.attributes import stored_identity, study_config
@@ -81,62 +83,6 @@ def render(study: Study, store: Store) -> str:
     return environment.get_template("report.html.j2").render(facts)
 
 
-def verdict(rows: Sequence[TrialResult], facts: dict[str, Any]) -> list[str]:
-    """At most three sentences: which trial is best, how sure that is, what to do next."""
-    complete = [row for row in rows if row.state == TrialState.COMPLETE]
-    if not complete:
-        failed = facts["counts"]["FAIL"]
-        why = f" {failed} failed; the reasons are below." if failed else ""
-        return [f"No trial is complete yet.{why}"]
-    if facts["pareto"]:
-        front = [row for row in complete if row.front]
-        nearest = front[0]
-        return [
-            f"{len(front)} of {len(complete)} complete trials are on the front: no other trial is "
-            "better in every objective.",
-            f"The nearest to the photos is {trial_name(nearest.number)}, {_is(nearest)}.",
-        ]
-    best, count = complete[0], len(complete)
-    whole = "The only complete trial" if count == 1 else f"The best of {count} complete trials"
-    said = [f"{whole} is {trial_name(best.number)}, {_is(best)}."]
-    if sentence := _beside_baseline(complete):
-        said.append(sentence)
-    if near := facts["edges"]:
-        names = ", ".join(edge.name for edge in near)
-        said.append(f"Search on: the best value of {names} is at the end of its range.")
-    return said
-
-
-def _beside_baseline(complete: Sequence[TrialResult]) -> str:
-    """The best trial beside the best baseline; empty where there is nothing to compare."""
-    best = complete[0]
-    rival = next((row for row in complete if row.baseline), None)
-    if rival is None or best.score is None or rival.score is None:
-        return ""
-    if rival is best:
-        searched = any(not row.baseline for row in complete)
-        found = ": the search has found nothing better" if searched else ""
-        return f"It is the baseline “{best.baseline}”{found}."
-    against = f"the best baseline, “{rival.baseline}” ({in_digits(rival.score)})"
-    luck = (
-        "One run of each does not say how much of that is chance: the best of many trials is "
-        "partly luck."
-    )
-    if best.score > 0 and rival.score > 0:  # a kernel distance may be below 0
-        return (
-            f"Its score is {1 - best.score / rival.score:.0%} lower than that of {against}. {luck}"
-        )
-    return f"Its score is lower than that of {against}. {luck}"
-
-
-def _is(row: TrialResult) -> str:
-    values = [f"score {in_digits(row.score)}"] if row.score is not None else []
-    values += [f"{name} {in_digits(value)}" for name, value in list(row.distances.items())[:1]]
-    if "recognised" in row.metrics:
-        values.append(f"{row.metrics['recognised']:.1%} of its images recognised")
-    return ", ".join(values)
-
-
 def _tables(rows: Sequence[TrialResult]) -> dict[str, Any]:
     headings, body = cells_of(list(rows[:MOST_ROWS]))
     reasons = Counter(_kind(row.reason) for row in rows if row.reason).most_common()
@@ -180,10 +126,12 @@ def _about_parameters(
 
     single = config.objective.mode == "score" and len(complete) >= ENOUGH
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    important = importances(complete)
     return {
         "enough": ENOUGH,
         "complete": len(complete),
-        "importance": importances(complete),
+        "importance": important,
+        "no_effect_seen": [name for name, it in important.items() if it.share <= it.chance],
         "effects": [_in_words(it, space, pruned) for it in choice_effects(complete, space)],
         "edges": edges(best, space, allowed) if single else [],
         "correlation": rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
@@ -212,6 +160,7 @@ def _pictures(
 ) -> dict[str, Any]:
     folder = store.study(name)
     found = strips(list(rows), folder)
+    closest = closest_photos({key: strip.line for key, strip in found.items()}, config.base.data)
     known = [row for row in rows if row.number in found]
     shown = {
         row.number: {
@@ -219,6 +168,7 @@ def _pictures(
             "score": "" if row.score is None else in_digits(row.score),
             "origin": row.origin,
             "strip": found[row.number].by_epoch,
+            "closest": closest.by_trial.get(row.number, []),
             "params": {key: plain(plain_value(it)) for key, it in row.shown_params.items()},
         }
         for row in known
@@ -226,12 +176,19 @@ def _pictures(
     epochs = sorted({epoch for strip in found.values() for epoch in strip.by_epoch})
     return {
         "pictures": list(shown),
-        "data": json.dumps({"trials": shown, "epochs": epochs}).replace("<", "\\u003c"),
+        "data": _as_script({"trials": shown, "epochs": epochs, "photos": closest.photos}),
+        "closest": bool(closest.photos),
+        "no_closest": closest.missing,
         "without": len(rows) - len(known),
         "epochs": epochs,
         "photos": photos(known, folder),
         "samples": SAMPLES,
     }
+
+
+def _as_script(data: dict[str, Any]) -> str:
+    """JSON that can stand between script tags."""
+    return json.dumps(data).replace("<", "\\u003c")
 
 
 def _plots(
@@ -272,7 +229,10 @@ def _plots(
             ("Balance against distance", "", lambda: figures.balance(distances, imbalances))
         )
     if len(complete) >= ENOUGH and len(ranked) >= 2:
-        text = "The two most important parameters."
+        text = (
+            "The two most important parameters; points are trials. Between them the colours are "
+            f"interpolated from {len(complete)} trials, and far from every point they say nothing."
+        )
         made.append(("Two parameters", text, lambda: figures.contour(study, ranked[:2], aim)))
     return [(title, text, figures.as_html(draw())) for title, text, draw in made]
 

@@ -30,6 +30,8 @@ class Strip(NamedTuple):
     """Epoch → data URI."""
     final: int
     """The last epoch of them."""
+    line: Image.Image
+    """The samples of that epoch."""
 
 
 def strips(rows: list[TrialResult], folder: StudyFolder) -> dict[int, Strip]:
@@ -47,8 +49,8 @@ def photos(rows: list[TrialResult], folder: StudyFolder) -> str | None:
     """A row of training photos as a trial saw them, as a data URI."""
     for row in rows:
         path = RunFolder(folder.trial(row.number)).training_images
-        if uri := _first_line(path):
-            return uri
+        if line := _first_line(path):
+            return as_uri(line)
     return None
 
 
@@ -59,11 +61,14 @@ def _strip(folder: RunFolder) -> Strip | None:
         last = len(grids) - 1
         chosen = {round(index * last / (MOST_EPOCHS - 1)) for index in range(MOST_EPOCHS)}
         grids = [grids[index] for index in sorted(chosen)]
-    shown = {epoch: uri for epoch, path in grids if (uri := _first_line(path))}
-    return Strip(shown, max(shown)) if shown else None
+    shown = {epoch: line for epoch, path in grids if (line := _first_line(path))}
+    if not shown:
+        return None
+    last = max(shown)
+    return Strip({epoch: as_uri(line) for epoch, line in shown.items()}, last, shown[last])
 
 
-def _first_line(path: Path) -> str | None:
+def _first_line(path: Path) -> Image.Image | None:
     """The first line of a grid of 8 × 8 pictures.
 
     None if the file is missing, damaged, or of fewer pictures (of few photos).
@@ -73,9 +78,13 @@ def _first_line(path: Path) -> str | None:
             if picture.width != picture.height:
                 return None
             height = picture.height // GRID
-            line = picture.convert("RGB").crop((0, 0, picture.width, height))
+            return picture.convert("RGB").crop((0, 0, picture.width, height))
     except OSError:
         return None
+
+
+def as_uri(picture: Image.Image) -> str:
+    """A picture as a data URI, for the page."""
     file = io.BytesIO()
-    line.save(file, "WEBP", quality=QUALITY)
+    picture.save(file, "WEBP", quality=QUALITY)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")

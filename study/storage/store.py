@@ -160,6 +160,7 @@ class StudyFolder:
         self.best = path / "best.yaml"  # the exported full run of the best trial
         self.leaderboard = path / "leaderboard.md"
         self.contact_sheet = path / "contact_sheet.png"
+        self.report = path / "report.html"  # of the finished study
         self.locks = path / "locks"  # a lock file for each trial that is running
         self.launchers = path / "launchers"  # a lock file for each process that runs workers
         self.workers = path / "workers"  # a file for the stderr of each worker

@@ -67,6 +67,11 @@ def test_a_person_sees_the_whole_study_without_a_network(
     assert page.locator("#shown").inner_text() == "1"
     assert pictures.first.get_attribute("src") != last
     assert page.locator("#differences img").count() == 2
+    asked = page.locator("#strips img.ask").first
+    asked.click(position={"x": asked.bounding_box()["width"] * 0.9, "y": 5})
+    assert "Sample 8 at epoch" in page.locator(".closest").inner_text()
+    photo = page.locator(".closest img")
+    assert photo.evaluate("it => it.decode().then(() => it.naturalWidth)") == 32
     left, right = (page.locator(side).input_value() for side in ("#left", "#right"))
     assert left != right
     first = page.locator("#differences tr").nth(1).locator("td").all_inner_texts()

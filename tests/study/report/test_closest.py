@@ -1,0 +1,55 @@
+"""Beside a sample, the report shows the training photo that it resembles most."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dcgan.config.train_config import DataConfig
+from dcgan.data.bank import load_bank
+from dcgan.runtime.pictures import image_grid
+from study.report.closest import closest_photos
+
+TOYS = DataConfig(source="toy_cats", toy_count=40, image_size=32, holdout_fraction=0.25)
+
+
+def line_of(images: torch.Tensor, scale: int) -> Image.Image:
+    """A row of samples as a grid of 8 × 8 has it."""
+    grid = image_grid(images.repeat(8, 1, 1, 1), columns=8, scale=scale)
+    return grid.crop((0, 0, grid.width, grid.height // 8))
+
+
+def test_a_copy_finds_its_photo_mirrored_or_not_and_whatever_the_size() -> None:
+    bank = load_bank(TOYS)
+    photos = bank.split(TOYS.holdout_fraction)[0].images
+    chosen, other = [3, 0, 7, 7, 21, 11, 29, 16], [5, 6, 8, 9, 10, 12, 13, 14]
+    lines = {
+        4: line_of(photos[chosen], 1),
+        2: line_of(photos[other].flip(-1), 4),
+    }
+    found = closest_photos(lines, TOYS)
+    assert found.by_trial == {4: chosen, 2: other}
+    assert not found.missing
+    assert set(found.photos) == {*chosen, *other}
+    data = found.photos[21].removeprefix("data:image/webp;base64,")
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+    expected = photos[21].permute(1, 2, 0).numpy()
+    assert np.abs(shown.astype(int) - expected).mean() < 8
+
+
+def test_photos_that_are_gone_are_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    line = line_of(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), 1)
+    found = closest_photos({0: line}, DataConfig(root=gone))
+    assert (found.by_trial, found.photos) == ({}, {})
+    assert found.missing.startswith("The closest photos cannot be shown: ")
+    assert str(gone) in found.missing
+
+
+def test_without_pictures_no_photo_is_read(tmp_path: Path) -> None:
+    assert closest_photos({}, DataConfig(root=tmp_path / "gone")).missing == ""
