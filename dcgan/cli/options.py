@@ -31,7 +31,7 @@ ExtractorOption = Annotated[
     str | None,
     typer.Option(
         "--extractor",
-        help="auto, imagenet, inception, layout, random or module:callable.",
+        help="auto, joint, imagenet, inception, layout, random or module:callable.",
         metavar="NAME",
     ),
 ]

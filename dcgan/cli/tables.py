@@ -18,6 +18,7 @@ from dcgan.evaluation.extractors.registry import auto_prefers_inception
 from dcgan.evaluation.extractors.weights import CANONICAL, named_weights, offline, weights_at_hand
 from dcgan.evaluation.floor_report import FloorReport
 from dcgan.evaluation.memorisation_report import MemorisationReport
+from dcgan.evaluation.metrics.parts import JOINED
 from dcgan.evaluation.metrics.registry import METRICS
 from dcgan.evaluation.record import EvalRecord, in_digits
 from dcgan.runtime.devices import resolve_device
@@ -42,7 +43,7 @@ def planned_extractor(config: TrainConfig) -> str:
     if wanted and _at_hand(config):
         config = override(config, {"eval.extractor": "inception"}, "eval.extractor")
     elif wanted and not offline():
-        otherwise = ", or fd_imagenet if the download fails" if name == "auto" else ""
+        otherwise = ", or fd_joint if the download fails" if name == "auto" else ""
         megabytes = f"{CANONICAL.size / 1e6:.0f} MB"
         return f"scores: fid, after Inception's weights are downloaded ({megabytes}){otherwise}"
     return extractor_notice(configured_extractor(config, torch.device("cpu")), name)
@@ -72,6 +73,7 @@ def print_evaluation(result: EvalRecord, copies: MemorisationReport | None) -> N
     console = stdout()
     console.print(table)
     console.print("* counts (eval.score_model); 95 %: the interval over other fakes of this n")
+    _print_parts(metrics, fd)
     if f"{fd}_holdout" in metrics:
         console.print(
             f"{fd} to {result.n_holdout} photos never trained on: "
@@ -103,6 +105,7 @@ def print_comparison(record: dict[str, Any]) -> None:
     table.add_row(*_cells(record, fd, kd))
     console = stdout()
     console.print(table)
+    _print_parts(record, fd)
     _print_recognised(record, record["extractor"])
     console.print(
         f"extractor {record['extractor']} ({record['extractor_source']}), fingerprint "
@@ -110,6 +113,14 @@ def print_comparison(record: dict[str, Any]) -> None:
     )
     if record["n_kept"] < min(record["n_real"], record["n_fake"]):
         console.print(f"all numbers but {fd} use {record['n_kept']} random images of each folder")
+
+
+def _print_parts(metrics: Mapping[str, Any], fd: str) -> None:
+    """The distances by each of an extractor's networks alone."""
+    names = [name for name in JOINED if name in metrics and name != fd]
+    if names:
+        each = ", ".join(f"{name} {in_digits(metrics[name])}" for name in names)
+        stdout().print(f"{fd} joins two networks; by each alone: {each}")
 
 
 def _print_recognised(metrics: Mapping[str, Any], extractor: str) -> None:
@@ -121,7 +132,7 @@ def _print_recognised(metrics: Mapping[str, Any], extractor: str) -> None:
             f"{high:.1%}) get a class that the photos mostly get; of the photos "
             f"{metrics['recognised_of_photos']:.0%}"
         )
-    elif extractor == "imagenet":
+    elif extractor in ("joint", "imagenet"):
         stdout().print(
             "recognised: not given, because the network hardly recognises what the photos show"
         )

@@ -44,7 +44,7 @@ AbsolutePath = Annotated[Path, AfterValidator(absolute_path)]
 PATHS = ("data.root", "eval.weights")
 """Dotted keys of the settings of this type."""
 MAX_SEED = 2**63 - 1
-EXTRACTORS = ("auto", "imagenet", "inception", "layout", "random")
+EXTRACTORS = ("auto", "joint", "imagenet", "inception", "layout", "random")
 
 
 def refuse_program(extractor: str) -> None:
@@ -269,10 +269,10 @@ class EvalConfig(Section):
 
     extractor: str = "auto"
     """What turns images into features. `imagenet`: a small network that knows ImageNet's classes
-    (`fd_imagenet`); `inception`: the canonical one (`fid`); `layout`: the small fixed one shipped
-    here (`fd_layout`); `random`: the same, blind to where in the image
-    something is (`fd_random`); `module:callable`: your own; `auto`: imagenet; on a CUDA GPU
-    Inception, if its weights are on this machine or can be downloaded."""
+    (`fd_imagenet`); `layout`: a small fixed one that was never trained (`fd_layout`); `joint`: both
+    side by side (`fd_joint`); `inception`: the canonical one (`fid`); `random`: layout's, blind to
+    where in the image something is (`fd_random`); `module:callable`: your own; `auto`: joint; on a
+    CUDA GPU Inception, if its weights are on this machine or can be downloaded."""
     weights: AbsolutePath | None = None
     """File with Inception's weights, which `auto` then takes too; null: the place that
     `dcgan doctor` shows."""

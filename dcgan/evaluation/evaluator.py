@@ -61,7 +61,7 @@ class Evaluator:
         self.extractor = extractor
         held_out = None if holdout is None else seen_in(holdout, extractor)[0]
         features, classes = seen_in(photos, extractor)
-        self.real = RealSet(features, held_out, classes)
+        self.real = RealSet(features, held_out, classes, extractor.parts)
 
     @property
     def photo_notes(self) -> tuple[str, ...]:

@@ -155,7 +155,7 @@ def compare_folders(
     of_all = whole and fake.moments.count >= 3
     if not of_all:
         record[names[0]] = distance_between(real.moments.gaussian(), fake.moments.gaussian())
-    photos = RealSet(real.features, classes=real.classes)
+    photos = RealSet(real.features, classes=real.classes, parts=extractor.parts)
     record |= score_set(photos, fake.features, *names, classes=fake.classes, of_all=of_all)
     return record | {
         "n_real": real.moments.count,

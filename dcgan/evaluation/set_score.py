@@ -31,14 +31,15 @@ def score_set(
         kernel_name: the same for the kernel distance.
         classes: best classes of the fakes, int64 (m,), if the extractor is a classifier.
         in_full: False: only the metrics that the end of a run has for both generators.
-        of_all: False for random parts of larger sets: leave out the Fréchet distance and numbers
-            named after it, which depend on the sets' sizes.
+        of_all: False for random parts of larger sets: leave out Fréchet distances and numbers
+            named after them, which depend on the sets' sizes.
 
     Raises `EvaluationError` for fewer than 3 fakes, another d, or values that are not finite.
     """
     fakes, numbers = feature_matrix(fake, "fake"), dict[str, float]()
     for item in METRICS.values():
-        wanted = (in_full or item.both) and (of_all or "{frechet}" not in item.names[0])
+        sized = item.names[0].startswith(("{frechet}", "fd_"))
+        wanted = (in_full or item.both) and (of_all or not sized)
         seen = classes if item.of_classes else fakes
         measured = item.measure(real, seen) if wanted and seen is not None else None
         if measured is None:

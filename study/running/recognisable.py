@@ -22,7 +22,7 @@ def check_recognisable(config: TrainConfig, bank: PhotoBank) -> None:
     if classes is None:
         raise ConfigError(
             f"objective.recognised needs a classifier, which the extractor '{extractor.name}' is "
-            "not; choose one with --set eval.extractor=imagenet, or leave objective.recognised out"
+            "not; choose one with --set eval.extractor=joint, or leave objective.recognised out"
         )
     if reason := why_not_given(classes):
         raise ConfigError(f"objective.recognised cannot be used: {reason}; leave it out")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dcgan.evaluation.metrics.parts import JOINED
 from study.tracking.client import Metric
 from study.tracking.experiment import KIND, Tracker
 from study.tracking.run_mirror import LOG10, TERMINAL_STATUSES
@@ -102,7 +103,9 @@ def _space(tracker: Tracker, metrics: set[str]) -> Space | None:
     kind = ("eval/fd_", "eval/fid")
     if tracker.config.objective.metric == "kernel":
         kind = ("eval/kd_", "eval/kid")
+    parts = {f"eval/{name}" for name in JOINED}
     found = sorted((name for name in metrics if name.startswith(kind)), key=len)
+    found = [name for name in found if name not in parts] or found
     if not found:
         return None
     logs = {name: LOG10 + name for name in names if LOG10 + name in metrics}

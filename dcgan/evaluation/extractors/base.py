@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.metrics.matrix import as_float64
+from dcgan.evaluation.metrics.parts import Part
 from dcgan.runtime.numerics import full_float32
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ class Extractor:
     """A function from images to features, and what identifies it."""
 
     name: str
-    """Short name: `layout`, `imagenet`, `inception`, or NAME for your own, as in fd_NAME."""
+    """Short name: `joint`, `imagenet`, `inception`, `layout`, or NAME for your own (fd_NAME)."""
     frechet_name: str
     """Name of the Fréchet distance of these features, as in `fd_layout`."""
     kernel_name: str
@@ -38,6 +39,8 @@ class Extractor:
     """uint8 (N, 3, H, W) on `device` → float32 (N, d). A row depends on its image only."""
     with_classes: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None
     """The same, and the class that each image resembles most, int64 (N,), for a classifier."""
+    parts: tuple[Part, ...] = ()
+    """The extractors whose features these are side by side; empty for all but `joint`."""
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

@@ -39,10 +39,10 @@ def load_extractor(
     """Load an extractor by its name in `eval.extractor`.
 
     Args:
-        name: "imagenet"; "layout"; "random"; "inception"; "module:callable" for your own; or
-            "auto". With `weights`, auto means Inception. On a CUDA GPU it means Inception if its
-            weights are on this machine or can be downloaded (about 10 s without a network).
-            Otherwise it means imagenet, or layout if imagenet's weights are not installed.
+        name: "joint"; "imagenet"; "layout"; "random"; "inception"; "module:callable" for your
+            own; or "auto". With `weights`, auto means Inception. On a CUDA GPU it means Inception
+            if its weights are on this machine or can be downloaded (about 10 s without a network).
+            Otherwise it means joint, or layout if imagenet's weights are not installed.
         weights: file with Inception's weights (`eval.weights`). None: see `weights`.
         image_size: side in pixels of the images that your own extractor is tried with.
         on_progress: called with (bytes done, bytes in all) while weights are downloaded.
@@ -67,7 +67,11 @@ def load_extractor(
     if name == "auto":
         from dcgan.evaluation.extractors.imagenet import is_installed
 
-        name = "imagenet" if is_installed() else "layout"
+        name = "joint" if is_installed() else "layout"
+    if name == "joint":
+        from dcgan.evaluation.extractors.joint import load_joint
+
+        return load_joint(where)
     if name in ("layout", "random"):
         from dcgan.evaluation.extractors.random_network import load_random_network
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dcgan.evaluation.metrics.floor import photo_halves, times_floor
-from dcgan.evaluation.metrics.frechet import frechet_distance
+from dcgan.evaluation.metrics.frechet import distance_between, fit_gaussian, frechet_distance
 from dcgan.evaluation.metrics.interval import frechet_interval
 from dcgan.evaluation.metrics.kernel import KernelDistance, kernel_distance
 from dcgan.evaluation.metrics.manifold import (
@@ -14,6 +14,7 @@ from dcgan.evaluation.metrics.manifold import (
     ball_radii,
     precision_recall_density_coverage,
 )
+from dcgan.evaluation.metrics.parts import JOINED, Part
 from dcgan.evaluation.metrics.recognised import Recognised, recognised
 from dcgan.evaluation.metrics.registry import RealSet, metric
 
@@ -38,6 +39,17 @@ def frechet(real: RealSet, fakes: Tensor) -> tuple[float, float, float]:
 def kernel(real: RealSet, fakes: Tensor) -> KernelDistance:
     """Kernel distance to the photos, with its standard error. Lower is better."""
     return kernel_distance(real.features, fakes)
+
+
+@metric(*JOINED, table=False)
+def parts(real: RealSet, fakes: Tensor) -> tuple[float, ...] | None:
+    """The Fréchet distances by either network of the extractor `joint` alone."""
+
+    def distance(part: Part) -> float:
+        photos = real.once(part.name, lambda: fit_gaussian(part.of(real.features)))
+        return distance_between(photos, fit_gaussian(part.of(fakes), "fake"))
+
+    return tuple(map(distance, real.parts)) or None
 
 
 @metric("spread", mlflow=False, table=False)

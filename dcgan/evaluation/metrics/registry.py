@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dcgan.evaluation.metrics.frechet import Gaussian, fit_gaussian
 from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
+from dcgan.evaluation.metrics.parts import Part
 from dcgan.evaluation.record import NAMES
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ class RealSet:
     """Features of training photos `(n, d)` and held-out ones `(h, d)`, and what depends on them.
 
     n and h are at least 2. `classes`, int64 (n,), are the training photos' best classes, None if
-    the extractor is no classifier.
+    the extractor is no classifier. `parts` are the extractor's.
     """
 
     def __init__(
@@ -28,10 +29,12 @@ class RealSet:
         features: ArrayLike,
         holdout: ArrayLike | None = None,
         classes: Tensor | None = None,
+        parts: tuple[Part, ...] = (),
     ) -> None:
         self.features = feature_matrix(features, "real")
         self.holdout = None if holdout is None else feature_matrix(holdout, "held-out")
         self.classes = classes
+        self.parts = parts
         self._kept: dict[Hashable, object] = {}
 
     @cached_property

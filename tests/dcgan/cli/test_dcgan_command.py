@@ -417,7 +417,7 @@ def test_a_continued_run_announces_what_it_began_with(dcgan: Shell, config_file:
     assert dcgan(*begin, "--set", "eval.extractor=random").code == 0
     again = (*begin, "--set", "eval.extractor=auto")
     fresh = dcgan("train", config_file, "--out", "other", "--dry-run", *again[4:])
-    assert "scores: fd_imagenet" in fresh.out
+    assert "scores: fd_joint" in fresh.out
     assert "scores: fd_random" in dcgan(*again, "--resume", "--dry-run").out
     answer = dcgan(*again, "--resume")
     assert answer.code == 0, answer.err
@@ -485,7 +485,7 @@ def test_floor(dcgan: Shell, photos: Path, tmp_path: Path) -> None:
 def test_doctor(dcgan: Shell) -> None:
     answer = dcgan("doctor")
     assert answer.code == 0
-    assert "scores: fd_imagenet" in answer.out
+    assert "scores: fd_joint" in answer.out
 
 
 def test_evaluate_on_a_missing_folder(dcgan: Shell, run_folder: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_healthy_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
     assert len(lines) == len(CHECKS)
     assert all(line.split()[0] in ("ok", "warning") for line in lines)
     text = "\n".join(lines)
-    assert "scores: fd_imagenet (extractor imagenet, chosen by auto, the package" in text
+    assert "scores: fd_joint (extractor joint, chosen by auto, the package" in text
     assert "scores: fd_layout (extractor layout, shipped with the package" in text
     assert str(tmp_path / "dcgan-cache") in text
     assert "GB free" in text

@@ -301,7 +301,7 @@ def test_paths_of_scoring_become_absolute(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", ["", "Random", "encoder.pt", "a:b:c", "module:", "one two"])
 def test_unknown_extractors(name: str) -> None:
     with pytest.raises(
-        ConfigError, match="must be auto, imagenet, inception, layout, random or module"
+        ConfigError, match="must be auto, joint, imagenet, inception, layout, random or module"
     ):
         override(TrainConfig(), {"eval.extractor": name})
 

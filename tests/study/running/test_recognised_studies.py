@@ -131,7 +131,7 @@ def test_refused_before_a_study_is_created(shared: Maker, store: Store, bank: Ph
         run_study(shared(base__eval__extractor="random"), store, bank=bank)
     assert str(caught.value) == (
         "objective.recognised needs a classifier, which the extractor 'random' is not; choose one "
-        "with --set eval.extractor=imagenet, or leave objective.recognised out"
+        "with --set eval.extractor=joint, or leave objective.recognised out"
     )
     # Four photos that are not all of one class: none is recognised by the three others.
     few = shared(base__train__batch_size=4, base__data__toy_count=4)

