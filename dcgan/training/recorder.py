@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dcgan.errors import TrainingDivergedError
 from dcgan.evaluation.metrics.balance import log_loss_ratio
+from dcgan.runtime.usage import Usage, UsageMeter
 from dcgan.training.run.history import STEP_FIELDS, LogRecord, append_record
 from dcgan.training.schedule import Schedule
 
@@ -27,6 +28,7 @@ class Recorder:
     """Time in training steps, including the time before a resume, without scoring and pictures."""
     _pending: list[Tensor] = field(default_factory=list, init=False)
     _started: float = field(default_factory=time.monotonic, init=False)
+    _meter: UsageMeter = field(default_factory=UsageMeter, init=False)
 
     def restart_clock(self) -> None:
         """Call this after anything that is not a training step."""
@@ -41,6 +43,7 @@ class Recorder:
 
         After a non-finite loss, keep the steps before it and raise `TrainingDivergedError`.
         """
+        device = self._pending[0].device
         rows = torch.stack(self._pending).cpu()
         self._pending.clear()
         elapsed = time.monotonic() - self._started
@@ -52,12 +55,12 @@ class Recorder:
         if len(good) < len(rows):
             bad = first + len(good) + 1
             raise TrainingDivergedError(step=bad, epoch=self.schedule.epoch_of(bad))
-        record = self._record(rows, first, elapsed)
+        record = self._record(rows, first, elapsed, self._meter.look(device))
         append_record(self.history, record)
         self.restart_clock()
         return record
 
-    def _record(self, rows: Tensor, first: int, elapsed: float) -> LogRecord:
+    def _record(self, rows: Tensor, first: int, elapsed: float, usage: Usage) -> LogRecord:
         done = first + len(rows)
         photos = sum(len(self.schedule.batch(step)) for step in range(first, done))
         means = rows.double().mean(dim=0).tolist()
@@ -67,6 +70,7 @@ class Recorder:
             timestamp=time.time(),
             **dict(zip(STEP_FIELDS, means, strict=True)),
             images_per_second=photos / max(elapsed, 1e-9),
+            **usage._asdict(),
             every_step=dict(zip(STEP_FIELDS, rows.T.tolist(), strict=True)),
         )
 

@@ -32,6 +32,8 @@ STATUS = {
 }
 """Optuna's state → MLflow's run status."""
 TERMINAL_STATUSES = ("FINISHED", "KILLED", "FAILED")
+USAGE = ("cpu_percent", "memory_peak_mib", "gpu_memory_peak_mib")
+"""What a log record says of the process. MLflow shows `system/` on a page of its own."""
 DELIVERED = ".delivered_to_mlflow.json"
 LOG10 = "log10_"
 """How the name of a learning rate's logarithm begins."""
@@ -134,6 +136,8 @@ class RunMirror:
         else:
             values = {f"train/{name}": getattr(record, name) for name in STEP_FIELDS}
             values["time/images_per_second"] = record.images_per_second
+            used = {f"system/{name}": getattr(record, name) for name in USAGE}
+            values |= {name: value for name, value in used.items() if value is not None}
         timestamp = int(record.timestamp * 1000)
         return [Metric(key, value, timestamp, record.step) for key, value in values.items()]
 

@@ -32,12 +32,16 @@ class LogRecord:
     d_fake_before: float
     d_fake_after: float
     images_per_second: float = 0.0
+    cpu_percent: float | None = None
+    """Processor time over wall time since the last record (see `runtime.usage`); None: unknown."""
+    memory_peak_mib: float | None = None
+    gpu_memory_peak_mib: float | None = None
     every_step: dict[str, list[float]] = field(default_factory=dict)
     """Each of `STEP_FIELDS` for every step of the interval; empty if only the means are known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Flat plain data, as a line of `history.jsonl`."""
-        known = {key: value for key, value in vars(self).items() if key != "every_step" or value}
+        known = {key: value for key, value in vars(self).items() if value not in (None, {})}
         return {"kind": "log", **known}
 
     @classmethod

@@ -167,6 +167,8 @@ def assert_mirrored_once(store: Store, mirror: Any, trials: list[FrozenTrial]) -
             ("train/loss_d", logs, "loss_d"),
             ("train/d_real", logs, "d_real"),
             ("time/images_per_second", logs, "images_per_second"),
+            ("system/cpu_percent", logs, "cpu_percent"),
+            ("system/memory_peak_mib", logs, "memory_peak_mib"),
             ("eval/fd_random", scored, "fd_random"),
             ("eval/kd_random", scored, "kd_random"),
             ("eval/imbalance", scored, "imbalance"),
