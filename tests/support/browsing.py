@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+"""What each test with a browser saw at its end, for a person who looks after a run of CI."""
 
 
 @contextmanager
@@ -24,3 +28,9 @@ def open_browser() -> Iterator[Browser]:
         opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield opened
         opened.close()
+
+
+def keep_screenshot(page: Page, test: str) -> None:
+    """Keep what a page shows under a test's name, over that of an earlier run."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{re.sub(r'[^a-z0-9]+', '-', test).strip('-')}.png")

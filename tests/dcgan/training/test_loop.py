@@ -195,7 +195,7 @@ def test_the_history_has_every_step_once(straight: Run) -> None:
             assert getattr(record, name) == pytest.approx(sum(values) / len(values), rel=1e-6)
         assert record.images_per_second > 0
         assert record.cpu_percent is not None
-        assert 0 < record.cpu_percent
+        assert record.cpu_percent > 0
         assert record.memory_peak_mib is not None
         assert 50 < record.memory_peak_mib < 1e5
         assert record.gpu_memory_peak_mib is None

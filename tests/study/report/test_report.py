@@ -12,7 +12,7 @@ from typing import Any
 
 import optuna
 import pytest
-from browsing import open_browser
+from browsing import keep_screenshot, open_browser
 from optuna.trial import TrialState, create_trial
 from playwright.sync_api import Browser, expect
 
@@ -83,6 +83,8 @@ def test_a_person_sees_the_whole_study_without_a_network(
     )
     assert (text < back) == (scheme == "light")
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTH
+    page.locator("h2:has-text('Pictures')").scroll_into_view_if_needed()
+    keep_screenshot(page, f"report-{scheme}")
     assert errors == []
     context.close()
 

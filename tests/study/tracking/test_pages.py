@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browsing import open_browser
+from browsing import keep_screenshot, open_browser
 from playwright.sync_api import Browser, Page, expect
 
 from study.tracking.ui import links, server_command
@@ -44,6 +44,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
     yield opened
+    keep_screenshot(opened, request.node.name)
     assert errors == []
     context.close()
 
