@@ -275,6 +275,21 @@ def ui(
 
 
 @app.command()
+def dashboard(
+    name: Annotated[str | None, typer.Argument(help="The study to open (default: a list).")] = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to serve on.")] = 8080,
+    host: HostOption = LOOPBACK,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+    browser: Annotated[bool, typer.Option(help="Open the dashboard in the browser.")] = True,
+) -> None:
+    """Serve Optuna's dashboard with the trials' pictures on this machine (Ctrl-C ends it)."""
+    from study.cli.serve import serve_optuna
+
+    serve_optuna(Store.at(store, storage), name, host, port, browser=browser)
+
+
+@app.command()
 def schema(output: SchemaOption = None) -> None:
     """Print the JSON schema of a study config, with which an editor checks and completes YAML."""
     from study.config.schema import study_schema

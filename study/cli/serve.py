@@ -1,9 +1,10 @@
-"""`study ui`: the links it prints, and its server."""
+"""`study ui` and `study dashboard`: the links they print, and their servers."""
 
 from __future__ import annotations
 
 from dcgan.cli.console import say
 from dcgan.errors import UsageError
+from dcgan.runtime.imports import quick_imports
 from study.errors import StudyError
 from study.serving.address import Address, has_screen
 from study.storage.store import Store
@@ -41,6 +42,26 @@ def _print_mlflow_links(store: Store, address: Address) -> str:
             say(f"    {title:15}{link}")
             shown.append(link)
     return shown[0]
+
+
+def serve_optuna(store: Store, name: str | None, host: str, port: int, *, browser: bool) -> None:
+    """Serve Optuna's dashboard of a store, opened at a study or the list, until Ctrl-C."""
+    address = Address(host, port)
+    address.check()  # before seconds of imports
+    with quick_imports():
+        from study.serving.dashboard import open_dashboard, page_of, serve
+        from study.storage.optuna_db import load_all_studies, load_optuna_study
+
+    studies = [load_optuna_study(store, name)] if name else load_all_studies(store)
+    with open_dashboard(store, address) as server:
+        say(f"Optuna dashboard of {store.optuna_place}")
+        links = [page_of(study, address) for study in studies]
+        for study, link in zip(studies, links, strict=True):
+            say(f"  {study.study_name:15} {link}")
+        first = links[0] if name else address.url
+        can = "read these results and write notes"
+        _announce(address, "the dashboard", can, first if browser else None)
+        serve(server)
 
 
 def _announce(address: Address, server: str, can: str, link: str | None) -> None:
