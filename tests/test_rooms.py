@@ -25,6 +25,7 @@ ROOMS = {
         "report",
         "results",
         "tracking",
+        "serving",
         "search",
         "storage",
         "config",
@@ -151,7 +152,10 @@ def test_one_module_imports_mlflow() -> None:
 
 def test_rooms_below_the_command_line_print_nothing() -> None:
     """What is to be said is returned, or goes to a callable."""
-    silent = ("study.maintenance", "study.tracking", "study.search", "study.storage")
+    silent = (
+        *("study.maintenance", "study.tracking", "study.serving"),
+        *("study.search", "study.storage"),
+    )
     printers = users_of("rich") | users_of("typer")
     printers |= {found.importer for found in all_imports() if found.imported[:9] == "dcgan.cli"}
     assert {module for module in printers if module.startswith(silent)} == set()

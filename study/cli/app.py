@@ -22,7 +22,9 @@ from dcgan.cli.options import (
 from dcgan.errors import UsageError
 from dcgan.runtime.imports import quick_imports
 from study.cli.options import (
+    LOOPBACK,
     AnyMlflowOption,
+    HostOption,
     NameArgument,
     OneStudyArgument,
     OutputOption,
@@ -269,26 +271,31 @@ def train(
 @app.command()
 def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to serve on.")] = 5000,
+    host: HostOption = LOOPBACK,
     store: StoreOption = None,
     browser: Annotated[
         bool, typer.Option(help="Open the first study's leaderboard in the browser.")
     ] = True,
 ) -> None:
     """Serve the MLflow UI of a results folder on this machine (Ctrl-C ends it)."""
-    from study.cli.show import print_links
-    from study.tracking.ui import check_port, has_screen, open_when_ready, serve
+    from study.cli.serve import serve_mlflow
 
-    chosen = Store.at(store)
-    if chosen.tracking:
-        raise UsageError(
-            f"MLflow is served at {chosen.mlflow_place} (DCGAN_STUDY_TRACKING_URI): open that "
-            "address, or unset the variable to serve the results folder's own"
-        )
-    check_port(port)
-    first = print_links(chosen, port)
-    if browser and has_screen():
-        open_when_ready(first, port)
-    raise typer.Exit(serve(chosen, port))
+    raise typer.Exit(serve_mlflow(Store.at(store), host, port, browser=browser))
+
+
+@app.command()
+def dashboard(
+    name: Annotated[str | None, typer.Argument(help="The study to open (default: a list).")] = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to serve on.")] = 8080,
+    host: HostOption = LOOPBACK,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+    browser: Annotated[bool, typer.Option(help="Open the dashboard in the browser.")] = True,
+) -> None:
+    """Serve Optuna's dashboard with the trials' pictures on this machine (Ctrl-C ends it)."""
+    from study.cli.serve import serve_optuna
+
+    serve_optuna(Store.at(store, storage), name, host, port, browser=browser)
 
 
 @app.command()

@@ -48,6 +48,15 @@ OneStudyArgument = Annotated[str | None, typer.Argument(help="One study (default
 OutputOption = Annotated[
     Path | None, typer.Option("-o", "--output", help="File to write.", metavar="FILE")
 ]
+LOOPBACK = "127.0.0.1"
+HostOption = Annotated[
+    str,
+    typer.Option(
+        "--host",
+        help="Address to serve on. The default lets in this machine alone.",
+        metavar="HOST",
+    ),
+]
 WorkersOption = Annotated[
     str | None,
     typer.Option("--workers", metavar="N|auto", help="Trials at the same time (default: 1)."),

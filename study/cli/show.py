@@ -1,4 +1,4 @@
-"""What `study list`, `show`, `export` and `ui` print."""
+"""What `study list`, `show` and `export` print."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from study.storage.attributes import stored_identity, study_config
 from study.storage.optuna_db import FINISHED, load_all_studies, load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
-from study.tracking.ui import HOST, links
 
 
 def print_studies(store: Store) -> None:
@@ -147,21 +146,3 @@ def export_trial(
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another -o FILE") from None
     say(f"{chosen} ({in_words(trial)}), to be trained in full for {config.train.epochs} epochs:")
     say(str(path))
-
-
-def print_links(store: Store, port: int) -> str:
-    """The links that compare the trials of each study; returns the first."""
-    from study.tracking.experiment import experiments_of
-
-    experiments = experiments_of(store)
-    if not experiments:
-        raise StudyError(f"there is no study in the MLflow database {store.mlflow_database}")
-    say(f"MLflow UI of {store.root}")
-    server, shown = f"http://{HOST}:{port}", []
-    for name, (experiment_id, views) in experiments.items():
-        say(f"  {name}")
-        for title, link in links(experiment_id, server, views=views).items():
-            say(f"    {title:15}{link}")
-            shown.append(link)
-    say("Ctrl-C ends the server")
-    return shown[0]

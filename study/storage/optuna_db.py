@@ -16,9 +16,10 @@ import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import TPESampler
 from optuna.search_space import IntersectionSearchSpace
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages._rdb import models as models
 from optuna.study import Study
+from optuna.study._frozen import FrozenStudy as FrozenStudy
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -254,9 +255,19 @@ def backend_of(study: Study) -> PatientStorage | None:
     return storage if isinstance(storage, PatientStorage) else None
 
 
-def id_of(study: Study) -> int:
+def id_of(study: Study | FrozenStudy) -> int:
     """The id of a study in its database."""
     return study._study_id
+
+
+def id_of_trial(trial: FrozenTrial) -> int:
+    """The id of a trial in its database."""
+    return trial._trial_id
+
+
+def cached(storage: PatientStorage) -> BaseStorage:
+    """A storage that reads finished trials once."""
+    return optuna.storages.get_storage(storage)
 
 
 def stored_trial(study: Study, trial: Trial | FrozenTrial) -> FrozenTrial:

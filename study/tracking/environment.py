@@ -8,10 +8,11 @@ would break the folder's own one. They stay in force for a server that is named 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dcgan.runtime.children import child_environment
 from dcgan.runtime.home import ensure_home
+from study.serving.address import in_url
 
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -52,14 +53,24 @@ def forget_breaking() -> None:
         del os.environ[name]
 
 
-def server_environment(given: Mapping[str, str], port: int) -> dict[str, str]:
-    """The environment of the UI's server, which this machine can always reach."""
+def server_environment(
+    given: Mapping[str, str], port: int, names: Sequence[str] = ()
+) -> dict[str, str]:
+    """The environment of the UI's server, which this machine can always reach.
+
+    `names` are those by which other machines call it. MLflow refuses a page that was asked for by
+    another name, and what a page asks for that came from another name.
+    """
     environment = child_environment({**SETTINGS, **given})
     environment = {name: value for name, value in environment.items() if not is_foreign(name)}
-    origins = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1")]
-    for name, own in zip(LISTS, (LOCAL_HOSTS, origins), strict=True):
-        if environment.get(name):
-            environment[name] = ",".join((environment[name], *own))
+    called = [f"{in_url(name)}:{port}" for name in ("localhost", "127.0.0.1", *names)]
+    if port == 80:  # browsers leave it out
+        called += map(in_url, names)
+    hosts = (*LOCAL_HOSTS, *called) if names else LOCAL_HOSTS
+    origins = [f"http://{call}" for call in called]
+    for name, own in zip(LISTS, (hosts, origins), strict=True):
+        if names or environment.get(name):
+            environment[name] = ",".join(filter(None, (environment.get(name), *own)))
     return environment | {
         "PYTHONWARNINGS": "ignore",  # deprecations among its own dependencies
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its helpers would take 2 GB

@@ -1,37 +1,38 @@
-"""The MLflow UI of a store: its links, and its server, which only this machine can reach."""
+"""The MLflow UI of a store: its links, and its server."""
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
-import threading
-import time
 import urllib.request
-import webbrowser
 from importlib.metadata import version
 from urllib.parse import quote, urlencode
 
-from dcgan.errors import UsageError
 from dcgan.runtime.signals import on_stop
+from study.serving.address import HOST, Address
 from study.storage.addresses import without_user
 from study.storage.store import Store
 from study.tracking.environment import server_environment
 from study.tracking.views import NAMES, TESTED
 
-HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
 
 
 def links(
-    experiment_id: str, server: str = f"http://{HOST}:{DEFAULT_PORT}", *, views: bool = True
+    experiment_id: str,
+    server: str = f"http://{HOST}:{DEFAULT_PORT}",
+    *,
+    views: bool = True,
+    own: bool = False,
 ) -> dict[str, str]:
     """Name → address of each view of a study, else of its charts.
 
-    `views` is false for a study without them, of an earlier release.
+    `views` is false for a study without them, of an earlier release. `own` says that the server is
+    that of `study ui`, which may not run yet.
     """
-    if not views or not _version_of(server).startswith(tuple(f"{minor}." for minor in TESTED)):
+    running = version("mlflow") if own else _version_of(server)
+    if not views or not running.startswith(tuple(f"{minor}." for minor in TESTED)):
         return {"Charts": trials_link(experiment_id, server)}
     return {
         name: _runs_page(
@@ -82,54 +83,17 @@ def _runs_page(experiment_id: str, server: str, query: dict[str, str]) -> str:
     return f"{without_user(server)}/#/experiments/{experiment_id}/runs?{parameters}"
 
 
-def has_screen() -> bool:
-    """Whether a browser would open in a window, and not in the terminal of the server."""
-    if not sys.stdout.isatty():
-        return False
-    return sys.platform != "linux" or bool(
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    )
-
-
-def open_when_ready(link: str, port: int, seconds: float = 60.0) -> None:
-    """Open a link in the browser once the server answers; returns at once."""
-
-    def wait() -> None:
-        ended = time.monotonic() + seconds
-        while time.monotonic() < ended:
-            with socket.socket() as probe:
-                probe.settimeout(1.0)
-                if probe.connect_ex((HOST, port)) == 0:
-                    webbrowser.open(link)
-                    return
-            time.sleep(0.3)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def check_port(port: int) -> None:
-    """Raise `UsageError` if a port is taken, or if this user may not serve on it."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise UsageError(
-                f"port {port} cannot be used: {error.strerror}; choose another with --port"
-            ) from None
-
-
-def server_command(store: Store, port: int) -> tuple[list[str], dict[str, str]]:
+def server_command(store: Store, port: int, host: str = HOST) -> tuple[list[str], dict[str, str]]:
     """The command and environment of the UI's server."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
     command += ["--backend-store-uri", store.mlflow_uri, "--workers", "1"]
     command += ["--default-artifact-root", store.artifacts.as_uri()]
-    return command, server_environment(os.environ, port)
+    return command, server_environment(os.environ, port, Address(host, port).names())
 
 
-def serve(store: Store, port: int) -> int:
+def serve(store: Store, address: Address) -> int:
     """Run the UI's server until Ctrl-C; returns its exit code."""
-    command, environment = server_command(store, port)
+    command, environment = server_command(store, address.port, address.host)
     ended: list[int] = []
 
     def end(number: int, _: object) -> None:

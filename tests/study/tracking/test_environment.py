@@ -136,6 +136,17 @@ def test_what_is_ours_and_what_a_person_adds_stays() -> None:
     assert "MLFLOW_SERVER_ALLOWED_HOSTS" not in server_environment({}, 5000)  # MLflow's own default
 
 
+def test_other_machines_may_call_the_server_by_its_names_only() -> None:
+    served = server_environment({}, 5000, ["box", "10.0.0.7", "fd00::7"])
+    hosts = served["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    assert {"box:5000", "10.0.0.7:5000", "[fd00::7]:5000", "localhost"} <= {*hosts}
+    assert "http://box:5000" in served["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    assert "*" not in hosts
+    assert "box" in server_environment({}, 80, ["box"])["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    theirs = server_environment(TEAM, 5000, ["box"])["MLFLOW_SERVER_ALLOWED_HOSTS"]
+    assert {"mlflow.example.org", "box:5000"} <= {*theirs.split(",")}
+
+
 def test_what_a_notebook_needs_for_its_own_server_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TEAM.items():
         monkeypatch.setenv(name, value)
