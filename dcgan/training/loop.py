@@ -31,6 +31,7 @@ from dcgan.training.cuda_graphs import Stepper
 from dcgan.training.distributed import ALONE, Peers
 from dcgan.training.precision import settle
 from dcgan.training.recorder import Recorder, balance_of
+from dcgan.training.result_html import result_html
 from dcgan.training.resume import (
     check_same_extractor,
     continued_config,
@@ -85,6 +86,10 @@ class TrainResult:
     def selected(self) -> EvalRecord:
         """The evaluation that counts."""
         return self.best if self.select == "best" else self.final
+
+    def _repr_html_(self) -> str:
+        """A notebook's view: the scores with their intervals, and the closing samples."""
+        return result_html(self)
 
 
 def train(
