@@ -3,8 +3,12 @@
 from study import StudyConfig, load_study, load_study_config, run_study
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Optuna imports tqdm, which asks for ipywidgets in a notebook. Nothing here needs them.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 if TYPE_CHECKING:
     from study.config.study_config import StudyConfig as StudyConfig

@@ -14,6 +14,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.data.bank import PhotoBank, load_bank
+from dcgan.runtime.live import in_notebook
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.wording import standing
@@ -21,6 +22,7 @@ from study.running.context import StudyContext
 from study.running.launchers.table import launcher_for
 from study.running.observer import Observer, Progressed, Silent, Warned
 from study.running.prepare import Plan, prepare
+from study.running.progress import NotebookProgress
 from study.running.publish import Throttle, catch_up_mirror, is_stale, parent_status, publish
 from study.storage.optuna_db import FINISHED, backend_of, finished_count
 from study.storage.store import Store
@@ -61,7 +63,8 @@ def run_study(
     Args:
         store: the results folder (default: `Store.at()`).
         bank: the photos (default: loaded as `config.base.data` says).
-        observer: gets every event (see `study.running.observer`) and may ask to stop.
+        observer: gets every event (see `study.running.observer`) and may ask to stop (default:
+            bars that replace themselves in a Jupyter notebook, nothing elsewhere).
         joining: the study was begun elsewhere; do not publish its leaderboard and pictures.
 
     Raises:
@@ -69,7 +72,8 @@ def run_study(
         StudyError: three trials in a row failed for the same reason, or a database is unusable.
         DcganError: photos or folders cannot be used.
     """
-    store, observer = store or Store.at(), observer or Silent()
+    store = store or Store.at()
+    observer = observer or (NotebookProgress() if in_notebook() else Silent())
     store.create()
     bank = bank or load_bank(config.base.data)
     with prepare(config, store, bank, observer=observer, joining=joining) as plan:
