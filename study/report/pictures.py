@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
+from dcgan.runtime.html import data_uri
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import read_evals
+from study.results.sample_rows import GRID, first_row, grids_by_epoch
 from study.storage.store import StudyFolder
 from study.storage.trial_result import TrialResult
 
-SAMPLES = 8
+SAMPLES = GRID
 """Samples in a row: those of the first noise vectors, the same for all trials."""
-GRID = 8
-"""Samples in a line of a grid."""
 MOST_TRIALS, MOST_EPOCHS = 60, 8
-QUALITY = 80
-"""Of WebP; with these limits a report of 60 trials stays below 8 MB."""
+"""With these limits a report of 60 trials stays below 8 MB."""
 
 
 class Strip(NamedTuple):
@@ -47,35 +41,18 @@ def photos(rows: list[TrialResult], folder: StudyFolder) -> str | None:
     """A row of training photos as a trial saw them, as a data URI."""
     for row in rows:
         path = RunFolder(folder.trial(row.number)).training_images
-        if uri := _first_line(path):
+        if uri := _uri(path):
             return uri
     return None
 
 
 def _strip(folder: RunFolder) -> Strip | None:
-    epochs = {record.step: record.epoch for record in read_evals(folder.history)}
-    grids = [(epochs[step], path) for step, path in folder.grids().items() if step in epochs]
-    if len(grids) > MOST_EPOCHS:
-        last = len(grids) - 1
-        chosen = {round(index * last / (MOST_EPOCHS - 1)) for index in range(MOST_EPOCHS)}
-        grids = [grids[index] for index in sorted(chosen)]
-    shown = {epoch: uri for epoch, path in grids if (uri := _first_line(path))}
+    grids = grids_by_epoch(folder, MOST_EPOCHS)
+    shown = {epoch: uri for epoch, path in grids.items() if (uri := _uri(path))}
     return Strip(shown, max(shown)) if shown else None
 
 
-def _first_line(path: Path) -> str | None:
-    """The first line of a grid of 8 × 8 pictures.
-
-    None if the file is missing, damaged, or of fewer pictures (of few photos).
-    """
-    try:
-        with Image.open(path) as picture:
-            if picture.width != picture.height:
-                return None
-            height = picture.height // GRID
-            line = picture.convert("RGB").crop((0, 0, picture.width, height))
-    except OSError:
-        return None
-    file = io.BytesIO()
-    line.save(file, "WEBP", quality=QUALITY)
-    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+def _uri(path: Path) -> str | None:
+    """The first line of a grid as a data URI; None where there is none."""
+    row = first_row(path)
+    return data_uri(row) if row else None

@@ -17,6 +17,7 @@ from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.runtime.live import in_notebook
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
+from study.results.notebook import ShownStudy
 from study.results.wording import standing
 from study.running.context import StudyContext
 from study.running.launchers.table import launcher_for
@@ -31,13 +32,13 @@ from study.storage.trial_summaries import outcomes_of
 MAX_SAME_FAILURES = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudySummary:
-    """What a launch left behind."""
+    """What a launch left behind. A notebook shows it as it shows the study."""
 
     store: Store
     name: str
-    study: Study
+    study: ShownStudy
     finished: int
     total: int
     interrupted: bool
@@ -45,6 +46,12 @@ class StudySummary:
     experiment_id: str
     best_config: Path | None
     contact_sheet: Path | None
+
+    def __repr__(self) -> str:
+        return repr(self.study)
+
+    def _repr_html_(self) -> str:
+        return self.study.as_html()
 
 
 def run_study(
@@ -118,7 +125,7 @@ def _summary(context: StudyContext) -> StudySummary:
     return StudySummary(
         store=context.store,
         name=context.config.study.name,
-        study=context.study,
+        study=ShownStudy(context.study, context.store),
         finished=finished,
         total=total,
         interrupted=finished < total,
