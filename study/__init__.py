@@ -3,20 +3,24 @@
 from study import StudyConfig, load_study, load_study_config, run_study
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# Optuna imports tqdm, which asks for ipywidgets in a notebook. Nothing here needs them.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 if TYPE_CHECKING:
     from study.config.study_config import StudyConfig as StudyConfig
     from study.config.study_config import load_study_config as load_study_config
+    from study.results.notebook import load_study as load_study
     from study.running.study import run_study as run_study
-    from study.storage.optuna_db import load_study as load_study
     from study.storage.store import Store as Store
 
 _HOMES = {
     "Store": "study.storage.store",
     "StudyConfig": "study.config.study_config",
-    "load_study": "study.storage.optuna_db",
+    "load_study": "study.results.notebook",
     "load_study_config": "study.config.study_config",
     "run_study": "study.running.study",
 }

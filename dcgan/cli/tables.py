@@ -81,9 +81,8 @@ def print_evaluation(result: EvalRecord, copies: MemorisationReport | None) -> N
             f"{in_digits(metrics[f'{fd}_trained'])}"
         )
     _print_recognised(metrics, result.extractor)
-    if result.imbalance is not None and result.log_loss_ratio is not None:
-        ahead = "D ahead" if result.log_loss_ratio > 0 else "G ahead"
-        console.print(f"G/D imbalance {result.imbalance:.2f} ({ahead}); 0 is the equilibrium")
+    if result.balance:
+        console.print(f"G/D imbalance {result.balance}; 0 is the equilibrium")
     if copies is None:
         return
     enough = result.n_real >= FEWEST_TO_JUDGE

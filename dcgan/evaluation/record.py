@@ -6,16 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-
-def in_digits(value: float) -> str:
-    """A distance or score as a person reads it: four digits, but no more than three decimals.
-
-    Examples:
-        >>> in_digits(1920.123), in_digits(52.0512), in_digits(0.98765)
-        ('1920', '52.05', '0.988')
-    """
-    whole = len(f"{abs(value):.0f}")
-    return f"{value:.{max(0, 4 - max(1, whole))}f}"
+from dcgan.evaluation.score_table import score_rows
+from dcgan.runtime.digits import in_digits as in_digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +56,31 @@ class EvalRecord:
     def metrics_of(self, model: str) -> dict[str, float]:
         """The numbers of one generator, `ema` or `raw`."""
         return self.metrics if model == self.score_model else self.other
+
+    @property
+    def balance(self) -> str:
+        """The imbalance in words, as `0.42 (D ahead)`; empty before training."""
+        if self.imbalance is None or self.log_loss_ratio is None:
+            return ""
+        return f"{self.imbalance:.2f} ({'D' if self.log_loss_ratio > 0 else 'G'} ahead)"
+
+    def _repr_html_(self) -> str:
+        """A notebook's table of the numbers, of both generators where both were scored."""
+        from dcgan.runtime import html  # late: it imports Pillow
+
+        others = {"ema": "raw", "raw": "ema"}
+        columns = {f"{self.score_model} (counts)": self.metrics}
+        if self.other:
+            columns[others[self.score_model]] = self.other
+        headings = [text for name in columns for text in (name, "95 %, or ± s.e.")]
+        rows = score_rows(list(columns.values()), self.frechet_metric, self.kernel_metric)
+        if self.balance:
+            rows.append(["imbalance", self.balance, *[""] * (2 * len(columns) - 1)])
+        title = (
+            f"epoch {self.epoch}: {self.n_samples} generated, {self.n_real} photos, "
+            f"extractor {self.extractor}"
+        )
+        return html.shown(html.heading(title), html.table(["", *headings], rows))
 
     def scores(self) -> dict[str, Any]:
         """Flat plain data without times, as `dcgan evaluate --json` prints it."""

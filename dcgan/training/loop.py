@@ -24,13 +24,16 @@ from dcgan.models.ema import with_fresh_batchnorm
 from dcgan.models.networks import Generator
 from dcgan.runtime.devices import clear_memory_errors, describe_environment, resolve_device
 from dcgan.runtime.files import write_text_atomic
+from dcgan.runtime.live import in_notebook
 from dcgan.runtime.numerics import numerics
 from dcgan.runtime.pictures import save_picture
 from dcgan.runtime.version import code_version
 from dcgan.training.cuda_graphs import Stepper
 from dcgan.training.distributed import ALONE, Peers
 from dcgan.training.precision import settle
+from dcgan.training.progress import NotebookBar
 from dcgan.training.recorder import Recorder, balance_of
+from dcgan.training.result_html import result_html
 from dcgan.training.resume import (
     check_same_extractor,
     continued_config,
@@ -86,6 +89,10 @@ class TrainResult:
         """The evaluation that counts."""
         return self.best if self.select == "best" else self.final
 
+    def _repr_html_(self) -> str:
+        """A notebook's view: the scores with their intervals, and the closing samples."""
+        return result_html(self)
+
 
 def train(
     config: TrainConfig,
@@ -100,6 +107,7 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     rank: Rank = by_distance,
     peers: Peers = ALONE,
+    progress: bool = True,
 ) -> TrainResult:
     """Train in full and write config, history, pictures and checkpoints to `out`.
 
@@ -119,10 +127,14 @@ def train(
         rank: what is lowest for the best evaluation, whose checkpoint is kept as `best.pt`.
         peers: the processes that train together. This process records the run; the others call
             `follow`.
+        progress: in a Jupyter notebook, show a bar that replaces itself. Elsewhere nothing is
+            shown.
 
     Raises `TrainingDivergedError` if a loss is not finite, `TrainingInterrupted` once a requested
     stop is saved, and other `DcganError`s if photos, folder, checkpoint or device cannot be used.
     """
+    if progress and in_notebook():
+        on_start, on_log, on_eval = NotebookBar().beside(on_start, on_log, on_eval)
     folder = RunFolder(Path(out))
     device = resolve_device(config.train.device)
     checkpoint = open_folder(folder, resume)

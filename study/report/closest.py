@@ -15,7 +15,8 @@ from dcgan.data.bank import load_bank
 from dcgan.errors import DcganError
 from dcgan.evaluation.memorisation import picture_vectors
 from dcgan.evaluation.metrics.neighbours import nearest_neighbours
-from study.report.pictures import SAMPLES, as_uri
+from dcgan.runtime.html import data_uri
+from study.report.pictures import SAMPLES
 
 
 class Closest(NamedTuple):
@@ -50,7 +51,7 @@ def closest_photos(lines: Mapping[int, Image.Image], data: DataConfig) -> Closes
     _, nearest = nearest_neighbours(picture_vectors(samples), references, 1)
     found = (nearest.flatten() % len(bank)).view(-1, SAMPLES).tolist()
     shown = {
-        photo: as_uri(Image.fromarray(bank[photo].permute(1, 2, 0).numpy()))
+        photo: data_uri(Image.fromarray(bank[photo].permute(1, 2, 0).numpy()))
         for photo in sorted({photo for row in found for photo in row})
     }
     return Closest(dict(zip(lines, found, strict=True)), shown, "")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import islice
 
-from optuna.trial import TrialState
 from PIL import Image, ImageDraw
 
 from dcgan.evaluation.record import in_digits
 from dcgan.runtime.pictures import save_picture
 from dcgan.training.run.folder import RunFolder
+from study.results.sample_rows import counting_grid
 from study.results.wording import number, recognised_in_words
 from study.storage.store import StudyFolder, trial_name
 from study.storage.trial_result import TrialResult
@@ -66,10 +66,9 @@ def captions(row: TrialResult) -> list[str]:
 
 def scored_grid(folder: StudyFolder, row: TrialResult) -> Image.Image | None:
     """A corner of the samples of the evaluation that counts; the latest of an unfinished trial."""
-    grids = RunFolder(folder.trial(row.number)).grids()
-    if not grids:
+    path = counting_grid(RunFolder(folder.trial(row.number)), row)
+    if path is None:
         return None
-    scored = row.step if row.state == TrialState.COMPLETE and row.step in grids else max(grids)
-    with Image.open(grids[scored]) as picture:
+    with Image.open(path) as picture:
         half = picture.width // 2  # the left upper quarter: 16 of 64 samples, large enough to see
         return picture.convert("RGB").crop((0, 0, half, half)).resize((TILE_PIXELS, TILE_PIXELS))

@@ -14,13 +14,16 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.data.bank import PhotoBank, load_bank
+from dcgan.runtime.live import in_notebook
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
+from study.results.notebook import ShownStudy
 from study.results.wording import standing
 from study.running.context import StudyContext
 from study.running.launchers.table import launcher_for
 from study.running.observer import Observer, Progressed, Silent, Warned
 from study.running.prepare import Plan, prepare
+from study.running.progress import NotebookProgress
 from study.running.publish import Throttle, catch_up_mirror, is_stale, parent_status, publish
 from study.storage.optuna_db import FINISHED, backend_of, finished_count
 from study.storage.store import Store
@@ -29,13 +32,13 @@ from study.storage.trial_summaries import outcomes_of
 MAX_SAME_FAILURES = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudySummary:
-    """What a launch left behind."""
+    """What a launch left behind. A notebook shows it as it shows the study."""
 
     store: Store
     name: str
-    study: Study
+    study: ShownStudy
     finished: int
     total: int
     interrupted: bool
@@ -43,6 +46,12 @@ class StudySummary:
     experiment_id: str
     best_config: Path | None
     contact_sheet: Path | None
+
+    def __repr__(self) -> str:
+        return repr(self.study)
+
+    def _repr_html_(self) -> str:
+        return self.study.as_html()
 
 
 def run_study(
@@ -61,7 +70,8 @@ def run_study(
     Args:
         store: the results folder (default: `Store.at()`).
         bank: the photos (default: loaded as `config.base.data` says).
-        observer: gets every event (see `study.running.observer`) and may ask to stop.
+        observer: gets every event (see `study.running.observer`) and may ask to stop (default:
+            bars that replace themselves in a Jupyter notebook, nothing elsewhere).
         joining: the study was begun elsewhere; do not publish its leaderboard and pictures.
 
     Raises:
@@ -69,7 +79,8 @@ def run_study(
         StudyError: three trials in a row failed for the same reason, or a database is unusable.
         DcganError: photos or folders cannot be used.
     """
-    store, observer = store or Store.at(), observer or Silent()
+    store = store or Store.at()
+    observer = observer or (NotebookProgress() if in_notebook() else Silent())
     store.create()
     bank = bank or load_bank(config.base.data)
     with prepare(config, store, bank, observer=observer, joining=joining) as plan:
@@ -114,7 +125,7 @@ def _summary(context: StudyContext) -> StudySummary:
     return StudySummary(
         store=context.store,
         name=context.config.study.name,
-        study=context.study,
+        study=ShownStudy(context.study, context.store),
         finished=finished,
         total=total,
         interrupted=finished < total,

@@ -218,6 +218,7 @@ class TrialRun:
             on_eval=on_eval,
             should_stop=should_stop,
             rank=partial(rank_of, objective=context.config.objective),
+            progress=False,  # the observer shows it
         )
 
     def close(self, record: TrialRecord, outcome: Outcome) -> None:

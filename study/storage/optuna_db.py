@@ -233,14 +233,6 @@ def load_all_studies(store: Store) -> list[Study]:
     return [optuna.load_study(study_name=name, storage=storage) for name in names]
 
 
-def load_study(name: str, store: Store | None = None) -> Study:
-    """The Optuna study of a name in a store (default: `Store.at()`), for notebooks.
-
-    Raises `UnknownStudyError` if there is none.
-    """
-    return load_optuna_study(store or Store.at(), name)
-
-
 def finished_count(study: Study) -> int:
     """How many trials count towards the study's total."""
     return len(study.get_trials(deepcopy=False, states=FINISHED))
@@ -253,6 +245,11 @@ def backend_of(study: Study) -> PatientStorage | None:
     """The database behind a study's cache; `None` for a study in memory."""
     storage = getattr(study._storage, "_backend", study._storage)
     return storage if isinstance(storage, PatientStorage) else None
+
+
+def storage_of(study: Study) -> BaseStorage:
+    """The storage of a study, with its cache: another object of the same study can share it."""
+    return study._storage
 
 
 def id_of(study: Study | FrozenStudy) -> int:

@@ -1,0 +1,92 @@
+"""Rows of samples: what the first noise vectors of a trial became, the same for all trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from optuna.trial import TrialState
+from PIL import Image, ImageDraw
+
+from dcgan.runtime.pictures import BACKGROUND
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_evals
+from study.results.wording import in_words
+from study.storage.store import trial_name
+from study.storage.trial_result import TrialResult
+
+GRID = 8
+"""Samples in a line of a grid."""
+ROW_PIXELS = 536
+"""Width of a row that is shown; a grid of 32 or 64 pixels a sample is about as wide."""
+TITLE_PIXELS = 24
+MISSING = "no samples on this machine"
+
+
+def counting_grid(folder: RunFolder, row: TrialResult) -> Path | None:
+    """The samples of the evaluation that counts; the latest of an unfinished trial."""
+    grids = folder.grids()
+    if not grids:
+        return None
+    if row.state == TrialState.COMPLETE and row.step in grids:
+        return grids[row.step]
+    return grids[max(grids)]
+
+
+def grids_by_epoch(folder: RunFolder, most: int) -> dict[int, Path]:
+    """Epoch → samples of a trial's evaluations; of more than `most`, some at equal distances."""
+    epochs = {record.step: record.epoch for record in read_evals(folder.history)}
+    grids = [(epochs[step], path) for step, path in folder.grids().items() if step in epochs]
+    if len(grids) > most:
+        last = len(grids) - 1
+        chosen = {round(index * last / (most - 1)) for index in range(most)}
+        grids = [grids[index] for index in sorted(chosen)]
+    return dict(grids)
+
+
+def first_row(path: Path | None) -> Image.Image | None:
+    """The first line of a grid of 8 × 8 pictures.
+
+    None if the file is missing, damaged, or of fewer pictures (of few photos).
+    """
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as picture:
+            if picture.width != picture.height:
+                return None
+            return picture.convert("RGB").crop((0, 0, picture.width, picture.height // GRID))
+    except OSError:
+        return None
+
+
+def shown_row(path: Path | None) -> Image.Image | None:
+    """`first_row`, `ROW_PIXELS` wide."""
+    row = first_row(path)
+    if row is None:
+        return None
+    return row.resize((ROW_PIXELS, round(row.height * ROW_PIXELS / row.width)))
+
+
+def row_title(row: TrialResult) -> str:
+    """A trial, what it is ranked by and how it ended, in one line."""
+    epoch = "" if row.epoch is None else f", epoch {row.epoch}"
+    return (
+        f"{trial_name(row.number)}: {in_words(row)}, {row.state.name.lower()}{epoch}, {row.origin}"
+    )
+
+
+def titled_rows(rows: Mapping[str, Image.Image | None]) -> Image.Image:
+    """One picture of rows below each other, each under its title. A missing row says so."""
+    heights = [TITLE_PIXELS + (row.height if row else TITLE_PIXELS) for row in rows.values()]
+    canvas = Image.new("RGB", (ROW_PIXELS, sum(heights)), BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    top = 0
+    for (title, row), height in zip(rows.items(), heights, strict=True):
+        draw.text((4, top + 5), title, (0, 0, 0), font_size=14)
+        if row:
+            canvas.paste(row, (0, top + TITLE_PIXELS))
+        else:
+            draw.text((4, top + TITLE_PIXELS + 2), MISSING, (110, 110, 110), font_size=12)
+        top += height
+    return canvas
