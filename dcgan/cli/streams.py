@@ -21,7 +21,7 @@ from typing import TextIO
 PLAIN = {
     "─": "-", "━": "-", "│": "|", "…": "...", "–": "-", "—": "-", "×": "x", "±": "+-",
     "→": "->", "≈": "~", "≤": "<=", "≥": ">=", "·": "-", "•": "*", "‘": "'", "’": "'",
-    "“": '"', "”": '"',
+    "“": '"', "”": '"', "●": "o", "█": "#", "└": "+",
 }  # fmt: skip
 POLL_SECONDS = 1.0
 """How long a full pipe is waited for before it is asked again whether the program should stop."""

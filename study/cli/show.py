@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from dcgan.cli.console import say
 from dcgan.errors import UsageError
+from study.cli.front import front_picture
 from study.cli.tables import print_table
 from study.errors import StudyError
 from study.results.export import FORMATS, SUFFIXES, full_config, write_export
@@ -74,6 +75,8 @@ def print_study(
     if has_recognised(study):
         lower = "front: no trial is better in all of distance, imbalance and recognised"
     print_table(rows, f"{name}: {finished} of {total} trials finished ({lower})", others)
+    for line in front_picture(rows) if is_pareto(study) else []:
+        say(line)
     say(f"files: {store.study(name).path}")
     say(
         f"checkpoints: of the {config.checkpoints.keep} best trials (checkpoints.keep); 'study "
