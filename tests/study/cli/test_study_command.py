@@ -170,6 +170,31 @@ def test_show(shell: Shell, finished: Any) -> None:
     assert str(finished.store.study("tiny").path) in done.stdout
 
 
+def test_show_says_how_important_parameters_were(shell: Shell, store: Store, finished: Any) -> None:
+    few = shell("show", "tiny", "--importance", "--store", finished.store.root).stdout
+    assert re.search(r"importance: [1-6] complete trials are too few .* 10 are needed", few)
+    made = optuna.create_study(study_name="many", storage=open_storage(store))
+    for key in ("config", "identity"):
+        made.set_user_attr(key, finished.summary.study.user_attrs[key])
+    distributions = {
+        "lr_g": optuna.distributions.FloatDistribution(1e-5, 1e-2, log=True),
+        "nz": optuna.distributions.IntDistribution(1, 64),
+    }
+    for number in range(40):
+        params = {"lr_g": 10 ** (-5 + 3 * number / 39), "nz": 1 + (number * 17) % 64}
+        made.add_trial(
+            create_trial(params=params, distributions=distributions, value=100.0 + number)
+        )
+    shown = shell("show", "many", "--importance", "--store", store.root).stdout
+    assert "importance over 40 complete trials" in shown
+    lr_g, nz = (re.search(rf"^  {name} +(\d+)% .*$", shown, re.M) for name in ("lr_g", "nz"))
+    assert lr_g
+    assert nz
+    assert int(lr_g[1]) > 50 > int(nz[1])
+    assert "not above chance" in nz[0]
+    assert "not above chance" not in lr_g[0]
+
+
 def test_show_json(shell: Shell, finished: Any) -> None:
     document = json.loads(shell("show", "tiny", "--json", "--store", finished.store.root).stdout)
     assert document["study"] == "tiny"
@@ -230,16 +255,24 @@ def test_run_ends_with_all_a_user_needs_and_train_logs_the_full_run(
     shell: Shell, study_file: Writer, store: Store, mirror_of: Any
 ) -> None:
     command = ["run", study_file(), "--trials", 2, "--name", "mine", "--store", store.root]
-    done = shell(*command, "--set", "full_run={train.epochs: 3}")
+    command += ["--set", "full_run={train.epochs: 3}"]
+    done = shell(*command)
     out, err = done.stdout, done.stderr
     folder = store.study("mine")
     assert "2 of 2 trials finished" in out
     assert str(folder.best) in out
     assert str(folder.contact_sheet) in out
+    assert str(folder.report) in out
+    assert "The best of 2 complete trials" in folder.report.read_text(encoding="utf-8")
     assert load_train_config(folder.best).train.epochs == 3
     assert f"study train mine --store {store.root}" in out
     assert f"study ui --store {store.root}" in out
     experiment = mirror_of(store, "mine").experiment.experiment_id
+    artifacts = mirror_of(store, "mine").artifacts(mirror_of(store, "mine").runs("study")[0])
+    assert "report.html" in artifacts
+    written = folder.report.stat().st_mtime_ns
+    assert str(folder.report) in shell(*command).stdout
+    assert folder.report.stat().st_mtime_ns == written  # nothing new to report
     (link,) = [line for line in out.splitlines() if "http" in line]
     link = link[link.index("http") :]
     assert link == (
