@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from dcgan.training.loop import train as train
 
 # Threads of GCC's OpenMP, which torch uses on Linux, wait for each other in a loop of milliseconds
-# before they sleep. Beside another busy process, a thread may have to wait for its turn on a core
-# thousands of times a second: training was 6 times as slow, a score 15 times. With a short loop an
-# idle machine loses up to 5 % (docs/performance.md). It is read when torch is imported.
+# before they sleep. Beside another busy process the thread that is waited for may not have a core,
+# and the loop keeps it from getting one. With a short loop, scores and float32 training are several
+# times faster there, and an idle machine loses up to 5 % (docs/performance.md). The variable is
+# read when torch is imported.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

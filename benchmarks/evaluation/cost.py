@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: toy cats)")
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--extractor", default="imagenet")
+    parser.add_argument("--extractor", default="joint")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, default=17, help="training steps between evaluations")
     parser.add_argument("--epochs", type=int, default=54, help="of a trial")

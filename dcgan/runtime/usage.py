@@ -5,23 +5,23 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
-"""`ru_maxrss` is in bytes there, in KiB elsewhere."""
+STATUS = Path("/proc/self/status")
 
 
 class Usage(NamedTuple):
-    """Processor time since the last look, and the peaks of memory so far."""
+    """Processor time and memory of a process, which may have trained before."""
 
     cpu_percent: float
-    """Processor time over wall time: 100 for each core that was busy."""
+    """Processor time over wall time since the last look: 100 for each core that was busy."""
     memory_peak_mib: float
-    """The most memory (resident set) that the process has used."""
+    """The most memory (resident set) that the process has used so far."""
     gpu_memory_peak_mib: float | None
-    """The most memory that torch has allocated on the GPU; None without one."""
+    """The most memory that torch allocated on the GPU since the last look; None without one."""
 
 
 class UsageMeter:
@@ -35,9 +35,17 @@ class UsageMeter:
         wall, cpu = time.monotonic(), time.process_time()
         share = (cpu - self._cpu) / max(wall - self._wall, 1e-9)
         self._wall, self._cpu = wall, cpu
-        on_gpu = device.type == "cuda"
-        return Usage(
-            100 * share,
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS_PER_MIB,
-            torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else None,
-        )
+        gpu = None
+        if device.type == "cuda":
+            gpu = torch.cuda.max_memory_allocated(device) / 2**20
+            torch.cuda.reset_peak_memory_stats(device)
+        return Usage(100 * share, _peak_mib(), gpu)
+
+
+def _peak_mib() -> float:
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # there in bytes
+    # Not ru_maxrss: a process takes that of the one that started it along.
+    lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    (peak,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) / 2**10

@@ -66,7 +66,7 @@ def _samples(result: TrainResult) -> str:
     try:
         with Image.open(path) as picture:
             grid = picture.convert("RGB")
-    except OSError:
+    except (OSError, SyntaxError):  # Pillow's words for a damaged PNG
         return html.sentence(f"No picture: {path} is not there, or is damaged.")
     grid.thumbnail((MOST_PIXELS, MOST_PIXELS))
     return html.figure(

@@ -133,6 +133,8 @@ def show(
 
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; leave one out")
+    if importance and (as_json or as_csv):
+        raise UsageError("--importance is for people; leave out --json or --csv")
     if as_csv:
         print_csv(Store.at(store, storage), name)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 from optuna.study import Study
 
 from dcgan.cli.console import say
-from dcgan.errors import UsageError
+from dcgan.errors import DcganError, UsageError
 from dcgan.runtime.imports import quick_imports
 from study.report.page import write_report
 from study.storage.attributes import with_tracking
@@ -26,8 +26,8 @@ def report_when_finished(study: Study, store: Store) -> Path | None:
         return folder.report
     try:
         write_report(study, store, folder.report)
-    except OSError as error:
-        say(f"note: no report was written to {folder.report}: {error.strerror}")
+    except (OSError, DcganError) as error:
+        say(f"note: no report was written to {folder.report}: {error}")
         return None
     _log(store, study, folder.report)
     return folder.report

@@ -76,13 +76,13 @@ def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
             print_plan(plan)
             with display:
                 summary = execute(plan, display)
-    report = None
+    print_summary(summary)
     if not summary.interrupted and not joining:
         with quick_imports():
             from study.cli.report import report_when_finished
 
-        report = report_when_finished(summary.study, summary.store)
-    print_summary(summary, report)
+        if report := report_when_finished(summary.study, summary.store):
+            say(f"report, with training photos: {report}")
     if summary.interrupted:
         say(f"stopped at {summary.finished} of {summary.total} trials; the same command continues")
         if should_stop():
@@ -103,7 +103,7 @@ def print_plan(plan: Plan) -> None:
             )
 
 
-def print_summary(summary: StudySummary, report: Path | None = None) -> None:
+def print_summary(summary: StudySummary) -> None:
     """The leaderboard, and what to open or type next."""
     rows, others = best_rows_of(summary.study)
     title = f"{summary.name}: {summary.finished} of {summary.total} trials finished"
@@ -112,8 +112,6 @@ def print_summary(summary: StudySummary, report: Path | None = None) -> None:
         say(f"best config, for a full run: {summary.best_config}")
     if summary.contact_sheet:
         say(f"samples of the best trials:  {summary.contact_sheet}")
-    if report:
-        say(f"report, to read and share:   {report}")
     where, command = summary.store.options, own_command()
     if is_pareto(summary.study):
         say(f"export one of the front:     {command} export {summary.name}{where} --pick score")

@@ -87,7 +87,7 @@ def print_study(
 
 
 def _print_importance(study: Study) -> None:
-    from study.report.statistics import ENOUGH, importances  # late: it takes seconds
+    from study.report.statistics import ENOUGH, MOST, importances  # late: it takes seconds
 
     complete = [
         trial
@@ -95,20 +95,25 @@ def _print_importance(study: Study) -> None:
         if trial.values
     ]
     found = importances(complete)
-    if not found:
+    if len(complete) < ENOUGH:
         say(
             f"importance: {len(complete)} complete trials are too few to say which parameter "
-            f"mattered; {ENOUGH} are needed, with different scores"
+            f"mattered; {ENOUGH} are needed"
         )
         return
+    if not found:
+        say("importance: all complete trials have the same score or parameters, so none mattered")
+        return
+    aim = "distance" if is_pareto(study) else "score"
     say(
-        f"importance over {len(complete)} complete trials: the share of the variance that a "
-        "parameter explains alone (fANOVA), its limits over resamples, and what chance gives"
+        f"importance over {min(len(complete), MOST)} complete trials: the share of the {aim}'s "
+        "variance that a parameter explains alone (fANOVA), its limits over resamples, and what "
+        "chance gives"
     )
     width = max(map(len, found))
     for key, share in found.items():
         bar = "█" * round(20 * share.share)
-        verdict = "" if share.share > share.chance else "  not above chance"
+        verdict = "" if share.above_chance else "  not above chance"
         say(
             f"  {key:{width}}  {share.share:4.0%}  ({share.low:.0%} to {share.high:.0%}, chance "
             f"{share.chance:.0%})  {bar}{verdict}"

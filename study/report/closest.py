@@ -30,7 +30,9 @@ class Closest(NamedTuple):
     """Why there are none, as a sentence; empty if there are."""
 
 
-def closest_photos(lines: Mapping[int, Image.Image], data: DataConfig) -> Closest:
+def closest_photos(
+    lines: Mapping[int, Image.Image], data: DataConfig, fingerprint: str | None
+) -> Closest:
     """Compare trials' last samples with the photos, which must be on this machine.
 
     Pictures and mirror images are compared by their coarse colours, as `memorised` does (see
@@ -39,13 +41,18 @@ def closest_photos(lines: Mapping[int, Image.Image], data: DataConfig) -> Closes
     Args:
         lines: trial number → its samples in a row (`pictures.Strip.line`).
         data: where the study's photos are.
+        fingerprint: of these photos (`PhotoBank.fingerprint`); None if it is not known.
     """
     if not lines:
         return Closest({}, {}, "")
     try:
-        bank = load_bank(data).split(data.holdout_fraction)[0].images
-    except DcganError as error:
-        return Closest({}, {}, f"The closest photos cannot be shown: {error}.")
+        photos = load_bank(data)
+    except DcganError:
+        # The page may be sent away, so it names no place on this machine.
+        return Closest({}, {}, "The closest photos cannot be shown: they are not on this machine.")
+    if fingerprint not in (None, photos.fingerprint):
+        return Closest({}, {}, "The closest photos cannot be shown: the photos have changed since.")
+    bank = photos.split(data.holdout_fraction)[0].images
     samples = torch.cat([_samples(line, bank.shape[-1]) for line in lines.values()])
     references = torch.cat([picture_vectors(bank), picture_vectors(bank.flip(-1))])
     _, nearest = nearest_neighbours(picture_vectors(samples), references, 1)

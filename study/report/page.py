@@ -57,7 +57,7 @@ def render(study: Study, store: Store) -> str:
     config = study_config(study)
     trials = study.get_trials(deepcopy=False)
     rows = rows_of(study)
-    about = _about_parameters(config, trials, rows)
+    about, identity = _about_parameters(config, trials, rows), stored_identity(study)
     facts = {
         "name": study.study_name,
         "made": time.strftime("%Y-%m-%d %H:%M"),
@@ -67,10 +67,10 @@ def render(study: Study, store: Store) -> str:
         "pareto": is_pareto(study),
         **_tables(rows),
         **about,
-        **_pictures(rows, store, study.study_name, config),
+        **_pictures(rows, store, study.study_name, config, identity.get("data.fingerprint")),
         "plots": _plots(study, config, trials, rows, about["importance"]),
         "minutes": _minutes(rows),
-        "identity": stored_identity(study),
+        "identity": identity,
         "script": get_plotlyjs(),
         "finished": finished_count(study),
         "same_noise": "model.nz" not in config.space,
@@ -131,7 +131,7 @@ def _about_parameters(
         "enough": ENOUGH,
         "complete": len(complete),
         "importance": important,
-        "no_effect_seen": [name for name, it in important.items() if it.share <= it.chance],
+        "no_effect_seen": [name for name, it in important.items() if not it.above_chance],
         "effects": [_in_words(it, space, pruned) for it in choice_effects(complete, space)],
         "edges": edges(best, space, allowed) if single else [],
         "correlation": rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
@@ -156,11 +156,16 @@ def _in_words(
 
 
 def _pictures(
-    rows: Sequence[TrialResult], store: Store, name: str, config: StudyConfig
+    rows: Sequence[TrialResult],
+    store: Store,
+    name: str,
+    config: StudyConfig,
+    fingerprint: str | None = None,
 ) -> dict[str, Any]:
     folder = store.study(name)
     found = strips(list(rows), folder)
-    closest = closest_photos({key: strip.line for key, strip in found.items()}, config.base.data)
+    lines = {key: strip.line for key, strip in found.items()}
+    closest = closest_photos(lines, config.base.data, fingerprint)
     known = [row for row in rows if row.number in found]
     shown = {
         row.number: {

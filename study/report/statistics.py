@@ -151,6 +151,11 @@ class Importance(NamedTuple):
     chance: float
     """The largest share that this parameter got when the scores were dealt out anew."""
 
+    @property
+    def above_chance(self) -> bool:
+        """Whether the share says anything."""
+        return self.share > self.chance
+
 
 def importances(trials: Sequence[FrozenTrial], seed: int = 0) -> dict[str, Importance]:
     """Share of the scores' variance that each parameter explains alone, most important first.

@@ -56,7 +56,7 @@ def first_row(path: Path | None) -> Image.Image | None:
             if picture.width != picture.height:
                 return None
             return picture.convert("RGB").crop((0, 0, picture.width, picture.height // GRID))
-    except OSError:
+    except (OSError, SyntaxError):  # Pillow's words for a damaged PNG
         return None
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
 
 from dcgan.evaluation.metrics.parts import JOINED
 from study.tracking.client import Metric
@@ -100,13 +100,17 @@ def _publish_views(tracker: Tracker, metrics: set[str]) -> None:
 def _space(tracker: Tracker, metrics: set[str]) -> Space | None:
     """What the study's views show; `None` before the first score."""
     names = [tracker.config.short_name(key) for key in tracker.config.space]
-    kind = ("eval/fd_", "eval/fid")
-    if tracker.config.objective.metric == "kernel":
-        kind = ("eval/kd_", "eval/kid")
-    parts = {f"eval/{name}" for name in JOINED}
-    found = sorted((name for name in metrics if name.startswith(kind)), key=len)
-    found = [name for name in found if name not in parts] or found
-    if not found:
+    distance = distance_among(metrics, tracker.config.objective.metric)
+    if distance is None:
         return None
     logs = {name: LOG10 + name for name in names if LOG10 + name in metrics}
-    return Space(names, logs, found[0])
+    return Space(names, logs, distance)
+
+
+def distance_among(metrics: Collection[str], kind: Literal["frechet", "kernel"]) -> str | None:
+    """The trials' distance that a study minimises, among the names of their metrics in MLflow."""
+    beginnings = ("eval/fd_", "eval/fid") if kind == "frechet" else ("eval/kd_", "eval/kid")
+    parts = {f"eval/{name}" for name in JOINED} if "eval/fd_joint" in metrics else set()
+    found = {name for name in metrics if name.startswith(beginnings)} - parts
+    # Others are named after it, as in `…_raw`.
+    return min(found, key=len, default=None)

@@ -58,7 +58,7 @@ class Space:
     log10: Mapping[str, str]
     """Parameter → metric that holds its logarithm, where there is one."""
     distance: str
-    """The metric of the distance, such as `eval/fd_imagenet`."""
+    """The metric of the distance, such as `eval/fd_joint`."""
 
 
 class Group(NamedTuple):

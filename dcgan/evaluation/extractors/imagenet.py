@@ -94,8 +94,8 @@ def _seen(
     smaller = min(images.shape[2:])
     if smaller < SMALLEST:
         raise EvaluationError(
-            f"the extractor imagenet needs images of at least {SMALLEST} pixels a side but got "
-            f"{images.shape[3]}×{images.shape[2]}; use the extractor layout"
+            f"the network of imagenet and joint needs images of at least {SMALLEST} pixels a side "
+            f"but got {images.shape[3]}×{images.shape[2]}; use the extractor layout"
         )
     features, classes = [], []
     pixels = CPU_PIXELS if images.device.type == "cpu" else GPU_PIXELS

@@ -31,8 +31,7 @@ OnProgress: TypeAlias = Callable[[int, int], None]
 WEIGHTS_VARIABLE = "DCGAN_INCEPTION_WEIGHTS"
 OFFLINE_VARIABLE = "DCGAN_OFFLINE"
 ALTERNATIVES = (
-    f"name a file that holds them with --weights or {WEIGHTS_VARIABLE}, "
-    "or use the extractor imagenet"
+    f"name a file that holds them with --weights or {WEIGHTS_VARIABLE}, or use the extractor joint"
 )
 
 

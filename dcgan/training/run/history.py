@@ -35,7 +35,9 @@ class LogRecord:
     cpu_percent: float | None = None
     """Processor time over wall time since the last record (see `runtime.usage`); None: unknown."""
     memory_peak_mib: float | None = None
+    """Of the process so far, with what it trained before."""
     gpu_memory_peak_mib: float | None = None
+    """Of this interval."""
     every_step: dict[str, list[float]] = field(default_factory=dict)
     """Each of `STEP_FIELDS` for every step of the interval; empty if only the means are known."""
 

@@ -188,6 +188,7 @@ def test_show_says_how_important_parameters_were(shell: Shell, store: Store, fin
     shown = shell("show", "many", "--importance", "--store", store.root).stdout
     assert "importance over 40 complete trials" in shown
     lr_g, nz = (re.search(rf"^  {name} +(\d+)% .*$", shown, re.M) for name in ("lr_g", "nz"))
+    assert "the share of the score's variance" in shown
     assert lr_g
     assert nz
     assert int(lr_g[1]) > 50 > int(nz[1])

@@ -32,7 +32,7 @@ def test_a_copy_finds_its_photo_mirrored_or_not_and_whatever_the_size() -> None:
         4: line_of(photos[chosen], 1),
         2: line_of(photos[other].flip(-1), 4),
     }
-    found = closest_photos(lines, TOYS)
+    found = closest_photos(lines, TOYS, bank.fingerprint)
     assert found.by_trial == {4: chosen, 2: other}
     assert not found.missing
     assert set(found.photos) == {*chosen, *other}
@@ -42,14 +42,21 @@ def test_a_copy_finds_its_photo_mirrored_or_not_and_whatever_the_size() -> None:
     assert np.abs(shown.astype(int) - expected).mean() < 8
 
 
-def test_photos_that_are_gone_are_named(tmp_path: Path) -> None:
+def test_other_photos_than_the_studys_are_not_shown() -> None:
+    line = line_of(load_bank(TOYS).images[:8], 1)
+    found = closest_photos({0: line}, TOYS, "fingerprint of what was there")
+    assert (found.by_trial, found.photos) == ({}, {})
+    assert found.missing.endswith("the photos have changed since.")
+
+
+def test_photos_that_are_gone_are_said_to_be(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     line = line_of(torch.zeros(8, 3, 32, 32, dtype=torch.uint8), 1)
-    found = closest_photos({0: line}, DataConfig(root=gone))
+    found = closest_photos({0: line}, DataConfig(root=gone), None)
     assert (found.by_trial, found.photos) == ({}, {})
-    assert found.missing.startswith("The closest photos cannot be shown: ")
-    assert str(gone) in found.missing
+    assert found.missing.endswith("they are not on this machine.")
+    assert str(gone) not in found.missing  # the page may be sent to others
 
 
 def test_without_pictures_no_photo_is_read(tmp_path: Path) -> None:
-    assert closest_photos({}, DataConfig(root=tmp_path / "gone")).missing == ""
+    assert closest_photos({}, DataConfig(root=tmp_path / "gone"), None).missing == ""

@@ -160,7 +160,10 @@ def test_missing_and_damaged_pictures_are_said(own_finished: Store) -> None:
     files = own_finished.study("tiny")
     study = load_study("tiny", own_finished)
     for grid in (files.trial(0) / "samples").glob("*.png"):
-        grid.write_bytes(b"no picture")
+        content = bytearray(grid.read_bytes())
+        content[40:60] = bytes(20)  # a damaged chunk, at which Pillow raises a SyntaxError
+        grid.write_bytes(content)
+    grid.write_bytes(b"no picture")
     shutil.rmtree(files.trial(1))
     assert not {"trial-000", "trial-001"} & {
         title.partition(":")[0] for title in Page(study._repr_html_()).pictures

@@ -12,11 +12,12 @@ import optuna
 import pytest
 
 from dcgan.training.run.folder import RunFolder
+from study import load_study
 from study.running.observer import LossesLogged
 from study.running.study import run_study
 from study.serving.note import study_note
 from study.storage.attributes import TRACKING_ATTRIBUTE
-from study.storage.optuna_db import load_study, open_storage
+from study.storage.optuna_db import open_storage
 from study.storage.store import Store
 
 Serve = Callable[[Store], Any]

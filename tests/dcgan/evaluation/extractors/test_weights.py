@@ -23,7 +23,7 @@ from dcgan.evaluation.extractors.weights import CANONICAL, Release, download_wei
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-ADVICE = r"--weights or DCGAN_INCEPTION_WEIGHTS, or use the extractor imagenet$"
+ADVICE = r"--weights or DCGAN_INCEPTION_WEIGHTS, or use the extractor joint$"
 
 
 @pytest.fixture(autouse=True)
