@@ -11,6 +11,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from dcgan.evaluation.extractors.registry import load_extractor
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 MOST_BYTES = 1_000_000
@@ -56,6 +58,18 @@ def test_the_notebook_has_been_executed_in_order() -> None:
     shown = kinds(notebook)
     assert sum("text/html" in it for it in shown) >= 5
     assert sum("image/png" in it for it in shown) >= 2
+
+
+def test_the_notebook_shows_the_distance_that_a_reader_will_get() -> None:
+    name = load_extractor("auto", "cpu").frechet_name
+    notebook = read(NOTEBOOK)
+    assert any(f"`{name}`" in cell.source for cell in notebook.cells)
+    shown = [
+        str(output.get("data", {}).get("text/html", ""))
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+    ]
+    assert sum(f"<td>{name}</td>" in text for text in shown) >= 1
 
 
 def test_links_of_the_notebook_resolve() -> None:

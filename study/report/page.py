@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from study.report.closest import closest_photos
 from study.report.pictures import SAMPLES, photos, strips
 from study.report.statistics import (
     ENOUGH,
+    RESAMPLES,
     Effect,
     choice_effects,
     edges,
@@ -33,6 +34,7 @@ from study.report.statistics import (
     rank_correlation,
 )
 from study.report.verdict import verdict
+from study.report.words import setting, words_of
 from study.results.leaderboard import cells_of, rows_of
 from study.search.objective import is_pareto
 from study.storage.attributes import stored_identity, study_config
@@ -62,13 +64,15 @@ def render(study: Study, store: Store) -> str:
         "name": study.study_name,
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "version": code_version(),
+        "setting": setting(config),
+        "words": words_of(rows),
         "counts": Counter(trial.state.name for trial in trials),
         "total": config.study.trials,
         "pareto": is_pareto(study),
         **_tables(rows),
         **about,
         **_pictures(rows, store, study.study_name, config, identity.get("data.fingerprint")),
-        "plots": _plots(study, config, trials, rows, about["importance"]),
+        "plots": _plots(study, config, trials, rows, about["importance"], about["no_effect_seen"]),
         "minutes": _minutes(rows),
         "identity": identity,
         "script": get_plotlyjs(),
@@ -85,6 +89,8 @@ def render(study: Study, store: Store) -> str:
 
 def _tables(rows: Sequence[TrialResult]) -> dict[str, Any]:
     headings, body = cells_of(list(rows[:MOST_ROWS]))
+    for line in (headings, *body):
+        line.insert(1, line.pop())  # the origin, so that baselines are seen in a narrow window
     reasons = Counter(_kind(row.reason) for row in rows if row.reason).most_common()
     return {
         "headings": headings,
@@ -99,7 +105,8 @@ def _tables(rows: Sequence[TrialResult]) -> dict[str, Any]:
 
 def _kind(reason: str) -> str:
     """A reason up to its first number or detail, so that equal ones count together."""
-    return re.split(r"[:(0-9]", reason, maxsplit=1)[0].strip() or reason
+    kind = re.split(r"[:(0-9]| since epoch", reason, maxsplit=1)[0].strip()
+    return kind or reason
 
 
 def _about_parameters(
@@ -129,6 +136,7 @@ def _about_parameters(
     important = importances(complete)
     return {
         "enough": ENOUGH,
+        "resamples": RESAMPLES,
         "complete": len(complete),
         "importance": important,
         "no_effect_seen": [name for name, it in important.items() if not it.above_chance],
@@ -172,9 +180,14 @@ def _pictures(
             "title": f"{trial_name(row.number)} · {row.state.name.lower()}",
             "score": "" if row.score is None else in_digits(row.score),
             "origin": row.origin,
+            "baseline": bool(row.baseline),
             "strip": found[row.number].by_epoch,
             "closest": closest.by_trial.get(row.number, []),
-            "params": {key: plain(plain_value(it)) for key, it in row.shown_params.items()},
+            "params": {
+                **{name: in_digits(it) for name, it in list(row.distances.items())[:1]},
+                **{name: f"{it:.3f}" for name, it in row.metrics.items()},
+                **{key: plain(plain_value(it)) for key, it in row.shown_params.items()},
+            },
         }
         for row in known
     }
@@ -202,6 +215,7 @@ def _plots(
     trials: Sequence[FrozenTrial],
     rows: Sequence[TrialResult],
     important: Iterable[str],
+    unclear: Collection[str],
 ) -> list[tuple[str, str, str]]:
     """(Title, explanation, HTML) of each chart that there is something to show for."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
@@ -234,8 +248,11 @@ def _plots(
             ("Balance against distance", "", lambda: figures.balance(distances, imbalances))
         )
     if len(complete) >= ENOUGH and len(ranked) >= 2:
+        both = f"{ranked[0]} and {ranked[1]}"
+        chance = " by chance, perhaps" if ranked[1] in unclear else ""
         text = (
-            "The two most important parameters; points are trials. Between them the colours are "
+            f"{both} have the largest importance{chance}; points are trials. Between them the "
+            "colours are "
             f"interpolated from {len(complete)} trials, and far from every point they say nothing."
         )
         made.append(("Two parameters", text, lambda: figures.contour(study, ranked[:2], aim)))

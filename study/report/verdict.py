@@ -11,6 +11,9 @@ from dcgan.evaluation.record import in_digits
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 
+TIE, MOST_TIES = 0.05, 4
+"""What two seeds of the reference recipe differ by (docs/metrics.md); trials that are named."""
+
 
 def verdict(rows: Sequence[TrialResult], facts: dict[str, Any]) -> list[str]:
     """At most three sentences: which trial is best, how sure that is, what to do next."""
@@ -29,13 +32,34 @@ def verdict(rows: Sequence[TrialResult], facts: dict[str, Any]) -> list[str]:
         ]
     best, count = complete[0], len(complete)
     whole = "The only complete trial" if count == 1 else f"The best of {count} complete trials"
-    said = [f"{whole} is {trial_name(best.number)}, {_is(best)}."]
+    said = [f"{whole} is {trial_name(best.number)}, {_is(best)}.{_ties(complete)}"]
     if sentence := _beside_baseline(complete):
         said.append(sentence)
     if near := facts["edges"]:
         names = ", ".join(edge.name for edge in near)
         said.append(f"Search on: the best value of {names} is at the end of its range.")
     return said
+
+
+def _ties(complete: Sequence[TrialResult]) -> str:
+    """The trials that another seed might have put first; empty if there are none."""
+    scores = [row.score for row in complete]
+    if scores[0] is None or scores[0] <= 0:  # a kernel distance may be below 0
+        return ""
+    near = [
+        trial_name(row.number)
+        for row, score in zip(complete[1:], scores[1:], strict=True)
+        if score is not None and score <= scores[0] * (1 + TIE)
+    ]
+    if not near:
+        return ""
+    shown = near if len(near) <= MOST_TIES else [*near[: MOST_TIES - 1], "others"]
+    named = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    verb = "lies" if len(near) == 1 else "lie"
+    return (
+        f" But {named} {verb} within {TIE:.0%} of it, which is what seeds differ by: a tie, until "
+        "they are trained with other seeds."
+    )
 
 
 def _beside_baseline(complete: Sequence[TrialResult]) -> str:

@@ -191,3 +191,26 @@ def test_the_command(own_finished: Store, shell: Shell, mirror_of: Any, tmp_path
     page = render(load_optuna_study(own_finished, "tiny"), own_finished)
     assert "No pictures" in page
     assert "trial-000" in page
+
+
+def test_trials_that_seeds_may_have_ordered_are_called_a_tie(tiny_study: Any, store: Store) -> None:
+    def verdict_of(*scores: float) -> str:
+        trials = [create_trial(value=score, user_attrs={"fd_random": score}) for score in scores]
+        page = render(made(tiny_study(), *trials), store)
+        box = re.search(r'<div class="verdict">(.*?)</div>', page, re.S)
+        assert box
+        return box[1]
+
+    assert "tie" not in verdict_of(100.0, 106.0)
+    assert "But trial-002 lies within 5% of it" in verdict_of(106.0, 100.0, 104.0)
+    assert "But trial-001 and trial-002 lie within 5% of it" in verdict_of(100.0, 101.0, 102.0)
+    many = verdict_of(*(100.0 + number / 10 for number in range(9)))
+    assert "But trial-001, trial-002, trial-003 and others lie within" in many
+    assert "tie" not in verdict_of(-1.0, -1.0)
+
+
+def test_the_words_are_those_of_the_study(finished: Any) -> None:
+    page = render(finished.summary.study, finished.store)
+    assert "<dt>fd_random</dt>" in page
+    assert "<dt>recognised</dt>" not in page  # its extractor is no classifier
+    assert "2 epochs, 32 × 32 pixels, scores of" in page
