@@ -58,6 +58,15 @@ def side_by_side(pictures: Sequence[Image.Image], titles: Sequence[str]) -> Imag
     return canvas
 
 
+def read_picture(path: Path) -> Image.Image | None:
+    """A picture from a file, in RGB; None if the file is missing or damaged."""
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, SyntaxError):  # the latter for a damaged PNG
+        return None
+
+
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG atomically. Light compression is several times faster and a tenth larger."""
     about = PngInfo()

@@ -12,6 +12,20 @@ HANGUP: int | None = getattr(signal, "SIGHUP", None)
 
 
 @contextmanager
+def interrupted_on_stop() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` at the first signal that asks this process to stop."""
+    ended: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        if not ended:  # a closed terminal sends several signals
+            ended.append(number)
+            raise KeyboardInterrupt
+
+    with on_stop(end):
+        yield
+
+
+@contextmanager
 def on_stop(handler: Callable[[int, Any], Any]) -> Iterator[None]:
     """Call a handler at Ctrl-C, SIGTERM and SIGHUP, until the end.
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from dcgan.evaluation.score_table import score_rows
 from dcgan.runtime import html
 from dcgan.runtime.digits import in_digits
+from dcgan.runtime.pictures import read_picture
 from dcgan.training.run.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -63,10 +62,8 @@ def _fid(result: TrainResult) -> list[str]:
 def _samples(result: TrainResult) -> str:
     """The closing grid, or a sentence where it cannot be read."""
     path = RunFolder(result.folder).final_grid
-    try:
-        with Image.open(path) as picture:
-            grid = picture.convert("RGB")
-    except (OSError, SyntaxError):  # Pillow's words for a damaged PNG
+    grid = read_picture(path)
+    if grid is None:
         return html.sentence(f"No picture: {path} is not there, or is damaged.")
     grid.thumbnail((MOST_PIXELS, MOST_PIXELS))
     return html.figure(

@@ -75,10 +75,7 @@ def draw_comparison(named: Sequence[tuple[str, TrialResult, StudyFolder]], path:
     """
     pictures, titles, missing = [], [], []
     for name, trial, folder in named:
-        try:
-            grid = scored_grid(folder, trial)
-        except OSError:  # damaged
-            grid = None
+        grid = scored_grid(folder, trial)
         if grid is None:
             missing.append(name)
             continue

@@ -7,7 +7,7 @@ from itertools import islice
 from PIL import Image, ImageDraw
 
 from dcgan.evaluation.record import in_digits
-from dcgan.runtime.pictures import save_picture
+from dcgan.runtime.pictures import read_picture, save_picture
 from dcgan.training.run.folder import RunFolder
 from study.results.sample_rows import counting_grid
 from study.results.wording import number, recognised_in_words
@@ -65,10 +65,13 @@ def captions(row: TrialResult) -> list[str]:
 
 
 def scored_grid(folder: StudyFolder, row: TrialResult) -> Image.Image | None:
-    """A corner of the samples of the evaluation that counts; the latest of an unfinished trial."""
+    """A corner of the samples of the evaluation that counts; the latest of an unfinished trial.
+
+    None if there are none, or if their file is damaged.
+    """
     path = counting_grid(RunFolder(folder.trial(row.number)), row)
-    if path is None:
+    picture = read_picture(path) if path else None
+    if picture is None:
         return None
-    with Image.open(path) as picture:
-        half = picture.width // 2  # the left upper quarter: 16 of 64 samples, large enough to see
-        return picture.convert("RGB").crop((0, 0, half, half)).resize((TILE_PIXELS, TILE_PIXELS))
+    half = picture.width // 2  # the left upper quarter: 16 of 64 samples, large enough to see
+    return picture.crop((0, 0, half, half)).resize((TILE_PIXELS, TILE_PIXELS))

@@ -8,7 +8,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 from PIL import Image, ImageDraw
 
-from dcgan.runtime.pictures import BACKGROUND
+from dcgan.runtime.pictures import BACKGROUND, read_picture
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_evals
 from study.results.wording import in_words
@@ -49,15 +49,10 @@ def first_row(path: Path | None) -> Image.Image | None:
 
     None if the file is missing, damaged, or of fewer pictures (of few photos).
     """
-    if path is None:
+    picture = read_picture(path) if path else None
+    if picture is None or picture.width != picture.height:
         return None
-    try:
-        with Image.open(path) as picture:
-            if picture.width != picture.height:
-                return None
-            return picture.convert("RGB").crop((0, 0, picture.width, picture.height // GRID))
-    except (OSError, SyntaxError):  # Pillow's words for a damaged PNG
-        return None
+    return picture.crop((0, 0, picture.width, picture.height // GRID))
 
 
 def shown_row(path: Path | None) -> Image.Image | None:

@@ -19,7 +19,7 @@ import optuna
 from optuna.study import Study
 
 from dcgan.errors import UsageError
-from dcgan.runtime.signals import on_stop
+from dcgan.runtime.signals import interrupted_on_stop
 from study.serving.address import Address, is_this_machine
 from study.serving.pictures import Pictures
 from study.serving.shown_storage import ShownStorage
@@ -82,15 +82,8 @@ def page_of(study: Study, address: Address) -> str:
 
 def serve(server: DashboardServer) -> None:
     """Answer until Ctrl-C, SIGTERM or a closed terminal."""
-    ended: list[int] = []
-
-    def end(number: int, _: object) -> None:
-        if not ended:  # a closed terminal sends several signals
-            ended.append(number)
-            raise KeyboardInterrupt
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # its plots warn of every constant parameter
-    with on_stop(end):
+    with interrupted_on_stop():
         try:
             server.serve_forever()
         except KeyboardInterrupt:

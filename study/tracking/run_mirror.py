@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from dcgan.evaluation.record import EvalRecord
 from dcgan.runtime.files import write_text_atomic
+from dcgan.runtime.pictures import read_picture
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import STEP_FIELDS, Record, read_history
 from study.search.objective import closing_metrics
@@ -151,13 +150,10 @@ class RunMirror:
         marker = self.folder.path / DELIVERED
         done = _read_marker(marker)
         mark = [run_id, step] if key == SAMPLES else [run_id, key]
-        if mark in done or not picture.exists():
+        image = None if mark in done else read_picture(picture)
+        if image is None:
             return
-        with Image.open(picture) as image:
-            image.load()
-            self.client.log_image(
-                run_id, image, key=key, step=step, timestamp=when, synchronous=True
-            )
+        self.client.log_image(run_id, image, key=key, step=step, timestamp=when, synchronous=True)
         write_text_atomic(marker, json.dumps([*done, mark]))
 
 

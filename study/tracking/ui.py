@@ -9,7 +9,7 @@ import urllib.request
 from importlib.metadata import version
 from urllib.parse import quote, urlencode
 
-from dcgan.runtime.signals import on_stop
+from dcgan.runtime.signals import interrupted_on_stop
 from study.serving.address import HOST, Address
 from study.storage.addresses import without_user
 from study.storage.store import Store
@@ -94,14 +94,7 @@ def server_command(store: Store, port: int, host: str = HOST) -> tuple[list[str]
 def serve(store: Store, address: Address) -> int:
     """Run the UI's server until Ctrl-C; returns its exit code."""
     command, environment = server_command(store, address.port, address.host)
-    ended: list[int] = []
-
-    def end(number: int, _: object) -> None:
-        if not ended:  # a closed terminal sends several signals
-            ended.append(number)
-            raise KeyboardInterrupt
-
-    with on_stop(end):
+    with interrupted_on_stop():
         process = subprocess.Popen(command, env=environment)
         try:
             return process.wait()
