@@ -38,6 +38,25 @@ def image_grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Im
     return Image.fromarray(canvas.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
+def grid_row(grid: Image.Image, columns: int, image_size: int) -> Image.Image | None:
+    """The first row of a square `image_grid` of images of `image_size` pixels, at any scale.
+
+    The frames around the images become transparent, and all columns equally wide. None if the
+    picture is no such grid.
+    """
+    pitch = image_size + PADDING_PIXELS
+    scale, rest = divmod(grid.width, columns * pitch + PADDING_PIXELS)
+    if rest or grid.width != grid.height:
+        return None
+    side, padding = image_size * scale, PADDING_PIXELS * scale
+    row = Image.new("RGBA", (columns * pitch * scale, side), (0, 0, 0, 0))
+    for column in range(columns):
+        left = padding + column * pitch * scale
+        image = grid.crop((left, padding, left + side, padding + side))
+        row.paste(image, (left - padding // 2, 0))
+    return row
+
+
 def grid_scale(image_size: int, tile_pixels: int = 128) -> int:
     """Enlargement that makes a grid of small images easy to look at."""
     return max(1, tile_pixels // image_size)

@@ -65,6 +65,7 @@ def closest_photos(
 
 
 def _samples(line: Image.Image, side: int) -> Tensor:
-    """The samples of a row, uint8 (8, 3, side, side); a thin frame around each stays."""
-    row = torch.from_numpy(np.array(line.resize((side * SAMPLES, side)))).permute(2, 0, 1)
+    """The samples of a row, uint8 (8, 3, side, side); thin frames become black edges."""
+    small = line.convert("RGB").resize((side * SAMPLES, side))
+    row = torch.from_numpy(np.array(small)).permute(2, 0, 1)
     return row.unfold(2, side, side).permute(2, 0, 1, 3).contiguous()

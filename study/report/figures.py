@@ -14,12 +14,13 @@ import plotly.graph_objects as go
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from study.config.dimensions import Choices, Dimension, plain_value
+from study.config.dimensions import Choices, Dimension, IntRange, plain_value
 from study.storage.store import trial_name
 
-COLOURS = [(0.0, "#e4572e"), (1.0, "#5b8db8")]
-"""Both can be seen on light and on dark pages; the best trials stand out."""
-BEST, OTHER, PRUNED = "#1f77b4", "#7fb0d6", "#a0a0a0"
+BEST, OTHER, PRUNED = "#e4572e", "#5b8db8", "#a0a0a0"
+"""All can be seen on light and on dark pages."""
+COLOURS = [(0.0, BEST), (1.0, OTHER)]
+"""Of a score, in every chart: low, which is good, to high."""
 CURVES = 60
 """Learning curves that are drawn; more cannot be told apart."""
 
@@ -28,7 +29,7 @@ def history(trials: Sequence[FrozenTrial], aim: str) -> go.Figure:
     """What is minimised (`aim`) over trials: complete and pruned ones, and the best so far."""
     figure = go.Figure()
     for state, name, colour, symbol in (
-        (TrialState.COMPLETE, "complete", BEST, "circle"),
+        (TrialState.COMPLETE, "complete", OTHER, "circle"),
         (TrialState.PRUNED, "pruned (last score)", PRUNED, "x"),
     ):
         chosen = [trial for trial in trials if trial.state == state and last_score(trial)]
@@ -45,33 +46,41 @@ def history(trials: Sequence[FrozenTrial], aim: str) -> go.Figure:
         x=[trial.number for trial in complete],
         y=list(accumulate((last_score(trial) or math.inf for trial in complete), min)),
         mode="lines",
-        line={"shape": "hv", "color": BEST},
+        line={"shape": "hv", "color": OTHER},
         name="best so far",
     )
     return _titled(figure, "trial", aim)
 
 
 def curves(trials: Sequence[FrozenTrial]) -> go.Figure:
-    """Score by epoch of the trials, the best in colour."""
+    """Score by epoch of the trials, the best in a colour of its own and over the others."""
     figure = go.Figure()
-    ranked = sorted(trials, key=lambda trial: (trial.state.value, last_score(trial) or 0.0))
-    for rank, trial in enumerate(ranked[:CURVES]):
-        colour = BEST if rank == 0 else PRUNED if trial.state == TrialState.PRUNED else OTHER
+    states = [TrialState.COMPLETE, TrialState.RUNNING, TrialState.PRUNED]
+    of_state = [[trial for trial in trials if trial.state == state] for state in states]
+    ranked = [trial for some in of_state for trial in sorted(some, key=_by_score)]
+    for rank, trial in reversed([*enumerate(ranked[:CURVES])]):
+        best = rank == 0 and trial.state == TrialState.COMPLETE
+        colour = BEST if best else PRUNED if trial.state == TrialState.PRUNED else OTHER
         figure.add_scatter(
             x=list(trial.intermediate_values),
             y=list(trial.intermediate_values.values()),
             name=trial_name(trial.number),
-            line={"color": colour, "width": 2.5 if rank == 0 else 1},
+            line={"color": colour, "width": 3 if best else 1},
             mode="lines+markers" if len(trial.intermediate_values) < 3 else "lines",
             showlegend=False,
         )
     return _titled(figure, "epoch", "score")
 
 
+def _by_score(trial: FrozenTrial) -> float:
+    score = last_score(trial)
+    return math.inf if score is None else score
+
+
 def balance(distances: Sequence[float], imbalances: Sequence[float]) -> go.Figure:
     """Imbalance of G and D against the distance."""
     figure = go.Figure(
-        go.Scatter(x=list(imbalances), y=list(distances), mode="markers", marker={"color": BEST})
+        go.Scatter(x=list(imbalances), y=list(distances), mode="markers", marker={"color": OTHER})
     )
     return _titled(figure, "imbalance |ln(loss_G / loss_D)|", "distance")
 
@@ -79,12 +88,17 @@ def balance(distances: Sequence[float], imbalances: Sequence[float]) -> go.Figur
 def slices(study: Study, params: Sequence[str], aim: str) -> go.Figure:
     """The score over each of a few parameters, by Optuna."""
     figure = _optuna(charts.plot_slice, study, params, aim)
-    return figure.update_traces(marker={"colorscale": COLOURS, "line": {"width": 0}})
+    for trace in figure.data:  # Optuna's colours are those of the trials' numbers
+        scores = {"color": trace.y, "colorscale": COLOURS, "showscale": False}
+        trace.marker = {**scores, "line": {"width": 0}}
+    return figure.update_xaxes(exponentformat="e", tickangle=0)
 
 
 def contour(study: Study, params: Sequence[str], aim: str) -> go.Figure:
     """The score over two parameters, by Optuna."""
-    return _optuna(charts.plot_contour, study, params, aim)
+    figure = _optuna(charts.plot_contour, study, params, aim)
+    areas = {"colorscale": COLOURS, "reversescale": False}
+    return figure.update_traces(areas, selector={"type": "contour"})
 
 
 def parallel(trials: Sequence[FrozenTrial], space: Mapping[str, Dimension], aim: str) -> go.Figure:
@@ -108,14 +122,21 @@ def _axis(name: str, values: list[Any], dimension: Dimension) -> dict[str, Any]:
             "ticktext": texts,
         }
     if dimension.log:
-        marks = np.geomspace(dimension.low, dimension.high, 5)
+        present = [value for value in values if value is not None]  # a baseline may lie outside
+        ends = min([dimension.low, *present]), max([dimension.high, *present])
+        marks = np.geomspace(*ends, 5)
         return {
             "label": name,
             "values": [None if value is None else math.log10(value) for value in values],
+            "range": [math.log10(end) for end in ends],
             "tickvals": np.log10(marks),
-            "ticktext": [f"{mark:.2g}" for mark in marks],
+            "ticktext": [_mark(mark, isinstance(dimension, IntRange)) for mark in marks],
         }
     return _values(name, values)
+
+
+def _mark(value: float, whole: bool) -> str:
+    return f"{value:.0f}" if whole else f"{value:.2g}"
 
 
 def _values(name: str, values: list[Any]) -> dict[str, Any]:

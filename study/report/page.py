@@ -34,7 +34,7 @@ from study.report.statistics import (
     rank_correlation,
 )
 from study.report.verdict import verdict
-from study.report.words import setting, words_of
+from study.report.words import beside_photos, setting, words_of
 from study.results.leaderboard import cells_of, rows_of
 from study.search.objective import is_pareto
 from study.storage.attributes import stored_identity, study_config
@@ -65,6 +65,7 @@ def render(study: Study, store: Store) -> str:
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "version": code_version(),
         "setting": setting(config),
+        "beside_photos": beside_photos(rows, store.study(study.study_name)),
         "words": words_of(rows),
         "counts": Counter(trial.state.name for trial in trials),
         "total": config.study.trials,
@@ -182,6 +183,7 @@ def _pictures(
             "origin": row.origin,
             "baseline": bool(row.baseline),
             "strip": found[row.number].by_epoch,
+            "distances": found[row.number].distances,
             "closest": closest.by_trial.get(row.number, []),
             "params": {
                 **{name: in_digits(it) for name, it in list(row.distances.items())[:1]},
@@ -231,12 +233,11 @@ def _plots(
         title = f"{aim.capitalize()} over trials"
         made.append((title, "Lower is better.", lambda: figures.history(trials, aim)))
     if any(trial.intermediate_values for trial in scored):
-        text = f"The best is drawn in colour; at most {figures.CURVES} are drawn."
+        text = f"The best trial is red, pruned ones are grey; at most {figures.CURVES} are drawn."
         made.append(("Learning curves", text, lambda: figures.curves(scored)))
     if len(complete) >= 2:
-        made.append(
-            ("All parameters", "One line a trial.", lambda: figures.parallel(complete, space, aim))
-        )
+        text = f"One line a trial; red lines have a low {aim}."
+        made.append(("All parameters", text, lambda: figures.parallel(complete, space, aim)))
         for start in range(0, len(names), SLICES):
             some = names[start : start + SLICES]
             title, text = ("", "") if start else ("Each parameter", "One point a trial.")

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from dcgan.evaluation.record import in_digits
 from dcgan.runtime.html import data_uri
 from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_evals
 from study.results.sample_rows import GRID, first_row, grids_by_epoch
 from study.storage.store import StudyFolder
 from study.storage.trial_result import TrialResult
@@ -27,6 +29,8 @@ class Strip(NamedTuple):
     """The last epoch of them."""
     line: Image.Image
     """The samples of that epoch."""
+    distances: dict[int, str]
+    """Epoch → name and value of the Fréchet distance."""
 
 
 def strips(rows: list[TrialResult], folder: StudyFolder) -> dict[int, Strip]:
@@ -55,4 +59,10 @@ def _strip(folder: RunFolder) -> Strip | None:
     if not shown:
         return None
     last = max(shown)
-    return Strip({epoch: data_uri(line) for epoch, line in shown.items()}, last, shown[last])
+    distances = {
+        record.epoch: f"{record.frechet_metric} {in_digits(record.frechet)}"
+        for record in read_evals(folder.history)
+        if record.epoch in shown
+    }
+    uris = {epoch: data_uri(line) for epoch, line in shown.items()}
+    return Strip(uris, last, shown[last], distances)

@@ -1,4 +1,4 @@
-"""A study's outcome in at most three sentences."""
+"""A study's outcome in at most three short paragraphs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIE, MOST_TIES = 0.05, 4
 
 
 def verdict(rows: Sequence[TrialResult], facts: dict[str, Any]) -> list[str]:
-    """At most three sentences: which trial is best, how sure that is, what to do next."""
+    """At most three paragraphs: which trial is best, how sure that is, what to do next."""
     complete = [row for row in rows if row.state == TrialState.COMPLETE]
     if not complete:
         failed = facts["counts"]["FAIL"]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from optuna.trial import TrialState
+
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_evals
 from study.config.study_config import StudyConfig
+from study.storage.store import StudyFolder
 from study.storage.trial_result import TrialResult
 
 FEATURES = {
@@ -25,6 +30,26 @@ def setting(config: StudyConfig) -> str:
         "generated images. These are short trainings, to compare settings; 'study train' trains "
         "the best one in full."
     )
+
+
+def beside_photos(rows: Sequence[TrialResult], folder: StudyFolder) -> str:
+    """What the best trial's numbers are beside those of real photos; empty if that is not known."""
+    best = next((row for row in rows if row.state == TrialState.COMPLETE), None)
+    if best is None:
+        return ""
+    history = RunFolder(folder.trial(best.number)).history
+    record = next((it for it in read_evals(history) if it.step == best.step), None)
+    if record is None:
+        return ""
+    said, name = "", record.frechet_metric
+    if floor := record.metrics.get(f"{name}_times_floor"):
+        said = (
+            f"The best trial's {name} is {floor:.1f} times that of a perfect generator "
+            "(compared at equal numbers of images)."
+        )
+    if photos := record.metrics.get("recognised_of_photos"):
+        said += f" Of the photos themselves {photos:.1%} are recognised."
+    return said.strip()
 
 
 def words_of(rows: Sequence[TrialResult]) -> list[tuple[str, str]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 from optuna.trial import TrialState
 from PIL import Image, ImageDraw
 
-from dcgan.runtime.pictures import BACKGROUND, read_picture
+from dcgan.config.train_config import DataConfig
+from dcgan.runtime.pictures import BACKGROUND, grid_row, read_picture
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_evals
 from study.results.wording import in_words
@@ -17,6 +19,8 @@ from study.storage.trial_result import TrialResult
 
 GRID = 8
 """Samples in a line of a grid."""
+IMAGE_SIZES = get_args(DataConfig.model_fields["image_size"].annotation)
+"""Pixels of a sample."""
 ROW_PIXELS = 536
 """Width of a row that is shown; a grid of 32 or 64 pixels a sample is about as wide."""
 TITLE_PIXELS = 24
@@ -45,14 +49,14 @@ def grids_by_epoch(folder: RunFolder, most: int) -> dict[int, Path]:
 
 
 def first_row(path: Path | None) -> Image.Image | None:
-    """The first line of a grid of 8 × 8 pictures.
+    """The first line of a grid of 8 × 8 pictures, RGBA with transparent frames.
 
     None if the file is missing, damaged, or of fewer pictures (of few photos).
     """
     picture = read_picture(path) if path else None
-    if picture is None or picture.width != picture.height:
+    if picture is None:
         return None
-    return picture.crop((0, 0, picture.width, picture.height // GRID))
+    return next(filter(None, (grid_row(picture, GRID, size) for size in IMAGE_SIZES)), None)
 
 
 def shown_row(path: Path | None) -> Image.Image | None:
@@ -80,7 +84,7 @@ def titled_rows(rows: Mapping[str, Image.Image | None]) -> Image.Image:
     for (title, row), height in zip(rows.items(), heights, strict=True):
         draw.text((4, top + 5), title, (0, 0, 0), font_size=14)
         if row:
-            canvas.paste(row, (0, top + TITLE_PIXELS))
+            canvas.paste(row, (0, top + TITLE_PIXELS), row)
         else:
             draw.text((4, top + TITLE_PIXELS + 2), MISSING, (110, 110, 110), font_size=12)
         top += height

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,14 @@ class RunMirror:
         return self.run_id
 
     def deliver(self) -> None:
-        """Deliver the history's new records, and the picture of each evaluation."""
+        """Deliver the history's new records, and their pictures."""
         run_id = self.open()
         records = read_history(self.folder.history)
         metrics = [item for record in records[self._sent :] for item in self._metrics(record)]
         for start in range(0, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
         self._sent = len(records)
-        self._deliver_grids(run_id, [item for item in records if isinstance(item, EvalRecord)])
+        self._deliver_grids(run_id, records)
 
     def set_state(self, state: str) -> None:
         """Show Optuna's state as the run's status: WAITING if the trial will be continued."""
@@ -140,10 +140,16 @@ class RunMirror:
         timestamp = int(record.timestamp * 1000)
         return [Metric(key, value, timestamp, record.step) for key, value in values.items()]
 
-    def _deliver_grids(self, run_id: str, evaluations: list[EvalRecord]) -> None:
-        for record in evaluations:
-            picture, when = self.folder.grid_path(record.step), int(record.timestamp * 1000)
-            self._deliver_picture(run_id, picture, SAMPLES, record.step, when)
+    def _deliver_grids(self, run_id: str, records: Sequence[Record]) -> None:
+        """Deliver the grids of the untrained generator and of each evaluation.
+
+        MLflow's image card of a run opens at step 0.
+        """
+        steps = {0: records[0].timestamp} if records else {}
+        steps |= {item.step: item.timestamp for item in records if isinstance(item, EvalRecord)}
+        for step, timestamp in steps.items():
+            picture, when = self.folder.grid_path(step), int(timestamp * 1000)
+            self._deliver_picture(run_id, picture, SAMPLES, step, when)
 
     def _deliver_picture(self, run_id: str, picture: Path, key: str, step: int, when: int) -> None:
         """Deliver a picture once: unlike a metric, it would appear twice. `when`: ms since 1970."""

@@ -35,7 +35,7 @@ OBJECTIVE = "objective"
 FINAL_SAMPLES = "final_samples"
 """Key of a trial's closing picture. It has one step, 0, on which MLflow's image cards open."""
 SAMPLES = "samples/fixed_noise"
-"""Key of the pictures of each evaluation."""
+"""Key of the pictures at step 0 and at each evaluation."""
 PICTURES = (FINAL_SAMPLES, SAMPLES)
 TRIALS_ONLY = "tags.kind = 'trial'"
 """The filter of all views; otherwise trials are folded under their parent."""

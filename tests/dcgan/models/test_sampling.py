@@ -13,6 +13,7 @@ from dcgan.data.pixels import to_uint8
 from dcgan.models.networks import Generator, initialise
 from dcgan.models.sampling import GRID_IMAGES, fixed_noise, latent_walk, render, slerp
 from dcgan.runtime.pictures import (
+    grid_row,
     grid_scale,
     image_grid,
     save_animation,
@@ -63,6 +64,28 @@ def test_grid_layout(
         assert np.array_equal(tile, images[index].permute(1, 2, 0).numpy())
         rest[top : top + size, left : left + size] = 255
     assert (rest == 255).all()
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_the_first_row_of_a_grid_without_its_frames(scale: int) -> None:
+    size, columns = 8, 4
+    images = random_images(columns**2, size)
+    row = grid_row(image_grid(images, scale=scale), columns, size)
+    assert row is not None
+    pixels = np.asarray(row)[::scale, ::scale]
+    cells = np.split(pixels, columns, axis=1)  # equally wide
+    for cell, image in zip(cells, images, strict=False):
+        opaque = cell[..., 3] == 255
+        assert opaque.sum() == size**2
+        assert (cell[~opaque] == 0).all()
+        shown = cell[:, opaque.all(axis=0), :3]
+        assert np.array_equal(shown, image.permute(1, 2, 0).numpy())
+
+
+def test_other_pictures_are_no_grid() -> None:
+    grid = image_grid(random_images(16, 8))
+    assert grid_row(grid, 4, 16) is None  # of other images
+    assert grid_row(image_grid(random_images(8, 8), 4), 4, 8) is None  # not square
 
 
 def test_scale_makes_small_images_visible() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dcgan.config.train_config import DataConfig
 from dcgan.data.bank import load_bank
-from dcgan.runtime.pictures import image_grid
+from dcgan.runtime.pictures import grid_row, image_grid
 from study.report.closest import closest_photos
 
 TOYS = DataConfig(source="toy_cats", toy_count=40, image_size=32, holdout_fraction=0.25)
@@ -21,7 +21,9 @@ TOYS = DataConfig(source="toy_cats", toy_count=40, image_size=32, holdout_fracti
 def line_of(images: torch.Tensor, scale: int) -> Image.Image:
     """A row of samples as a grid of 8 × 8 has it."""
     grid = image_grid(images.repeat(8, 1, 1, 1), columns=8, scale=scale)
-    return grid.crop((0, 0, grid.width, grid.height // 8))
+    row = grid_row(grid, 8, images.shape[-1])
+    assert row is not None
+    return row
 
 
 def test_a_copy_finds_its_photo_mirrored_or_not_and_whatever_the_size() -> None:

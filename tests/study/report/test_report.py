@@ -66,6 +66,8 @@ def test_a_person_sees_the_whole_study_without_a_network(
     page.locator("#epoch").fill("0")
     assert page.locator("#shown").inner_text() == "1"
     assert pictures.first.get_attribute("src") != last
+    assert page.locator("#strips .then").first.inner_text().startswith("epoch 1: fd_random ")
+    expect(page.get_by_text("times that of a perfect generator")).to_be_visible()
     assert page.locator("#differences img").count() == 2
     asked = page.locator("#strips img.ask").first
     asked.click(position={"x": asked.bounding_box()["width"] * 0.9, "y": 5})

@@ -200,7 +200,7 @@ def test_pictures_and_files_are_shown(finished: Any, mirror_of: Any) -> None:
         # mlflow names them after key and step, with "~" or "#" for the slash.
         shown = [re.search(r"samples.fixed_noise.step.(\d+)\D", name) for name in pictures]
         steps = sorted(int(found[1]) for found in shown if found)
-        assert steps == [2 * epoch for epoch in trial.intermediate_values], pictures
+        assert steps == [0, *(2 * epoch for epoch in trial.intermediate_values)], pictures
         assert len(pictures) == len(steps) + 1  # the closing one
     (parent,) = mirror.runs("study")
     expected = {"leaderboard.md", "contact_sheet.png", "study.yaml", "best.yaml"}

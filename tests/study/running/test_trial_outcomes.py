@@ -327,7 +327,7 @@ def test_what_mlflow_missed_once_is_delivered_later(
     assert [point.step for point in mirror.history(run, "train/loss_g")] == [1, 2, 3, 4]
     assert [point.step for point in mirror.history(run, "eval/fd_random")] == [2, 4]
     pictures = [name for name in mirror.artifacts(run, "images") if name.endswith(".png")]
-    assert len(pictures) == 3  # of both scores, and the closing one
+    assert len(pictures) == 4  # of step 0 and both scores, and the closing one
     assert run.info.status == "FINISHED"
 
 

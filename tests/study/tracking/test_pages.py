@@ -14,6 +14,7 @@ from browsing import keep_screenshot, open_browser
 from playwright.sync_api import Browser, Page, expect
 
 from study.tracking.ui import links, server_command
+from study.tracking.views import PICTURES
 
 pytestmark = [
     pytest.mark.slow,
@@ -152,4 +153,20 @@ def test_the_study_has_curves_and_a_note(
     expect(page.get_by_text("best_score").first).to_be_visible()
     expect(page.get_by_text("search.nz").first).to_be_visible()
     expect(page.get_by_text("study train tiny").first).to_be_visible()
+    no_overflow(page)
+
+
+def test_a_trials_pictures_open_on_a_picture(
+    page: Page, server: str, finished: Any, mirror_of: Any
+) -> None:
+    run = mirror_of(finished.store).runs("trial")[0]
+    address = f"{server}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    page.goto(f"{address}/model-metrics")
+    for key in PICTURES:
+        page.get_by_placeholder("Search metric charts").fill(key)
+        picture = page.locator("img[src*='images']").first
+        expect(picture).to_be_visible()
+        expect(picture).to_have_js_property("complete", True)
+        assert picture.evaluate("it => it.naturalWidth") > 0
+    assert page.get_by_text("No image logged at this step").count() == 0
     no_overflow(page)
