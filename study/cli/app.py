@@ -22,7 +22,6 @@ from dcgan.cli.options import (
 from dcgan.errors import UsageError
 from dcgan.runtime.imports import quick_imports
 from study.cli.options import (
-    LOOPBACK,
     AnyMlflowOption,
     HostOption,
     NameArgument,
@@ -37,6 +36,7 @@ from study.cli.options import (
     WorkersOption,
     worker_settings,
 )
+from study.serving.address import HOST
 from study.storage.store import Store
 
 app = new_app("Search a DCGAN's hyperparameters: Optuna decides, MLflow remembers.")
@@ -273,7 +273,7 @@ def train(
 @app.command()
 def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to serve on.")] = 5000,
-    host: HostOption = LOOPBACK,
+    host: HostOption = HOST,
     store: StoreOption = None,
     browser: Annotated[
         bool, typer.Option(help="Open the first study's leaderboard in the browser.")
@@ -289,7 +289,7 @@ def ui(
 def dashboard(
     name: Annotated[str | None, typer.Argument(help="The study to open (default: a list).")] = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to serve on.")] = 8080,
-    host: HostOption = LOOPBACK,
+    host: HostOption = HOST,
     store: StoreOption = None,
     storage: StorageOption = None,
     browser: Annotated[bool, typer.Option(help="Open the dashboard in the browser.")] = True,

@@ -48,7 +48,6 @@ OneStudyArgument = Annotated[str | None, typer.Argument(help="One study (default
 OutputOption = Annotated[
     Path | None, typer.Option("-o", "--output", help="File to write.", metavar="FILE")
 ]
-LOOPBACK = "127.0.0.1"
 HostOption = Annotated[
     str,
     typer.Option(

@@ -12,8 +12,10 @@ import pytest
 
 from dcgan.config.settings import dotted_keys
 from dcgan.config.train_config import TrainConfig
+from dcgan.runtime.usage import Usage
 from study.config.dimensions import SEARCHABLE_KEYS, SEARCHABLE_SECTIONS
 from study.tracking import ui
+from study.tracking.run_mirror import USAGE
 from study.tracking.ui import links
 from study.tracking.views import FIRST_VIEW, NAMES, TAG_LIMIT, TAG_PREFIX, TESTED, Space, view_tags
 
@@ -101,3 +103,7 @@ def test_another_mlflow_gets_the_plain_page(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ui, "version", lambda name: f"{TESTED[-1]}.9")
     assert len(links("7")) == 3
     assert len(links("7", views=False)) == 1
+
+
+def test_mlflow_shows_all_that_a_record_says_of_the_process() -> None:
+    assert Usage._fields == USAGE
