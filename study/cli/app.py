@@ -225,7 +225,8 @@ def report(
     storage: StorageOption = None,
 ) -> None:
     """Write everything about a study into one HTML file, which needs no server and no network."""
-    from study.cli.report import report_study
+    with quick_imports():
+        from study.cli.report import report_study
 
     report_study(Store.at(store, storage), name, output, opened=opened)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from PIL import Image
@@ -35,13 +36,11 @@ class Strip(NamedTuple):
 
 def strips(rows: list[TrialResult], folder: StudyFolder) -> dict[int, Strip]:
     """Trial number → samples of the best trials that have pictures; `rows` are best first."""
-    found: dict[int, Strip] = {}
-    for row in rows:
-        if len(found) == MOST_TRIALS:
-            break
-        if strip := _strip(RunFolder(folder.trial(row.number))):
-            found[row.number] = strip
-    return found
+    runs = [(row.number, RunFolder(folder.trial(row.number))) for row in rows]
+    drawn = [(number, run) for number, run in runs if run.grids()][:MOST_TRIALS]
+    with ThreadPoolExecutor() as pool:  # Pillow reads and writes files beside other threads
+        found = pool.map(_strip, (run for _, run in drawn))
+        return {number: it for (number, _), it in zip(drawn, found, strict=True) if it}
 
 
 def photos(rows: list[TrialResult], folder: StudyFolder) -> str | None:

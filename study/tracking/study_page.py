@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from dcgan.evaluation.metrics.parts import JOINED
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_evals
 from study.tracking.client import Metric
 from study.tracking.experiment import KIND, Tracker
 from study.tracking.run_mirror import LOG10, TERMINAL_STATUSES
@@ -34,7 +36,7 @@ def publish(tracker: Tracker) -> None:
     note = study_note(tracker.config, folder.leaderboard.read_text(encoding="utf-8"))
     client.set_tag(run_id, NOTE, note)
     client.set_experiment_tag(tracker.experiment_id, NOTE, note)
-    _publish_views(tracker, {name for run in runs for name in run.data.metrics})
+    _publish_views(tracker, runs)
 
 
 def _runs(tracker: Tracker) -> list[Any]:
@@ -87,24 +89,35 @@ def _publish_ranks(tracker: Tracker, runs: Sequence[Any]) -> None:
             tracker.client.set_tag(run.info.run_id, NOTE, new)
 
 
-def _publish_views(tracker: Tracker, metrics: set[str]) -> None:
+def _publish_views(tracker: Tracker, runs: Sequence[Any]) -> None:
     tags: Mapping[str, str] = tracker.client.get_experiment(tracker.experiment_id).tags
-    wanted = dict(KIND)
-    if space := _space(tracker, metrics):
+    wanted, metrics = dict(KIND), {name for run in runs for name in run.data.metrics}
+    if space := _space(tracker, runs, metrics):
         wanted |= view_tags(space, metrics, tags)
     for key, value in wanted.items():
         if tags.get(key) != value:
             tracker.client.set_experiment_tag(tracker.experiment_id, key, value)
 
 
-def _space(tracker: Tracker, metrics: set[str]) -> Space | None:
+def _space(tracker: Tracker, runs: Sequence[Any], metrics: set[str]) -> Space | None:
     """What the study's views show; `None` before the first score."""
     names = [tracker.config.short_name(key) for key in tracker.config.space]
     distance = distance_among(metrics, tracker.config.objective.metric)
     if distance is None:
         return None
     logs = {name: LOG10 + name for name in names if LOG10 + name in metrics}
-    return Space(names, logs, distance)
+    return Space(names, logs, distance, _first_step(tracker, runs))
+
+
+def _first_step(tracker: Tracker, runs: Sequence[Any]) -> int:
+    """The step of every trial's first score; 0 if trials differ in it, or none is scored here."""
+    if "train.batch_size" in tracker.config.space:
+        return 0
+    for run in runs:
+        number = int(run.data.tags["optuna.trial_number"])
+        if scored := read_evals(RunFolder(tracker.folder.trial(number)).history):
+            return scored[0].step
+    return 0
 
 
 def distance_among(metrics: Collection[str], kind: Literal["frechet", "kernel"]) -> str | None:

@@ -59,6 +59,8 @@ class Space:
     """Parameter → metric that holds its logarithm, where there is one."""
     distance: str
     """The metric of the distance, such as `eval/fd_joint`."""
+    first_step: int = 0
+    """Of a picture of every scored trial: its card opens there. Step 0 shows untrained networks."""
 
 
 class Group(NamedTuple):
@@ -82,7 +84,7 @@ def view_tags(space: Space, metrics: Iterable[str], present: Mapping[str, str]) 
     known = set(metrics)
     states = {
         "leaderboard": _leaderboard(space),
-        "samples": _samples(known),
+        "samples": _samples(space, known),
         "what-mattered": _what_mattered(space, known),
     }
     tags = {TAG_PREFIX + key: (NAMES[key][0], state) for key, state in states.items()}
@@ -118,12 +120,14 @@ def _leaderboard(space: Space) -> dict[str, Any]:
     return _state(columns)
 
 
-def _samples(metrics: set[str]) -> dict[str, Any]:
+def _samples(space: Space, metrics: set[str]) -> dict[str, Any]:
     # With the parameters below them, MLflow puts only one picture into a row.
-    image = {"type": "IMAGE", "step": 0, "showRunParams": False}
+    image = {"type": "IMAGE", "showRunParams": False}
+    final = image | {"imageKeys": [FINAL_SAMPLES], "step": 0}
+    over_training = image | {"imageKeys": [SAMPLES], "step": space.first_step}
     sections = [
-        Group("Final samples", 1, 520, [image | {"imageKeys": [FINAL_SAMPLES]}]),
-        Group("Samples over training", 1, 520, [image | {"imageKeys": [SAMPLES]}]),
+        Group("Final samples", 1, 520, [final]),
+        Group("Samples over training", 1, 520, [over_training]),
     ]
     return _state([], sections, metrics)
 

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 """What each test with a browser saw at its end, for a person who looks after a run of CI."""
+PATIENCE = 60_000
+"""Milliseconds to wait for what a page loads; a busy machine takes long."""
 
 
 @contextmanager
@@ -24,6 +26,7 @@ def open_browser() -> Iterator[Browser]:
     if not found:
         assert not os.environ.get("CI"), "CI must try the pages, and has no Chromium"
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield opened

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browsing import keep_screenshot, open_browser
+from browsing import PATIENCE, keep_screenshot, open_browser
 from playwright.sync_api import Browser, Page, expect
 
 from study.tracking.ui import links, server_command
@@ -20,8 +20,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of playwright's event loop
 ]
-PATIENCE = 60_000
-"""Milliseconds to wait for what a page loads; a busy machine takes long."""
 WIDTH = 1280
 
 
@@ -118,6 +116,13 @@ def test_the_samples_are_pictures(page: Page, pages: dict[str, str]) -> None:
         assert time.monotonic() < deadline, "the picture did not load"
     card = page.locator("text=final_samples").first
     expect(card).to_be_visible()
+    # Cards are drawn when they come into sight.
+    page.get_by_text("Samples over training").first.scroll_into_view_if_needed()
+    page.mouse.move(WIDTH * 0.7, 600)
+    page.mouse.wheel(0, 2000)
+    then = page.locator("img[src*='fixed_noise']").first
+    expect(then).to_be_visible()
+    expect(page.get_by_role("spinbutton").last).to_have_value("2")  # the first score's step
     assert page.get_by_text("No image logged at this step").count() == 0
     no_overflow(page)
 
