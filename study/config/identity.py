@@ -24,7 +24,7 @@ FREE_TRAIN_KEYS = frozenset(
         "provenance",
     }
 )
-COMPARED_STUDY_KEYS = ("study.seed", "objective.", "sampler.", "pruner.", "collapse.")
+COMPARED_STUDY_KEYS = ("study.seed", "objective.", "sampler.", "pruner.", "collapse.", "budget.")
 WARN_ONLY = ("environment.", "train.device", "train.threads")
 """Keys whose values can only change the last digits of a number: a difference causes a warning."""
 

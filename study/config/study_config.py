@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from itertools import product
+from contextlib import suppress
+from fractions import Fraction
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,6 +132,35 @@ class PrunerConfig(Section):
     """Stop a trial once this many scores and one more are worse than its best before (patient)."""
 
 
+class BudgetConfig(Section):
+    """Rungs: every trial trains to the first, and the best go on to the next from there."""
+
+    images: tuple[int, ...] = ()
+    """Images that a trial has seen at the end of each rung, ascending; the last is its full length
+    and takes the place of `base.train.epochs`. A rung ends at the first score from there on.
+    Empty: no rungs, every trial may train to its end."""
+    keep: float = Field(1 / 3, gt=0.0, lt=1.0)
+    """The share of the trials on a rung that go on to the next, as in 1/3 or 0.25; baselines go on
+    in any case."""
+    epochs: tuple[int, ...] = ()
+    """The epochs at which the rungs end. Leave it out: the number of photos gives it."""
+
+    @field_validator("images")
+    @classmethod
+    def _ascending(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if value and (value[0] < 1 or any(low >= high for low, high in pairwise(value))):
+            raise ValueError(f"must be ascending numbers of images, but got {list(value)}")
+        return value
+
+    @field_validator("keep", mode="before", json_schema_input_type=float | str)
+    @classmethod
+    def _fraction(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            with suppress(ValueError, ZeroDivisionError):
+                return float(Fraction(value.replace(" ", "")))
+        return value
+
+
 class CollapseConfig(Section):
     """What stops collapsed trials: D has won, a loss diverges, or G makes only one image."""
 
@@ -164,6 +195,7 @@ class StudyConfig(Section):
     `train.batch_size` and `train.ema_half_life_images`, each with a range or choices."""
     sampler: SamplerConfig = SamplerConfig()
     pruner: PrunerConfig = PrunerConfig()
+    budget: BudgetConfig = BudgetConfig()
     collapse: CollapseConfig = CollapseConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
     baselines: tuple[Baseline, ...] = ()
@@ -186,8 +218,24 @@ class StudyConfig(Section):
                 f"pruner.min_epochs must not be above base.train.epochs, but got "
                 f"{self.pruner.min_epochs} and {self.base.train.epochs}"
             )
+        if self.budget.images:
+            self._check_budget()
         try_override(self.base, self.full_run, "full_run")
         return self
+
+    def _check_budget(self) -> None:
+        if self.objective.mode == "pareto":
+            raise ValueError(
+                "budget ranks trials by one score, but objective.mode is pareto; use mode score, "
+                "or leave budget out"
+            )
+        if self.pruner.name in ("hyperband", "successive_halving"):
+            raise ValueError(
+                f"budget and pruner.name: {self.pruner.name} both decide how far a trial trains; "
+                "leave one of them out"
+            )
+        if self.base.eval.every_epochs == 0:
+            raise ValueError("budget needs scores on the way; set base.eval.every_epochs above 0")
 
     def _check_projected(self) -> None:
         """Refuse values of `projected` that fit the base but not each other."""
@@ -260,8 +308,43 @@ def load_study_config(
     train_keys = set(dotted_keys(TrainConfig))
     prefixed = {f"base.{key}" if key in train_keys else key: given[key] for key in given}
     config = override(config, prefixed)
+    if config.budget.images and not config.budget.epochs and _has_two_lengths(data, prefixed):
+        raise ConfigError(
+            f"{path}: budget.images says how long a trial trains, so base.train.epochs must be "
+            "left out; set the last number of budget.images instead"
+        )
     refuse_program(config.base.eval.extractor)
     return config
+
+
+def _has_two_lengths(data: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a trial's length in epochs stands beside its budget. A setting may replace it."""
+    if "base.train.epochs" in settings:
+        return True
+    in_file = "epochs" in ((data.get("base") or {}).get("train") or {})
+    return in_file and "budget.images" not in settings
+
+
+def with_rungs(config: StudyConfig, photos: int) -> StudyConfig:
+    """A config whose rungs, if it has any, are in epochs of so many photos.
+
+    A trial's full length is that of the last rung. Raises `ConfigError` if two rungs would end at
+    the same score.
+    """
+    if not config.budget.images:
+        return config
+    every = config.base.eval.every_epochs
+    *rungs, whole = (-(-images // photos) for images in config.budget.images)
+    epochs = (*(-(-epoch // every) * every for epoch in rungs), whole)
+    if any(low >= high for low, high in pairwise(epochs)):
+        named = ", ".join(f"{images:,}" for images in config.budget.images)
+        ends = ", ".join(map(str, epochs))
+        raise ConfigError(
+            f"budget.images: with {photos:,} photos and a score every {every} epochs, rungs of "
+            f"{named} images end at the epochs {ends}, which must ascend; set them further apart, "
+            "or lower base.eval.every_epochs"
+        )
+    return override(config, {"budget.epochs": list(epochs), "base.train.epochs": whole}, "budget")
 
 
 def possible_values(config: StudyConfig, key: str) -> list[Any]:

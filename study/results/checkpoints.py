@@ -6,7 +6,7 @@ again: leaderboard, pictures and export come from the databases and from smaller
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from optuna.study import Study
@@ -14,18 +14,21 @@ from optuna.trial import TrialState
 
 from dcgan.training.run.folder import RunFolder
 from study.search.pareto import front_of
-from study.storage.optuna_db import FINISHED
+from study.search.rungs import Rungs, out_of_the_race, standings
+from study.storage.attributes import stored_config
+from study.storage.optuna_db import FINISHED, read_again
 from study.storage.store import StudyFolder
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import outcomes_of
 
 
-def expendable(trials: Iterable[TrialResult], keep: int) -> list[int]:
+def expendable(trials: Iterable[TrialResult], keep: int, racing: Collection[int] = ()) -> list[int]:
     """Numbers of the finished trials that are not among the `keep` best complete ones.
 
-    With several objectives those on the front come first.
+    With several objectives those on the front come first. `racing` are paused trials that may
+    still go on.
     """
-    finished = [trial for trial in trials if trial.state in FINISHED]
+    finished = [it for it in trials if it.state in FINISHED and it.number not in racing]
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
     several = any(len(trial.values or []) > 1 for trial in complete)
     front = {trial.number for trial in front_of(complete)} if several else set()
@@ -39,10 +42,22 @@ def expendable(trials: Iterable[TrialResult], keep: int) -> list[int]:
 
 def expendable_checkpoints(study: Study, folder: StudyFolder, keep: int) -> list[tuple[Path, ...]]:
     """The checkpoints on the disk that may go, together for each trial: its last and its best."""
-    numbers = expendable(outcomes_of(study), keep)
+    numbers = expendable(outcomes_of(study), keep, _racing(study))
     both = (RunFolder(folder.trial(number)).checkpoints for number in numbers)
     found = (tuple(path for path in paths if path.is_file()) for paths in both)
     return [paths for paths in found if paths]
+
+
+def _racing(study: Study) -> set[int]:
+    """Paused trials that may still go on to another rung."""
+    config = stored_config(study)
+    rungs = Rungs.of(config) if config else None
+    if rungs is None:
+        return set()
+    read_again(study)
+    trials = standings(study.get_trials(deepcopy=False), rungs)
+    paused = {trial.number for trial in trials if trial.paused is not None}
+    return paused - out_of_the_race(trials, rungs)
 
 
 def remove_checkpoints(study: Study, folder: StudyFolder, keep: int) -> None:

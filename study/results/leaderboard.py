@@ -79,8 +79,9 @@ def cells_of(rows: list[TrialResult]) -> tuple[list[str], list[list[str]]]:
     others = list(dict.fromkeys(name for row in rows for name in row.metrics))
     names = list(dict.fromkeys(name for row in rows for name in row.shown_params))
     mark = ["front"] if any(row.front is not None for row in rows) else []
+    rung = ["rung"] if any(row.rung or row.went_on for row in rows) else []
     headings = ["trial", "state", *mark, "score", metric or "distance"]
-    headings += [*others, "imbalance", "epoch", *names, "minutes", "origin"]
+    headings += [*others, "imbalance", *rung, "epoch", *names, "minutes", "origin"]
     body = []
     for row in rows:
         distance = row.distances.get(metric) if metric else None
@@ -88,7 +89,8 @@ def cells_of(rows: list[TrialResult]) -> tuple[list[str], list[list[str]]]:
         cells += ["yes" if row.front else ""] if mark else []
         cells += ["" if value is None else in_digits(value) for value in (row.score, distance)]
         cells += [number(row.metrics.get(name), 3) for name in others]
-        cells += [number(row.imbalance, 2), "" if row.epoch is None else str(row.epoch)]
+        cells += [number(row.imbalance, 2), *(str(row.on_rung) for _ in rung)]
+        cells += ["" if row.epoch is None else str(row.epoch)]
         cells += [plain(row.shown_params.get(name)) for name in names]
         body.append([*cells, number(row.minutes, 1), " ".join(row.origin.split())])
     return headings, body

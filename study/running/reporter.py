@@ -14,11 +14,13 @@ from dcgan.training.run.history import read_evals, read_history
 from study.config.study_config import StudyConfig
 from study.search.collapse import collapse_reason
 from study.search.objective import score_of
+from study.search.rungs import Rungs
 from study.storage.optuna_db import stored_trial
+from study.storage.trial_result import WENT_ON
 
 
 class Reporter:
-    """Reports scores to Optuna, each epoch once, and asks the pruner.
+    """Reports scores to Optuna, each epoch once, asks the pruner, and stops at the end of a rung.
 
     With several objectives it does neither, which Optuna refuses, and only looks for a collapse.
     """
@@ -31,8 +33,12 @@ class Reporter:
         self.reported = set(stored_trial(trial.study, trial).intermediate_values)
         self.prunable = trial.user_attrs.get("origin") != "baseline"
         self.ranked = config.objective.mode == "score"
+        self.rungs = Rungs.of(config)
+        self.went_on: int = trial.user_attrs.get(WENT_ON, 0)
         self.score: float | None = None
         self.pruned_because: str | None = None
+        self.paused: int | None = None
+        """The rung at whose end the trial stops, to go on from there if it is among the best."""
 
     def report(self, record: EvalRecord) -> bool:
         """Report one evaluation; true means the trial cannot win and should end."""
@@ -44,7 +50,16 @@ class Reporter:
             self.reported.add(epoch)
         if self.prunable:
             self.pruned_because = self._collapse(record.step) or self._hopeless(epoch)
+        if self.pruned_because is None:
+            self.pruned_because = self._pause(epoch)
         return self.pruned_because is not None
+
+    def _pause(self, epoch: int) -> str | None:
+        rung = self.rungs.ending_at(epoch) if self.rungs else None
+        if self.rungs is None or rung is None or rung <= self.went_on:
+            return None
+        self.paused = rung
+        return f"waits on rung {rung} of {len(self.rungs.epochs)}, at epoch {epoch}"
 
     def _collapse(self, step: int) -> str | None:
         history = [item for item in read_history(self.folder.history) if item.step <= step]

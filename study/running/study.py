@@ -128,7 +128,7 @@ def _summary(context: StudyContext) -> StudySummary:
         study=ShownStudy(context.study, context.store),
         finished=finished,
         total=total,
-        interrupted=finished < total,
+        interrupted=context.left > 0,
         experiment_id=context.tracker.experiment_id,
         best_config=folder.best if folder.best.exists() else None,
         contact_sheet=folder.contact_sheet if folder.contact_sheet.exists() else None,
@@ -138,8 +138,7 @@ def _summary(context: StudyContext) -> StudySummary:
 def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> None:
     """Run trials and publish what came of them; change nothing if nothing is left to do."""
     caught_up = catch_up_mirror(context)
-    unfinished = finished_count(context.study) < context.config.study.trials
-    if caught_up or unfinished or plan.changed or is_stale(context):
+    if caught_up or context.left or plan.changed or is_stale(context):
         with parent_status(context):
             try:
                 _run_trials(context, plan, lambda: throttle(lambda: publish(context)))
@@ -155,11 +154,11 @@ def _run_trials(
 ) -> None:
     """Run trials until the total is finished, a stop is asked for, or repeated failure."""
     study, tell = context.study, context.observer.tell
-    finished, total = finished_count(study), context.config.study.trials
-    tell(Progressed(finished, total))
-    if finished >= total:
+    left, total = context.left, context.config.study.trials
+    tell(Progressed(finished_count(study), total))
+    if not left:
         return
-    workers = min(plan.workers, total - finished)
+    workers = min(plan.workers, left)
     launch = launcher_for(plan.config.study.launcher, workers, joining=plan.joining)
     with closing(launch(context, workers)) as ends:
         for end in ends:

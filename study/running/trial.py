@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,30 +13,28 @@ from optuna.trial import Trial, TrialState
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import (
-    CheckpointError,
     OutOfMemoryError,
     TrainingDivergedError,
     TrainingInterrupted,
 )
 from dcgan.evaluation.record import EvalRecord
 from dcgan.evaluation.set_score import shown_in
-from dcgan.runtime.devices import resolve_device
 from dcgan.training.loop import TrainResult, train
-from dcgan.training.run.checkpoint import check_continues, load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import LogRecord, read_evals
 from dcgan.training.schedule import Schedule
-from dcgan.training.step import TrainState
 from study.config.space import suggest
 from study.errors import LeaseLostError
 from study.results.wording import describe_trial
 from study.running.claims import Claim
 from study.running.context import StudyContext
+from study.running.continuing import make_continuable
 from study.running.observer import LossesLogged, Scored, TrainingStarted, TrialBegan
 from study.running.reporter import Reporter, continue_from
 from study.search.objective import eval_attributes, rank_of, score_of, values_of
 from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
+from study.storage.trial_result import PAUSED
 
 if TYPE_CHECKING:
     from study.tracking.run_mirror import RunMirror
@@ -58,6 +55,8 @@ class Outcome:
     """The evaluation of a complete trial that counts."""
     best_epoch: int | None = None
     """The epoch of a complete trial's best evaluation."""
+    paused: int | None = None
+    """The rung, from 1, at whose end a pruned trial waits to go on."""
 
 
 def run_trial(context: StudyContext, claim: Claim) -> Outcome:
@@ -102,7 +101,7 @@ class TrialRun:
         except Exception as error:  # this trial can never train: no use in trying again
             return self.fail_before_start(_in_words(error))
         try:
-            self._discard_unusable_folder(config)
+            make_continuable(self.context, self.trial, self.folder, config)
         except Exception as error:  # such as a GPU that is full: tried again, then failed
             return self.end_unopened(_in_words(error), try_again=True)
         record = self.open(config)
@@ -159,7 +158,7 @@ class TrialRun:
         """Train from the checkpoint or from step 0, until the last step or an early end."""
         reporter = Reporter(self.trial, self.context.config, config, RunFolder(self.folder))
         if continue_from(self.folder, reporter, config.train.epochs):
-            return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
+            return _stopped(reporter)
         try:
             result = self._train(config, reporter, record)
         except TrainingInterrupted as stop:
@@ -177,7 +176,7 @@ class TrialRun:
         for note in result.notes:
             self.context.warn(f"trial {self.trial.number}: {note}")
         if result.stopped_early:
-            return Outcome(TrialState.PRUNED, reporter.pruned_because, reporter.score)
+            return _stopped(reporter)
         scored, objective = result.selected, self.context.config.objective
         score, values = score_of(scored, objective), values_of(scored, objective)
         return Outcome(TrialState.COMPLETE, None, score, values, scored, result.best.epoch)
@@ -231,7 +230,9 @@ class TrialRun:
         record.best_epoch = outcome.best_epoch
         record.ended = time.time()
         record.save(self.folder)
-        for key, value in self._attributes(record, outcome.scored).items():
+        attributes = self._attributes(record, outcome.scored)
+        attributes |= {} if outcome.paused is None else {PAUSED: outcome.paused}
+        for key, value in attributes.items():
             trial.set_user_attr(key, value)
         if outcome.state == TrialState.WAITING:
             with self.context.mirroring():  # first: another process may claim the trial at once
@@ -268,29 +269,14 @@ class TrialRun:
             attributes["metrics"] = shown_in("leaderboard", last)
         return attributes
 
-    def _discard_unusable_folder(self, config: TrainConfig) -> None:
-        """Start again from step 0, with a fresh MLflow run, if the folder cannot be continued: a
-        damaged checkpoint, one of another kind of device, a folder left by a deleted study."""
-        record, path = TrialRecord.load(self.folder), RunFolder(self.folder).checkpoint
-        try:
-            if record and (record.params, record.seed) != (self.trial.params, config.train.seed):
-                raise CheckpointError(f"{self.folder} holds another trial")
-            if path.exists():
-                checkpoint = load_checkpoint(path)
-                bank = self.context.bank
-                photos = len(bank.split(config.data.holdout_fraction)[0].images)
-                check_continues(checkpoint, config, bank.fingerprint, photos)
-                restore(checkpoint, TrainState.fresh(config, resolve_device(config.train.device)))
-        except CheckpointError as error:
-            if record and record.run_id:
-                with self.context.mirroring():
-                    self.context.tracker.client.delete_run(record.run_id)
-            shutil.rmtree(self.folder)
-            self.context.warn(f"{error}; the trial starts again from step 0")
-
     def _save_minutes(self, record: TrialRecord, started: float) -> None:
         record.minutes += (time.time() - started) / 60
         record.save(self.folder)
+
+
+def _stopped(reporter: Reporter) -> Outcome:
+    reason, score = reporter.pruned_because, reporter.score
+    return Outcome(TrialState.PRUNED, reason, score, paused=reporter.paused)
 
 
 def _after_error(record: TrialRecord, reason: str) -> Outcome:

@@ -22,7 +22,7 @@ from study.running.claims import Claims
 from study.running.context import StudyContext, open_context
 from study.running.observer import Observer, TrialEnded, Warned
 from study.running.trial import run_trial
-from study.storage.optuna_db import clear_storage_errors, finished_count, load_optuna_study
+from study.storage.optuna_db import clear_storage_errors, load_optuna_study
 from study.storage.store import Store
 
 POLL_SECONDS = 0.5
@@ -35,8 +35,8 @@ def work(context: StudyContext) -> Generator[TrialEnded, None, None]:
     Yields how each trial ended, after the observer was told.
     """
     total = context.config.study.trials
-    while finished_count(context.study) < total and not context.should_stop():
-        with context.claims.next(total) as claim:
+    while context.left and not context.should_stop():
+        with context.claims.next(total, context.rungs) as claim:
             if claim is not None:
                 outcome = run_trial(context, claim)
         if claim is None:

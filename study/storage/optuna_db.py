@@ -17,12 +17,14 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.samplers import TPESampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models as models
 from optuna.study import Study
 from optuna.study._frozen import FrozenStudy as FrozenStudy
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import create_engine, func, select, text
+from sqlalchemy import create_engine, delete, func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from dcgan.errors import first_line
@@ -31,6 +33,7 @@ from study.storage.leases import TABLE as LEASES
 from study.storage.retries import patiently, reason_of
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
+from study.storage.trial_result import PAUSED, WENT_ON
 from study.storage.waiting import Say, announce, wait_for_sqlite
 
 LOCK_WAIT_SECONDS = 60
@@ -235,7 +238,16 @@ def load_all_studies(store: Store) -> list[Study]:
 
 def finished_count(study: Study) -> int:
     """How many trials count towards the study's total."""
-    return len(study.get_trials(deepcopy=False, states=FINISHED))
+    storage, trials = backend_of(study), models.TrialModel
+    if storage is None:
+        return len(study.get_trials(deepcopy=False, states=FINISHED))
+    query = select(func.count()).where(trials.study_id == id_of(study), trials.state.in_(FINISHED))
+
+    def count() -> int:
+        with storage.engine.connect() as connection:
+            return int(connection.scalar(query) or 0)
+
+    return storage.patiently(count)
 
 
 # What follows uses private parts of Optuna.
@@ -280,6 +292,62 @@ def running_again(study: Study, trial: FrozenTrial) -> Trial:
 def put_back(study: Study, trial: Trial | FrozenTrial) -> None:
     """Return a RUNNING trial to WAITING: the next `ask` gets the same number and parameters."""
     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+
+def reopen(study: Study, trial: FrozenTrial) -> None:
+    """Return a paused trial to WAITING; its attribute `PAUSED` becomes `WENT_ON`.
+
+    Optuna has no call for this: to it, a finished trial never changes. All of it happens in one
+    transaction. Raises `ValueError` for a study in memory.
+    """
+    storage, number = backend_of(study), trial._trial_id
+    if storage is None:
+        raise ValueError("a trial of a study in memory cannot be reopened")
+    values, attributes = models.TrialValueModel, models.TrialUserAttributeModel
+    own = attributes.trial_id == number
+    changes = (
+        delete(values).where(values.trial_id == number),
+        delete(attributes).where(own, attributes.key == WENT_ON),
+        update(attributes).where(own, attributes.key == PAUSED).values(key=WENT_ON),
+        update(models.TrialModel.__table__)
+        .where(models.TrialModel.trial_id == number)
+        .values(state=TrialState.WAITING, datetime_complete=None),
+    )
+
+    def change() -> None:
+        with storage.engine.begin() as connection:
+            for statement in changes:
+                connection.execute(statement)
+
+    storage.patiently(change)
+    read_again(study)
+
+
+def read_again(study: Study) -> None:
+    """Forget what this process remembers of finished trials that were reopened meanwhile.
+
+    Optuna's cache reads a finished trial once.
+    """
+    storage, cache = backend_of(study), study._storage
+    if storage is None or not isinstance(cache, _CachedStorage):
+        return
+    trials = models.TrialModel
+
+    def read() -> list[Any]:
+        with Session(storage.engine) as session:
+            return session.query(trials).filter(trials.study_id == id_of(study)).all()
+
+    now = storage.patiently(read)
+    with cache._lock:
+        known = cache._studies.get(id_of(study))
+        for trial in now if known else ():
+            assert known
+            seen = known.trials.get(trial.number)
+            if seen and (seen.state, seen.datetime_complete) != (
+                trial.state,
+                trial.datetime_complete,
+            ):
+                known.unfinished_trial_ids.add(trial.trial_id)
 
 
 def remove_study(study: Study) -> None:

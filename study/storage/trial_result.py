@@ -10,9 +10,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 FIXED = "fixed_params"
 """The system attribute in which Optuna keeps the parameters of an enqueued trial."""
+PAUSED, WENT_ON = "rung", "went_on"
+"""User attributes of a trial in a study with rungs: the rung, from 1, at whose end it waits, and
+the last one from which it went on."""
 ATTRIBUTES = (
     *("reason", "minutes", "run_id", "epoch", "step", "imbalance", "seed", "code_version"),
-    *("baseline", "metric", "metrics"),
+    *("baseline", "metric", "metrics", PAUSED, WENT_ON),
 )
 """Fields that are user attributes of the same name."""
 SHOWN = (
@@ -58,8 +61,17 @@ class TrialResult:
     """Why the trial was pruned, failed or interrupted."""
     run_id: str | None = None
     """The trial's MLflow run."""
+    rung: int | None = None
+    """The rung, from 1, at whose end the trial waits."""
+    went_on: int | None = None
+    """The last rung from which the trial went on."""
     seed: int | None = None
     code_version: str | None = None
+
+    @property
+    def on_rung(self) -> int:
+        """The rung, from 1, on which the trial is or has ended; 1 without rungs."""
+        return self.rung or (self.went_on or 0) + 1
 
     @property
     def origin(self) -> str:

@@ -97,7 +97,9 @@ class RunMirror:
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         self.client.log_dict(run_id, record.identity, ENVIRONMENT)
-        self._deliver_picture(run_id, self.folder.final_grid, FINAL_SAMPLES, 0, ended)
+        # Its step is always 0; a trial that goes on later has another final picture.
+        mark = [run_id, FINAL_SAMPLES, step]
+        self._deliver_picture(self.folder.final_grid, FINAL_SAMPLES, 0, ended, mark)
         self.client.update_run(run_id, name=name)
         set_status(self.client, run_id, record.state, ended)
 
@@ -149,16 +151,22 @@ class RunMirror:
         steps |= {item.step: item.timestamp for item in records if isinstance(item, EvalRecord)}
         for step, timestamp in steps.items():
             picture, when = self.folder.grid_path(step), int(timestamp * 1000)
-            self._deliver_picture(run_id, picture, SAMPLES, step, when)
+            self._deliver_picture(picture, SAMPLES, step, when, [run_id, step])
 
-    def _deliver_picture(self, run_id: str, picture: Path, key: str, step: int, when: int) -> None:
-        """Deliver a picture once: unlike a metric, it would appear twice. `when`: ms since 1970."""
+    def _deliver_picture(
+        self, picture: Path, key: str, step: int, when: int, mark: list[Any]
+    ) -> None:
+        """Deliver a picture once: unlike a metric, it would appear twice.
+
+        `when` is in milliseconds since 1970. `mark` stands for the picture in the list of what was
+        delivered; earlier releases left out the step of a final one.
+        """
         marker = self.folder.path / DELIVERED
         done = _read_marker(marker)
-        mark = [run_id, step] if key == SAMPLES else [run_id, key]
-        image = None if mark in done else read_picture(picture)
+        image = None if mark in done or mark[:2] in done else read_picture(picture)
         if image is None:
             return
+        run_id = mark[0]
         self.client.log_image(run_id, image, key=key, step=step, timestamp=when, synchronous=True)
         write_text_atomic(marker, json.dumps([*done, mark]))
 

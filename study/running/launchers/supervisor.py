@@ -20,7 +20,6 @@ from study.running.launchers.worker_process import Messages, WorkerProcess
 from study.running.observer import Event, TrialBegan, TrialEnded
 from study.running.trial import fail_trial
 from study.running.worker import Job
-from study.storage.optuna_db import finished_count
 
 POLL_SECONDS = 0.2
 """Between two checks for a stop request, while no event arrives."""
@@ -151,7 +150,7 @@ class Supervisor:
             worker.tell_to_stop()
 
     def _done(self) -> bool:
-        return finished_count(self.context.study) >= self.context.config.study.trials
+        return not self.context.left
 
     def _environment(self, index: int) -> dict[str, str]:
         """Threads for libraries that read them from the environment, and the worker's GPU."""

@@ -1,0 +1,59 @@
+"""What a trial that was trained before can be continued from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from optuna.trial import Trial
+
+from dcgan.config.train_config import TrainConfig
+from dcgan.errors import CheckpointError
+from dcgan.runtime.devices import resolve_device
+from dcgan.training.run.checkpoint import check_continues, load_checkpoint, restore
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.step import TrainState
+from study.running.context import StudyContext
+from study.storage.trial_record import TrialRecord
+from study.storage.trial_result import WENT_ON
+
+
+def make_continuable(
+    context: StudyContext, trial: Trial, folder: Path, config: TrainConfig
+) -> None:
+    """Let a trial start again from step 0, with a fresh MLflow run, if its folder is of no use.
+
+    It is a damaged checkpoint, one of another kind of device, or a folder left by a deleted study.
+    A trial that goes on to another rung without its checkpoint continues from its best score.
+    """
+    record, path = TrialRecord.load(folder), RunFolder(folder).checkpoint
+    try:
+        if record and (record.params, record.seed) != (trial.params, config.train.seed):
+            raise CheckpointError(f"{folder} holds another trial")
+        if record and WENT_ON in trial.user_attrs and not path.exists():
+            _take_best(context, trial, folder, record)
+        if path.exists():
+            checkpoint = load_checkpoint(path)
+            bank = context.bank
+            photos = len(bank.split(config.data.holdout_fraction)[0].images)
+            check_continues(checkpoint, config, bank.fingerprint, photos)
+            restore(checkpoint, TrainState.fresh(config, resolve_device(config.train.device)))
+    except CheckpointError as error:
+        if record and record.run_id:
+            with context.mirroring():
+                context.tracker.client.delete_run(record.run_id)
+        shutil.rmtree(folder)
+        context.warn(f"{error}; the trial starts again from step 0")
+
+
+def _take_best(context: StudyContext, trial: Trial, folder: Path, record: TrialRecord) -> None:
+    """Replace a lost checkpoint by that of the best score; raises `CheckpointError` without it."""
+    run = RunFolder(folder)
+    lost = f"trial {trial.number} goes on from rung {trial.user_attrs[WENT_ON]}, but its checkpoint"
+    if not run.best.exists():
+        raise CheckpointError(f"{lost} is gone")
+    epoch = load_checkpoint(run.best).epoch
+    record.run_id = None  # a fresh run in MLflow: what comes after that epoch comes again
+    record.save(folder)
+    shutil.copyfile(run.best, run.checkpoint)
+    context.warn(f"{lost} is gone: it continues from epoch {epoch}, that of its best score")

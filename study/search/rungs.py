@@ -1,0 +1,128 @@
+"""Budgets in rungs: every trial trains to the first rung, and the best ones go on to the next.
+
+Asynchronous successive halving (Li et al. 2020, "A system for massively parallel hyperparameter
+tuning"): a worker that is free takes the best trial that may go on, else a new one. So no worker
+waits for a rung to fill. A paused trial goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from optuna.trial import FrozenTrial, TrialState
+
+from study.config.study_config import StudyConfig
+from study.storage.trial_result import PAUSED
+
+ROUNDING = 1e-9
+"""So that a third of three is one."""
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """The rungs of a study."""
+
+    epochs: tuple[int, ...]
+    """The epoch at which each rung ends, ascending. The last one is a trial's full length."""
+    keep: float
+    """The share of the trials on a rung that go on to the next."""
+    total: int
+    """Trials of the study."""
+
+    @classmethod
+    def of(cls, config: StudyConfig) -> Rungs | None:
+        """The rungs of a study; None if every trial has the full budget."""
+        budget = config.budget
+        return cls(budget.epochs, budget.keep, config.study.trials) if budget.epochs else None
+
+    def ending_at(self, epoch: int) -> int | None:
+        """The rung, from 1, that ends at an epoch; None for the last rung, which ends a trial."""
+        return self.epochs.index(epoch) + 1 if epoch in self.epochs[:-1] else None
+
+    def quota(self, reached: int, *, more: bool) -> int:
+        """How many of the trials that have reached the end of a rung go on.
+
+        `more` says whether other trials may still reach it. Without, at least one goes on.
+        """
+        return max(int(self.keep * reached + ROUNDING), 0 if more else 1)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a trial has got."""
+
+    number: int
+    is_baseline: bool
+    paused: int | None
+    """The rung, from 1, at whose end it waits; None if it runs or has ended."""
+    over: bool
+    """Whether it will not train again unless it goes on."""
+    scores: Mapping[int, float] = field(default_factory=dict)
+    """Rung, from 1 → the score at its end."""
+
+    @classmethod
+    def read(cls, trial: FrozenTrial, rungs: Rungs) -> Standing:
+        """How far a trial has got by Optuna's object."""
+        over = trial.state.is_finished()
+        at = enumerate(rungs.epochs, 1)
+        reported = trial.intermediate_values
+        return cls(
+            trial.number,
+            trial.user_attrs.get("origin") == "baseline",
+            trial.user_attrs.get(PAUSED) if trial.state == TrialState.PRUNED else None,
+            over,
+            {rung: reported[epoch] for rung, epoch in at if epoch in reported},
+        )
+
+
+def standings(trials: Iterable[FrozenTrial], rungs: Rungs) -> list[Standing]:
+    """How far each trial has got."""
+    return [Standing.read(trial, rungs) for trial in trials]
+
+
+def going_on(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list[int]:
+    """The numbers of the paused trials that may go on by now, the first to go on first.
+
+    The best share of each rung goes on, from the highest rung down. A trial that ended before the
+    end of a rung counts as worse than those that reached it. Baselines go on in any case; those
+    that are not among the best wait until no new trial may begin.
+
+    Args:
+        trials: all trials of the study.
+        new: whether a new trial may begin instead.
+    """
+    chosen = list[int]()
+    for rung in range(len(rungs.epochs) - 1, 0, -1):
+        best = _ranked(trials, rung)[: _quota(trials, rungs, rung, new=new)]
+        chosen += [trial.number for trial in best if trial.paused == rung]
+    if not new:
+        left = (it.number for it in trials if it.is_baseline and it.paused is not None)
+        chosen += sorted(set(left) - set(chosen))
+    return chosen
+
+
+def out_of_the_race(trials: Sequence[Standing], rungs: Rungs) -> set[int]:
+    """Numbers of paused trials that can never go on, whatever the trials to come score."""
+    out = set[int]()
+    for rung in range(1, len(rungs.epochs)):
+        ranked = _ranked(trials, rung)
+        safe = ranked[: rungs.quota(rungs.total, more=False)]
+        out |= {it.number for it in ranked[len(safe) :] if it.paused == rung}
+    return out - {trial.number for trial in trials if trial.is_baseline}
+
+
+def _ranked(trials: Sequence[Standing], rung: int) -> list[Standing]:
+    """Trials that reached the end of a rung, best first."""
+    reached = [trial for trial in trials if rung in trial.scores]
+    return sorted(reached, key=lambda trial: (trial.scores[rung], trial.number))
+
+
+def _quota(trials: Sequence[Standing], rungs: Rungs, rung: int, *, new: bool) -> int:
+    """How many trials may go on from the end of a rung by now."""
+    came = [trial for trial in trials if rung == 1 or rung - 1 in trial.scores]
+    if rung > 1:  # of those that reached the rung below, the ones that went on
+        came = [trial for trial in came if trial.paused != rung - 1]
+    done = [trial for trial in came if rung in trial.scores or (trial.over and not trial.paused)]
+    coming = new or any(not trial.over for trial in trials)
+    return rungs.quota(len(done), more=coming)

@@ -1,0 +1,281 @@
+"""Studies with rungs: real trainings that stop, wait and go on from their checkpoints."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+from ready import Process
+
+from benchmarks.lib.servers import children
+from dcgan.data.bank import PhotoBank
+from dcgan.errors import ConfigError
+from dcgan.runtime.pictures import read_picture
+from dcgan.training.run.folder import RunFolder
+from study.config.study_config import StudyConfig, with_rungs
+from study.errors import StudyMismatchError
+from study.results.leaderboard import cells_of, rows_of
+from study.running.observer import LossesLogged, TrialBegan
+from study.running.study import run_study
+from study.search.rungs import Rungs, going_on, standings
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store
+from study.storage.trial_result import PAUSED, WENT_ON
+
+Maker = Callable[..., StudyConfig]
+EPOCHS = (1, 2, 4)
+RUNGS: dict[str, Any] = {
+    "study__trials": 7,
+    "budget__images": [32, 64, 128],  # of 32 photos
+    "budget__keep": "1/3",
+    "pruner__name": "none",
+    "collapse__patience_epochs": 0,
+}
+PATIENCE_SECONDS = 180.0
+
+
+@pytest.fixture(scope="module")
+def config(tiny_study: Maker) -> StudyConfig:
+    return tiny_study(**RUNGS)
+
+
+@pytest.fixture(scope="module")
+def raced(config: StudyConfig, bank: PhotoBank, new_store: Callable[[], Store], watch: Any) -> Any:
+    """Seven trials on three rungs that nothing disturbed. Only to be read."""
+    observer = watch()
+    store = new_store()
+    return run_study(config, store, bank=bank, observer=observer), observer
+
+
+def check_over(store: Store, mirror: Any, total: int) -> None:
+    """Every trial has ended, none may go on, and MLflow shows each record once."""
+    study = load_optuna_study(store, "tiny")
+    trials = study.get_trials()
+    assert [trial.number for trial in trials] == list(range(total))
+    assert {trial.state for trial in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    rungs = Rungs(EPOCHS, 1 / 3, total)
+    assert going_on(standings(trials, rungs), rungs, new=False) == []
+    for trial, run in zip(trials, mirror(store).runs("trial"), strict=True):
+        points = mirror(store).points(run)
+        assert len(points) == len(set(points))
+        assert run.data.tags["optuna.state"] == trial.state.name
+        reached = max(trial.intermediate_values)
+        assert reached == (
+            EPOCHS[-1]
+            if trial.value and not trial.user_attrs.get(PAUSED)
+            else EPOCHS[trial.user_attrs[PAUSED] - 1]
+        )
+        steps = [point.step for point in mirror(store).history(run, "train/loss_g")]
+        assert steps == list(range(1, 2 * reached + 1))
+
+
+def test_all_reach_the_first_rung_and_the_best_go_on(raced: Any, mirror_of: Any) -> None:
+    summary, _ = raced
+    assert (summary.finished, summary.total, summary.interrupted) == (7, 7, False)
+    check_over(summary.store, mirror_of, 7)
+    trials = summary.study.get_trials()
+    first = {trial.number: trial.intermediate_values[1] for trial in trials}
+    best = sorted(first, key=lambda number: first[number])[:2]
+    further = {trial.number for trial in trials if 2 in trial.intermediate_values}
+    assert further >= {*best, 0, 1}  # 0 and 1 are the baselines
+    assert all(trials[number].state == TrialState.COMPLETE for number in (0, 1))
+    stopped = [trial for trial in trials if trial.state == TrialState.PRUNED]
+    assert all(trial.user_attrs["reason"].startswith("waits on rung") for trial in stopped)
+    assert not any(PAUSED in trials[number].user_attrs for number in (0, 1))
+    assert trials[0].user_attrs[WENT_ON] == 2
+
+
+def test_a_trial_that_went_on_is_bit_for_bit_one_that_never_stopped(
+    raced: Any, tiny_study: Maker, bank: PhotoBank, store: Store
+) -> None:
+    summary, observer = raced
+    begun = [event.trial for event in observer.of(TrialBegan)]
+    assert begun.count(0) == begun.count(1) == 3
+    whole = tiny_study(**RUNGS | {"budget__images": [], "base__train__epochs": 4})
+    straight = run_study(whole, store, bank=bank).study.get_trials()
+    for number in (0, 1):
+        mine = summary.study.get_trials()[number]
+        assert mine.params == straight[number].params
+        assert mine.intermediate_values == straight[number].intermediate_values
+        assert mine.values == straight[number].values
+
+
+def test_a_wide_table_says_how_far_each_trial_got(raced: Any) -> None:
+    headings, body = cells_of(rows_of(raced[0].study))
+    shown = [row[headings.index("rung")] for row in body]
+    assert shown.count("3") == 2
+    assert {"1", "2"} <= set(shown)
+
+
+def test_the_last_picture_in_mlflow_is_that_of_the_last_rung(raced: Any, mirror_of: Any) -> None:
+    summary, _ = raced
+    mirror = mirror_of(summary.store)
+    run = mirror.runs("trial")[0]
+    finals = sorted(
+        name
+        for name in mirror.artifacts(run, "images")
+        if "final_samples" in name and name.endswith(".png")
+    )
+    assert len(finals) == 3  # MLflow's card shows the one with the latest time
+    shown = Path(mirror.client.download_artifacts(run.info.run_id, finals[-1]))
+    final = RunFolder(summary.store.study("tiny").trial(0)).final_grid
+    ours, theirs = read_picture(final), read_picture(shown)
+    assert ours is not None
+    assert theirs is not None
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def test_a_second_launch_changes_nothing(
+    raced: Any, config: StudyConfig, bank: PhotoBank, essence: Any, watch: Any
+) -> None:
+    summary, _ = raced
+    before, observer = essence(summary.study), watch()
+    again = run_study(config, summary.store, bank=bank, observer=observer)
+    assert essence(again.study) == before
+    assert observer.of(TrialBegan) == []
+
+
+def test_stopped_anywhere_it_ends_the_same(
+    raced: Any,
+    config: StudyConfig,
+    bank: PhotoBank,
+    store: Store,
+    essence: Any,
+    watch: Any,
+    mirror_of: Any,
+) -> None:
+    summary, _ = raced
+    for stop_after in ((0, 1), (0, 2), (2, 2), (0, 5), (6, 3), (1, 7)):
+        run_study(config, store, bank=bank, observer=watch(stop_after=stop_after))
+    done = run_study(config, store, bank=bank)
+    assert essence(done.study) == essence(summary.study)
+    check_over(store, mirror_of, 7)
+
+
+def test_other_rungs_are_refused(raced: Any, tiny_study: Maker, bank: PhotoBank) -> None:
+    summary, _ = raced
+    for other in ({"budget__images": [32, 96, 128]}, {"budget__keep": 0.5}, {"budget__images": []}):
+        with pytest.raises(StudyMismatchError, match=r"budget\.(images|keep) was"):
+            run_study(tiny_study(**RUNGS | other), summary.store, bank=bank)
+
+
+def test_more_trials_let_more_go_on(
+    config: StudyConfig, tiny_study: Maker, bank: PhotoBank, store: Store, mirror_of: Any
+) -> None:
+    few = tiny_study(**RUNGS | {"study__trials": 4})
+    run_study(few, store, bank=bank)
+    check_over(store, mirror_of, 4)
+    assert run_study(config, store, bank=bank).finished == 7
+    check_over(store, mirror_of, 7)
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_a_lost_checkpoint_is_told_and_replaced(
+    best: bool,
+    config: StudyConfig,
+    bank: PhotoBank,
+    store: Store,
+    watch: Any,
+    mirror_of: Any,
+    raced: Any,
+    essence: Any,
+) -> None:
+    """The checkpoint of trial 0 goes while it waits on its first rung."""
+    stop = watch(stop_after=(1, 1))
+    run_study(config, store, bank=bank, observer=stop)
+    folder = RunFolder(store.study("tiny").trial(0))
+    assert load_optuna_study(store, "tiny").trials[0].user_attrs[PAUSED] == 1
+    folder.checkpoint.unlink()
+    if not best:
+        folder.best.unlink()
+    observer = watch()
+    done = run_study(config, store, bank=bank, observer=observer)
+    where = "it continues from epoch 1, that of its best score"
+    where = f": {where}" if best else "; the trial starts again from step 0"
+    said = f"trial 0 goes on from rung 1, but its checkpoint is gone{where}"
+    assert said in observer.warnings
+    assert essence(done.study) == essence(raced[0].study)
+    check_over(store, mirror_of, 7)
+
+
+def test_paused_trials_keep_their_checkpoints_while_they_may_go_on(
+    config: StudyConfig, bank: PhotoBank, store: Store, watch: Any, tiny_study: Maker
+) -> None:
+    none = tiny_study(**RUNGS | {"checkpoints__keep": 0})
+    seen: dict[int, bool] = {}
+
+    def look(event: object) -> None:
+        if isinstance(event, LossesLogged) and event.record.step > 1:
+            path = RunFolder(store.study("tiny").trial(event.trial)).checkpoint
+            seen[event.trial] = path.exists()
+
+    run_study(none, store, bank=bank, observer=watch(look))
+    assert seen[0]
+    assert seen[1]
+    left = [RunFolder(path).checkpoint.exists() for path in store.study("tiny").trials().values()]
+    assert not left[0]  # complete, and none are kept
+    assert sum(left) < 5
+
+
+@pytest.fixture
+def two_workers(study_file: Callable[..., Path]) -> Path:
+    """A study with rungs whose trials take some seconds."""
+    return study_file(
+        **RUNGS
+        | {
+            "study__trials": 6,
+            "study__workers": 2,
+            "budget__images": [640, 1280, 2560],
+            "base__eval__every_epochs": 20,
+            "base__train": {
+                "batch_size": 32,
+                "device": "cpu",
+                "threads": 1,
+                "ema_half_life_images": 20,
+                "grid_every_steps": 1000,
+                "log_every_steps": 1,
+            },
+        }
+    )
+
+
+@pytest.mark.slow
+def test_two_workers_one_of_them_killed(
+    two_workers: Path, store: Store, study_process: Callable[..., Process], mirror_of: Any
+) -> None:
+    process = study_process("run", two_workers, "--store", store.root)
+    histories = store.study("tiny").path
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while sum(1 for _ in histories.glob("trials/*/history.jsonl")) < 3:  # some waits on a rung
+        assert time.monotonic() < deadline, "it never happened"
+        assert process.poll() is None, (two_workers.parent / "stderr.txt").read_text()
+        time.sleep(0.05)
+    worker = process.ready.program_of(children(process.program)[0])
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait(PATIENCE_SECONDS) == 0, (two_workers.parent / "stderr.txt").read_text()
+    trials = load_optuna_study(store, "tiny").get_trials()
+    assert [trial.number for trial in trials] == list(range(6))
+    rungs = Rungs((20, 40, 80), 1 / 3, 6)
+    assert going_on(standings(trials, rungs), rungs, new=False) == []
+    assert {max(trial.intermediate_values) for trial in trials} == {20, 40, 80} or (
+        {max(trial.intermediate_values) for trial in trials} == {20, 80}
+    )
+    for trial, run in zip(trials, mirror_of(store).runs("trial"), strict=True):
+        points = mirror_of(store).points(run)
+        assert len(points) == len(set(points))
+        steps = [point.step for point in mirror_of(store).history(run, "train/loss_g")]
+        assert steps == list(range(1, max(trial.intermediate_values) + 1))
+
+
+def test_another_number_of_photos_is_another_schedule(tiny_study: Maker) -> None:
+    config = tiny_study(**RUNGS)
+    assert with_rungs(config, 32).budget.epochs == EPOCHS
+    assert with_rungs(config, 16).budget.epochs == (2, 4, 8)
+    with pytest.raises(ConfigError, match="must ascend"):
+        with_rungs(config, 64)

@@ -1,0 +1,173 @@
+"""Which paused trial goes on next, against a plain reading of successive halving."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from dcgan.errors import ConfigError
+from study.config.study_config import BudgetConfig, StudyConfig, load_study_config, with_rungs
+from study.search.rungs import Rungs, Standing, going_on, out_of_the_race
+
+RUNGS = Rungs((1, 3, 9), 1 / 3, total=9)
+
+
+def paused(number: int, *scores: float, baseline: bool = False) -> Standing:
+    """A trial that waits at the end of its last rung."""
+    return Standing(number, baseline, len(scores), over=True, scores=dict(enumerate(scores, 1)))
+
+
+def ended(number: int, *scores: float) -> Standing:
+    """A trial that will not go on: complete, collapsed or failed."""
+    return Standing(number, False, None, over=True, scores=dict(enumerate(scores, 1)))
+
+
+def running(number: int, *scores: float) -> Standing:
+    return Standing(number, False, None, over=False, scores=dict(enumerate(scores, 1)))
+
+
+def test_the_best_third_goes_on_as_soon_as_there_is_one() -> None:
+    trials = [paused(0, 5.0), paused(1, 4.0)]
+    assert going_on(trials, RUNGS, new=True) == []
+    assert going_on([*trials, paused(2, 6.0)], RUNGS, new=True) == [1]
+
+
+def test_the_highest_rung_comes_first() -> None:
+    trials = [paused(0, 1.0, 3.0), paused(1, 2.0, 2.0), paused(2, 3.0, 1.0)]
+    trials += [paused(number, float(number)) for number in range(3, 15)]
+    assert going_on(trials, RUNGS, new=True) == [2, 3, 4]
+
+
+def test_a_trial_that_ended_early_counts_as_a_worse_one() -> None:
+    trials = [paused(0, 5.0), ended(1), ended(2)]
+    assert going_on(trials, RUNGS, new=True) == [0]
+    assert going_on([paused(0, 5.0), ended(1), running(2)], RUNGS, new=True) == []
+
+
+def test_a_trial_that_ended_on_the_second_rung_counts_there() -> None:
+    trials = [paused(0, 1.0, 1.0), ended(1, 2.0), ended(2, 3.0), paused(3, 4.0)]
+    assert going_on(trials, RUNGS, new=True) == [0]
+
+
+def test_at_the_end_at_least_one_goes_on() -> None:
+    trials = [paused(0, 5.0), paused(1, 4.0)]
+    assert going_on(trials, RUNGS, new=False) == [1]
+    assert going_on([*trials, running(2)], RUNGS, new=False) == []  # it may still be better
+
+
+def test_baselines_go_on_after_all_others() -> None:
+    trials = [paused(0, 9.0, baseline=True), paused(1, 4.0), paused(2, 5.0)]
+    assert going_on(trials, RUNGS, new=True) == [1]
+    assert going_on(trials, RUNGS, new=False) == [1, 0]
+    best = [paused(0, 1.0, baseline=True), *trials[1:]]
+    assert going_on(best, RUNGS, new=False) == [0]  # once
+
+
+def test_ties_go_to_the_earlier_trial() -> None:
+    assert going_on([paused(2, 1.0), paused(0, 1.0), paused(1, 1.0)], RUNGS, new=True) == [0]
+
+
+def test_what_can_go_on_is_never_out_of_the_race() -> None:
+    """Random studies to their ends, in any order of scores."""
+    for seed in range(60):
+        rng = random.Random(seed)
+        rungs = Rungs((1, 2, 4), rng.choice([1 / 4, 1 / 3, 1 / 2]), total=rng.randint(1, 25))
+        trials: dict[int, Standing] = {}
+        out = set[int]()
+        while True:
+            new = len(trials) < rungs.total
+            now = list(trials.values())
+            chosen = going_on(now, rungs, new=new)
+            assert not out & set(chosen)
+            out = out_of_the_race(now, rungs)
+            if not chosen and not new:
+                break
+            number = chosen[0] if chosen else len(trials)
+            before = trials.get(number)
+            is_baseline = before.is_baseline if before else rng.random() < 0.1
+            scores = dict(before.scores) if before else {}
+            scores[len(scores) + 1] = rng.choice([rng.random(), 0.5])
+            at_end = len(scores) == len(rungs.epochs) or rng.random() < 0.1
+            stop = None if at_end else len(scores)
+            trials[number] = Standing(number, is_baseline, stop, over=True, scores=scores)
+        assert len(trials) == rungs.total
+        reached = [sum(rung in it.scores for it in trials.values()) for rung in (1, 2, 3)]
+        assert reached[0] == rungs.total
+        others = [it for it in trials.values() if it.is_baseline and it.paused is not None]
+        assert not others  # every baseline goes to its end
+        for low, high in pairwise(reached):
+            assert high <= low
+
+
+def test_a_third_of_three_is_one() -> None:
+    for count in range(1, 300):
+        assert Rungs((1, 2), 1 / 3, 1).quota(3 * count, more=True) == count
+    assert Rungs((1, 2), 0.1, 1).quota(10, more=True) == 1
+
+
+# The config
+
+
+def test_images_become_epochs_with_a_score() -> None:
+    config = load_study_config(
+        "quickstart", {"budget.images": [1000, 3000, 9000], "budget.keep": "1/4"}
+    )
+    assert config.budget.keep == 0.25
+    settled = with_rungs(config, 480)
+    # 1000 images are 3 epochs (of 2.1), 3000 are 7 of 6.25, with a score every third epoch.
+    assert settled.budget.epochs == (3, 9, 19)
+    assert settled.base.train.epochs == 19
+    assert with_rungs(settled, 480) == settled
+    rungs = Rungs.of(settled)
+    assert rungs is not None
+    assert [rungs.ending_at(epoch) for epoch in (3, 6, 9, 19)] == [1, None, 2, None]
+
+
+def test_without_a_budget_nothing_changes() -> None:
+    config = load_study_config("quickstart")
+    assert with_rungs(config, 480) is config
+    assert Rungs.of(config) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"budget.images": [3000, 1000]}, "must be ascending numbers of images"),
+        ({"budget.images": [1000, 1000]}, "must be ascending numbers of images"),
+        ({"budget.images": [0, 1000]}, "must be ascending numbers of images"),
+        ({"budget.images": [1000], "budget.keep": 1}, "budget.keep"),
+        ({"budget.images": [1000], "budget.keep": "a third"}, "budget.keep"),
+        ({"budget.images": [1000], "budget.keep": "1/0"}, "budget.keep"),
+        ({"budget.images": [1000], "objective.mode": "pareto"}, "mode is pareto"),
+        ({"budget.images": [1000], "pruner.name": "hyperband"}, "leave one of them out"),
+        ({"budget.images": [1000], "eval.every_epochs": 0}, "scores on the way"),
+        ({"budget.images": [1000], "train.epochs": 9}, "train.epochs must be left out"),
+        ({"budget.image": [1000]}, "did you mean 'budget.images'"),
+    ],
+)
+def test_a_wrong_budget_is_one_sentence(settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_study_config("quickstart", settings)
+
+
+def test_a_file_has_one_length(study_file: Callable[..., Path]) -> None:
+    with pytest.raises(ConfigError, match=r"train\.epochs must be left out"):
+        load_study_config(study_file(budget__images=[32, 64]))  # the tiny study has epochs
+    settled = with_rungs(load_study_config(study_file(), {"budget.images": [32, 64]}), 32)
+    path = study_file(**settled.model_dump(mode="json"))
+    assert load_study_config(path) == settled  # as a study's folder keeps it
+
+
+def test_rungs_that_end_at_the_same_score_are_refused() -> None:
+    config = load_study_config("quickstart", {"budget.images": [900, 1000, 9000]})
+    with pytest.raises(ConfigError, match=r"end at the epochs 3, 3, 19, which must ascend"):
+        with_rungs(config, 480)
+
+
+def test_defaults_are_no_rungs() -> None:
+    assert StudyConfig.model_fields["budget"].default == BudgetConfig()
+    assert BudgetConfig().images == ()
