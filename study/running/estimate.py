@@ -6,6 +6,7 @@ trials, else on a CPU from a few steps of its base recipe, which take a second.
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from dcgan.training.run.size import checkpoint_bytes, checkpoints_kept, kept_byt
 from dcgan.training.schedule import Schedule
 from dcgan.training.speed import images_per_second
 from study.config.study_config import StudyConfig, possible_values
+from study.search.rungs import Rungs, epochs_in_all
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
 from study.storage.trial_result import TrialResult
@@ -89,13 +91,20 @@ def estimate(
     if left <= 0:
         return None
     rounds = -(-left // workers)
-    minutes = minutes_by_trials(finished, rounds)
+    rungs = Rungs.of(config)
+    epochs = rounds * config.base.train.epochs
+    if rungs is None:
+        minutes = minutes_by_trials(finished, rounds)
+    else:
+        done = sum(trial.epoch or 0 for trial in trials)
+        whole = epochs_in_all(rungs, len(config.baselines))
+        epochs = math.ceil(max(whole - done, 0) / workers)
+        minutes = minutes_by_epochs(finished, epochs)
     measured = minutes is None
     trained = photos - round(config.base.data.holdout_fraction * photos)
     # On a GPU a few steps tell too little.
     if measured and resolve_device(config.base.train.device).type == "cpu":
-        images = rounds * trained * config.base.train.epochs
-        minutes = images / (rate or images_per_second(config.base)) / 60
+        minutes = trained * epochs / (rate or images_per_second(config.base)) / 60
     return Estimate(
         trials=left,
         begun=bool(finished),
@@ -114,16 +123,27 @@ def minutes_by_trials(finished: Sequence[TrialResult], count: int) -> float | No
     return statistics.median(minutes) * count if minutes else None
 
 
+def minutes_by_epochs(finished: Sequence[TrialResult], epochs: int) -> float | None:
+    """What so many epochs take by those of trials that have stopped; none without any."""
+    known = [(trial.minutes, trial.epoch) for trial in finished if trial.minutes and trial.epoch]
+    spent, trained = (sum(values) for values in zip(*known, strict=True)) if known else (0, 0)
+    return epochs * spent / trained if trained else None
+
+
 def disk_bytes(config: StudyConfig, trials: int, photos: int, workers: int = 1) -> float:
     """Space that so many trials take at most: pictures of all, checkpoints of the best.
 
     While a checkpoint is written the old ones are still there, and a trial that has ended keeps its
-    own until the launcher has heard of it.
+    own until the launcher has heard of it. On each rung, trials that may go on keep theirs.
     """
     largest = largest_networks(config)
     schedule = Schedule(largest, photos, torch.device("cpu"))
     each = checkpoints_kept(schedule)
-    checkpoints = each * min(config.checkpoints.keep, trials) + (each + 1) * workers
+    rungs, kept = Rungs.of(config), config.checkpoints.keep
+    if rungs:
+        kept += rungs.quota(rungs.total, more=False) * (len(rungs.epochs) - 1)
+        kept += len(config.baselines)
+    checkpoints = each * min(kept, trials) + (each + 1) * workers
     size = checkpoint_bytes(largest, schedule.total_steps)
     return checkpoints * size + trials * trial_bytes(largest, photos)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import mul
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -46,6 +48,23 @@ class Rungs:
         `more` says whether other trials may still reach it. Without, at least one goes on.
         """
         return max(int(self.keep * reached + ROUNDING), 0 if more else 1)
+
+
+def trials_by_rung(rungs: Rungs, baselines: int) -> list[int]:
+    """How many trials train on each rung if none ends early, with so many baselines.
+
+    Somewhat more may do so, as a worker takes the best by now.
+    """
+    counts = [rungs.total]
+    for _ in rungs.epochs[1:]:
+        counts.append(min(counts[-1], rungs.quota(counts[-1], more=False) + baselines))
+    return counts
+
+
+def epochs_in_all(rungs: Rungs, baselines: int) -> int:
+    """Epochs of all trials together; see `trials_by_rung`."""
+    lengths = (end - begin for begin, end in pairwise((0, *rungs.epochs)))
+    return sum(map(mul, trials_by_rung(rungs, baselines), lengths))
 
 
 @dataclass(frozen=True)

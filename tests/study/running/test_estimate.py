@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.training.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.size import checkpoint_bytes
 from dcgan.training.step import TrainState, training_step
 from study.cli.run import print_plan
-from study.config.study_config import StudyConfig
+from study.config.study_config import StudyConfig, with_rungs
 from study.running.estimate import (
     Estimate,
     disk_bytes,
@@ -167,6 +169,28 @@ def test_a_study_that_goes_on(finished: Any, tiny_study: Maker) -> None:
     assert one.minutes == pytest.approx(minutes_by_trials(trials, 12))
     assert four.minutes == pytest.approx(minutes_by_trials(trials, 3))
     assert one.disk_bytes == disk_bytes(finished.config, 12, 32)
+
+
+def test_rungs_are_forecast_by_epochs(tiny_study: Maker, store: Store) -> None:
+    settings = {"study__trials": 40, "budget__images": [320, 960, 2880], "pruner__name": "none"}
+    config = with_rungs(tiny_study(**settings), 32)
+    assert config.budget.epochs == (10, 30, 90)
+    whole = 40 * 10 + 15 * 20 + 7 * 60  # two of the trials are baselines
+    done = [replace(ended(TrialState.PRUNED, 2.0), number=n, epoch=10) for n in range(3)]
+    two = estimate(config, 2, [*done, TrialResult(3, TrialState.RUNNING)], store, 32)
+    assert two is not None
+    assert two.minutes == pytest.approx((whole - 30) / 2 * 0.2)
+    first, straight = (
+        estimate(it, 1, [], store, 32, rate=100.0)
+        for it in (config, override(config, {"budget.images": [], "budget.epochs": []}))
+    )
+    assert first is not None
+    assert straight is not None
+    assert first.minutes == pytest.approx(whole * 32 / 100 / 60)
+    assert straight.minutes == pytest.approx(40 * 90 * 32 / 100 / 60)
+    # Waiting trials keep their checkpoints.
+    one = checkpoint_bytes(largest_networks(config), 180)
+    assert first.disk_bytes - straight.disk_bytes == pytest.approx(2 * (2 * 13 + 2) * one)
 
 
 def test_a_first_launch_measures_a_few_steps(tiny_study: Maker, store: Store) -> None:

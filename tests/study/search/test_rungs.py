@@ -11,7 +11,14 @@ import pytest
 
 from dcgan.errors import ConfigError
 from study.config.study_config import BudgetConfig, StudyConfig, load_study_config, with_rungs
-from study.search.rungs import Rungs, Standing, going_on, out_of_the_race
+from study.search.rungs import (
+    Rungs,
+    Standing,
+    epochs_in_all,
+    going_on,
+    out_of_the_race,
+    trials_by_rung,
+)
 
 RUNGS = Rungs((1, 3, 9), 1 / 3, total=9)
 
@@ -101,6 +108,34 @@ def test_what_can_go_on_is_never_out_of_the_race() -> None:
         assert not others  # every baseline goes to its end
         for low, high in pairwise(reached):
             assert high <= low
+
+
+def test_how_many_trials_train_on_each_rung() -> None:
+    rungs = Rungs((10, 30, 90), 1 / 3, total=40)
+    assert trials_by_rung(rungs, baselines=0) == [40, 13, 4]
+    assert trials_by_rung(rungs, baselines=2) == [40, 15, 7]
+    assert epochs_in_all(rungs, baselines=0) == 40 * 10 + 13 * 20 + 4 * 60
+    assert trials_by_rung(Rungs((10, 30), 1 / 3, total=1), baselines=3) == [1, 1]
+
+
+def test_the_forecast_is_near_what_a_study_does() -> None:
+    """Without ends before a rung's, and scores that say something about the next rung."""
+    ratios = []
+    for seed in range(40):
+        rng, rungs = random.Random(seed), Rungs((1, 3, 9), 1 / 3, total=40)
+        trials: dict[int, Standing] = {}
+        worth = {number: rng.random() for number in range(40)}
+        while (new := len(trials) < 40) or going_on(list(trials.values()), rungs, new=False):
+            chosen = going_on(list(trials.values()), rungs, new=new)
+            number = chosen[0] if chosen else len(trials)
+            scores = dict(trials[number].scores) if chosen else {}
+            scores[len(scores) + 1] = worth[number] + rng.gauss(0, 0.1)
+            stop = len(scores) if len(scores) < 3 else None
+            trials[number] = Standing(number, number < 2, stop, over=True, scores=scores)
+        trained = sum(rungs.epochs[len(it.scores) - 1] for it in trials.values())
+        ratios.append(trained / epochs_in_all(rungs, baselines=2))
+    assert 0.85 < sum(ratios) / len(ratios) < 1.15
+    assert 0.7 < min(ratios) <= max(ratios) < 1.6
 
 
 def test_a_third_of_three_is_one() -> None:
