@@ -125,11 +125,11 @@ def train_one(config: StudyConfig, index: int, folder: Path) -> None:
     print(f"{index:03d}: {facts['seconds']} s, {points[-1]}, {reason or 'to the end'}", flush=True)
 
 
-def read_table() -> list[dict[str, str]]:
+def read_table(path: Path = TABLE) -> list[dict[str, str]]:
     """The rows of the table as it is now; none if there is no table."""
-    if not TABLE.exists():
+    if not path.exists():
         return []
-    with TABLE.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -105,7 +105,8 @@ def going_on(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list[int
 
     The best share of each rung goes on, from the highest rung down. A trial that ended before the
     end of a rung counts as worse than those that reached it. Baselines go on in any case; those
-    that are not among the best wait until no new trial may begin.
+    that are not among the best wait until no new trial may begin. A study without a complete trial
+    goes on as long as a trial waits.
 
     Args:
         trials: all trials of the study.
@@ -118,16 +119,27 @@ def going_on(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list[int
     if not new:
         left = (it.number for it in trials if it.is_baseline and it.paused is not None)
         chosen += sorted(set(left) - set(chosen))
-    return chosen
+    return chosen or _last_resort(trials, rungs, new=new)
+
+
+def _last_resort(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list[int]:
+    """The best trial of the highest rung, if all that went on from there ended before the end."""
+    top = max((trial.paused for trial in trials if trial.paused is not None), default=None)
+    complete = any(len(rungs.epochs) in trial.scores for trial in trials)
+    if top is None or new or complete or not all(trial.over for trial in trials):
+        return []
+    return [trial.number for trial in _ranked(trials, top) if trial.paused == top][:1]
 
 
 def out_of_the_race(trials: Sequence[Standing], rungs: Rungs) -> set[int]:
     """Numbers of paused trials that can never go on, whatever the trials to come score."""
-    out = set[int]()
+    out, last = set[int](), len(rungs.epochs)
     for rung in range(1, len(rungs.epochs)):
-        ranked = _ranked(trials, rung)
-        safe = ranked[: rungs.quota(rungs.total, more=False)]
-        out |= {it.number for it in ranked[len(safe) :] if it.paused == rung}
+        alive = [
+            it for it in _ranked(trials, rung) if not it.over or it.paused or last in it.scores
+        ]
+        late = alive[rungs.quota(rungs.total, more=False) :]
+        out |= {trial.number for trial in late if trial.paused == rung}
     return out - {trial.number for trial in trials if trial.is_baseline}
 
 

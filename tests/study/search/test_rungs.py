@@ -66,6 +66,16 @@ def test_at_the_end_at_least_one_goes_on() -> None:
     assert going_on([*trials, running(2)], RUNGS, new=False) == []  # it may still be better
 
 
+def test_a_study_ends_with_a_complete_trial_if_it_can() -> None:
+    """The one that went on has collapsed; the next best takes its place."""
+    trials = [ended(0, 1.0), paused(1, 5.0), paused(2, 4.0)]
+    assert going_on(trials, RUNGS, new=True) == []
+    assert going_on(trials, RUNGS, new=False) == [2]
+    assert going_on([*trials, running(3)], RUNGS, new=False) == []
+    complete = ended(3, 2.0, 2.0, 2.0)
+    assert going_on([*trials, complete], RUNGS, new=False) == []
+
+
 def test_baselines_go_on_after_all_others() -> None:
     trials = [paused(0, 9.0, baseline=True), paused(1, 4.0), paused(2, 5.0)]
     assert going_on(trials, RUNGS, new=True) == [1]
@@ -102,6 +112,8 @@ def test_what_can_go_on_is_never_out_of_the_race() -> None:
             stop = None if at_end else len(scores)
             trials[number] = Standing(number, is_baseline, stop, over=True, scores=scores)
         assert len(trials) == rungs.total
+        left = [it for it in trials.values() if it.paused is not None]
+        assert not left or any(3 in it.scores for it in trials.values())
         reached = [sum(rung in it.scores for it in trials.values()) for rung in (1, 2, 3)]
         assert reached[0] == rungs.total
         others = [it for it in trials.values() if it.is_baseline and it.paused is not None]

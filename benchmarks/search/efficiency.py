@@ -1,0 +1,203 @@
+"""How much compute does a search need? Studies simulated over real learning curves.
+
+    python -m benchmarks.search.efficiency [--studies 1000] [--trials 40] [--json]
+
+A simulated study draws configs from cats_curves.csv (see curves.py) and reads their scores from it.
+All ways to spend compute get the same configs in the same order, so they are compared in pairs.
+Compute is in images seen. What a study has found is the lowest score of a trial that was trained to
+the end.
+
+For each way the table says how much of random search's compute it needs to find as low a score as
+random search does in all its full trials, in how many studies it gets there with the same configs,
+and how far above the best of them it ends. Intervals are 95 % of the studies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.trial import TrialState
+
+from benchmarks.search.curves import TABLE, read_table
+from study.search.rungs import Rungs, Standing, going_on
+
+RUNGS = ((19, 57, 171), (57, 171), (38, 171))
+"""Epochs at which rungs end, as in 10,000, 30,000 and 90,000 images of 527 photos."""
+KEEP = (1 / 2, 1 / 3, 1 / 4)
+
+
+class Curve(NamedTuple):
+    """One config's training."""
+
+    config: int
+    points: dict[int, float]
+    """Epoch → score; a collapsed training has none after its end."""
+    whole: int
+    """Epochs of a full training."""
+
+    @property
+    def final(self) -> float:
+        """The score at the end; infinite for a training that collapsed."""
+        return self.points.get(self.whole, math.inf)
+
+
+class Found(NamedTuple):
+    """What a study has found by some time."""
+
+    epochs: int
+    """Compute so far, of all trials."""
+    best: float
+    """The lowest final score so far."""
+
+
+Way = Callable[[Sequence[Curve]], Iterator[Found]]
+"""Spends compute on configs in a given order; yields what is found whenever a trial has stopped."""
+
+
+def main() -> None:
+    """Simulate and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--score", choices=["ema", "raw"], default="ema")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    curves = read_curves(TABLE, arguments.score)
+    results = simulate(curves, ways(curves[0].whole), arguments.trials, arguments.studies)
+    if arguments.json:
+        print(json.dumps(results, indent=2))
+        return
+    print(f"{len(curves)} configs, {arguments.studies} studies of {arguments.trials} trials\n")
+    print("| way | compute to random search's best | reached | above the best of these configs |")
+    print("|---|---|---|---|")
+    for name, it in results.items():
+        low, middle, high = it["compute"]
+        print(
+            f"| {name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {it['reached']:.0%} "
+            f"| {it['regret']:.1%} |"
+        )
+
+
+def read_curves(path: Path, score: str) -> list[Curve]:
+    """The curves of the table, by the generator that is scored: `ema` or `raw`."""
+    found: dict[int, dict[int, float]] = {}
+    for row in read_table(path):
+        found.setdefault(int(row["config"]), {})[int(row["epoch"])] = float(row[score])
+    if not found:
+        raise SystemExit(f"{path} has no curves yet; see python -m benchmarks.search.curves")
+    whole = max(max(points) for points in found.values())
+    return [Curve(config, points, whole) for config, points in found.items()]
+
+
+def ways(whole: int) -> dict[str, Way]:
+    """Name → how compute is spent."""
+    pruners: dict[str, Callable[[], BasePruner]] = {
+        "random search, all trials in full": NopPruner,
+        "median pruner, from half on": lambda: MedianPruner(5, whole // 2),
+        "median pruner, from a fifth on": lambda: MedianPruner(5, whole // 5),
+        "hyperband": lambda: HyperbandPruner(whole // 9, whole, 3),
+    }
+    made: dict[str, Way] = {name: _pruned(pruner) for name, pruner in pruners.items()}
+    for epochs in RUNGS:
+        for keep in KEEP:
+            ends = ", ".join(map(str, epochs))
+            made[f"rungs {ends}, 1/{round(1 / keep)} goes on"] = _in_rungs(epochs, keep)
+    return made
+
+
+def _pruned(pruner: Callable[[], BasePruner]) -> Way:
+    def spend(curves: Sequence[Curve]) -> Iterator[Found]:
+        study = optuna.create_study(pruner=pruner())
+        epochs, best = 0, math.inf
+        for curve in curves:
+            trial, last, stopped = study.ask(), 0, False
+            for epoch, score in curve.points.items():
+                last = epoch
+                trial.report(score, epoch)
+                if epoch < curve.whole and trial.should_prune():
+                    stopped = True
+                    break
+            epochs += last
+            if stopped or curve.final == math.inf:
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                study.tell(trial, curve.final)
+                best = min(best, curve.final)
+            yield Found(epochs, best)
+
+    return spend
+
+
+def _in_rungs(ends: tuple[int, ...], keep: float) -> Way:
+    def spend(curves: Sequence[Curve]) -> Iterator[Found]:
+        rungs = Rungs(ends, keep, len(curves))
+        trials: dict[int, Standing] = {}
+        epochs, best = 0, math.inf
+        while True:
+            new = len(trials) < len(curves)
+            chosen = going_on(list(trials.values()), rungs, new=new)
+            if not chosen and not new:
+                return
+            number = chosen[0] if chosen else len(trials)
+            curve, before = curves[number], trials.get(number)
+            begin = ends[before.paused - 1] if before and before.paused else 0
+            end = ends[before.paused if before and before.paused else 0]
+            reached = min(end, max(curve.points))
+            epochs += reached - begin
+            scores = dict(before.scores) if before else {}
+            stands = reached == end
+            if stands:
+                scores[len(scores) + 1] = curve.points[end]
+            paused = len(scores) if stands and end < curve.whole else None
+            trials[number] = Standing(number, False, paused, over=True, scores=scores)
+            if end == curve.whole and stands:
+                best = min(best, curve.final)
+            yield Found(epochs, best)
+
+    return spend
+
+
+def simulate(
+    curves: Sequence[Curve], ways: dict[str, Way], trials: int, studies: int
+) -> dict[str, dict[str, object]]:
+    """Compare the ways, the first of which is random search, over studies of drawn configs."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    shares: dict[str, list[float]] = {name: [] for name in ways}
+    regrets: dict[str, list[float]] = {name: [] for name in ways}
+    for seed in range(studies):
+        drawn = random.Random(seed).choices(curves, k=trials)
+        best = min(curve.final for curve in drawn)
+        whole = trials * curves[0].whole
+        for name, way in ways.items():
+            found = list(way(drawn))
+            share = next((it.epochs / whole for it in found if it.best <= best), math.inf)
+            shares[name].append(share)
+            regrets[name].append(found[-1].best / best - 1 if math.isfinite(best) else 0.0)
+    return {
+        name: {
+            "compute": [float(it) for it in _percentiles(shares[name])],
+            "reached": float(np.mean(np.isfinite(shares[name]))),
+            "regret": float(np.mean(regrets[name])),
+        }
+        for name in ways
+    }
+
+
+def _percentiles(values: Sequence[float]) -> list[float]:
+    """2.5 %, median, 97.5 %; infinite ones are the largest."""
+    ordered = sorted(values)
+    places = (0.025, 0.5, 0.975)
+    return [ordered[min(len(ordered) - 1, int(place * len(ordered)))] for place in places]
+
+
+if __name__ == "__main__":
+    main()
