@@ -53,6 +53,14 @@ def run(
     ] = None,
     workers: WorkersOption = None,
     trials_per_gpu: PerGpuOption = None,
+    earlier: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="STUDY",
+            help="Begin with the best configs of an earlier study (repeatable).",
+        ),
+    ] = None,
     settings: SetOption = None,
     store: StoreOption = None,
     storage: StorageOption = None,
@@ -70,7 +78,7 @@ def run(
     with quick_imports():
         from study.cli.run import launch
 
-    launch(checked, Store.at(store, storage, tracking_uri))
+    launch(checked, Store.at(store, storage, tracking_uri), earlier=earlier or [])
 
 
 @app.command()

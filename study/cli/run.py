@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from study.config.study_config import StudyConfig
 from study.results.leaderboard import best_rows_of
 from study.running.prepare import Plan, prepare
 from study.running.study import StudySummary, execute
+from study.running.warm_start import warm_start
 from study.search.objective import has_recognised, is_pareto
 from study.storage.attributes import study_config, with_tracking
 from study.storage.file_systems import disk_doubt
@@ -54,10 +56,13 @@ def join(store: Store, name: str, settings: dict[str, Any]) -> None:
     launch(config, store, joining=True)
 
 
-def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
+def launch(
+    config: StudyConfig, store: Store, *, joining: bool = False, earlier: Sequence[str] = ()
+) -> None:
     """Run a study with a live display and print its leaderboard and where everything is.
 
-    Exits with code 130 if a signal stopped it before its total.
+    `earlier` are names of studies whose best configs become baselines. Exits with code 130 if a
+    signal stopped it before its total.
     """
     store.create()
     check_schemas(store)
@@ -69,6 +74,10 @@ def launch(config: StudyConfig, store: Store, *, joining: bool = False) -> None:
     with suppress(DcganError):  # such as a busy database, which later steps report
         if misplaced := describe_misplaced(store):
             say(f"warning: {misplaced}")
+    if earlier:
+        config, notes = warm_start(config, store, earlier)
+        for note in notes:
+            say(note)
     bank = load_bank_with_progress(config.base.data)
     with stop_signals() as should_stop:
         display = StudyDisplay(should_stop)

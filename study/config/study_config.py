@@ -103,10 +103,14 @@ class ObjectiveConfig(Section):
 class SamplerConfig(Section):
     """What proposes the next trial's parameters."""
 
-    name: Literal["tpe", "random"] = "tpe"
-    """`tpe`: Optuna's TPE, which learns from finished trials. `random`: independent draws."""
+    name: Literal["tpe", "gp", "cmaes", "qmc", "random"] = "tpe"
+    """`tpe`: Optuna's TPE, which learns from finished trials, stopped ones included. `gp`: a
+    Gaussian process, which learns from complete ones. `cmaes`: CMA-ES, for ranges; choices are
+    drawn at random. `qmc`: a Sobol sequence, which fills the space evenly. `random`: independent
+    draws."""
     startup_trials: int = Field(10, ge=1)
-    """Random trials are proposed until this many, baselines included, have finished (tpe)."""
+    """Random trials are proposed until this many, baselines included, have finished (tpe) or are
+    complete (gp, cmaes)."""
 
 
 class PrunerConfig(Section):

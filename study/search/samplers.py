@@ -7,7 +7,14 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -31,16 +38,35 @@ class SeededSampler(BaseSampler):
 
     def _seeded(self, number: int) -> BaseSampler:
         seed = derive_seed(self.seed, "sampler", number) % 2**32
+        by_chance = RandomSampler(seed=seed)
         if self.config.name == "random":
-            return RandomSampler(seed=seed)
+            return by_chance
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            sampler = TPESampler(
-                n_startup_trials=self.config.startup_trials,
-                multivariate=True,
-                constant_liar=True,
-                seed=seed,
+            return self._guided(seed, by_chance)
+
+    def _guided(self, seed: int, by_chance: BaseSampler) -> BaseSampler:
+        startup = self.config.startup_trials
+        if self.config.name == "qmc":  # one sequence for the study: its place is in the database
+            return QMCSampler(
+                scramble=True,
+                seed=self.seed % 2**32,
+                independent_sampler=by_chance,
+                warn_independent_sampling=False,
             )
+        if self.config.name == "gp":
+            return GPSampler(seed=seed, n_startup_trials=startup, independent_sampler=by_chance)
+        if self.config.name == "cmaes":
+            return CmaEsSampler(
+                seed=seed,
+                n_startup_trials=startup,
+                independent_sampler=by_chance,
+                warn_independent_sampling=False,
+                with_margin=True,
+            )
+        sampler = TPESampler(
+            n_startup_trials=startup, multivariate=True, constant_liar=True, seed=seed
+        )
         share_search_space(sampler, self.space)
         return sampler
 

@@ -1,0 +1,100 @@
+"""Seeds a study with the best configs of earlier ones: they become baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from optuna.trial import TrialState
+
+from dcgan.config.settings import get_dotted, override
+from dcgan.errors import UsageError
+from study.config.dimensions import Choices, plain_value
+from study.config.study_config import Baseline, StudyConfig
+from study.errors import StudyError
+from study.results.leaderboard import rows_of
+from study.storage.attributes import study_config
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store, trial_name
+from study.storage.trial_result import TrialResult
+
+BEST = 3
+"""Trials that are taken of each study."""
+
+
+class WarmStart(NamedTuple):
+    """A study's config with earlier studies' best configs among its baselines."""
+
+    config: StudyConfig
+    notes: list[str]
+    """Sentences on what was taken and what was left out."""
+
+
+def warm_start(config: StudyConfig, store: Store, names: Sequence[str]) -> WarmStart:
+    """Add the best complete trials of earlier studies of a store to a study's baselines.
+
+    A trial whose values the new search space does not hold is left out. Raises
+    `UnknownStudyError` if there is no such study, `StudyError` if none of its trials is complete,
+    and `UsageError` if it is the study itself.
+    """
+    notes = list[str]()
+    for name in names:
+        if name == config.study.name:
+            raise UsageError(f"--from {name}: a study cannot be seeded with itself")
+        found, told = _best_of(config, store, name)
+        notes += told
+        known = {baseline.name for baseline in config.baselines}
+        added = [it.model_dump() for it in found if it.name not in known]
+        present = [it.model_dump() for it in config.baselines]
+        config = override(config, {"baselines": [*present, *added]}, f"--from {name}")
+    return WarmStart(config, notes)
+
+
+def _best_of(config: StudyConfig, store: Store, name: str) -> tuple[list[Baseline], list[str]]:
+    study = load_optuna_study(store, name)
+    earlier, rows = study_config(study), rows_of(study)
+    best = [row for row in rows if row.state == TrialState.COMPLETE][:BEST]
+    if not best:
+        raise StudyError(f"--from {name}: none of its trials is complete, so it has no best config")
+    taken, notes = list[Baseline](), list[str]()
+    for row in best:
+        baseline = Baseline(
+            name=f"{trial_name(row.number)} of {name}", params=_params(config, earlier, row)
+        )
+        try:
+            config.baseline_params(baseline)
+        except ValueError as error:
+            notes.append(f"--from {name}: left out: {error}")
+            continue
+        taken.append(baseline)
+    named = ", ".join(baseline.name for baseline in taken) or "nothing"
+    notes.append(f"--from {name}: {named} begins as a baseline{_differences(config, earlier)}")
+    return taken, notes
+
+
+def _params(config: StudyConfig, earlier: StudyConfig, row: TrialResult) -> dict[str, Any]:
+    """An earlier trial's values of the keys that are searched now."""
+    values: dict[str, Any] = {}
+    for key in config.space:
+        dimension = earlier.space.get(key)
+        short = earlier.short_name(key)
+        if dimension is None or short not in row.params:
+            value = get_dotted(earlier.base, key)
+        elif isinstance(dimension, Choices):
+            value = dimension.stored[row.params[short]]
+        else:
+            value = row.params[short]
+        values[key] = plain_value(value)
+    return values
+
+
+def _differences(config: StudyConfig, earlier: StudyConfig) -> str:
+    """What of the earlier study's configs is not taken over, as the end of a sentence."""
+    gone = sorted(set(earlier.space) - set(config.space))
+    said = (
+        f"; {', '.join(gone)} {'is' if len(gone) == 1 else 'are'} not searched here" if gone else ""
+    )
+    photos = (earlier.base.data.root, earlier.base.data.source)
+    if photos != (config.base.data.root, config.base.data.source):
+        said += "; its photos were others"
+    return said
