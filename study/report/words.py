@@ -25,8 +25,12 @@ def setting(config: StudyConfig) -> str:
     """What all trials share, in one sentence."""
     base = config.base
     size, samples = base.data.image_size, base.eval.n_samples
+    *waiting, whole = config.budget.epochs or (base.train.epochs,)
+    length = f"{whole} epochs"
+    if waiting:
+        length = f"up to {length}, and a wait after {' and '.join(map(str, waiting))}"
     return (
-        f"All trials: {base.train.epochs} epochs, {size} × {size} pixels, scores of {samples:,} "
+        f"All trials: {length}, {size} × {size} pixels, scores of {samples:,} "
         "generated images. These are short trainings, to compare settings; 'study train' trains "
         "the best one in full."
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from dcgan.evaluation.record import in_digits
 from dcgan.runtime.pictures import read_picture, save_picture
 from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_evals
 from study.results.sample_rows import counting_grid
 from study.results.wording import number, recognised_in_words
 from study.storage.store import StudyFolder, trial_name
@@ -23,22 +25,27 @@ TILES_PER_ROW = 4
 def draw_contact_sheet(rows: list[TrialResult], folder: StudyFolder) -> bool:
     """Draw a corner of the samples of the best `MAX_TILES` trials in one picture.
 
-    Those of a complete trial are of the evaluation that counts, those of others the latest. `rows`
-    is the leaderboard, best first. Returns whether any trial has samples.
+    Those of a complete trial are of the evaluation that counts, those of others the latest. In a
+    study with rungs those at the end of the first rung are on the left. `rows` is the leaderboard,
+    best first. Returns whether any trial has samples.
     """
+    first = next((row.epoch for row in rows if row.rung == 1), None)
     drawn = ((row, grid) for row in rows if (grid := scored_grid(folder, row)))
     tiles = list(islice(drawn, MAX_TILES))
     if not tiles:
         return False
+    if first is not None:
+        tiles = [(row, _after(grid_at(folder, row, first), grid)) for row, grid in tiles]
+    width = tiles[0][1].width
     above = [captions(row) for row, _ in tiles]
     label = 2 + 16 * max(map(len, above))
-    columns = min(TILES_PER_ROW, len(tiles))
+    columns = min(TILES_PER_ROW * TILE_PIXELS // width, len(tiles))
     lines = -(-len(tiles) // columns)
-    size = (columns * (TILE_PIXELS + 8), lines * (TILE_PIXELS + label + 8))
+    size = (columns * (width + 8), lines * (TILE_PIXELS + label + 8))
     sheet = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
     for index, (_, grid) in enumerate(tiles):
-        left = index % columns * (TILE_PIXELS + 8)
+        left = index % columns * (width + 8)
         top = index // columns * (TILE_PIXELS + label + 8)
         for line, text in enumerate(above[index]):
             colour, points = ((110, 110, 110), 12) if line else ((0, 0, 0), 14)
@@ -60,7 +67,8 @@ def captions(row: TrialResult) -> list[str]:
     front = "front, " if row.front else ""
     epoch = "" if row.epoch is None else f", epoch {row.epoch}"
     title = f"{trial_name(row.number)}  {ranked}"
-    ended = f"{front}{row.state.name.lower()}{epoch}, {row.origin}"
+    rung = f", rung {row.on_rung}" if row.rung or row.went_on else ""
+    ended = f"{front}{row.state.name.lower()}{rung}{epoch}, {row.origin}"
     return [title, ended, *map(recognised_in_words, (row.values or [])[2:])]
 
 
@@ -69,7 +77,26 @@ def scored_grid(folder: StudyFolder, row: TrialResult) -> Image.Image | None:
 
     None if there are none, or if their file is damaged.
     """
-    path = counting_grid(RunFolder(folder.trial(row.number)), row)
+    return _corner(counting_grid(RunFolder(folder.trial(row.number)), row))
+
+
+def grid_at(folder: StudyFolder, row: TrialResult, epoch: int) -> Image.Image | None:
+    """A corner of a trial's samples at an epoch; None without, or if their file is damaged."""
+    run = RunFolder(folder.trial(row.number))
+    step = next((it.step for it in read_evals(run.history) if it.epoch == epoch), None)
+    return _corner(None if step is None else run.grids().get(step))
+
+
+def _after(earlier: Image.Image | None, grid: Image.Image) -> Image.Image:
+    """Samples beside earlier ones, whose place is empty if there are none."""
+    both = Image.new("RGB", (2 * TILE_PIXELS, TILE_PIXELS), (255, 255, 255))
+    both.paste(grid, (TILE_PIXELS, 0))
+    if earlier:
+        both.paste(earlier, (0, 0))
+    return both
+
+
+def _corner(path: Path | None) -> Image.Image | None:
     picture = read_picture(path) if path else None
     if picture is None:
         return None
