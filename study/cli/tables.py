@@ -34,7 +34,7 @@ def print_table(
         style = {TrialState.COMPLETE: "", TrialState.FAIL: "red"}.get(state, "dim")
         console.print(Text("\n".join(line for _, line in group), style), soft_wrap=True)
     for row in rows:
-        if row.reason:
+        if row.reason and not row.rung:  # the table has the rung of those that wait
             print(f"{trial_name(row.number)}: {row.reason}")
     if others:
         states = ", ".join(f"{count} {state.name.lower()}" for state, count in others.items())
