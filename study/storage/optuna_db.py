@@ -33,7 +33,7 @@ from study.storage.leases import TABLE as LEASES
 from study.storage.retries import patiently, reason_of
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
-from study.storage.trial_result import PAUSED, WENT_ON
+from study.storage.trial_result import PAUSED, REASON, WENT_ON
 from study.storage.waiting import Say, announce, wait_for_sqlite
 
 LOCK_WAIT_SECONDS = 60
@@ -295,7 +295,7 @@ def put_back(study: Study, trial: Trial | FrozenTrial) -> None:
 
 
 def reopen(study: Study, trial: FrozenTrial) -> None:
-    """Return a paused trial to WAITING; its attribute `PAUSED` becomes `WENT_ON`.
+    """Return a paused trial to WAITING: its attribute `PAUSED` becomes `WENT_ON`, its reason goes.
 
     Optuna has no call for this: to it, a finished trial never changes. All of it happens in one
     transaction. Raises `ValueError` for a study in memory.
@@ -307,7 +307,7 @@ def reopen(study: Study, trial: FrozenTrial) -> None:
     own = attributes.trial_id == number
     changes = (
         delete(values).where(values.trial_id == number),
-        delete(attributes).where(own, attributes.key == WENT_ON),
+        delete(attributes).where(own, attributes.key.in_((WENT_ON, REASON))),
         update(attributes).where(own, attributes.key == PAUSED).values(key=WENT_ON),
         update(models.TrialModel.__table__)
         .where(models.TrialModel.trial_id == number)

@@ -13,8 +13,10 @@ FIXED = "fixed_params"
 PAUSED, WENT_ON = "rung", "went_on"
 """User attributes of a trial in a study with rungs: the rung, from 1, at whose end it waits, and
 the last one from which it went on."""
+REASON = "reason"
+"""User attribute: why a trial ended early."""
 ATTRIBUTES = (
-    *("reason", "minutes", "run_id", "epoch", "step", "imbalance", "seed", "code_version"),
+    *(REASON, "minutes", "run_id", "epoch", "step", "imbalance", "seed", "code_version"),
     *("baseline", "metric", "metrics", PAUSED, WENT_ON),
 )
 """Fields that are user attributes of the same name."""

@@ -91,6 +91,7 @@ def test_all_reach_the_first_rung_and_the_best_go_on(raced: Any, mirror_of: Any)
     assert all(trial.user_attrs["reason"].startswith("waits on rung") for trial in stopped)
     assert not any(PAUSED in trials[number].user_attrs for number in (0, 1))
     assert trials[0].user_attrs[WENT_ON] == 2
+    assert trials[0].user_attrs["reason"] is None
 
 
 def test_a_trial_that_went_on_is_bit_for_bit_one_that_never_stopped(

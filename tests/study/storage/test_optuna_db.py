@@ -17,14 +17,18 @@ import study
 from study.errors import UnknownStudyError
 from study.storage.optuna_db import (
     PatientStorage,
+    finished_count,
     load_all_studies,
     open_storage,
     put_back,
+    read_again,
     remove_study,
+    reopen,
     running_again,
     stored_trial,
 )
 from study.storage.store import Store
+from study.storage.trial_result import PAUSED, WENT_ON
 
 DOOR = "storage/optuna_db.py"
 PRIVATE = re.compile(r"_[a-z]\w*")
@@ -103,3 +107,43 @@ def test_all_studies_of_a_store(store: Store, tmp_path: Path) -> None:
     assert [found.study_name for found in load_all_studies(store)] == ["b"]
     with pytest.raises(UnknownStudyError, match="there are no studies in"):
         load_all_studies(Store.at(tmp_path / "none"))
+
+
+def test_a_reopened_trial_waits_again_and_every_process_sees_it(store: Store) -> None:
+    """Two connections: one had read the trial as finished, and its cache would never look again."""
+    created = optuna.create_study(study_name="s", storage=open_storage(store))
+    other = optuna.load_study(study_name="s", storage=open_storage(store))
+    for rung in (1, 2):
+        trial = created.ask()
+        assert trial.number == 0
+        trial.report(5.0 - rung, step=rung)
+        trial.set_user_attr(PAUSED, rung)
+        trial.set_user_attr("reason", f"waits on rung {rung}")
+        created.tell(trial, state=TrialState.PRUNED)
+        read_again(other)
+        assert other.trials[0].state == TrialState.PRUNED
+        assert other.trials[0].user_attrs[PAUSED] == rung
+        assert other.trials[0].value == 5.0 - rung
+        reopen(created, created.trials[0])
+        for seen_by in (created, other):
+            read_again(seen_by)
+            (seen,) = seen_by.get_trials()
+            assert (seen.state, seen.values, seen.datetime_complete) == (
+                TrialState.WAITING,
+                None,
+                None,
+            )
+            assert seen.user_attrs == {WENT_ON: rung}
+            assert seen.intermediate_values == {step: 5.0 - step for step in range(1, rung + 1)}
+    assert finished_count(created) == 0
+    created.tell(created.ask(), 1.0)
+    assert finished_count(other) == 1
+
+
+def test_a_study_in_memory_cannot_be_reopened() -> None:
+    in_memory = optuna.create_study()
+    in_memory.tell(in_memory.ask(), 1.0)
+    with pytest.raises(ValueError, match="in memory"):
+        reopen(in_memory, in_memory.trials[0])
+    read_again(in_memory)  # there is no cache
+    assert finished_count(in_memory) == 1
