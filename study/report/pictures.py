@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
 from PIL import Image
@@ -36,8 +37,8 @@ class Strip(NamedTuple):
 
 def strips(rows: list[TrialResult], folder: StudyFolder) -> dict[int, Strip]:
     """Trial number → samples of the best trials that have pictures; `rows` are best first."""
-    runs = [(row.number, RunFolder(folder.trial(row.number))) for row in rows]
-    drawn = [(number, run) for number, run in runs if run.grids()][:MOST_TRIALS]
+    runs = ((row.number, RunFolder(folder.trial(row.number))) for row in rows)
+    drawn = list(islice((it for it in runs if it[1].grids()), MOST_TRIALS))
     with ThreadPoolExecutor() as pool:  # Pillow reads and writes files beside other threads
         found = pool.map(_strip, (run for _, run in drawn))
         return {number: it for (number, _), it in zip(drawn, found, strict=True) if it}

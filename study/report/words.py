@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_evals
 from study.config.study_config import StudyConfig
-from study.storage.store import StudyFolder
+from study.storage.store import StudyFolder, trial_name
 from study.storage.trial_result import TrialResult
 
 FEATURES = {
@@ -37,7 +37,7 @@ def setting(config: StudyConfig) -> str:
 
 
 def beside_photos(rows: Sequence[TrialResult], folder: StudyFolder) -> str:
-    """What the best trial's numbers are beside those of real photos; empty if that is not known."""
+    """What the first complete trial's numbers are beside those of real photos, where known."""
     best = next((row for row in rows if row.state == TrialState.COMPLETE), None)
     if best is None:
         return ""
@@ -48,8 +48,8 @@ def beside_photos(rows: Sequence[TrialResult], folder: StudyFolder) -> str:
     said, name = "", record.frechet_metric
     if floor := record.metrics.get(f"{name}_times_floor"):
         said = (
-            f"The best trial's {name} is {floor:.1f} times that of a perfect generator "
-            "(compared at equal numbers of images)."
+            f"The {name} of {trial_name(best.number)} is {floor:.1f} times that of a perfect "
+            "generator (compared at equal numbers of images)."
         )
     if photos := record.metrics.get("recognised_of_photos"):
         said += f" Of the photos themselves {photos:.1%} are recognised."
