@@ -119,7 +119,6 @@ def test_finished_runs_become_rows_beside_those_there(
         found = {
             "config": number,
             "params": {"nz": 30, "lr_g": 1.23456789e-4},
-            "seconds": 60.0,
             "collapsed": "" if number == 0 else "D saturated",
             "points": points,
         }

@@ -67,7 +67,7 @@ def main() -> None:
 
 def train_all(config: StudyConfig, work: Path, count: int) -> None:
     """Train what is neither in `work` nor in the table; a lock keeps two processes apart."""
-    known = {row["config"] for row in read_table()}
+    known = {row["config"] for row in read_table(TABLE)}
     for index in range(count):
         folder = work / f"{index:03d}"
         if str(index) in known or (folder / RUN).exists():
@@ -114,18 +114,17 @@ def train_one(config: StudyConfig, index: int, folder: Path) -> None:
         return reason is not None
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    result = train(whole, run.path, bank=bank, extractor=extractor, resume=True, on_eval=on_eval)
+    train(whole, run.path, bank=bank, extractor=extractor, resume=True, on_eval=on_eval)
     facts = {
         "config": index,
         "params": params,
         "collapsed": reason or "",
-        "seconds": round(result.training_seconds, 1),
     }
     write_text_atomic(folder / RUN, json.dumps(facts | {"points": points}))
-    print(f"{index:03d}: {facts['seconds']} s, {points[-1]}, {reason or 'to the end'}", flush=True)
+    print(f"{index:03d}: {points[-1]}, {reason or 'to the end'}", flush=True)
 
 
-def read_table(path: Path = TABLE) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of the table as it is now; none if there is no table."""
     if not path.exists():
         return []
@@ -135,7 +134,7 @@ def read_table(path: Path = TABLE) -> list[dict[str, str]]:
 
 def collect(work: Path) -> int:
     """Add the finished runs of a work folder to the table; return how many configs it holds."""
-    rows = {(int(row["config"]), int(row["epoch"])): row for row in read_table()}
+    rows = {(int(row["config"]), int(row["epoch"])): row for row in read_table(TABLE)}
     for path in sorted(work.glob(f"*/{RUN}")):
         found = json.loads(path.read_text(encoding="utf-8"))
         rows |= {(int(row["config"]), int(row["epoch"])): row for row in rows_of(found)}
@@ -158,7 +157,6 @@ def rows_of(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
             | scores
             | {
                 "collapsed": int(bool(found["collapsed"])),
-                "seconds": found["seconds"],
                 **{
                     name: f"{it:.6g}" if isinstance(it, float) else it
                     for name, it in found["params"].items()
