@@ -33,6 +33,8 @@ from study.search.rungs import Rungs, Standing, going_on
 RUNGS = ((19, 57, 171), (57, 171), (38, 171))
 """Epochs at which rungs end, as in 10,000, 30,000 and 90,000 images of 527 photos."""
 KEEP = (1 / 2, 1 / 3, 1 / 4)
+ENOUGH = 20
+"""Configs from which a simulation is worth reading."""
 
 
 class Curve(NamedTuple):
@@ -72,6 +74,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     curves = read_curves(TABLE, arguments.score)
+    if len(curves) < ENOUGH:
+        raise SystemExit(
+            f"{TABLE.name} has {len(curves)} configs, too few to say anything: {ENOUGH} are needed; "
+            "python -m benchmarks.search.curves adds some"
+        )
     results = simulate(curves, ways(curves[0].whole), arguments.trials, arguments.studies)
     if arguments.json:
         print(json.dumps(results, indent=2))
