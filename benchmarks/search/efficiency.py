@@ -76,8 +76,8 @@ def main() -> None:
     curves = read_curves(TABLE, arguments.score)
     if len(curves) < ENOUGH:
         raise SystemExit(
-            f"{TABLE.name} has {len(curves)} configs, too few to say anything: {ENOUGH} are needed; "
-            "python -m benchmarks.search.curves adds some"
+            f"{TABLE.name} has {len(curves)} configs, too few to say anything: {ENOUGH} are "
+            "needed; python -m benchmarks.search.curves adds some"
         )
     results = simulate(curves, ways(curves[0].whole), arguments.trials, arguments.studies)
     if arguments.json:
