@@ -102,7 +102,7 @@ def test_finished_runs_become_rows_beside_those_there(
 ) -> None:
     table = tmp_path / "table.csv"
     monkeypatch.setattr(curves, "TABLE", table)
-    for number, scores in ((0, (300.0, 200.123456)), (2, (400.0,))):
+    for number, scores in ((0, (300.0, 200.123456)), (2, (400.0,)), (3, ())):
         points = [
             {
                 "epoch": 19 * index,
@@ -123,17 +123,23 @@ def test_finished_runs_become_rows_beside_those_there(
             "points": points,
         }
         (folder / curves.RUN).write_text(json.dumps(found))
-    assert curves.collect(tmp_path / "work") == 2
+    assert curves.collect(tmp_path / "work") == 3
     once = table.read_text()
-    assert curves.collect(tmp_path / "work") == 2
+    assert curves.collect(tmp_path / "work") == 3
     assert table.read_text() == once
     rows = curves.read_table(table)
     assert [(row["config"], row["epoch"], row["ema"]) for row in rows] == [
-        ("0", "19", "300"), ("0", "38", "200.12"), ("2", "19", "400"),
+        ("0", "19", "300"), ("0", "38", "200.12"), ("2", "19", "400"), ("3", "0", ""),
     ]  # fmt: skip
     assert rows[0]["lr_g"] == "0.000123457"
     read = efficiency.read_curves(table, "raw")
-    assert read == [Curve(0, {19: 301.0, 38: 201.12}, 38), Curve(2, {19: 401.0}, 38)]
+    assert read == [
+        Curve(0, {19: 301.0, 38: 201.12}, 38),
+        Curve(2, {19: 401.0}, 38),
+        Curve(3, {}, 38),
+    ]
+    for way in WAYS.values():  # it diverged before its first score
+        assert [it.epochs for it in way(read[2:])] == [0]
     assert read[1].final == math.inf
 
 

@@ -28,6 +28,7 @@ from optuna.samplers import RandomSampler
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import load_bank
+from dcgan.errors import TrainingDivergedError
 from dcgan.evaluation.evaluator import Evaluator, configured_extractor
 from dcgan.evaluation.record import EvalRecord
 from dcgan.runtime.files import write_text_atomic
@@ -95,7 +96,7 @@ def train_one(config: StudyConfig, index: int, folder: Path) -> None:
     extractor = configured_extractor(whole, torch.device("cpu"))
     evaluator = Evaluator(bank, extractor, whole.eval)
     run = RunFolder(folder / "run")
-    points: list[dict[str, float]] = []
+    points: list[dict[str, Any]] = []
     path = folder / "points.json"
     if path.exists():
         points = json.loads(path.read_text(encoding="utf-8"))
@@ -106,7 +107,7 @@ def train_one(config: StudyConfig, index: int, folder: Path) -> None:
         last = load_generator(load_checkpoint(run.checkpoint), "raw", torch.device("cpu"))
         raw = evaluator.score(last, in_full=False)[record.frechet_metric]
         seen = [point for point in points if point["epoch"] < record.epoch]
-        values = record.frechet, raw, record.metrics["recognised"], record.imbalance or 0.0
+        values = record.frechet, raw, record.metrics.get("recognised"), record.imbalance
         point = {"epoch": record.epoch, "images": record.epoch * len(bank.images)}
         points[:] = [*seen, point | dict(zip(SCORES, values, strict=True))]
         write_text_atomic(path, json.dumps(points))
@@ -114,14 +115,17 @@ def train_one(config: StudyConfig, index: int, folder: Path) -> None:
         return reason is not None
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    train(whole, run.path, bank=bank, extractor=extractor, resume=True, on_eval=on_eval)
+    try:
+        train(whole, run.path, bank=bank, extractor=extractor, resume=True, on_eval=on_eval)
+    except TrainingDivergedError as error:
+        reason = f"diverged in epoch {error.epoch}"
     facts = {
         "config": index,
         "params": params,
         "collapsed": reason or "",
     }
     write_text_atomic(folder / RUN, json.dumps(facts | {"points": points}))
-    print(f"{index:03d}: {points[-1]}, {reason or 'to the end'}", flush=True)
+    print(f"{index:03d}: {points[-1:]}, {reason or 'to the end'}", flush=True)
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -148,9 +152,10 @@ def collect(work: Path) -> int:
 
 
 def rows_of(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A run as rows of the table."""
-    for point in found["points"]:
-        scores = {name: f"{point[name]:.5g}" for name in SCORES}
+    """A run as rows of the table; one that diverged before its first score has one, of epoch 0."""
+    for point in found["points"] or [{"epoch": 0, "images": 0}]:
+        known = {name: point.get(name) for name in SCORES}
+        scores = {name: "" if it is None else f"{it:.5g}" for name, it in known.items()}
         place = {"config": found["config"], "epoch": point["epoch"], "images": point["images"]}
         yield (
             place

@@ -20,7 +20,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -87,7 +87,7 @@ def main() -> None:
     print("| way | compute to random search's best | reached | above the best of these configs |")
     print("|---|---|---|---|")
     for name, it in results.items():
-        low, middle, high = it["compute"]
+        low, middle, high = (math.inf if share is None else share for share in it["compute"])
         print(
             f"| {name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {it['reached']:.0%} "
             f"| {it['regret']:.1%} |"
@@ -98,10 +98,12 @@ def read_curves(path: Path, score: str) -> list[Curve]:
     """The curves of the table, by the generator that is scored: `ema` or `raw`."""
     found: dict[int, dict[int, float]] = {}
     for row in read_table(path):
-        found.setdefault(int(row["config"]), {})[int(row["epoch"])] = float(row[score])
+        points = found.setdefault(int(row["config"]), {})
+        if row[score]:  # else it diverged before its first score
+            points[int(row["epoch"])] = float(row[score])
     if not found:
         raise SystemExit(f"{path} has no curves yet; see python -m benchmarks.search.curves")
-    whole = max(max(points) for points in found.values())
+    whole = max(max(points, default=0) for points in found.values())
     return [Curve(config, points, whole) for config, points in found.items()]
 
 
@@ -158,7 +160,7 @@ def _in_rungs(ends: tuple[int, ...], keep: float) -> Way:
             curve, before = curves[number], trials.get(number)
             begin = ends[before.paused - 1] if before and before.paused else 0
             end = ends[before.paused if before and before.paused else 0]
-            reached = min(end, max(curve.points))
+            reached = min(end, max(curve.points, default=0))
             epochs += reached - begin
             scores = dict(before.scores) if before else {}
             stands = reached == end
@@ -175,7 +177,7 @@ def _in_rungs(ends: tuple[int, ...], keep: float) -> Way:
 
 def simulate(
     curves: Sequence[Curve], ways: dict[str, Way], trials: int, studies: int
-) -> dict[str, dict[str, object]]:
+) -> dict[str, dict[str, Any]]:
     """Compare the ways, the first of which is random search, over studies of drawn configs."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     shares: dict[str, list[float]] = {name: [] for name in ways}
@@ -191,7 +193,7 @@ def simulate(
             regrets[name].append(found[-1].best / best - 1 if math.isfinite(best) else 0.0)
     return {
         name: {
-            "compute": [float(it) for it in _percentiles(shares[name])],
+            "compute": [it if math.isfinite(it) else None for it in _percentiles(shares[name])],
             "reached": float(np.mean(np.isfinite(shares[name]))),
             "regret": float(np.mean(regrets[name])),
         }

@@ -156,6 +156,15 @@ class BudgetConfig(Section):
             raise ValueError(f"must be ascending numbers of images, but got {list(value)}")
         return value
 
+    @model_validator(mode="after")
+    def _epochs_of_images(self) -> BudgetConfig:
+        ascending = all(low < high for low, high in pairwise((0, *self.epochs)))
+        if self.epochs and (len(self.epochs) != len(self.images) or not ascending):
+            raise ValueError(
+                "budget.epochs follows from budget.images and the number of photos; leave it out"
+            )
+        return self
+
     @field_validator("keep", mode="before", json_schema_input_type=float | str)
     @classmethod
     def _fraction(cls, value: Any) -> Any:
@@ -216,6 +225,11 @@ class StudyConfig(Section):
         self._check_projected()
         for baseline in self.baselines:
             self.baseline_params(baseline)
+        if self.sampler.name == "cmaes" and self.objective.mode == "pareto":
+            raise ValueError(
+                "sampler.name: cmaes cannot propose for several objectives, but objective.mode is "
+                "pareto; use tpe or gp"
+            )
         halves = self.pruner.name in ("hyperband", "successive_halving")
         if halves and self.pruner.min_epochs > self.base.train.epochs:
             raise ValueError(

@@ -65,7 +65,9 @@ def closest_photos(
 
 
 def _samples(line: Image.Image, side: int) -> Tensor:
-    """The samples of a row, uint8 (8, 3, side, side); thin frames become black edges."""
-    small = line.convert("RGB").resize((side * SAMPLES, side))
-    row = torch.from_numpy(np.array(small)).permute(2, 0, 1)
-    return row.unfold(2, side, side).permute(2, 0, 1, 3).contiguous()
+    """The samples of a row (see `grid_row`) without frames, uint8 (8, 3, side, side)."""
+    pitch, own = line.width // SAMPLES, line.height
+    frame = (pitch - own) // 2
+    boxes = [(left, 0, left + own, own) for left in range(frame, SAMPLES * pitch, pitch)]
+    cut = [line.crop(box).convert("RGB").resize((side, side)) for box in boxes]
+    return torch.stack([torch.from_numpy(np.array(it)).permute(2, 0, 1) for it in cut])

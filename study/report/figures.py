@@ -55,7 +55,8 @@ def history(trials: Sequence[FrozenTrial], aim: str) -> go.Figure:
 def curves(trials: Sequence[FrozenTrial]) -> go.Figure:
     """Score by epoch of the trials, the best in a colour of its own and over the others."""
     figure = go.Figure()
-    states = [TrialState.COMPLETE, TrialState.RUNNING, TrialState.PRUNED]
+    first, last = TrialState.COMPLETE, TrialState.PRUNED
+    states = [first, TrialState.RUNNING, TrialState.WAITING, TrialState.FAIL, last]
     of_state = [[trial for trial in trials if trial.state == state] for state in states]
     ranked = [trial for some in of_state for trial in sorted(some, key=_by_score)]
     for rank, trial in reversed([*enumerate(ranked[:CURVES])]):

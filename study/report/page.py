@@ -233,7 +233,7 @@ def _plots(
         title = f"{aim.capitalize()} over trials"
         made.append((title, "Lower is better.", lambda: figures.history(trials, aim)))
     if any(trial.intermediate_values for trial in scored):
-        text = f"The best trial is red, pruned ones are grey; at most {figures.CURVES} are drawn."
+        text = f"The best complete trial is red, pruned ones are grey; at most {figures.CURVES}."
         made.append(("Learning curves", text, lambda: figures.curves(scored)))
     if len(complete) >= 2:
         text = f"One line a trial; red lines have a low {aim}."

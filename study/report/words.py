@@ -83,6 +83,10 @@ def words_of(rows: Sequence[TrialResult]) -> list[tuple[str, str]]:
         ),
         ("baseline", "A known recipe that every study trains first, to compare with."),
         ("sampler", "The trial's settings were proposed by Optuna."),
-        ("pruned", "Stopped early, because its score was behind that of other trials."),
+        (
+            "pruned",
+            "Stopped early: its score was behind that of other trials, its training had failed, or "
+            "it waits on a rung.",
+        ),
     ]
     return [it for it in said if it[0] != "recognised" or recognised]

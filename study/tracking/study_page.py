@@ -62,7 +62,7 @@ def _publish_progress(tracker: Tracker, runs: Sequence[Any]) -> None:
     counts = Counter(run.info.status for run in runs)
     finished = counts["FINISHED"] + counts["KILLED"] + counts["FAILED"]
     shown = tracker.client.get_run(tracker.parent_run_id).data.metrics
-    if not finished or shown.get("trials_finished") == finished:
+    if not finished:
         return
     values = {
         "trials_finished": finished,
@@ -72,6 +72,9 @@ def _publish_progress(tracker: Tracker, runs: Sequence[Any]) -> None:
     }
     if objectives := [it for run in runs if (it := run.data.metrics.get(OBJECTIVE)) is not None]:
         values["best_score"] = min(objectives)
+    # A trial that goes on from a rung brings the count of finished ones back to what it was.
+    if all(shown.get(key) == value for key, value in values.items()):
+        return
     now = int(time.time() * 1000)
     metrics = [Metric(key, float(value), now, finished) for key, value in values.items()]
     tracker.client.log_batch(tracker.parent_run_id, metrics=metrics)

@@ -7,11 +7,14 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from dcgan.config.train_config import DataConfig
 from dcgan.data.bank import load_bank
+from dcgan.evaluation.memorisation import picture_vectors
+from dcgan.evaluation.metrics.neighbours import nearest_neighbours
 from dcgan.runtime.pictures import grid_row, image_grid
 from study.report.closest import closest_photos
 
@@ -42,6 +45,21 @@ def test_a_copy_finds_its_photo_mirrored_or_not_and_whatever_the_size() -> None:
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
     expected = photos[21].permute(1, 2, 0).numpy()
     assert np.abs(shown.astype(int) - expected).mean() < 8
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_frames_do_not_change_which_photo_is_closest(size: int) -> None:
+    """Of samples that copy no photo: mixtures of two."""
+    toys = DataConfig(source="toy_cats", toy_count=160, image_size=size)
+    photos = load_bank(toys).images
+    mixed = (0.6 * photos.float() + 0.4 * photos.flip(0).float()).round().to(torch.uint8)
+    rows = {start: mixed[start : start + 8] for start in range(0, 160, 8)}
+    found = closest_photos({key: line_of(row, 2) for key, row in rows.items()}, toys, None)
+    both = torch.cat([picture_vectors(photos), picture_vectors(photos.flip(-1))])
+    _, nearest = nearest_neighbours(picture_vectors(mixed), both, 1)
+    expected = (nearest.flatten() % 160).tolist()
+    shown = [photo for start in rows for photo in found.by_trial[start]]
+    assert sum(a != b for a, b in zip(shown, expected, strict=True)) <= 2
 
 
 def test_other_photos_than_the_studys_are_not_shown() -> None:

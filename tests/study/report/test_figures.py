@@ -47,6 +47,12 @@ def test_nothing_is_marked_while_no_trial_is_complete() -> None:
     assert [trace.line.color for trace in drawn] == [figures.OTHER]
 
 
+def test_a_trial_that_waits_or_failed_has_its_curve() -> None:
+    states = (TrialState.WAITING, TrialState.FAIL)
+    drawn = figures.curves([trial_of(state, [3.0, 2.0]) for state in states]).data
+    assert [list(trace.y) for trace in drawn] == [[3.0, 2.0]] * 2
+
+
 def test_an_axis_shows_the_whole_range_and_a_baseline_outside_it() -> None:
     trials = [
         trial_of(TrialState.COMPLETE, [3.0], lr_g=1e-3, nz=20),

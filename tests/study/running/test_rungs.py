@@ -24,7 +24,8 @@ from study.report.page import render
 from study.results.contact_sheet import grid_at, scored_grid
 from study.results.leaderboard import cells_of, rows_of
 from study.running.observer import LossesLogged, TrialBegan
-from study.running.study import run_study
+from study.running.prepare import prepare
+from study.running.study import execute, run_study
 from study.search.rungs import Rungs, going_on, standings
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
@@ -155,6 +156,21 @@ def test_a_report_names_the_rungs(raced: Any) -> None:
     page = render(raced[0].study, raced[0].store)
     assert "All trials: up to 4 epochs, and a wait after 1 and 2, 32 × 32 pixels" in page
     assert "× waits on rung" in page
+
+
+def test_the_studys_run_in_mlflow_is_up_to_date_after_each_trial(
+    config: StudyConfig, bank: PhotoBank, store: Store, mirror_of: Any
+) -> None:
+    """A trial that goes on brings the count of finished trials back to what it was."""
+    with prepare(config, store, bank) as plan:
+        summary = execute(plan, throttle=lambda action: action())
+    (run,) = mirror_of(store).runs("study")
+    trials = summary.study.get_trials()
+    complete = [trial.value for trial in trials if trial.state == TrialState.COMPLETE]
+    assert run.data.metrics["best_score"] == min(complete)
+    assert run.data.metrics["trials_pruned"] == len(trials) - len(complete)
+    minutes = sum(trial.user_attrs["minutes"] for trial in trials)
+    assert run.data.metrics["trial_minutes"] == pytest.approx(minutes)
 
 
 def test_a_second_launch_changes_nothing(
