@@ -15,13 +15,13 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
-import study.running.trial as trial_module
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import DataError, DcganError
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.folder import RunFolder
 from study.config.study_config import ObjectiveConfig, StudyConfig
 from study.errors import StudyError
+from study.running import continuing
 from study.running.observer import Event, Progressed, Scored, TrainingStarted
 from study.running.study import run_study
 from study.search.objective import score_of
@@ -243,13 +243,13 @@ def test_an_error_while_a_checkpoint_is_read_counts_as_a_try(
     """Such as a GPU that another program has filled."""
     config = single(study__trials=1)
     assert run_study(config, store, bank=bank, observer=watch(stop_after=(0, 2))).interrupted
-    flaky, real = Failing(RuntimeError("no memory now"), times), trial_module.restore
+    flaky, real = Failing(RuntimeError("no memory now"), times), continuing.restore
 
     def restore(*arguments: Any) -> None:
         flaky.fail()
         real(*arguments)
 
-    monkeypatch.setattr(trial_module, "restore", restore)
+    monkeypatch.setattr(continuing, "restore", restore)
     (trial,) = run_study(config, store, bank=bank).study.get_trials()
     assert trial.state.name == state
     assert TrialRecord.load(store.study("tiny").trial(0)).state == state
