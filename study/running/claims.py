@@ -76,11 +76,11 @@ class Claims:
         with ExitStack() as held:
             with self.alone():
                 self.put_back_orphans()
-                if rungs:
-                    self._let_one_go_on(rungs, total)
+                goes_on = self._let_one_go_on(rungs, total) if rungs else False
                 states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
                 taken = sum(state in (*FINISHED, TrialState.RUNNING) for state in states)
-                trial = self.study.ask() if taken < total else None
+                # A lower total than before ends no trial that may go on.
+                trial = self.study.ask() if taken < total or goes_on else None
                 if trial is not None:
                     self._own(trial.number, held)
             if trial is None:
@@ -97,13 +97,18 @@ class Claims:
             return unfinished
         return unfinished + len(self._going_on(rungs, new=unfinished > 0))
 
-    def _let_one_go_on(self, rungs: Rungs, total: int) -> None:
-        """Return the paused trial that goes on next to WAITING, unless another trial waits."""
+    def _let_one_go_on(self, rungs: Rungs, total: int) -> bool:
+        """Return the paused trial that goes on next to WAITING, unless another trial waits.
+
+        Returns whether there is one.
+        """
         trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
         if any(trial.state == TrialState.WAITING for trial in trials.values()):
-            return
-        if chosen := self._going_on(rungs, new=len(trials) < total):
+            return False
+        chosen = self._going_on(rungs, new=len(trials) < total)
+        if chosen:
             reopen(self.study, trials[chosen[0]])
+        return bool(chosen)
 
     def _going_on(self, rungs: Rungs, *, new: bool) -> list[int]:
         """See `study.search.rungs.going_on`; of the trials whose folder is on this machine.

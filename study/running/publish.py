@@ -81,7 +81,8 @@ def _publish_alone(context: StudyContext) -> None:
         from study.tracking.study_page import publish as publish_in_mlflow
 
         publish_in_mlflow(context.tracker)
-    remove_checkpoints(context.study, folder, context.config.checkpoints.keep)
+    with context.claims.alone():  # else a trial might go on between the looks at all trials
+        remove_checkpoints(context.study, folder, context.config.checkpoints.keep)
 
 
 class Throttle:

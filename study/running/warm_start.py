@@ -18,6 +18,8 @@ from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
 
+LONGEST_NAME = 100
+"""Characters of a baseline's name."""
 BEST = 3
 """Trials that are taken of each study."""
 
@@ -59,7 +61,8 @@ def _best_of(config: StudyConfig, store: Store, name: str) -> tuple[list[Baselin
     taken, notes = list[Baseline](), list[str]()
     for row in best:
         baseline = Baseline(
-            name=f"{trial_name(row.number)} of {name}", params=_params(config, earlier, row)
+            name=f"{trial_name(row.number)} of {name}"[:LONGEST_NAME],
+            params=_params(config, earlier, row),
         )
         try:
             config.baseline_params(baseline)

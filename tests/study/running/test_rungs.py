@@ -217,6 +217,16 @@ def test_more_trials_let_more_go_on(
     check_over(store, mirror_of, 5)
 
 
+def test_fewer_trials_than_have_begun_end_none_that_may_go_on(
+    config: StudyConfig, tiny_study: Maker, bank: PhotoBank, store: Store, watch: Any
+) -> None:
+    run_study(config, store, bank=bank, observer=watch(stop_after=(4, 1)))
+    fewer = tiny_study(**RUNGS | {"study__trials": 3})
+    done = run_study(fewer, store, bank=bank)
+    assert not done.interrupted
+    assert done.study.get_trials()[0].state == TrialState.COMPLETE
+
+
 @pytest.mark.parametrize("best", [True, False])
 def test_a_lost_checkpoint_is_told_and_replaced(
     best: bool,
