@@ -119,12 +119,8 @@ def train_one(config: StudyConfig, index: int, folder: Path) -> None:
         train(whole, run.path, bank=bank, extractor=extractor, resume=True, on_eval=on_eval)
     except TrainingDivergedError as error:
         reason = f"diverged in epoch {error.epoch}"
-    facts = {
-        "config": index,
-        "params": params,
-        "collapsed": reason or "",
-    }
-    write_text_atomic(folder / RUN, json.dumps(facts | {"points": points}))
+    facts = {"config": index, "params": params, "collapsed": reason or "", "points": points}
+    write_text_atomic(folder / RUN, json.dumps(facts))
     print(f"{index:03d}: {points[-1:]}, {reason or 'to the end'}", flush=True)
 
 
@@ -153,21 +149,16 @@ def collect(work: Path) -> int:
 
 def rows_of(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A run as rows of the table; one that diverged before its first score has one, of epoch 0."""
+    params = {
+        name: f"{value:.6g}" if isinstance(value, float) else value
+        for name, value in found["params"].items()
+    }
+    collapsed = {"collapsed": int(bool(found["collapsed"]))}
     for point in found["points"] or [{"epoch": 0, "images": 0}]:
         known = {name: point.get(name) for name in SCORES}
         scores = {name: "" if it is None else f"{it:.5g}" for name, it in known.items()}
         place = {"config": found["config"], "epoch": point["epoch"], "images": point["images"]}
-        yield (
-            place
-            | scores
-            | {
-                "collapsed": int(bool(found["collapsed"])),
-                **{
-                    name: f"{it:.6g}" if isinstance(it, float) else it
-                    for name, it in found["params"].items()
-                },
-            }
-        )
+        yield place | scores | collapsed | params
 
 
 if __name__ == "__main__":

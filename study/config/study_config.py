@@ -37,6 +37,7 @@ from study.config.dimensions import (
     try_override,
 )
 
+BASELINE_NAME_LENGTH = 100
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -192,7 +193,7 @@ class CheckpointsConfig(Section):
 class Baseline(Section):
     """A known configuration that is tried first, never pruned, and marked in every table."""
 
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(min_length=1, max_length=BASELINE_NAME_LENGTH)
     """Shown in tables and in MLflow."""
     params: dict[str, Any]
     """Values of searched keys (dotted); a key that is left out has its value in `base`."""

@@ -9,7 +9,7 @@ no trial is given out twice, and finished and running trials never exceed the to
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from study.storage.locks import trial_is_held
 from study.storage.optuna_db import (
     FINISHED,
     backend_of,
+    begin_waiting,
     finished_count,
     put_back,
     read_again,
@@ -76,11 +77,9 @@ class Claims:
         with ExitStack() as held:
             with self.alone():
                 self.put_back_orphans()
-                goes_on = self._let_one_go_on(rungs, total) if rungs else False
-                states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
-                taken = sum(state in (*FINISHED, TrialState.RUNNING) for state in states)
-                # A lower total than before ends no trial that may go on.
-                trial = self.study.ask() if taken < total or goes_on else None
+                trial = self._let_one_go_on(rungs, total) if rungs else None
+                if trial is None and self._taken() < total:
+                    trial = self.study.ask()
                 if trial is not None:
                     self._own(trial.number, held)
             if trial is None:
@@ -92,31 +91,38 @@ class Claims:
 
     def left(self, total: int, rungs: Rungs | None = None) -> int:
         """How many trials have not ended or may go on by now; 0 means that the study is over."""
-        unfinished = max(total - finished_count(self.study), 0)
         if rungs is None:
-            return unfinished
-        return unfinished + len(self._going_on(rungs, new=unfinished > 0))
+            return max(total - finished_count(self.study), 0)
+        read_again(self.study)
+        trials = self.study.get_trials(deepcopy=False)
+        unfinished = max(total - sum(trial.state in FINISHED for trial in trials), 0)
+        return unfinished + len(self._going_on(trials, rungs, new=unfinished > 0))
 
-    def _let_one_go_on(self, rungs: Rungs, total: int) -> bool:
-        """Return the paused trial that goes on next to WAITING, unless another trial waits.
+    def _taken(self) -> int:
+        """How many trials are finished or running."""
+        return len(self.study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING)))
 
-        Returns whether there is one.
+    def _let_one_go_on(self, rungs: Rungs, total: int) -> Trial | None:
+        """Start the paused trial that goes on next, unless another trial that waits comes first.
+
+        A trial whose process still writes its outcome is left for later.
         """
+        read_again(self.study)
         trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
-        if any(trial.state == TrialState.WAITING for trial in trials.values()):
-            return False
-        chosen = self._going_on(rungs, new=len(trials) < total)
-        if chosen:
-            reopen(self.study, trials[chosen[0]])
-        return bool(chosen)
+        waits = any(trial.state == TrialState.WAITING for trial in trials.values())
+        if waits and self._taken() < total:
+            return None
+        chosen = self._going_on(list(trials.values()), rungs, new=len(trials) < total)
+        if free := [number for number in chosen if not self.is_held(number)]:
+            reopen(self.study, trials[free[0]])
+            return begin_waiting(self.study, trials[free[0]])
+        return None
 
-    def _going_on(self, rungs: Rungs, *, new: bool) -> list[int]:
+    def _going_on(self, trials: Sequence[FrozenTrial], rungs: Rungs, *, new: bool) -> list[int]:
         """See `study.search.rungs.going_on`; of the trials whose folder is on this machine.
 
         Another machine has the checkpoints of the others.
         """
-        read_again(self.study)
-        trials = self.study.get_trials(deepcopy=False)
         chosen = going_on(standings(trials, rungs), rungs, new=new)
         return [number for number in chosen if self.folder.trial(number).exists()]
 
@@ -128,6 +134,7 @@ class Claims:
         """
         with ExitStack() as held:
             with self.alone():
+                read_again(self.study)  # it may have gone on from a rung since
                 orphans = {trial.number: trial for trial in self.orphans()}
                 if number in orphans:
                     self._own(number, held)

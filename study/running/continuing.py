@@ -10,6 +10,7 @@ from optuna.trial import Trial
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import CheckpointError
 from dcgan.runtime.devices import resolve_device
+from dcgan.runtime.files import write_atomic
 from dcgan.training.run.checkpoint import check_continues, load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.step import TrainState
@@ -55,5 +56,5 @@ def _take_best(context: StudyContext, trial: Trial, folder: Path, record: TrialR
     epoch = load_checkpoint(run.best).epoch
     record.run_id = None  # a fresh run in MLflow: what comes after that epoch comes again
     record.save(folder)
-    shutil.copyfile(run.best, run.checkpoint)
+    write_atomic(run.checkpoint, lambda file: file.write(run.best.read_bytes()))
     context.warn(f"{lost} is gone: it continues from epoch {epoch}, that of its best score")

@@ -25,7 +25,7 @@ from study.running.observer import Observer, Progressed, Silent, Warned
 from study.running.prepare import Plan, prepare
 from study.running.progress import NotebookProgress
 from study.running.publish import Throttle, catch_up_mirror, is_stale, parent_status, publish
-from study.storage.optuna_db import FINISHED, backend_of, finished_count
+from study.storage.optuna_db import FINISHED, backend_of, finished_count, read_again
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
 
@@ -169,6 +169,7 @@ def _run_trials(
 
 
 def _stop_if_hopeless(study: Study) -> None:
+    read_again(study)  # trials may have gone on from a rung since
     finished = study.get_trials(deepcopy=False, states=FINISHED)
     ended = [(trial.datetime_complete, trial) for trial in finished if trial.datetime_complete]
     last = [trial for _, trial in sorted(ended, key=itemgetter(0))[-MAX_SAME_FAILURES:]]

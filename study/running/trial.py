@@ -231,7 +231,9 @@ class TrialRun:
         record.ended = time.time()
         record.save(self.folder)
         attributes = self._attributes(record, outcome.scored)
-        attributes |= {} if outcome.paused is None else {PAUSED: outcome.paused}
+        # A kill may have left the attribute at a trial that does not wait on a rung after all.
+        if outcome.paused is not None or PAUSED in trial.user_attrs:
+            attributes[PAUSED] = outcome.paused
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
         if outcome.state == TrialState.WAITING:

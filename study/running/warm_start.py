@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from dcgan.config.settings import get_dotted, override
 from dcgan.errors import UsageError
 from study.config.dimensions import Choices, plain_value
-from study.config.study_config import Baseline, StudyConfig
+from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, StudyConfig
 from study.errors import StudyError
 from study.results.leaderboard import rows_of
 from study.storage.attributes import study_config
@@ -18,8 +18,6 @@ from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
 
-LONGEST_NAME = 100
-"""Characters of a baseline's name."""
 BEST = 3
 """Trials that are taken of each study."""
 
@@ -61,7 +59,7 @@ def _best_of(config: StudyConfig, store: Store, name: str) -> tuple[list[Baselin
     taken, notes = list[Baseline](), list[str]()
     for row in best:
         baseline = Baseline(
-            name=f"{trial_name(row.number)} of {name}"[:LONGEST_NAME],
+            name=f"{trial_name(row.number)} of {name}"[:BASELINE_NAME_LENGTH],
             params=_params(config, earlier, row),
         )
         try:

@@ -294,37 +294,47 @@ def put_back(study: Study, trial: Trial | FrozenTrial) -> None:
     study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
 
 
+def begin_waiting(study: Study, trial: FrozenTrial) -> Trial:
+    """Start one WAITING trial; `ask` would start the one with the lowest number."""
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    return running_again(study, trial)
+
+
 def reopen(study: Study, trial: FrozenTrial) -> None:
     """Return a paused trial to WAITING: its attribute `PAUSED` becomes `WENT_ON`, its reason goes.
 
-    Optuna has no call for this: to it, a finished trial never changes. All of it happens in one
-    transaction. Raises `ValueError` for a study in memory.
+    A trial that is not PRUNED any more stays as it is. Optuna has no call for this: to it, a
+    finished trial never changes. All of it happens in one transaction. Raises `ValueError` for a
+    study in memory.
     """
     storage, number = backend_of(study), trial._trial_id
     if storage is None:
         raise ValueError("a trial of a study in memory cannot be reopened")
     values, attributes = models.TrialValueModel, models.TrialUserAttributeModel
     own = attributes.trial_id == number
+    wait = (
+        update(models.TrialModel.__table__)
+        .where(models.TrialModel.trial_id == number, models.TrialModel.state == TrialState.PRUNED)
+        .values(state=TrialState.WAITING, datetime_complete=None)
+    )
     changes = (
         delete(values).where(values.trial_id == number),
         delete(attributes).where(own, attributes.key.in_((WENT_ON, REASON))),
         update(attributes).where(own, attributes.key == PAUSED).values(key=WENT_ON),
-        update(models.TrialModel.__table__)
-        .where(models.TrialModel.trial_id == number)
-        .values(state=TrialState.WAITING, datetime_complete=None),
     )
 
     def change() -> None:
         with storage.engine.begin() as connection:
-            for statement in changes:
-                connection.execute(statement)
+            if connection.execute(wait).rowcount:
+                for statement in changes:
+                    connection.execute(statement)
 
     storage.patiently(change)
     read_again(study)
 
 
 def read_again(study: Study) -> None:
-    """Forget what this process remembers of finished trials that were reopened meanwhile.
+    """Read finished trials again that were reopened meanwhile.
 
     Optuna's cache reads a finished trial once.
     """
@@ -340,14 +350,13 @@ def read_again(study: Study) -> None:
     now = storage.patiently(read)
     with cache._lock:
         known = cache._studies.get(id_of(study))
-        for trial in now if known else ():
-            assert known
-            seen = known.trials.get(trial.number)
-            if seen and (seen.state, seen.datetime_complete) != (
-                trial.state,
-                trial.datetime_complete,
-            ):
+        if known is None:
+            return
+        for trial in now:
+            seen, ended = known.trials.get(trial.number), (trial.state, trial.datetime_complete)
+            if seen and (seen.state, seen.datetime_complete) != ended:
                 known.unfinished_trial_ids.add(trial.trial_id)
+    study.get_trials(deepcopy=False)  # the cache reads only now
 
 
 def remove_study(study: Study) -> None:

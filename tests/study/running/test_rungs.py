@@ -15,7 +15,7 @@ from ready import Process
 
 from benchmarks.lib.servers import children
 from dcgan.data.bank import PhotoBank
-from dcgan.errors import ConfigError
+from dcgan.errors import ConfigError, TrainingDivergedError
 from dcgan.runtime.pictures import read_picture
 from dcgan.training.run.folder import RunFolder
 from study.config.study_config import StudyConfig, with_rungs
@@ -217,6 +217,34 @@ def test_more_trials_let_more_go_on(
     check_over(store, mirror_of, 5)
 
 
+def test_more_baselines_than_trials(tiny_study: Maker, bank: PhotoBank, store: Store) -> None:
+    done = run_study(tiny_study(**RUNGS | {"study__trials": 1}), store, bank=bank)
+    first, second = done.study.get_trials()
+    assert (first.state, second.state) == (TrialState.COMPLETE, TrialState.WAITING)
+    assert not done.interrupted
+
+
+def test_a_kill_while_the_outcome_is_written_lets_no_stopped_trial_go_on(
+    tiny_study: Maker, bank: PhotoBank, store: Store, watch: Any
+) -> None:
+    """The attribute of the rung was written, and then the trial turned out to have collapsed."""
+    settings = {"baselines": [], "study__trials": 1, "budget__images": [64, 128]}
+    config = tiny_study(**RUNGS | settings)
+    run_study(config, store, bank=bank, observer=watch(stop_after=(0, 1)))
+    study = load_optuna_study(store, "tiny")
+    study._storage.set_trial_user_attr(study.trials[0]._trial_id, PAUSED, 1)
+
+    def fail(event: object) -> None:
+        if isinstance(event, LossesLogged):
+            raise TrainingDivergedError(2, 1)
+
+    done = run_study(config, store, bank=bank, observer=watch(fail))
+    (trial,) = done.study.get_trials()
+    assert trial.state == TrialState.PRUNED
+    assert trial.user_attrs[PAUSED] is None
+    assert not done.interrupted
+
+
 def test_fewer_trials_than_have_begun_end_none_that_may_go_on(
     config: StudyConfig, tiny_study: Maker, bank: PhotoBank, store: Store, watch: Any
 ) -> None:
@@ -267,7 +295,10 @@ def test_paused_trials_keep_their_checkpoints_while_they_may_go_on(
             path = RunFolder(store.study("tiny").trial(event.trial)).checkpoint
             seen[event.trial] = path.exists()
 
-    run_study(none, store, bank=bank, observer=watch(look))
+    observer = watch(look)
+    with prepare(none, store, bank, observer=observer) as plan:  # published after each trial
+        execute(plan, observer, throttle=lambda action: action())
+    assert not [text for text in observer.warnings if "checkpoint is gone" in text]
     assert seen[0]
     assert seen[1]
     left = [RunFolder(path).checkpoint.exists() for path in store.study("tiny").trials().values()]

@@ -54,6 +54,17 @@ def one_sitting(config: StudyConfig, trials: int = TRIALS) -> list[dict[str, Any
     return params_of(study)
 
 
+def many_launches(config: StudyConfig, store: Store, trials: int = TRIALS) -> Study:
+    """A study of which each trial is proposed by another process, as it seems to Optuna."""
+    optuna.create_study(study_name="s", storage=open_storage(store))
+    for _ in range(trials):
+        study = optuna.load_study(
+            study_name="s", storage=open_storage(store), sampler=sampler_of(config)
+        )
+        ask_and_tell(study, config, 1)
+    return study
+
+
 @pytest.fixture
 def guided(tiny_study: Maker) -> StudyConfig:
     return tiny_study(sampler={"name": "tpe", "startup_trials": STARTUP}, baselines=[])
@@ -64,12 +75,7 @@ def test_other_models_depend_neither_on_who_asks_and_learn_from_complete_trials(
     name: str, tiny_study: Maker, store: Store
 ) -> None:
     config = tiny_study(sampler={"name": name, "startup_trials": STARTUP}, baselines=[])
-    optuna.create_study(study_name="s", storage=open_storage(store))
-    for _ in range(TRIALS):
-        study = optuna.load_study(
-            study_name="s", storage=open_storage(store), sampler=sampler_of(config)
-        )
-        ask_and_tell(study, config, 1)
+    study = many_launches(config, store)
     assert params_of(study) == one_sitting(config)
     random = config.model_copy(update={"sampler": SamplerConfig(name="random")})
     by_chance = one_sitting(random)
@@ -82,13 +88,8 @@ def test_a_sobol_sequence_fills_the_space_evenly_whoever_asks(
     tiny_study: Maker, store: Store
 ) -> None:
     config = tiny_study(sampler={"name": "qmc"}, baselines=[])
-    optuna.create_study(study_name="s", storage=open_storage(store))
     count = 17  # the first is drawn at random: only then is the space known
-    for _ in range(count):
-        study = optuna.load_study(
-            study_name="s", storage=open_storage(store), sampler=sampler_of(config)
-        )
-        ask_and_tell(study, config, 1)
+    study = many_launches(config, store, count)
     assert params_of(study) == one_sitting(config, count)
     places = [math.log10(params["lr_g"]) for params in params_of(study)[1:]]
     # Sixteen points of a Sobol sequence: one in each sixteenth of the range.
@@ -97,12 +98,7 @@ def test_a_sobol_sequence_fills_the_space_evenly_whoever_asks(
 
 @pytest.mark.slow
 def test_proposals_do_not_depend_on_who_asks(guided: StudyConfig, store: Store) -> None:
-    optuna.create_study(study_name="s", storage=open_storage(store))
-    for _ in range(TRIALS):
-        study = optuna.load_study(
-            study_name="s", storage=open_storage(store), sampler=sampler_of(guided)
-        )
-        ask_and_tell(study, guided, 1)
+    study = many_launches(guided, store)
     assert params_of(study) == one_sitting(guided)
 
 
