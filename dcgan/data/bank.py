@@ -56,6 +56,10 @@ class PhotoBank:
         """Number of files below the root that no format here is for."""
         return sum(self.unread.values())
 
+    def trained_on(self, holdout_fraction: float) -> int:
+        """How many photos are left to train on; raises as `split`."""
+        return len(self.split(holdout_fraction)[0].images)
+
     def split(self, holdout_fraction: float) -> tuple[PhotoBank, PhotoBank | None]:
         """The photos to train on and the held-out ones (None at 0), both with this fingerprint.
 

@@ -93,7 +93,10 @@ def launch(
         if report := report_when_finished(summary.study, summary.store):
             say(f"report, with training photos: {report}")
     if summary.interrupted:
-        say(f"stopped at {summary.finished} of {summary.total} trials; the same command continues")
+        at = f"{summary.finished} of {summary.total} trials"
+        if summary.finished >= summary.total:
+            at = f"{summary.total} trials, of which some may go on to another rung"
+        say(f"stopped at {at}; the same command continues")
         if should_stop():
             sys.exit(130)
 

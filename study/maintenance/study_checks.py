@@ -23,7 +23,7 @@ from study.storage.optuna_db import FINISHED
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, trial_name
 from study.tracking.catch_up import outdated
-from study.tracking.experiment import shown_statuses
+from study.tracking.experiment import trials_shown_of
 
 SHOWN = 5
 """How many trials a line names."""
@@ -101,7 +101,7 @@ def _mirror(study: Study, store: Store) -> Finding:
         return Finding("warning", f"MLflow does not show '{name}'; the same 'study run' repairs it")
     states = {trial.number: trial.state.name for trial in study.get_trials(deepcopy=False)}
     folder = store.study(name)
-    records = outdated(folder, states, shown_statuses(store, name))
+    records = outdated(folder, states, trials_shown_of(store, name))
     places = lock_folders(folder)  # a trial that is running is shown by its own process
 
     def is_held(number: int) -> bool:

@@ -20,16 +20,18 @@ MAX_TILES = 60
 """A picture of thousands could not be opened, and nobody would look at its end."""
 TILE_PIXELS = 266
 TILES_PER_ROW = 4
+GREY = (110, 110, 110)
 
 
-def draw_contact_sheet(rows: list[TrialResult], folder: StudyFolder) -> bool:
+def draw_contact_sheet(
+    rows: list[TrialResult], folder: StudyFolder, first: int | None = None
+) -> bool:
     """Draw a corner of the samples of the best `MAX_TILES` trials in one picture.
 
-    Those of a complete trial are of the evaluation that counts, those of others the latest. In a
-    study with rungs those at the end of the first rung are on the left. `rows` is the leaderboard,
-    best first. Returns whether any trial has samples.
+    Those of a complete trial are of the evaluation that counts, those of others the latest. `rows`
+    is the leaderboard, best first. `first` is the epoch at the end of a study's first rung, whose
+    samples are then on the left. Returns whether any trial has samples.
     """
-    first = next((row.epoch for row in rows if row.rung == 1), None)
     drawn = ((row, grid) for row in rows if (grid := scored_grid(folder, row)))
     tiles = list(islice(drawn, MAX_TILES))
     if not tiles:
@@ -38,18 +40,22 @@ def draw_contact_sheet(rows: list[TrialResult], folder: StudyFolder) -> bool:
         tiles = [(row, _after(grid_at(folder, row, first), grid)) for row, grid in tiles]
     width = tiles[0][1].width
     above = [captions(row) for row, _ in tiles]
-    label = 2 + 16 * max(map(len, above))
+    label = 2 + 16 * (max(map(len, above)) + (first is not None))
     columns = min(TILES_PER_ROW * TILE_PIXELS // width, len(tiles))
     lines = -(-len(tiles) // columns)
     size = (columns * (width + 8), lines * (TILE_PIXELS + label + 8))
     sheet = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
-    for index, (_, grid) in enumerate(tiles):
+    for index, (row, grid) in enumerate(tiles):
         left = index % columns * (width + 8)
         top = index // columns * (TILE_PIXELS + label + 8)
         for line, text in enumerate(above[index]):
-            colour, points = ((110, 110, 110), 12) if line else ((0, 0, 0), 14)
+            colour, points = (GREY, 12) if line else ((0, 0, 0), 14)
             draw.text((left + 4, top + 2 + 16 * line), text, colour, font_size=points)
+        halves = (f"epoch {first}", f"epoch {row.epoch}") if first is not None else ()
+        for column, text in enumerate(halves):
+            place = (left + 4 + column * TILE_PIXELS, top + label - 16)
+            draw.text(place, text, GREY, font_size=12)
         sheet.paste(grid, (left, top + label))
     save_picture(sheet, folder.contact_sheet)
     return True

@@ -105,13 +105,16 @@ def flat(row: TrialResult) -> dict[str, Any]:
     plain = row.as_dict()
     nested = {key: plain.pop(key) or {} for key in ("params", "distances", "metrics")}
     front = {} if row.front is None else {"front": row.front}
+    rung = {} if plain["rung"] is None else {"rung": plain["rung"]}
     return {
         **{key: plain[key] for key in ("number", "state", "score")},
         **front,
         **nested["params"],
         **nested["distances"],
         **nested["metrics"],
-        **{key: plain[key] for key in ("imbalance", "epoch", "minutes", "origin", "reason")},
+        "imbalance": plain["imbalance"],
+        **rung,
+        **{key: plain[key] for key in ("epoch", "minutes", "origin", "reason")},
         "run_id": plain["run_id"],
     }
 

@@ -9,7 +9,8 @@ no trial is given out twice, and finished and running trials never exceed the to
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ PATIENCE_SECONDS = 120
 SHARED_PATIENCE_SECONDS = 1000
 """Timeout for many processes that start at once, or one that waits for the database (see
 `study.storage.retries`)."""
+OTHERS_SECONDS = 60
+"""Time in which a machine that is there claims a trial whose checkpoint it has."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Claims:
         storage = backend_of(study)
         self.leases: Leases | None = None
         self.locks = folder.locks
+        self._quiet_since: float | None = None
+        """Since when no other machine runs a trial."""
         if storage is not None and storage.engine.dialect.name == "postgresql":
             name = study.study_name
             self.locks = folder.locks / socket.gethostname()  # locks reach no other machine
@@ -96,7 +101,7 @@ class Claims:
         read_again(self.study)
         trials = self.study.get_trials(deepcopy=False)
         unfinished = max(total - sum(trial.state in FINISHED for trial in trials), 0)
-        return unfinished + len(self._going_on(trials, rungs, new=unfinished > 0))
+        return unfinished + len(going_on(standings(trials, rungs), rungs, new=unfinished > 0))
 
     def _taken(self) -> int:
         """How many trials are finished or running."""
@@ -105,26 +110,33 @@ class Claims:
     def _let_one_go_on(self, rungs: Rungs, total: int) -> Trial | None:
         """Start the paused trial that goes on next, unless another trial that waits comes first.
 
-        A trial whose process still writes its outcome is left for later.
+        A trial whose process still writes its outcome is left for later. Another machine that has
+        a trial's checkpoint comes first. Without it, the trial starts again from step 0.
         """
         read_again(self.study)
         trials = {trial.number: trial for trial in self.study.get_trials(deepcopy=False)}
         waits = any(trial.state == TrialState.WAITING for trial in trials.values())
         if waits and self._taken() < total:
             return None
-        chosen = self._going_on(list(trials.values()), rungs, new=len(trials) < total)
-        if free := [number for number in chosen if not self.is_held(number)]:
-            reopen(self.study, trials[free[0]])
-            return begin_waiting(self.study, trials[free[0]])
-        return None
+        chosen = going_on(standings(trials.values(), rungs), rungs, new=len(trials) < total)
+        held = self.held(chosen)
+        free = [number for number in chosen if number not in held]
+        here = [number for number in free if self.folder.trial(number).exists()]
+        if not here and free and self._are_left_behind():
+            here = free
+        if not here:
+            return None
+        reopen(self.study, trials[here[0]])
+        return begin_waiting(self.study, trials[here[0]])
 
-    def _going_on(self, trials: Sequence[FrozenTrial], rungs: Rungs, *, new: bool) -> list[int]:
-        """See `study.search.rungs.going_on`; of the trials whose folder is on this machine.
-
-        Another machine has the checkpoints of the others.
-        """
-        chosen = going_on(standings(trials, rungs), rungs, new=new)
-        return [number for number in chosen if self.folder.trial(number).exists()]
+    def _are_left_behind(self) -> bool:
+        """Whether no other machine has run a trial for a while; true if none shares the study."""
+        if self.leases is None:
+            return True
+        now = time.monotonic()
+        if self.running_elsewhere() or self._quiet_since is None:
+            self._quiet_since = now
+        return now - self._quiet_since >= OTHERS_SECONDS
 
     @contextmanager
     def take(self, number: int) -> Iterator[Trial | None]:

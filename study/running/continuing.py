@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from optuna.trial import Trial
@@ -28,30 +29,34 @@ def make_continuable(
     A trial that goes on to another rung without its checkpoint continues from its best score.
     """
     record, path = TrialRecord.load(folder), RunFolder(folder).checkpoint
+    own = record is None or (record.params, record.seed) == (trial.params, config.train.seed)
     try:
-        if record and (record.params, record.seed) != (trial.params, config.train.seed):
+        if not own:
             raise CheckpointError(f"{folder} holds another trial")
-        if record and WENT_ON in trial.user_attrs and not path.exists():
+        if WENT_ON in trial.user_attrs and not path.exists():
             _take_best(context, trial, folder, record)
         if path.exists():
             checkpoint = load_checkpoint(path)
-            bank = context.bank
-            photos = len(bank.split(config.data.holdout_fraction)[0].images)
-            check_continues(checkpoint, config, bank.fingerprint, photos)
+            photos = context.bank.trained_on(config.data.holdout_fraction)
+            check_continues(checkpoint, config, context.bank.fingerprint, photos)
             restore(checkpoint, TrainState.fresh(config, resolve_device(config.train.device)))
     except CheckpointError as error:
         if record and record.run_id:
             with context.mirroring():
                 context.tracker.client.delete_run(record.run_id)
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=not folder.exists())
+        if record and own:  # its tries still count
+            replace(record, run_id=None).save(folder)
         context.warn(f"{error}; the trial starts again from step 0")
 
 
-def _take_best(context: StudyContext, trial: Trial, folder: Path, record: TrialRecord) -> None:
+def _take_best(
+    context: StudyContext, trial: Trial, folder: Path, record: TrialRecord | None
+) -> None:
     """Replace a lost checkpoint by that of the best score; raises `CheckpointError` without it."""
     run = RunFolder(folder)
     lost = f"trial {trial.number} goes on from rung {trial.user_attrs[WENT_ON]}, but its checkpoint"
-    if not run.best.exists():
+    if record is None or not run.best.exists():
         raise CheckpointError(f"{lost} is gone")
     epoch = load_checkpoint(run.best).epoch
     record.run_id = None  # a fresh run in MLflow: what comes after that epoch comes again

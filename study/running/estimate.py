@@ -45,6 +45,7 @@ class Estimate:
     """What the trials still to come take at most."""
 
     trials: int
+    """Those that have not ended."""
     begun: bool
     """Whether trials of the study have finished before."""
     minutes: float | None
@@ -52,11 +53,15 @@ class Estimate:
     """Whether `minutes` leave out the time of scoring."""
     disk_bytes: float
     free_bytes: float
+    rungs: int = 0
+    """0 if the study has none. With rungs, trials that have ended may go on."""
 
     def describe(self) -> str:
         """One sentence."""
         more = " more" if self.begun else ""
         what = f"{self.trials}{more} trial{'s' * (self.trials != 1)}"
+        if self.rungs:
+            what = f"{what} on {self.rungs} rungs" if self.trials else "trials that go on"
         disk, less = _gigabytes(self.disk_bytes), "(pruning makes it less)"
         time = None if self.minutes is None else _duration(self.minutes)
         if time is None:
@@ -82,14 +87,13 @@ def estimate(
     photos: int,
     rate: float | None = None,
 ) -> Estimate | None:
-    """What a launch takes with so many `workers` and `photos`; None if nothing is left to do.
+    """What a launch takes with so many `workers` and `photos` to train on.
 
-    `trials` are the study's trials so far; `rate` is images/s of the base recipe, if measured.
+    `trials` are the study's trials so far; `rate` is images/s of the base recipe, if measured. None
+    if all trials have ended, which on rungs may still go on.
     """
     finished = [trial for trial in trials if trial.state in FINISHED]
-    left = config.study.trials - len(finished)
-    if left <= 0:
-        return None
+    left = max(config.study.trials - len(finished), 0)
     rounds = -(-left // workers)
     rungs = Rungs.of(config)
     epochs = rounds * config.base.train.epochs
@@ -100,18 +104,20 @@ def estimate(
         whole = epochs_in_all(rungs, len(config.baselines))
         epochs = math.ceil(max(whole - done, 0) / workers)
         minutes = minutes_by_epochs(finished, epochs)
+    if not epochs:
+        return None
     measured = minutes is None
-    trained = photos - round(config.base.data.holdout_fraction * photos)
     # On a GPU a few steps tell too little.
     if measured and resolve_device(config.base.train.device).type == "cpu":
-        minutes = trained * epochs / (rate or images_per_second(config.base)) / 60
+        minutes = photos * epochs / (rate or images_per_second(config.base)) / 60
     return Estimate(
         trials=left,
         begun=bool(finished),
         minutes=minutes,
         training_only=measured,
-        disk_bytes=disk_bytes(config, left, trained, workers),
+        disk_bytes=disk_bytes(config, left, photos, workers),
         free_bytes=shutil.disk_usage(store.root).free,
+        rungs=len(rungs.epochs) if rungs else 0,
     )
 
 

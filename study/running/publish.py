@@ -74,7 +74,7 @@ def publish(context: StudyContext) -> None:
 def _publish_alone(context: StudyContext) -> None:
     rows, folder = rows_of(context.study), context.folder
     write_text_atomic(folder.leaderboard, _note(context, rows))
-    draw_contact_sheet(rows, folder)
+    draw_contact_sheet(rows, folder, context.rungs.epochs[0] if context.rungs else None)
     if not is_pareto(context.study) and any(row.state == TrialState.COMPLETE for row in rows):
         write_export(export_config(context.study), folder.best)
     with context.mirroring():

@@ -41,12 +41,10 @@ def warm_start(config: StudyConfig, store: Store, names: Sequence[str]) -> WarmS
     for name in names:
         if name == config.study.name:
             raise UsageError(f"--from {name}: a study cannot be seeded with itself")
-        found, told = _best_of(config, store, name)
+        added, told = _best_of(config, store, name)
         notes += told
-        known = {baseline.name for baseline in config.baselines}
-        added = [it.model_dump() for it in found if it.name not in known]
-        present = [it.model_dump() for it in config.baselines]
-        config = override(config, {"baselines": [*present, *added]}, f"--from {name}")
+        baselines = [it.model_dump() for it in (*config.baselines, *added)]
+        config = override(config, {"baselines": baselines}, f"--from {name}")
     return WarmStart(config, notes)
 
 
@@ -57,19 +55,26 @@ def _best_of(config: StudyConfig, store: Store, name: str) -> tuple[list[Baselin
     if not best:
         raise StudyError(f"--from {name}: none of its trials is complete, so it has no best config")
     taken, notes = list[Baseline](), list[str]()
+    known = {baseline.name: config.baseline_params(baseline) for baseline in config.baselines}
     for row in best:
         baseline = Baseline(
             name=f"{trial_name(row.number)} of {name}"[:BASELINE_NAME_LENGTH],
             params=_params(config, earlier, row),
         )
         try:
-            config.baseline_params(baseline)
+            params = config.baseline_params(baseline)
         except ValueError as error:
             notes.append(f"--from {name}: left out: {error}")
             continue
+        if params in known.values():
+            same = next(other for other in known if known[other] == params)
+            notes.append(f"--from {name}: {baseline.name} is the same config as “{same}”")
+            continue
+        known[baseline.name] = params
         taken.append(baseline)
-    named = ", ".join(baseline.name for baseline in taken) or "nothing"
-    notes.append(f"--from {name}: {named} begins as a baseline{_differences(config, earlier)}")
+    if taken:
+        named, s = ", ".join(it.name for it in taken), "s" * (len(taken) == 1)
+        notes.append(f"--from {name}: begin{s} as baseline: {named}{_differences(config, earlier)}")
     return taken, notes
 
 

@@ -132,14 +132,18 @@ def _last_resort(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list
 
 
 def out_of_the_race(trials: Sequence[Standing], rungs: Rungs) -> set[int]:
-    """Numbers of paused trials that can never go on, whatever the trials to come score."""
+    """Numbers of paused trials that can never go on, whatever the trials to come score.
+
+    The best one on each rung is kept for the case that all others fail.
+    """
     out, last = set[int](), len(rungs.epochs)
     for rung in range(1, len(rungs.epochs)):
         alive = [
             it for it in _ranked(trials, rung) if not it.over or it.paused or last in it.scores
         ]
         late = alive[rungs.quota(rungs.total, more=False) :]
-        out |= {trial.number for trial in late if trial.paused == rung}
+        waiting = [trial.number for trial in alive if trial.paused == rung]
+        out |= {trial.number for trial in late if trial.paused == rung} - set(waiting[:1])
     return out - {trial.number for trial in trials if trial.is_baseline}
 
 

@@ -20,8 +20,20 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from dcgan.runtime.seeds import derive_seed
-from study.config.study_config import SamplerConfig
+from study.config.study_config import SamplerConfig, StudyConfig
 from study.storage.optuna_db import share_search_space
+
+
+def sampler_note(config: StudyConfig) -> str | None:
+    """A warning if rungs leave the configured sampler little to learn from, else None."""
+    sampler = config.sampler
+    if not config.budget.images or sampler.name not in ("gp", "cmaes"):
+        return None
+    return (
+        f"sampler.name: {sampler.name} learns from complete trials alone, and with budget.images "
+        f"few are; until {sampler.startup_trials} are (sampler.startup_trials) it proposes at "
+        "random, so tpe suits rungs better"
+    )
 
 
 class SeededSampler(BaseSampler):

@@ -22,7 +22,7 @@ ATTRIBUTES = (
 """Fields that are user attributes of the same name."""
 SHOWN = (
     *("number", "state", "score", "front", "metric", "distances", "imbalance", "epoch"),
-    *("params", "minutes", "origin", "reason", "run_id", "metrics"),
+    *("params", "minutes", "origin", "reason", "run_id", "metrics", "rung"),
 )
 """Keys of the plain form, as `study show --json` prints them."""
 
@@ -121,4 +121,5 @@ class TrialResult:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as `study show --json` prints it."""
         shown = {name: getattr(self, name) for name in SHOWN}
-        return shown | {"state": self.state.name, "params": self.shown_params}
+        rung = self.on_rung if self.rung or self.went_on else None
+        return shown | {"state": self.state.name, "params": self.shown_params, "rung": rung}

@@ -7,26 +7,36 @@ from collections.abc import Callable, Iterator, Mapping
 from study.storage.optuna_db import FINISHED
 from study.storage.store import StudyFolder
 from study.storage.trial_record import TrialRecord
-from study.tracking.experiment import Tracker, trial_statuses
+from study.tracking.experiment import ShownTrial, Tracker, shown_trials
 from study.tracking.run_mirror import STATUS, TERMINAL_STATUSES
 
 FINISHED_NAMES = {state.name for state in FINISHED}
 
 
 def outdated(
-    folder: StudyFolder, states: Mapping[int, str], shown: Mapping[int, str]
+    folder: StudyFolder, states: Mapping[int, str], shown: Mapping[int, ShownTrial]
 ) -> Iterator[TrialRecord]:
-    """The trials that MLflow does not show, or shows in another state than Optuna.
+    """The trials that MLflow does not show, or shows as they were before.
 
     A run that a person deleted in the UI stays deleted. A trial without a record has not begun.
-    `states` maps trial numbers to Optuna's states, and `shown` to the statuses of their runs as
-    MLflow names them, or `DELETED`.
+    `states` maps trial numbers to Optuna's states, and `shown` to what MLflow shows of them.
     """
     for number, state in states.items():
-        if shown.get(number) not in (STATUS[state], "DELETED"):
-            record = TrialRecord.load(folder.trial(number))
-            if record is not None:
-                yield record
+        there = shown.get(number)
+        if there is not None and there.status == "DELETED":
+            continue
+        record = TrialRecord.load(folder.trial(number))
+        if record is not None and (there is None or _is_behind(there, state, record)):
+            yield record
+
+
+def _is_behind(there: ShownTrial, state: str, record: TrialRecord) -> bool:
+    """Whether a trial has changed since MLflow heard of it.
+
+    A trial that went on from a rung may have ended in the same state as before.
+    """
+    later = int(1000 * (record.ended or 0.0)) > there.ended_ms
+    return there.status != STATUS[state] or (state in FINISHED_NAMES and later)
 
 
 def catch_up(
@@ -50,10 +60,11 @@ def catch_up(
     Returns:
         How many trials were delivered.
     """
-    shown, delivered = trial_statuses(tracker.client, tracker.experiment_id), 0
+    shown, delivered = shown_trials(tracker.client, tracker.experiment_id), 0
     records = list(outdated(tracker.folder, states, shown))
     for done, record in enumerate(records, start=1):
-        state, status = states[record.number], shown.get(record.number)
+        state, there = states[record.number], shown.get(record.number)
+        status = there.status if there else None
         if _is_due(record, state, status, unfinished) and not is_held(record.number):
             mirror = tracker.mirror_of(record)
             if state in FINISHED_NAMES:

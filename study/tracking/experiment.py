@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -242,9 +242,18 @@ def find_experiment(client: Any, folder: StudyFolder) -> Any:
     return None
 
 
-def trial_statuses(client: Any, experiment_id: str) -> dict[int, str]:
-    """Trial number → status of its run; `DELETED` if a person deleted it in the UI."""
-    statuses: dict[int, str] = {}
+class ShownTrial(NamedTuple):
+    """What MLflow shows of a trial."""
+
+    status: str
+    """The status of its run; `DELETED` if a person deleted it in the UI."""
+    ended_ms: int = 0
+    """When it ended, in milliseconds since 1970; 0 if it has not."""
+
+
+def shown_trials(client: Any, experiment_id: str) -> dict[int, ShownTrial]:
+    """Trial number → what MLflow shows of it."""
+    shown: dict[int, ShownTrial] = {}
     token: str | None = None
     while True:
         page = client.search_runs(
@@ -253,23 +262,23 @@ def trial_statuses(client: Any, experiment_id: str) -> dict[int, str]:
         for run in page:
             number = int(run.data.tags["optuna.trial_number"])
             if run.info.lifecycle_stage == "active":
-                statuses[number] = run.info.status
+                shown[number] = ShownTrial(run.info.status, run.info.end_time or 0)
             else:
-                statuses.setdefault(number, "DELETED")
+                shown.setdefault(number, ShownTrial("DELETED"))
         token = page.token
         if not token:
-            return statuses
+            return shown
 
 
-def shown_statuses(store: Store, name: str) -> dict[int, str]:
-    """`trial_statuses` of a study by its name; empty if MLflow has no such experiment.
+def trials_shown_of(store: Store, name: str) -> dict[int, ShownTrial]:
+    """`shown_trials` of a study by its name; empty if MLflow has no such experiment.
 
     Raises `StudyError` if MLflow cannot be read.
     """
     with required("ask", store):
         client = open_client(store)
         found = find_experiment(client, store.study(name))
-        return trial_statuses(client, found.experiment_id) if found else {}
+        return shown_trials(client, found.experiment_id) if found else {}
 
 
 def has_views(store: Store, experiment_id: str) -> bool:

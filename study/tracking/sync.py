@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
+from optuna.study import Study
+
 from dcgan.config.settings import validate
 from dcgan.config.yaml_files import read_yaml
 from dcgan.training.run.folder import RunFolder
 from study.config.study_config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
+from study.search.rungs import Rungs, going_on, standings
 from study.storage.addresses import check_tracking_uri
 from study.storage.attributes import with_tracking
 from study.storage.locks import held_full_runs, lock_folders, running, trial_is_held
@@ -71,8 +74,7 @@ def sync_study(
         full = _deliver_full_runs(tracker)
         if folder.leaderboard.exists():  # otherwise this machine has only joined the study
             publish(tracker)
-            finished = sum(record.state in FINISHED_NAMES for record in records)
-            if finished >= config.study.trials:
+            if _is_over(store, config, records):
                 tracker.set_parent_state("COMPLETE")
             elif not running(folder) and tracker.parent_status() == "RUNNING":
                 tracker.set_parent_state("WAITING")
@@ -88,12 +90,31 @@ def sync_study(
 
 def _own_mlflow(store: Store, name: str) -> Store:
     """The store with the MLflow server of the study's launches, if Optuna's database names one."""
-    if store.tracking or not (store.storage or store.optuna_database.is_file()):
-        return store
+    study = None if store.tracking else _optuna_study(store, name)
+    return with_tracking(store, study) if study else store
+
+
+def _optuna_study(store: Store, name: str) -> Study | None:
+    """The study in Optuna's database; None if it is lost."""
+    if not (store.storage or store.optuna_database.is_file()):
+        return None
     try:
-        return with_tracking(store, load_optuna_study(store, name))
+        return load_optuna_study(store, name)
     except UnknownStudyError:
-        return store
+        return None
+
+
+def _is_over(store: Store, config: StudyConfig, records: list[TrialRecord]) -> bool:
+    """Whether no trial is left to run; those that wait on a rung may still go on.
+
+    Whether one does is in Optuna's database. Where that is lost, none does.
+    """
+    if sum(record.state in FINISHED_NAMES for record in records) < config.study.trials:
+        return False
+    rungs, study = Rungs.of(config), _optuna_study(store, config.study.name)
+    if rungs is None or study is None:
+        return True
+    return not going_on(standings(study.get_trials(deepcopy=False), rungs), rungs, new=False)
 
 
 def _records(folder: StudyFolder, say: Callable[[str], None]) -> list[TrialRecord]:

@@ -120,8 +120,11 @@ class Supervisor:
         worker.tell_to_stop()  # closes what is left of the connection
         if self.stopping or (code == 0 and self._done()):
             return None
-        self.last_reason = worker.why_ended(code)
         trial = self.trials.pop(worker, None)
+        if code == 0 and trial is None:  # it found nothing to do, and then a trial went on
+            worker.start(self.job)
+            return None
+        self.last_reason = worker.why_ended(code)
         ended = None if trial is None else self._count_death(trial)
         self.restarts[worker] = self.restarts[worker] + 1 if ended is None else 0
         on = "" if trial is None else f" in trial {trial}"

@@ -139,7 +139,7 @@ def test_the_contact_sheet_shows_the_same_epoch_of_all_and_the_last(raced: Any) 
     folder, rows = raced[0].store.study("tiny"), rows_of(raced[0].study)
     sheet = read_picture(folder.contact_sheet)
     assert sheet is not None
-    above, side = 34, 266  # two lines of text, a corner of the samples
+    above, side = 50, 266  # three lines of text, a corner of the samples
     for index, row in enumerate(rows[:2]):
         left = index * (2 * side + 8)
         boxes = [(left + shift, above, left + shift + side, above + side) for shift in (0, side)]

@@ -221,3 +221,11 @@ def test_rungs_that_end_at_the_same_score_are_refused() -> None:
 def test_defaults_are_no_rungs() -> None:
     assert StudyConfig.model_fields["budget"].default == BudgetConfig()
     assert BudgetConfig().images == ()
+
+
+def test_the_best_one_waiting_stays_in_case_all_others_fail() -> None:
+    rungs = Rungs((1, 3), 1 / 3, total=3)
+    trials = [running(0, 1.0), paused(1, 2.0), paused(2, 3.0)]
+    assert out_of_the_race(trials, rungs) == {2}
+    failed = [ended(0, 1.0), *trials[1:]]
+    assert going_on(failed, rungs, new=False) == [1]

@@ -16,7 +16,7 @@ from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.storage.schema_versions import check_schemas, revisions, schema_problem
 from study.storage.store import Store
-from study.tracking.experiment import Tracker, shown_statuses
+from study.tracking.experiment import Tracker, trials_shown_of
 from study.tracking.relocate import opened
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -90,7 +90,7 @@ def test_the_rows_of_a_half_written_mlflow_database_are_read(
     subprocess.run([sys.executable, "-c", DIE, str(database)])
     assert database.with_name(f"{database.name}-journal").stat().st_size > 0
     if by_client:
-        assert len(shown_statuses(own_finished, "tiny")) == 6
+        assert len(trials_shown_of(own_finished, "tiny")) == 6
     else:
         with opened(own_finished) as connection:
             ((runs,),) = connection.execute("SELECT COUNT(*) FROM runs")

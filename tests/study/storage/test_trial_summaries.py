@@ -205,7 +205,7 @@ def test_a_result_is_stored_under_the_names_of_every_release(empty: Database) ->
     assert read == [result, TrialResult(1, TrialState.COMPLETE, [1.0, 1.0])]
     assert list(rows_of(study)[0].as_dict()) == [
         *("number", "state", "score", "front", "metric", "distances", "imbalance", "epoch"),
-        *("params", "minutes", "origin", "reason", "run_id", "metrics"),
+        *("params", "minutes", "origin", "reason", "run_id", "metrics", "rung"),
     ]
 
 
