@@ -82,6 +82,35 @@ def run(
 
 
 @app.command()
+def extend(
+    name: NameArgument,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of each in the end.")],
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the best trials.")] = 5,
+    new_name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the new study (default: NAME-EPOCHS-epochs)."),
+    ] = None,
+    data: DataOption = None,
+    workers: WorkersOption = None,
+    trials_per_gpu: PerGpuOption = None,
+    settings: SetOption = None,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Train a study's best trials further from their checkpoints, as a study of their own."""
+    from dcgan.config.settings import parse_assignments
+
+    changes: dict[str, Any] = parse_assignments(settings or []) | data_settings(data, "base.")
+    changes |= worker_settings(workers, trials_per_gpu)
+    chosen = Store.at(store, storage, tracking_uri)
+    with quick_imports():
+        from study.cli.extend import launch_extension
+
+    launch_extension(chosen, name, top, epochs, new_name, changes)
+
+
+@app.command()
 def worker(
     name: NameArgument,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of the same photos.")] = None,

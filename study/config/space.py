@@ -25,12 +25,18 @@ def suggest(trial: Trial, config: StudyConfig) -> TrainConfig:
             params[name] = trial.suggest_float(name, **bounds)
         else:
             params[name] = trial.suggest_int(name, **bounds)
-    return trial_config(config, params, trial.number)
+    return trial_config(config, params, trial.number, trial.user_attrs.get("seed"))
 
 
-def trial_config(config: StudyConfig, params: Mapping[str, Any], number: int) -> TrainConfig:
-    """The train config of a trial from its stored parameters (short names) and its number."""
-    values: dict[str, Any] = {"train.seed": trial_seed(config.study.seed, number)}
+def trial_config(
+    config: StudyConfig, params: Mapping[str, Any], number: int, seed: int | None = None
+) -> TrainConfig:
+    """The train config of a trial from its stored parameters (short names) and its number.
+
+    Without a `seed`, the study's seed and the number give one.
+    """
+    seed = trial_seed(config.study.seed, number) if seed is None else seed
+    values: dict[str, Any] = {"train.seed": seed}
     for key, dimension in config.space.items():
         value = params[config.short_name(key)]
         values[key] = dimension.stored[value] if isinstance(dimension, Choices) else value

@@ -197,6 +197,8 @@ class Baseline(Section):
     """Shown in tables and in MLflow."""
     params: dict[str, Any]
     """Values of searched keys (dotted); a key that is left out has its value in `base`."""
+    seed: int | None = Field(None, ge=0, lt=2**32)
+    """Seed of its training (default: from `study.seed` and the trial's number)."""
 
 
 class StudyConfig(Section):
@@ -324,8 +326,7 @@ def load_study_config(
     if isinstance(section, dict):
         section["name"] = given.get("study.name", section.get("name", path.stem))
     config = validate(StudyConfig, data, str(path), path.parent)
-    train_keys = set(dotted_keys(TrainConfig))
-    prefixed = {f"base.{key}" if key in train_keys else key: given[key] for key in given}
+    prefixed = with_base(given)
     config = override(config, prefixed)
     if config.budget.images and not config.budget.epochs and _has_two_lengths(data, prefixed):
         raise ConfigError(
@@ -334,6 +335,12 @@ def load_study_config(
         )
     refuse_program(config.base.eval.extractor)
     return config
+
+
+def with_base(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted keys in which a train key begins with `base.`, as in the file."""
+    train_keys = set(dotted_keys(TrainConfig))
+    return {f"base.{key}" if key in train_keys else key: settings[key] for key in settings}
 
 
 def _has_two_lengths(data: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

@@ -41,7 +41,7 @@ def export_config(study: Study, number: int | None = None, rule: str | None = No
 def full_config(study: Study, trial: TrialResult, rule: str | None = None) -> TrainConfig:
     """The config of the full run of a trial that has been picked (by a rule)."""
     config = study_config(study)
-    trained = trial_config(config, trial.params, trial.number)
+    trained = trial_config(config, trial.params, trial.number, trial.seed)
     full_epochs = max(TrainConfig().train.epochs, trained.train.epochs)
     changes = {"train.epochs": full_epochs, "eval.fid_at_end": True, **config.full_run}
     full = override(trained, changes, "full_run")

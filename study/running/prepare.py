@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -222,7 +223,9 @@ def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
     if changed:
         study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
     for baseline in config.baselines:
-        attributes = {"origin": "baseline", "baseline": baseline.name}
+        attributes: dict[str, Any] = {"origin": "baseline", "baseline": baseline.name}
+        if baseline.seed is not None:
+            attributes["seed"] = baseline.seed
         params = config.baseline_params(baseline)
         study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=True)
     return changed

@@ -59,7 +59,7 @@ def _best_of(config: StudyConfig, store: Store, name: str) -> tuple[list[Baselin
     for row in best:
         baseline = Baseline(
             name=f"{trial_name(row.number)} of {name}"[:BASELINE_NAME_LENGTH],
-            params=_params(config, earlier, row),
+            params=params_here(config, earlier, row),
         )
         try:
             params = config.baseline_params(baseline)
@@ -78,7 +78,7 @@ def _best_of(config: StudyConfig, store: Store, name: str) -> tuple[list[Baselin
     return taken, notes
 
 
-def _params(config: StudyConfig, earlier: StudyConfig, row: TrialResult) -> dict[str, Any]:
+def params_here(config: StudyConfig, earlier: StudyConfig, row: TrialResult) -> dict[str, Any]:
     """An earlier trial's values of the keys that are searched now."""
     values: dict[str, Any] = {}
     for key in config.space:

@@ -7,17 +7,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from shared import PATIENCE_SECONDS, options, wait_for
 
 from benchmarks.lib.servers import (
-    MlflowServer,
     Postgres,
-    postgres,
     postgres_programs,
 )
 from study.errors import LeaseLostError, StudyMismatchError
@@ -27,56 +25,14 @@ from study.running.study import run_study
 from study.storage.leases import LEASE_VARIABLE, Leases
 from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
 from study.storage.store import Store
-from study.tracking.experiment import forget_experiment
 
 Maker = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]
 File = Callable[..., Path]
-PATIENCE_SECONDS = 180.0
 
 pytestmark = pytest.mark.skipif(
     postgres_programs() is None, reason="PostgreSQL (initdb, pg_ctl) is not installed"
 )
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[Postgres]:
-    """A PostgreSQL server."""
-    with postgres() as server:
-        yield server
-
-
-@pytest.fixture
-def url(database: Postgres) -> Iterator[str]:
-    """An empty database."""
-    yield database.url
-    engine = create_engine(database.url.replace("postgresql:", "postgresql+psycopg:"))
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    engine.dispose()
-
-
-@pytest.fixture
-def machines(tmp_path: Path, url: str, tracking: MlflowServer) -> Iterator[tuple[Store, Store]]:
-    """Two results folders that share databases, which know of no study."""
-    first, second = (Store.at(tmp_path / name, url, tracking.uri) for name in "ab")
-    yield first, second
-    forget_experiment(first, "tiny")
-
-
-def options(store: Store, *, tracking: bool = True) -> list[str]:
-    """What the shell says for a store."""
-    assert store.storage
-    assert store.tracking
-    shared = ["--store", str(store.root), "--storage", store.storage]
-    return [*shared, "--tracking-uri", store.tracking] if tracking else shared
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
 
 
 def has_score(store: Store) -> bool:

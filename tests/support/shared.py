@@ -1,0 +1,25 @@
+"""What tests of machines that share a study have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from study.storage.store import Store
+
+PATIENCE_SECONDS = 180.0
+
+
+def options(store: Store, *, tracking: bool = True) -> list[str]:
+    """What the shell says for a store."""
+    assert store.storage
+    assert store.tracking
+    shared = ["--store", str(store.root), "--storage", store.storage]
+    return [*shared, "--tracking-uri", store.tracking] if tracking else shared
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
