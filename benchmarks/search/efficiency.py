@@ -167,7 +167,7 @@ def _in_rungs(ends: tuple[int, ...], keep: float) -> Way:
             if stands:
                 scores[len(scores) + 1] = curve.points[end]
             paused = len(scores) if stands and end < curve.whole else None
-            trials[number] = Standing(number, False, paused, over=True, scores=scores)
+            trials[number] = Standing(number, paused, over=True, scores=scores)
             if end == curve.whole and stands:
                 best = min(best, curve.final)
             yield Found(epochs, best)

@@ -2,12 +2,15 @@
 
     python -m benchmarks.study.faults --kills 100 --workers 1
     python -m benchmarks.study.faults --kills 60 --workers 1 --launchers 2 --database postgres
+    python -m benchmarks.study.faults --kills 100 --rungs
 
 Small studies on toy cats are launched, disturbed and launched again until each is finished. A
 random moment is drawn, then a victim (a launcher, one worker, or all processes) and a signal (four
 in five times SIGKILL, else SIGTERM). After at most `--kills-per-study` kills a study finishes
 undisturbed. Then Optuna and MLflow are compared trial by trial. If one worker does all trials,
-every parameter, score and intermediate value must also equal those of an undisturbed study.
+every parameter, score and intermediate value must also equal those of an undisturbed study. With
+`--rungs` the study has twice as many trials on three rungs, and no trial may be left that would go
+on.
 
 With `--launchers 2` two launches share each study. With `--database postgres` the study is in a
 real PostgreSQL server, which must be installed. Workers are killed at most twice per study, because
@@ -39,6 +42,8 @@ from mlflow.tracking import MlflowClient
 
 from benchmarks.lib.servers import children, postgres
 from study.cli.app import main as study_command
+from study.search.rungs import Rungs, going_on, standings
+from study.storage.attributes import study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.tracking.run_mirror import STATUS
@@ -57,6 +62,12 @@ STUDY: dict[str, Any] = {
         "train": {"epochs": 24, "batch_size": 16, "device": "cpu", "threads": 1},
         "eval": {"extractor": "random", "n_samples": 64, "every_epochs": 4},
     },
+}
+RUNGS: dict[str, Any] = {
+    "study": STUDY["study"] | {"trials": 8},
+    "pruner": {"name": "none"},
+    "budget": {"images": [192, 576, 1152]},  # epochs 4, 12, 24 of 48 photos
+    "base": STUDY["base"] | {"train": {"batch_size": 16, "device": "cpu", "threads": 1}},
 }
 STUCK_SECONDS = 240.0
 
@@ -95,6 +106,7 @@ def main() -> None:
     parser.add_argument("--launchers", type=int, default=1, help="that share a study")
     parser.add_argument("--mode", choices=["score", "pareto"], default="score")
     parser.add_argument("--database", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--rungs", action="store_true", help="trials wait, and some go on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -103,6 +115,7 @@ def main() -> None:
         url = stack.enter_context(postgres()).url if arguments.database == "postgres" else None
         config = folder / "faults.yaml"
         study = STUDY | {"objective": {"mode": arguments.mode}}
+        study |= RUNGS if arguments.rungs else {}
         config.write_text(yaml.safe_dump(study), encoding="utf-8")
         rows = []
         for workers in arguments.workers:
@@ -117,7 +130,8 @@ def main() -> None:
                 random.Random(f"{arguments.seed} {workers}"),
             )
             rows.append(run(campaign))
-    asked = {key: getattr(arguments, key) for key in ("seed", "mode", "database", "launchers")}
+    keys = ("seed", "mode", "database", "launchers", "rungs")
+    asked = {key: getattr(arguments, key) for key in keys}
     if arguments.json:
         print(json.dumps(asked | {"rows": rows}, indent=2))
     else:
@@ -272,11 +286,15 @@ def essence(store: Store, name: str) -> list[Any]:
 
 def inspect(store: Store, name: str) -> list[str]:
     """What is wrong with an ended study: lost, double, unfinished, or shown otherwise in MLflow."""
-    total = STUDY["study"]["trials"]
-    trials = load_optuna_study(store, name).get_trials()
+    study = load_optuna_study(store, name)
+    config, trials = study_config(study), study.get_trials()
+    total, rungs = config.study.trials, Rungs.of(config)
     faults = [] if len(trials) == total else [f"{len(trials)} trials instead of {total}"]
     faults += [f"trial {t.number} is {t.state.name}" for t in trials if not t.state.is_finished()]
     faults += [f"trial {t.number} failed" for t in trials if t.state.name == "FAIL"]
+    if rungs:
+        left = going_on(standings(trials, rungs), rungs, new=False)
+        faults += [f"trial {number} would go on" for number in left]
     client = MlflowClient(tracking_uri=store.mlflow_uri)
     experiment = client.get_experiment_by_name(name)
     assert experiment is not None

@@ -145,8 +145,8 @@ class BudgetConfig(Section):
     and takes the place of `base.train.epochs`. A rung ends at the first score from there on.
     Empty: no rungs, every trial may train to its end."""
     keep: float = Field(1 / 3, gt=0.0, lt=1.0)
-    """The share of the trials on a rung that go on to the next, as in 1/3 or 0.25; baselines go on
-    in any case."""
+    """The share of the trials on a rung that go on to the next, as in 1/3 or 0.25. Baselines do not
+    wait on rungs."""
     epochs: tuple[int, ...] = ()
     """The epochs at which the rungs end. Leave it out: the number of photos gives it."""
 

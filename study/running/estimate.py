@@ -148,7 +148,6 @@ def disk_bytes(config: StudyConfig, trials: int, photos: int, workers: int = 1) 
     rungs, kept = Rungs.of(config), config.checkpoints.keep
     if rungs:
         kept += rungs.quota(rungs.total, more=False) * (len(rungs.epochs) - 1)
-        kept += len(config.baselines)
     checkpoints = each * min(kept, trials) + (each + 1) * workers
     size = checkpoint_bytes(largest, schedule.total_steps)
     return checkpoints * size + trials * trial_bytes(largest, photos)

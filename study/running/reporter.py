@@ -32,6 +32,7 @@ class Reporter:
         self.config, self.train_config, self.folder = config, train_config, folder
         self.reported = set(stored_trial(trial.study, trial).intermediate_values)
         self.prunable = trial.user_attrs.get("origin") != "baseline"
+        """Whether anything may stop it early: baselines train to their end."""
         self.ranked = config.objective.mode == "score"
         self.rungs = Rungs.of(config)
         self.went_on: int = trial.user_attrs.get(WENT_ON, 0)
@@ -50,7 +51,7 @@ class Reporter:
             self.reported.add(epoch)
         if self.prunable:
             self.pruned_because = self._collapse(record.step) or self._hopeless(epoch)
-        if self.pruned_because is None:
+        if self.prunable and self.pruned_because is None:
             self.pruned_because = self._pause(epoch)
         return self.pruned_because is not None
 

@@ -72,7 +72,6 @@ class Standing:
     """How far a trial has got."""
 
     number: int
-    is_baseline: bool
     paused: int | None
     """The rung, from 1, at whose end it waits; None if it runs or has ended."""
     over: bool
@@ -88,7 +87,6 @@ class Standing:
         reported = trial.intermediate_values
         return cls(
             trial.number,
-            trial.user_attrs.get("origin") == "baseline",
             trial.user_attrs.get(PAUSED) if trial.state == TrialState.PRUNED else None,
             over,
             {rung: reported[epoch] for rung, epoch in at if epoch in reported},
@@ -104,9 +102,8 @@ def going_on(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list[int
     """The numbers of the paused trials that may go on by now, the first to go on first.
 
     The best share of each rung goes on, from the highest rung down. A trial that ended before the
-    end of a rung counts as worse than those that reached it. Baselines go on in any case; those
-    that are not among the best wait until no new trial may begin. A study without a complete trial
-    goes on as long as a trial waits.
+    end of a rung counts as worse than those that reached it. Baselines never wait. A study without
+    a complete trial goes on as long as a trial waits.
 
     Args:
         trials: all trials of the study.
@@ -116,9 +113,6 @@ def going_on(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list[int
     for rung in range(len(rungs.epochs) - 1, 0, -1):
         best = _ranked(trials, rung)[: _quota(trials, rungs, rung, new=new)]
         chosen += [trial.number for trial in best if trial.paused == rung]
-    if not new:
-        left = (it.number for it in trials if it.is_baseline and it.paused is not None)
-        chosen += sorted(set(left) - set(chosen))
     return chosen or _last_resort(trials, rungs, new=new)
 
 
@@ -134,17 +128,18 @@ def _last_resort(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list
 def out_of_the_race(trials: Sequence[Standing], rungs: Rungs) -> set[int]:
     """Numbers of paused trials that can never go on, whatever the trials to come score.
 
-    The best one on each rung is kept for the case that all others fail.
+    Without a complete trial there are none: if all others end early, any may be the last resort.
     """
     out, last = set[int](), len(rungs.epochs)
+    if not any(last in trial.scores for trial in trials):
+        return out
     for rung in range(1, len(rungs.epochs)):
         alive = [
             it for it in _ranked(trials, rung) if not it.over or it.paused or last in it.scores
         ]
         late = alive[rungs.quota(rungs.total, more=False) :]
-        waiting = [trial.number for trial in alive if trial.paused == rung]
-        out |= {trial.number for trial in late if trial.paused == rung} - set(waiting[:1])
-    return out - {trial.number for trial in trials if trial.is_baseline}
+        out |= {trial.number for trial in late if trial.paused == rung}
+    return out
 
 
 def _ranked(trials: Sequence[Standing], rung: int) -> list[Standing]:

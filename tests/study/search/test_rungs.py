@@ -23,18 +23,18 @@ from study.search.rungs import (
 RUNGS = Rungs((1, 3, 9), 1 / 3, total=9)
 
 
-def paused(number: int, *scores: float, baseline: bool = False) -> Standing:
+def paused(number: int, *scores: float) -> Standing:
     """A trial that waits at the end of its last rung."""
-    return Standing(number, baseline, len(scores), over=True, scores=dict(enumerate(scores, 1)))
+    return Standing(number, len(scores), over=True, scores=dict(enumerate(scores, 1)))
 
 
 def ended(number: int, *scores: float) -> Standing:
     """A trial that will not go on: complete, collapsed or failed."""
-    return Standing(number, False, None, over=True, scores=dict(enumerate(scores, 1)))
+    return Standing(number, None, over=True, scores=dict(enumerate(scores, 1)))
 
 
 def running(number: int, *scores: float) -> Standing:
-    return Standing(number, False, None, over=False, scores=dict(enumerate(scores, 1)))
+    return Standing(number, None, over=False, scores=dict(enumerate(scores, 1)))
 
 
 def test_the_best_third_goes_on_as_soon_as_there_is_one() -> None:
@@ -76,14 +76,6 @@ def test_a_study_ends_with_a_complete_trial_if_it_can() -> None:
     assert going_on([*trials, complete], RUNGS, new=False) == []
 
 
-def test_baselines_go_on_after_all_others() -> None:
-    trials = [paused(0, 9.0, baseline=True), paused(1, 4.0), paused(2, 5.0)]
-    assert going_on(trials, RUNGS, new=True) == [1]
-    assert going_on(trials, RUNGS, new=False) == [1, 0]
-    best = [paused(0, 1.0, baseline=True), *trials[1:]]
-    assert going_on(best, RUNGS, new=False) == [0]  # once
-
-
 def test_ties_go_to_the_earlier_trial() -> None:
     assert going_on([paused(2, 1.0), paused(0, 1.0), paused(1, 1.0)], RUNGS, new=True) == [0]
 
@@ -105,19 +97,16 @@ def test_what_can_go_on_is_never_out_of_the_race() -> None:
                 break
             number = chosen[0] if chosen else len(trials)
             before = trials.get(number)
-            is_baseline = before.is_baseline if before else rng.random() < 0.1
             scores = dict(before.scores) if before else {}
             scores[len(scores) + 1] = rng.choice([rng.random(), 0.5])
             at_end = len(scores) == len(rungs.epochs) or rng.random() < 0.1
             stop = None if at_end else len(scores)
-            trials[number] = Standing(number, is_baseline, stop, over=True, scores=scores)
+            trials[number] = Standing(number, stop, over=True, scores=scores)
         assert len(trials) == rungs.total
         left = [it for it in trials.values() if it.paused is not None]
         assert not left or any(3 in it.scores for it in trials.values())
         reached = [sum(rung in it.scores for it in trials.values()) for rung in (1, 2, 3)]
         assert reached[0] == rungs.total
-        others = [it for it in trials.values() if it.is_baseline and it.paused is not None]
-        assert not others  # every baseline goes to its end
         for low, high in pairwise(reached):
             assert high <= low
 
@@ -141,9 +130,10 @@ def test_the_forecast_is_near_what_a_study_does() -> None:
             chosen = going_on(list(trials.values()), rungs, new=new)
             number = chosen[0] if chosen else len(trials)
             scores = dict(trials[number].scores) if chosen else {}
-            scores[len(scores) + 1] = worth[number] + rng.gauss(0, 0.1)
+            for _ in range(3 if number < 2 else 1):  # the first two are baselines
+                scores[len(scores) + 1] = worth[number] + rng.gauss(0, 0.1)
             stop = len(scores) if len(scores) < 3 else None
-            trials[number] = Standing(number, number < 2, stop, over=True, scores=scores)
+            trials[number] = Standing(number, stop, over=True, scores=scores)
         trained = sum(rungs.epochs[len(it.scores) - 1] for it in trials.values())
         ratios.append(trained / epochs_in_all(rungs, baselines=2))
     assert 0.85 < sum(ratios) / len(ratios) < 1.15
@@ -223,9 +213,10 @@ def test_defaults_are_no_rungs() -> None:
     assert BudgetConfig().images == ()
 
 
-def test_the_best_one_waiting_stays_in_case_all_others_fail() -> None:
+def test_all_stay_while_no_trial_is_complete() -> None:
     rungs = Rungs((1, 3), 1 / 3, total=3)
     trials = [running(0, 1.0), paused(1, 2.0), paused(2, 3.0)]
-    assert out_of_the_race(trials, rungs) == {2}
+    assert out_of_the_race(trials, rungs) == set()
     failed = [ended(0, 1.0), *trials[1:]]
     assert going_on(failed, rungs, new=False) == [1]
+    assert out_of_the_race([ended(0, 1.0, 1.0), *trials[1:]], rungs) == {1, 2}
