@@ -31,6 +31,7 @@ from study.cli.options import (
     PickOption,
     StorageOption,
     StoreOption,
+    TimeoutOption,
     TrackingOption,
     TrialOption,
     WorkersOption,
@@ -48,9 +49,7 @@ def run(
     data: DataOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the study.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="Total number of trials.")] = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="MINUTES", help="Stop after this long.")
-    ] = None,
+    timeout: TimeoutOption = None,
     workers: WorkersOption = None,
     trials_per_gpu: PerGpuOption = None,
     earlier: Annotated[
@@ -91,18 +90,16 @@ def extend(
         typer.Option("--name", help="Name of the new study (default: NAME-EPOCHS-epochs)."),
     ] = None,
     data: DataOption = None,
+    timeout: TimeoutOption = None,
     workers: WorkersOption = None,
     trials_per_gpu: PerGpuOption = None,
-    settings: SetOption = None,
     store: StoreOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Train a study's best trials further from their checkpoints, as a study of their own."""
-    from dcgan.config.settings import parse_assignments
-
-    changes: dict[str, Any] = parse_assignments(settings or []) | data_settings(data, "base.")
-    changes |= worker_settings(workers, trials_per_gpu)
+    changes = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
+    changes |= {} if timeout is None else {"study.timeout_minutes": timeout}
     chosen = Store.at(store, storage, tracking_uri)
     with quick_imports():
         from study.cli.extend import launch_extension

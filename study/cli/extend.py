@@ -8,8 +8,7 @@ from typing import Any
 from dcgan.cli.console import load_bank_with_progress, say
 from dcgan.config.settings import override
 from study.cli.run import launch
-from study.config.study_config import with_base
-from study.running.extend import bring_trials, extend
+from study.running.extend import check_extension, extend
 from study.storage.attributes import with_tracking
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
@@ -25,13 +24,14 @@ def launch_extension(
 ) -> None:
     """Begin the extension of a study, or continue it, as `launch` does.
 
-    `settings` are dotted keys with other values than in the study's config. Raises, and exits, as
-    `extend`, `bring_trials` and `launch` do.
+    `settings` are dotted keys that differ on this machine: photos, workers, the time that it may
+    take. Raises, and exits, as `extend`, `check_extension` and `launch` do.
     """
     store = with_tracking(store, load_optuna_study(store, name))
     extension = extend(store, name, top, epochs, new_name)
-    config = override(extension.config, with_base(settings), "extend")
+    config = override(extension.config, settings)
     extension = extension._replace(config=config)
-    for note in bring_trials(extension, store, load_bank_with_progress(config.base.data)):
+    bank = load_bank_with_progress(config.base.data)
+    for note in check_extension(extension, store, bank):
         say(note)
     launch(config, store)

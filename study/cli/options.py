@@ -63,6 +63,9 @@ WorkersOption = Annotated[
 PerGpuOption = Annotated[
     int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (default: 1).")
 ]
+TimeoutOption = Annotated[
+    float | None, typer.Option("--timeout", metavar="MINUTES", help="Stop after this long.")
+]
 TrialOption = Annotated[
     int | None, typer.Option("--trial", min=0, help="A trial's number instead of the best.")
 ]

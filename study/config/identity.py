@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from dcgan.config.settings import dotted_keys, get_dotted
@@ -77,8 +78,11 @@ def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> 
 
 
 def _is_widened(old: Any, new: Any) -> bool:
-    """Whether a range contains the one it replaces (same type, step and scale)."""
+    """Whether a range holds all values of the one it replaces (same type, step and scale)."""
     if not isinstance(old, dict) or not isinstance(new, dict) or old.get("type") == "categorical":
         return False
     same = all(old.get(key) == new.get(key) for key in ("type", "step", "log"))
-    return bool(same and new["low"] <= old["low"] and old["high"] <= new["high"])
+    if not (same and new["low"] <= old["low"] and old["high"] <= new["high"]):
+        return False
+    steps = (old["low"] - new["low"]) / (old.get("step") or 1)
+    return not old.get("step") or math.isclose(steps, round(steps), abs_tol=1e-9)

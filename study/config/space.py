@@ -16,6 +16,12 @@ from study.config.study_config import StudyConfig
 
 def suggest(trial: Trial, config: StudyConfig) -> TrainConfig:
     """Ask the sampler for every searched value and build the trial's train config."""
+    params = suggest_params(trial, config)
+    return trial_config(config, params, trial.number, trial.user_attrs.get("seed"))
+
+
+def suggest_params(trial: Trial, config: StudyConfig) -> dict[str, Any]:
+    """Ask the sampler for every searched value; returns them by their short names."""
     params: dict[str, Any] = {}
     for key, dimension in config.space.items():
         name, bounds = config.short_name(key), dimension.model_dump(exclude={"type"})
@@ -25,7 +31,7 @@ def suggest(trial: Trial, config: StudyConfig) -> TrainConfig:
             params[name] = trial.suggest_float(name, **bounds)
         else:
             params[name] = trial.suggest_int(name, **bounds)
-    return trial_config(config, params, trial.number, trial.user_attrs.get("seed"))
+    return params
 
 
 def trial_config(

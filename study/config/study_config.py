@@ -190,6 +190,15 @@ class CheckpointsConfig(Section):
     theirs."""
 
 
+class Continued(Section):
+    """A trial of an earlier study of the same results folder."""
+
+    study: str
+    """The study's name."""
+    trial: int = Field(ge=0)
+    """The trial's number."""
+
+
 class Baseline(Section):
     """A known configuration that is tried first, never pruned, and marked in every table."""
 
@@ -199,6 +208,8 @@ class Baseline(Section):
     """Values of searched keys (dotted); a key that is left out has its value in `base`."""
     seed: int | None = Field(None, ge=0, lt=2**32)
     """Seed of its training (default: from `study.seed` and the trial's number)."""
+    continues: Continued | None = None
+    """The trial from whose checkpoint it continues, as `study extend` writes it."""
 
 
 class StudyConfig(Section):
@@ -326,7 +337,8 @@ def load_study_config(
     if isinstance(section, dict):
         section["name"] = given.get("study.name", section.get("name", path.stem))
     config = validate(StudyConfig, data, str(path), path.parent)
-    prefixed = with_base(given)
+    train_keys = set(dotted_keys(TrainConfig))
+    prefixed = {f"base.{key}" if key in train_keys else key: given[key] for key in given}
     config = override(config, prefixed)
     if config.budget.images and not config.budget.epochs and _has_two_lengths(data, prefixed):
         raise ConfigError(
@@ -335,12 +347,6 @@ def load_study_config(
         )
     refuse_program(config.base.eval.extractor)
     return config
-
-
-def with_base(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted keys in which a train key begins with `base.`, as in the file."""
-    train_keys = set(dotted_keys(TrainConfig))
-    return {f"base.{key}" if key in train_keys else key: settings[key] for key in settings}
 
 
 def _has_two_lengths(data: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:

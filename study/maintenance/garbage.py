@@ -108,6 +108,9 @@ def _of_study(claims: Claims) -> Iterator[Leftover]:
     for number, path in found.items():
         if number not in known | busy:
             yield Leftover((path,), "Optuna does not know this trial")
+    for path in sorted((folder.path / "trials").glob(".trial-*.tmp")):
+        if path.name not in [f".{trial_name(number)}.tmp" for number in busy]:
+            yield Leftover((path,), "the copying of this trial was cut off")
     in_use = [*(folder.trial(number) for number in busy), *held_full_runs(folder)]
     yield from _cut_off(folder.path.rglob(".*"), in_use)
     ended = {trial.number for trial in trials if trial.state in FINISHED} - busy

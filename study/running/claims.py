@@ -45,6 +45,8 @@ SHARED_PATIENCE_SECONDS = 1000
 `study.storage.retries`)."""
 OTHERS_SECONDS = 60
 """Time in which a machine that is there claims a trial whose checkpoint it has."""
+LOOK_SECONDS = 10
+"""Time between two looks after which nobody knows what the other machines did meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,9 @@ class Claims:
         storage = backend_of(study)
         self.leases: Leases | None = None
         self.locks = folder.locks
-        self._quiet_since: float | None = None
-        """Since when no other machine runs a trial."""
+        self._quiet_since = 0.0
+        """Since when no other machine runs a trial, as long as this process keeps looking."""
+        self._looked = float("-inf")
         if storage is not None and storage.engine.dialect.name == "postgresql":
             name = study.study_name
             self.locks = folder.locks / socket.gethostname()  # locks reach no other machine
@@ -134,8 +137,9 @@ class Claims:
         if self.leases is None:
             return True
         now = time.monotonic()
-        if self.running_elsewhere() or self._quiet_since is None:
+        if self.running_elsewhere() or now - self._looked > LOOK_SECONDS:
             self._quiet_since = now
+        self._looked = now
         return now - self._quiet_since >= OTHERS_SECONDS
 
     @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +14,16 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.errors import CheckpointError
 from dcgan.runtime.devices import resolve_device
 from dcgan.runtime.files import write_atomic
-from dcgan.training.run.checkpoint import check_continues, load_checkpoint, restore
+from dcgan.training.run.checkpoint import Checkpoint, check_continues, load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.step import TrainState
+from study.config.study_config import Continued
 from study.running.context import StudyContext
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import WENT_ON
+from study.storage.trial_result import CONTINUES, WENT_ON
+
+NOT_COPIED = ("trial.json", "result.json", ".delivered_to_mlflow.json")
+"""Files that say how a trial ended, or what MLflow shows of it."""
 
 
 def make_continuable(
@@ -26,8 +32,11 @@ def make_continuable(
     """Let a trial start again from step 0, with a fresh MLflow run, if its folder is of no use.
 
     It is a damaged checkpoint, one of another kind of device, or a folder left by a deleted study.
-    A trial that goes on to another rung without its checkpoint continues from its best score.
+    A trial that goes on to another rung without its checkpoint continues from its best score. One
+    that continues a trial of an earlier study begins with a copy of that trial's folder.
     """
+    if CONTINUES in trial.user_attrs and not folder.exists():
+        _bring(context, trial, folder, config)
     record, path = TrialRecord.load(folder), RunFolder(folder).checkpoint
     own = record is None or (record.params, record.seed) == (trial.params, config.train.seed)
     try:
@@ -48,6 +57,44 @@ def make_continuable(
         if record and own:  # its tries still count
             replace(record, run_id=None).save(folder)
         context.warn(f"{error}; the trial starts again from step 0")
+
+
+def checkpoint_of(folder: Path) -> Checkpoint | None:
+    """A trial's last checkpoint, or that of its best score if it cannot be read; None without."""
+    for path in RunFolder(folder).checkpoints:
+        with suppress(CheckpointError):
+            return load_checkpoint(path)
+    return None
+
+
+def _bring(context: StudyContext, trial: Trial, folder: Path, config: TrainConfig) -> None:
+    """Copy the folder of the trial that this one continues, completely or not at all."""
+    continued = Continued.model_validate(trial.user_attrs[CONTINUES])
+    source = context.store.study(continued.study).trial(continued.trial)
+    checkpoint = checkpoint_of(source)
+    if checkpoint is None:
+        context.warn(
+            f"trial {trial.number} continues {source.name} of '{continued.study}', which has no "
+            "checkpoint on this machine: it starts from step 0"
+        )
+        return
+    unfinished = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    shutil.copyfile(checkpoint.path, RunFolder(unfinished).checkpoint)
+    earlier = TrialRecord.load(source)
+    record = TrialRecord(
+        number=trial.number,
+        params=dict(trial.params),
+        origin="baseline",
+        baseline=trial.user_attrs.get("baseline"),
+        seed=config.train.seed,
+        started=time.time(),
+        minutes=earlier.minutes if earlier else 0.0,
+        identity=context.identity,
+    )
+    record.save(unfinished)
+    unfinished.replace(folder)
 
 
 def _take_best(

@@ -1,57 +1,47 @@
 """Trains the best trials of a study further, as a study of their own.
 
 The earlier study stays as it is: its numbers are of its length. The trials of the new one are
-baselines with the seeds of the earlier ones, so they continue from copies of their checkpoints, bit
-for bit as if they had never stopped.
+baselines with the seeds of the earlier ones, which continue from copies of their checkpoints (see
+`study.running.continuing`), bit for bit as if they had never stopped.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
-from filelock import FileLock
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.config.settings import override
-from dcgan.config.train_config import TrainConfig
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, UsageError
-from dcgan.training.run.checkpoint import Checkpoint, check_continues, load_checkpoint
-from dcgan.training.run.folder import RunFolder
-from study.config.space import trial_config
-from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, StudyConfig
-from study.errors import StudyError, UnknownStudyError
+from dcgan.evaluation.evaluator import configured_extractor
+from dcgan.runtime.devices import resolve_device
+from dcgan.training.run.checkpoint import check_continues
+from study.config.space import trial_config, trial_seed
+from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Continued, StudyConfig
+from study.errors import StudyError, StudyMismatchError, UnknownStudyError
 from study.results.leaderboard import rows_of
+from study.running.continuing import checkpoint_of
 from study.running.warm_start import params_here
-from study.storage.attributes import study_config
+from study.storage.attributes import stored_config, stored_identity, study_config
 from study.storage.optuna_db import load_optuna_study
-from study.storage.store import Store, StudyFolder, trial_name
-from study.storage.trial_record import TrialRecord
+from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
-
-NOT_COPIED = ("trial.json", "result.json", ".delivered_to_mlflow.json")
-"""Files that say how a trial ended, or what MLflow shows of it."""
 
 
 class Extension(NamedTuple):
     """A study that trains trials of another one further."""
 
     config: StudyConfig
-    source: str
-    """The other study's name."""
-    trials: dict[int, TrialResult]
-    """Number of a new trial → the earlier one that it continues."""
+    added: list[Baseline]
+    """The trials that it has not had before."""
 
 
 def extend(store: Store, name: str, top: int, epochs: int, new_name: str | None) -> Extension:
     """The config of a study that trains the `top` best complete trials of a study to `epochs`.
 
-    If that study has begun, its trials stay in their order, and others come after them. `new_name`
-    is its name (default: made of both).
+    If that study exists, its trials come first. `new_name` is its name (default: made of both).
 
     Raises:
         UnknownStudyError: there is no such study.
@@ -65,119 +55,105 @@ def extend(store: Store, name: str, top: int, epochs: int, new_name: str | None)
             f"--epochs {epochs}: the trials of '{name}' have trained {earlier.base.train.epochs} "
             "epochs; name a larger number"
         )
-    new_name = new_name or f"{name}-{epochs}-epochs"
     complete = [row for row in rows_of(study) if row.state == TrialState.COMPLETE]
     if not complete:
         raise StudyError(f"no trial of '{name}' is complete, so there is none to train further")
-    there = {_title(row, name): row for row in complete}
-    chosen = [title for title in _begun(store, new_name, name) if title in there]
-    for title in list(there)[:top]:
-        same = (there[title].params, there[title].seed)
-        if same not in [(there[it].params, there[it].seed) for it in chosen]:
-            chosen.append(title)
-    trials = {number: there[title] for number, title in enumerate(chosen)}
-    config = _longer(earlier, new_name, epochs, trials, name)
-    return Extension(config, name, trials)
+    new_name = new_name or f"{name}-{epochs}-epochs"
+    begun = _begun(store, new_name, name)
+    known = {baseline.continues for baseline in begun}
+    best = [_continuation(earlier, name, row) for row in complete[:top]]
+    added = [baseline for baseline in best if baseline.continues not in known]
+    return Extension(_longer(earlier, new_name, epochs, [*begun, *added]), added)
 
 
-def _title(row: TrialResult, source: str) -> str:
-    """The name of the baseline that continues a trial."""
-    return f"{trial_name(row.number)} of {source}"[:BASELINE_NAME_LENGTH]
-
-
-def _begun(store: Store, new_name: str, source: str) -> list[str]:
-    """Names of the baselines of the extension so far; none if it has not begun."""
+def _begun(store: Store, new_name: str, source: str) -> list[Baseline]:
+    """The baselines of the extension so far; none if it has not begun."""
     try:
-        begun = study_config(load_optuna_study(store, new_name))
+        study = load_optuna_study(store, new_name)
     except UnknownStudyError:
         return []
-    names = [baseline.name for baseline in begun.baselines]
-    if not names or not all(name.endswith(f" of {source}") for name in names):
+    begun = stored_config(study)
+    if begun is None:  # its first launch has failed
+        return []
+    sources = {baseline.continues and baseline.continues.study for baseline in begun.baselines}
+    if sources != {source}:
         raise StudyError(
             f"there is a study '{new_name}', which does not extend '{source}'; choose another name "
             "with --name"
         )
-    return names
+    return list(begun.baselines)
 
 
-def _longer(
-    earlier: StudyConfig, name: str, epochs: int, trials: dict[int, TrialResult], source: str
-) -> StudyConfig:
+def _continuation(earlier: StudyConfig, source: str, row: TrialResult) -> Baseline:
+    """A trial as a baseline of the new study."""
+    seed = trial_seed(earlier.study.seed, row.number) if row.seed is None else row.seed
+    return Baseline(
+        name=f"{trial_name(row.number)} of {source}"[:BASELINE_NAME_LENGTH],
+        params=params_here(earlier, earlier, row),
+        seed=seed,
+        continues=Continued(study=source, trial=row.number),
+    )
+
+
+def _longer(earlier: StudyConfig, name: str, epochs: int, baselines: list[Baseline]) -> StudyConfig:
     """The earlier config for these trials alone, without rungs and pruner."""
-    baselines = [
-        Baseline(name=_title(row, source), params=params_here(earlier, earlier, row), seed=row.seed)
-        for row in trials.values()
-    ]
+    full = earlier.full_run
+    if full.get("train.epochs", epochs) < epochs:
+        full = {key: value for key, value in full.items() if key != "train.epochs"}
     changes = {
         "study.name": name,
-        "study.trials": len(trials),
+        "study.trials": len(baselines),
         "study.timeout_minutes": None,
-        "checkpoints.keep": max(earlier.checkpoints.keep, len(trials)),
+        "checkpoints.keep": max(earlier.checkpoints.keep, len(baselines)),
         "pruner.name": "none",
         "budget.images": [],
         "budget.epochs": [],
         "baselines": [baseline.model_dump() for baseline in baselines],
         "base.train.epochs": epochs,
+        "full_run": full,
     }
-    return override(earlier, changes, f"{source}, extended")
+    return override(earlier, changes, "the extended study")
 
 
-def bring_trials(extension: Extension, store: Store, bank: PhotoBank) -> list[str]:
-    """Copy the earlier trials' folders to where the new ones continue them, each once.
+def check_extension(extension: Extension, store: Store, bank: PhotoBank) -> list[str]:
+    """Refuse, before anything is made, an extension that would not continue the earlier numbers.
 
-    Returns sentences on those that have no checkpoint any more. Raises `StudyError` if a trial
-    cannot train further: its learning rates have begun to fall, or the photos are others.
+    Returns sentences on trials without a checkpoint. Raises `StudyMismatchError` if photos or
+    extractor are others, and `StudyError` if a trial's learning rates have begun to fall.
     """
-    config, old = extension.config, store.study(extension.source)
-    found: dict[int, Checkpoint] = {}
-    for number, row in extension.trials.items():
-        run = RunFolder(old.trial(row.number))
-        if path := next(filter(Path.exists, run.checkpoints), None):
-            longer = trial_config(config, row.params, number, row.seed)
-            found[number] = _checked(path, longer, bank, row, extension.source)
-    folder = store.study(config.study.name)
-    folder.locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.locks / "extending.lock"):
-        for number, checkpoint in found.items():
-            if not folder.trial(number).exists():
-                _bring(extension, number, checkpoint, old, folder)
-    return [
-        f"{trial_name(row.number)} of '{extension.source}' has no checkpoint any more "
-        "(checkpoints.keep): it starts again from step 0"
-        for number, row in extension.trials.items()
-        if number not in found and not folder.trial(number).exists()
-    ]
+    config, notes = extension.config, []
+    for baseline in extension.added:
+        assert baseline.continues
+        source, number = baseline.continues.study, baseline.continues.trial
+        if baseline is extension.added[0]:
+            _check_same_measure(load_optuna_study(store, source), config, bank)
+        checkpoint = checkpoint_of(store.study(source).trial(number))
+        if checkpoint is None:
+            notes.append(
+                f"{trial_name(number)} of '{source}' has no checkpoint on this machine "
+                "(checkpoints.keep), so it starts again from step 0"
+            )
+            continue
+        longer = trial_config(config, config.baseline_params(baseline), number, baseline.seed)
+        try:
+            photos = bank.trained_on(config.base.data.holdout_fraction)
+            check_continues(checkpoint, longer, bank.fingerprint, photos)
+        except CheckpointError as error:
+            raise StudyError(
+                f"{trial_name(number)} of '{source}' cannot train further: {error}"
+            ) from None
+    return notes
 
 
-def _checked(
-    path: Path, config: TrainConfig, bank: PhotoBank, row: TrialResult, source: str
-) -> Checkpoint:
-    """A checkpoint that continues with a config."""
-    try:
-        checkpoint = load_checkpoint(path)
-        photos = bank.trained_on(config.data.holdout_fraction)
-        check_continues(checkpoint, config, bank.fingerprint, photos)
-    except CheckpointError as error:
-        raise StudyError(
-            f"{trial_name(row.number)} of '{source}' cannot train further: {error}"
-        ) from None
-    return checkpoint
-
-
-def _bring(
-    extension: Extension, number: int, checkpoint: Checkpoint, old: StudyFolder, new: StudyFolder
-) -> None:
-    """Copy one trial's folder completely or not at all."""
-    row, target = extension.trials[number], new.trial(number)
-    source = old.trial(row.number)
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    shutil.copyfile(checkpoint.path, RunFolder(unfinished).checkpoint)
-    record = TrialRecord.load(source)
-    baseline = extension.config.baselines[number]
-    fresh = TrialRecord(number, row.params, "baseline", baseline.name, row.seed or 0, "WAITING")
-    if record:
-        same = {key: getattr(record, key) for key in ("started", "minutes", "identity")}
-        fresh = replace(fresh, **same)
-    fresh.save(unfinished)
-    unfinished.replace(target)
+def _check_same_measure(study: Study, config: StudyConfig, bank: PhotoBank) -> None:
+    extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
+    here = {"data": bank.fingerprint, "extractor": extractor.fingerprint}
+    identity = stored_identity(study)
+    for what, fingerprint in here.items():
+        if identity.get(f"{what}.fingerprint") != fingerprint:
+            named = {"data": "photos", "extractor": "extractor"}[what]
+            raise StudyMismatchError(
+                f"the {named} of '{study.study_name}' had the fingerprint "
+                f"{str(identity.get(f'{what}.fingerprint'))[:12]}, now {fingerprint[:12]}; restore "
+                "them, because its trials continue only with the same"
+            )

@@ -26,7 +26,13 @@ from dcgan.runtime.version import code_version
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.speed import fastest_threads
 from study.config.identity import check_relaunch, identity_of
-from study.config.study_config import StudyConfig, largest_batch, possible_values, with_rungs
+from study.config.study_config import (
+    Baseline,
+    StudyConfig,
+    largest_batch,
+    possible_values,
+    with_rungs,
+)
 from study.errors import StudyError
 from study.running.claims import Claims
 from study.running.context import StudyContext, open_context
@@ -56,6 +62,7 @@ from study.storage.locks import announced
 from study.storage.optuna_db import FINISHED, clear_storage_errors, open_storage
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
+from study.storage.trial_result import CONTINUES, FIXED
 from study.storage.trial_summaries import summaries_of
 
 
@@ -223,12 +230,21 @@ def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
     if changed:
         study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
     for baseline in config.baselines:
-        attributes: dict[str, Any] = {"origin": "baseline", "baseline": baseline.name}
-        if baseline.seed is not None:
-            attributes["seed"] = baseline.seed
-        params = config.baseline_params(baseline)
-        study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=True)
+        _enqueue(study, baseline, config.baseline_params(baseline))
     return changed
+
+
+def _enqueue(study: Study, baseline: Baseline, params: dict[str, Any]) -> None:
+    """Let a baseline run unless it did. One with a seed is another trial than one with another."""
+    attributes: dict[str, Any] = {"origin": "baseline", "baseline": baseline.name}
+    if baseline.seed is not None:
+        attributes["seed"] = baseline.seed
+        there = [(it.params or it.system_attrs.get(FIXED), it.user_attrs) for it in study.trials]
+        if any(same == params and of.get("seed") == baseline.seed for same, of in there):
+            return
+    if baseline.continues:
+        attributes[CONTINUES] = baseline.continues.model_dump()
+    study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=baseline.seed is None)
 
 
 def _put_back_orphans(claims: Claims, warn: Callable[[str], None]) -> None:

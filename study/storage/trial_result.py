@@ -13,6 +13,8 @@ FIXED = "fixed_params"
 PAUSED, WENT_ON = "rung", "went_on"
 """User attributes of a trial in a study with rungs: the rung, from 1, at whose end it waits, and
 the last one from which it went on."""
+CONTINUES = "continues"
+"""User attribute: study and number of the trial from whose checkpoint the trial continues."""
 REASON = "reason"
 """User attribute: why a trial ended early."""
 ATTRIBUTES = (

@@ -23,6 +23,7 @@ from mlflow.entities import DatasetInput as DatasetInput
 from mlflow.entities import InputTag as InputTag
 from mlflow.entities import Metric as Metric
 from mlflow.entities import Param as Param
+from mlflow.entities import Run as Run
 from mlflow.entities import RunTag as RunTag
 from mlflow.entities import ViewType as ViewType
 from mlflow.exceptions import MlflowException as MlflowException

@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from study.tracking.client import (
     InputTag,
     MlflowException,
     Param,
+    Run,
     RunTag,
     ViewType,
     open_client,
@@ -94,7 +96,8 @@ class Tracker:
         return str(found.experiment_id)
 
     def _parent_run(self, tags: Mapping[str, Any]) -> str:
-        run_id = self._find("tags.kind = 'study'")
+        run = self._find("tags.kind = 'study'")
+        run_id = run.info.run_id if run else None
         if run_id is None:
             run_id = self._create(f"study {self.study_name}", {"kind": "study", **tags})
             params = [Param(key, text) for key, text in study_params(self.config).items()]
@@ -105,13 +108,15 @@ class Tracker:
     def mirror_of(self, record: TrialRecord) -> RunMirror:
         """The mirror of a trial's folder.
 
-        A record without a `run_id` was never shown. If MLflow has a run of this trial anyway,
-        another machine's folder was shown there. That run is deleted, because all its points would
-        appear twice.
+        If MLflow has a run of this trial that began at another time, or the record has no `run_id`
+        and so was never shown, another machine's folder was shown there. That run is deleted,
+        because all its points would appear twice.
         """
         tags = {"seed": record.seed, "origin": record.origin, "optuna.state": record.state}
         if record.baseline:
             tags["baseline"] = record.baseline
+        started = datetime.fromtimestamp(record.started, UTC)
+        tags["started"] = started.isoformat()
         folder = self.folder.trial(record.number)
         return self._mirror("trial", record.number, folder, record.params, tags, record)
 
@@ -157,10 +162,12 @@ class Tracker:
 
         def open_run() -> str:
             same = f"tags.kind = '{kind}' AND tags.`optuna.trial_number` = '{number}'"
-            run_id = self._find(same)
-            while fresh and run_id is not None:
-                self.client.delete_run(run_id)
-                run_id = self._find(same)
+            while run := self._find(same):
+                began = run.data.tags.get("started", tags.get("started"))
+                if not fresh and began == tags.get("started"):
+                    break
+                self.client.delete_run(run.info.run_id)
+            run_id = run.info.run_id if run else None
             if run_id is None:
                 run_id = self._create(name, tags)
                 self._log_photos(run_id, record)
@@ -215,9 +222,9 @@ class Tracker:
             tags["mlflow.source.git.commit"] = commit[1]
         return tags
 
-    def _find(self, filter_string: str) -> str | None:
+    def _find(self, filter_string: str) -> Run | None:
         runs = self.client.search_runs([self.experiment_id], filter_string, max_results=1)
-        return runs[0].info.run_id if runs else None
+        return runs[0] if runs else None
 
     def _create(self, name: str, tags: Mapping[str, Any]) -> str:
         text = {key: str(value) for key, value in (self._source | dict(tags)).items()}

@@ -7,6 +7,7 @@ rebuilt after its database was lost, or copied to a team's server.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -95,13 +96,12 @@ def _own_mlflow(store: Store, name: str) -> Store:
 
 
 def _optuna_study(store: Store, name: str) -> Study | None:
-    """The study in Optuna's database; None if it is lost."""
+    """The study in Optuna's database; None if it is lost or cannot be read."""
     if not (store.storage or store.optuna_database.is_file()):
         return None
-    try:
+    with suppress(StudyError):
         return load_optuna_study(store, name)
-    except UnknownStudyError:
-        return None
+    return None
 
 
 def _is_over(store: Store, config: StudyConfig, records: list[TrialRecord]) -> bool:
@@ -111,7 +111,8 @@ def _is_over(store: Store, config: StudyConfig, records: list[TrialRecord]) -> b
     """
     if sum(record.state in FINISHED_NAMES for record in records) < config.study.trials:
         return False
-    rungs, study = Rungs.of(config), _optuna_study(store, config.study.name)
+    rungs = Rungs.of(config)
+    study = _optuna_study(store, config.study.name) if rungs else None
     if rungs is None or study is None:
         return True
     return not going_on(standings(study.get_trials(deepcopy=False), rungs), rungs, new=False)

@@ -189,3 +189,18 @@ def test_a_study_from_before_the_best_could_count_has_counted_the_last(make: Mak
     assert check_relaunch("cats", recorded, last) == []
     with pytest.raises(StudyMismatchError, match=r'eval.select was "last", now "best"'):
         check_relaunch("cats", recorded, best)
+
+
+@pytest.mark.parametrize(("low", "widened"), [(8, True), (4, True), (6, False), (2, False)])
+def test_a_range_with_steps_keeps_its_values_when_it_is_widened(
+    make: Maker, low: int, widened: bool
+) -> None:
+    """From 8 in steps of 4: a wider range that begins at 6 would not hold 8."""
+    old, new = ({"type": "int", "low": it, "high": it + 48, "step": 4} for it in (8, low))
+    new["high"] = 96 + low % 4
+    before, after = (identity(make(space=SPACE | {"model.nz": it})) for it in (old, new))
+    if widened:
+        assert check_relaunch("cats", before, after) == []
+    else:
+        with pytest.raises(StudyMismatchError, match=r"space\.model\.nz was"):
+            check_relaunch("cats", before, after)

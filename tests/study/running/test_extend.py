@@ -12,7 +12,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from dcgan.config.settings import override
+from dcgan.config.settings import override, save_config
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import UsageError
 from dcgan.evaluation.record import EvalRecord
@@ -22,12 +22,14 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import LogRecord, read_evals, read_history
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
-from study.errors import StudyError, UnknownStudyError
+from study.errors import StudyError, StudyMismatchError, UnknownStudyError
+from study.maintenance.garbage import collect_garbage
 from study.results.export import export_config
 from study.results.leaderboard import rows_of
-from study.running.extend import bring_trials, extend
+from study.running.extend import check_extension, extend
 from study.running.observer import TrainingStarted
 from study.running.study import run_study
+from study.storage.attributes import study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_result import TrialResult
@@ -57,8 +59,7 @@ def test_extended_trials_are_bit_for_bit_those_that_never_stopped(
 ) -> None:
     best = complete(finished)[:2]
     extension = extend(own_finished, "tiny", 2, EPOCHS, None)
-    assert [row.number for row in extension.trials.values()] == [row.number for row in best]
-    assert bring_trials(extension, own_finished, bank) == []
+    assert check_extension(extension, own_finished, bank) == []
     observer = watch()
     done = run_study(extension.config, own_finished, bank=bank, observer=observer)
     assert (done.name, done.finished, done.total) == ("tiny-4-epochs", 2, 2)
@@ -86,6 +87,8 @@ def test_extended_trials_are_bit_for_bit_those_that_never_stopped(
         assert steps == list(range(1, 9))
     exported = export_config(done.study)
     assert exported.train.seed in {row.seed for row in best}
+    assert exported.train.epochs == EPOCHS
+    assert extend(own_finished, "tiny", 1, 6, "six").config.full_run == {}  # it had four epochs
 
 
 def test_more_trials_come_after_those_that_began(
@@ -93,13 +96,12 @@ def test_more_trials_come_after_those_that_began(
 ) -> None:
     assert len(complete(finished)) >= 3
     first = extend(own_finished, "tiny", 1, EPOCHS, "longer")
-    bring_trials(first, own_finished, bank)
     run_study(first.config, own_finished, bank=bank)
     again = extend(own_finished, "tiny", 1, EPOCHS, "longer")
     assert again.config.baselines == first.config.baselines
+    assert again.added == []
     more = extend(own_finished, "tiny", 3, EPOCHS, "longer")
     assert more.config.baselines[:1] == first.config.baselines
-    bring_trials(more, own_finished, bank)
     observer = watch()
     done = run_study(more.config, own_finished, bank=bank, observer=observer)
     assert [event.trial for event in observer.of(TrainingStarted)] == [1, 2]
@@ -107,22 +109,63 @@ def test_more_trials_come_after_those_that_began(
     assert [trial.params for trial in done.study.get_trials()] == best
 
 
+def test_one_config_with_two_seeds_is_two_trials(
+    tiny_study: Maker, store: Store, bank: PhotoBank, watch: Any
+) -> None:
+    """A space of two configs, of which four trials are trained."""
+    space = {"model.nz": {"type": "categorical", "choices": [4, 8]}}
+    small = tiny_study(space=space, baselines=[], study__trials=4, pruner__name="none")
+    params = [trial.params for trial in run_study(small, store, bank=bank).study.get_trials()]
+    extension = extend(store, "tiny", 4, EPOCHS, None)
+    observer = watch()
+    done = run_study(extension.config, store, bank=bank, observer=observer)
+    trials = done.study.get_trials()
+    assert [event.done for event in observer.of(TrainingStarted)] == [4] * 4
+    continued = [trial.user_attrs["continues"]["trial"] for trial in trials]
+    assert sorted(continued) == [0, 1, 2, 3]
+    assert [trial.params for trial in trials] == [params[number] for number in continued]
+    assert len({trial.user_attrs["seed"] for trial in trials}) == 4
+    again = extend(store, "tiny", 4, EPOCHS, None)
+    assert run_study(again.config, store, bank=bank).finished == 4
+
+
 def test_a_trial_without_its_checkpoint_starts_again(
     own_finished: Store, finished: Any, bank: PhotoBank, watch: Any
 ) -> None:
-    number = complete(finished)[0].number
-    run = RunFolder(own_finished.study("tiny").trial(number))
-    for path in run.checkpoints:
+    first, second = (row.number for row in complete(finished)[:2])
+    for path in RunFolder(own_finished.study("tiny").trial(first)).checkpoints:
         path.unlink(missing_ok=True)
-    extension = extend(own_finished, "tiny", 1, EPOCHS, None)
-    assert bring_trials(extension, own_finished, bank) == [
-        f"trial-{number:03d} of 'tiny' has no checkpoint any more (checkpoints.keep): it starts "
-        "again from step 0"
+    damaged = RunFolder(own_finished.study("tiny").trial(second))
+    damaged.best.write_bytes(damaged.checkpoint.read_bytes())
+    damaged.checkpoint.write_bytes(b"damaged")
+    extension = extend(own_finished, "tiny", 2, EPOCHS, None)
+    assert check_extension(extension, own_finished, bank) == [
+        f"trial-{first:03d} of 'tiny' has no checkpoint on this machine (checkpoints.keep), so it "
+        "starts again from step 0"
     ]
     observer = watch()
     done = run_study(extension.config, own_finished, bank=bank, observer=observer)
-    assert [event.done for event in observer.of(TrainingStarted)] == [0]
-    assert done.finished == 1
+    assert [event.done for event in observer.of(TrainingStarted)] == [0, 4]
+    said = f"trial 0 continues trial-{first:03d} of 'tiny', which has no checkpoint on this"
+    assert any(said in text for text in observer.warnings)
+    assert done.finished == 2
+
+
+def test_a_copy_that_was_cut_off_is_made_again(
+    own_finished: Store, bank: PhotoBank, watch: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extension = extend(own_finished, "tiny", 1, EPOCHS, None)
+    trials = own_finished.study("tiny-4-epochs").path / "trials"
+    for number in (0, 1):
+        (trials / f".trial-{number:03d}.tmp").mkdir(parents=True)
+        (trials / f".trial-{number:03d}.tmp" / "history.jsonl").write_text("{")
+    observer = watch()
+    run_study(extension.config, own_finished, bank=bank, observer=observer)
+    assert [event.done for event in observer.of(TrainingStarted)] == [4]
+    assert [path.name for path in sorted(trials.iterdir())] == [".trial-001.tmp", "trial-000"]
+    collect_garbage(own_finished, "tiny-4-epochs", dry_run=False, say=print)
+    assert "the copying of this trial was cut off" in capsys.readouterr().out
+    assert [path.name for path in trials.iterdir()] == ["trial-000"]
 
 
 def test_what_cannot_be_extended(
@@ -135,9 +178,21 @@ def test_what_cannot_be_extended(
     with pytest.raises(StudyError, match="there is a study 'tiny', which does not extend 'tiny'"):
         extend(own_finished, "tiny", 1, EPOCHS, "tiny")
     extension = extend(own_finished, "tiny", 1, EPOCHS, None)
-    with pytest.raises(StudyError, match=r"of 'tiny' cannot train further: .* on other photos"):
-        bring_trials(extension, own_finished, replace(bank, fingerprint="other"))
-    assert not own_finished.study("tiny-4-epochs").trials()
+    with pytest.raises(StudyMismatchError, match=r"the photos of 'tiny' had the fingerprint"):
+        check_extension(extension, own_finished, replace(bank, fingerprint="other"))
+    other = override(extension.config, {"base.eval.extractor": "layout"}, "test")
+    with pytest.raises(StudyMismatchError, match=r"the extractor of 'tiny' had the fingerprint"):
+        check_extension(extension._replace(config=other), own_finished, bank)
+    assert not own_finished.study("tiny-4-epochs").path.exists()
+
+
+def test_a_first_launch_that_failed_is_no_obstacle(own_finished: Store, bank: PhotoBank) -> None:
+    extension = extend(own_finished, "tiny", 1, EPOCHS, None)
+    broken = override(extension.config, {"study.launcher": "nonsense"}, "test")
+    with pytest.raises(UsageError, match="there is no launcher"):
+        run_study(broken, own_finished, bank=bank)
+    assert extend(own_finished, "tiny", 1, EPOCHS, None) == extension
+    assert run_study(extension.config, own_finished, bank=bank).finished == 1
 
 
 def test_learning_rates_that_have_begun_to_fall(
@@ -148,17 +203,19 @@ def test_learning_rates_that_have_begun_to_fall(
     run_study(falling, store, bank=bank)
     extension = extend(store, "tiny", 1, EPOCHS, None)
     with pytest.raises(StudyError, match="learning rates fall over the last 50%, which a run of 4"):
-        bring_trials(extension, store, bank)
+        check_extension(extension, store, bank)
 
 
 @pytest.mark.slow
-def test_the_command(own_finished: Store, finished: Any, shell: Shell) -> None:
+def test_the_command(own_finished: Store, finished: Any, shell: Shell, tmp_path: Path) -> None:
     options = ("tiny", "--store", own_finished.root, "--top", 2, "--epochs", EPOCHS)
     said = shell("extend", *options, "--workers", 2).stdout
     assert "tiny-4-epochs: 2 of 2 trials finished" in said
     again = shell("extend", *options).stdout
     assert "tiny-4-epochs: 2 of 2 trials finished" in again
     assert len(load_optuna_study(own_finished, "tiny-4-epochs").trials) == 2
-    refused = shell("extend", *options, "--set", "eval.n_samples=32", "--name", "other", code=1)
-    assert "cannot train further" in refused.stderr
-    assert "eval.n_samples was 64, now 32" in refused.stderr
+    # Its own config continues it, too.
+    config = study_config(load_optuna_study(own_finished, "tiny-4-epochs"))
+    save_config(config, tmp_path / "again.yaml")
+    said = shell("run", tmp_path / "again.yaml", "--store", own_finished.root).stdout
+    assert "tiny-4-epochs: 2 of 2 trials finished" in said

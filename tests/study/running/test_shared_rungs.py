@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from benchmarks.lib.servers import postgres_programs
 from dcgan.data.bank import PhotoBank
 from study.config.study_config import StudyConfig
 from study.running import claims
+from study.running.prepare import prepare
 from study.running.study import run_study
 from study.search.rungs import Rungs, going_on, standings
 from study.storage.optuna_db import load_optuna_study
@@ -108,3 +110,43 @@ def test_trials_of_a_machine_that_is_gone_start_again_elsewhere(
     check_over(second, mirror_of, 3)
     gone = [text for text in observer.warnings if "its checkpoint is gone; the trial" in text]
     assert len(gone) == 1, observer.warnings
+
+
+def test_other_machines_are_given_a_minute_of_uninterrupted_looks(
+    machines: tuple[Store, Store],
+    tiny_study: Callable[..., StudyConfig],
+    bank: PhotoBank,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What they did while this process was busy with a trial of its own is not known."""
+    first, _ = machines
+    config = tiny_study(**RUNGS | {"study__trials": 1})
+    times = [1000, 1030, 1059, *range(5000, 5081, 8)]  # a trial of its own in between
+    clock = SimpleNamespace(monotonic=iter(times).__next__)
+    with prepare(config, first, bank) as plan:
+        monkeypatch.setattr(claims, "time", clock)
+        behind = [time for time in times if plan.context.claims._are_left_behind()]
+        monkeypatch.undo()
+    assert behind == [5064, 5072, 5080]
+
+
+@pytest.mark.slow
+def test_a_machine_that_comes_back_shows_no_step_twice(
+    tiny_study: Callable[..., StudyConfig],
+    machines: tuple[Store, Store],
+    bank: PhotoBank,
+    watch: Any,
+    mirror_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its trial was taken over, stopped on a later rung, and may go on: both have a folder."""
+    first, second = machines
+    config = tiny_study(**RUNGS | {"study__trials": 2, "baselines": []})
+    run_study(config, first, bank=bank, observer=watch(stop_after=(1, 3)))
+    monkeypatch.setattr(claims, "OTHERS_SECONDS", 0.5)
+    run_study(config, second, bank=bank, observer=watch(stop_after=(0, 25)))
+    trials = load_optuna_study(first, "tiny").trials
+    assert any(trial.user_attrs.get("went_on") for trial in trials)
+    done = run_study(config, first, bank=bank)
+    assert not done.interrupted
+    check_over(first, mirror_of, 2)

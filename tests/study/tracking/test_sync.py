@@ -184,3 +184,15 @@ def test_what_cannot_be_delivered_to(
     said = shell("sync", *arguments, "--store", finished.store.root, code=code).stderr
     (line,) = said.strip().splitlines()
     assert expected in line
+
+
+@pytest.mark.slow
+def test_a_damaged_optuna_database_is_no_obstacle(
+    own_finished: Store, mirror_of: Any, shell: Shell, tmp_path: Path
+) -> None:
+    own_finished.optuna_database.write_bytes(b"no database")
+    elsewhere = Store.at(tmp_path / "elsewhere")
+    options = ("--store", own_finished.root, "--tracking-uri", elsewhere.mlflow_uri)
+    assert "6 of 6 trials delivered" in shell("sync", "tiny", *options).stdout
+    (run,) = mirror_of(elsewhere).runs("study")
+    assert run.info.status == "FINISHED"
