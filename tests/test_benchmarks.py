@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.study.idle import idle_share
 from benchmarks.training import recipes
+from study.storage.trial_record import TrialRecord
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "benchmarks").glob("*/*.py"))
@@ -80,3 +82,13 @@ def test_a_recipe_is_a_name_or_a_config_with_settings() -> None:
     assert changed.train.seed == 7
     assert recipes.title("nearest + colour") == "nearest + colour"
     assert recipes.title("configs/best.yaml model.nz=3") == "best model.nz=3"
+
+
+def test_idle_is_what_is_left_of_the_workers_time() -> None:
+    """Two workers for ten minutes; one is busy all the time, the other one for six minutes."""
+    trials = [(0.0, 240.0, 4.0), (0.0, 360.0, 6.0), (240.0, 600.0, 6.0)]
+    records = [
+        TrialRecord(number, {}, "sampler", None, 0, started=began, ended=ended, minutes=minutes)
+        for number, (began, ended, minutes) in enumerate(trials)
+    ]
+    assert idle_share(records, 2) == pytest.approx((10.0, 0.2))

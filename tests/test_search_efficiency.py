@@ -134,13 +134,38 @@ def test_finished_runs_become_rows_beside_those_there(
     assert rows[0]["lr_g"] == "0.000123457"
     read = efficiency.read_curves(table, "raw")
     assert read == [
-        Curve(0, {19: 301.0, 38: 201.12}, 38),
-        Curve(2, {19: 401.0}, 38),
+        Curve(0, {19: 300.0, 38: 200.12}, 38, {19: 301.0, 38: 201.12}),
+        Curve(2, {19: 400.0}, 38, {19: 401.0}),
         Curve(3, {}, 38),
     ]
     for way in WAYS.values():  # it diverged before its first score
         assert [it.epochs for it in way(read[2:])] == [0]
     assert read[1].final == math.inf
+
+
+def test_what_rungs_rank_by(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    lines = ["config,epoch,ema,raw", "4,19,300,500", "4,38,400,350", "4,57,200,250"]
+    table.write_text("\n".join(lines))
+    expected = {
+        "ema": [300.0, 400.0, 200.0],
+        "raw": [500.0, 350.0, 250.0],
+        "lower": [300.0, 350.0, 200.0],
+        "best": [300.0, 300.0, 200.0],
+    }
+    for judge in efficiency.JUDGES:
+        (curve,) = efficiency.read_curves(table, judge)
+        assert [curve.at_rung(epoch) for epoch in (19, 38, 57)] == expected[judge]
+        assert curve.final == 200.0
+
+
+def test_a_rung_that_ranks_by_another_number_lets_others_go_on() -> None:
+    """The third config scores best; what ranks says it is the worst."""
+    drawn = [curve(number, 300.0 - number) for number in range(3)]
+    upside_down = [it._replace(judged={19: it.final * -1, 57: it.final * -1}) for it in drawn]
+    *_, last = WAYS[THIRDS](drawn)
+    *_, other = WAYS[THIRDS](upside_down)
+    assert (last.best, other.best) == (298.0, 300.0)
 
 
 def test_no_table_is_one_sentence(tmp_path: Path) -> None:

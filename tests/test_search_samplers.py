@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 import pytest
 
-from benchmarks.search import samplers
+from benchmarks.search import efficiency, samplers
 from benchmarks.search.curves import CONFIG, config_of
 from benchmarks.search.efficiency import Found
 from benchmarks.search.samplers import RUNGS, World, propose, search, simulate
@@ -92,9 +92,11 @@ def test_the_model_knows_what_its_table_shows(
         logs = truth.predict(config_of(STUDY, number)[0])
         for epoch, log in zip(EPOCHS, logs, strict=True):
             if number != 7 or epoch < 57:
-                rows.append({"config": str(number), "epoch": str(epoch), "ema": str(math.exp(log))})
-    monkeypatch.setattr(samplers, "read_table", lambda path: rows)
-    fitted = World.fitted(STUDY, "ema")
+                score = str(math.exp(log))
+                row = {"config": str(number), "epoch": str(epoch), "ema": score, "raw": score}
+                rows.append(row)
+    monkeypatch.setattr(efficiency, "read_table", lambda path: rows)
+    fitted = World.fitted(STUDY)
     assert fitted.epochs == EPOCHS
     assert fitted.errors.shape == (40, len(EPOCHS))
     assert 0.4 < fitted.explained < 1.0  # the collapsed one is a surprise

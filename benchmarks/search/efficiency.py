@@ -34,6 +34,9 @@ from study.search.rungs import Rungs, Standing, going_on
 RUNGS = ((19, 57, 171), (57, 171), (38, 171))
 """Epochs at which rungs end, as in 10,000, 30,000 and 90,000 images of 527 photos."""
 KEEP = (1 / 2, 1 / 3, 1 / 4)
+JUDGES = ("ema", "raw", "lower", "best")
+"""What a rung may rank trials by: the score of the moving average or of the last weights, the lower
+of both, or the moving average's best score so far."""
 ENOUGH = 20
 """Configs from which a simulation is worth reading."""
 
@@ -46,6 +49,12 @@ class Curve(NamedTuple):
     """Epoch → score; a collapsed training has none after its end."""
     whole: int
     """Epochs of a full training."""
+    judged: dict[int, float] = {}  # noqa: RUF012 (nobody changes it)
+    """Epoch → what a rung ranks trials by, where that is not the score."""
+
+    def at_rung(self, epoch: int) -> float:
+        """What the rung that ends at an epoch ranks the trial by."""
+        return self.judged.get(epoch, self.points[epoch])
 
     @property
     def final(self) -> float:
@@ -71,10 +80,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--score", choices=["ema", "raw"], default="ema")
+    parser.add_argument("--judge", choices=JUDGES, default="ema", help="what rungs rank by")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    curves = read_curves(TABLE, arguments.score)
+    curves = read_curves(TABLE, arguments.judge)
     check_enough(len(curves))
     results = simulate(curves, ways(curves[0].whole), arguments.trials, arguments.studies)
     if arguments.json:
@@ -105,17 +114,24 @@ def print_results(results: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def read_curves(path: Path, score: str) -> list[Curve]:
-    """The curves of the table, by the generator that is scored: `ema` or `raw`."""
+def read_curves(path: Path, judge: str = "ema") -> list[Curve]:
+    """The curves of the table: scores of the moving average, and what rungs rank by (`JUDGES`)."""
     found: dict[int, dict[int, float]] = {}
+    judged: dict[int, dict[int, float]] = {}
     for row in read_table(path):
-        points = found.setdefault(int(row["config"]), {})
-        if row[score]:  # else it diverged before its first score
-            points[int(row["epoch"])] = float(row[score])
+        config, epoch = int(row["config"]), int(row["epoch"])
+        points, ranks = found.setdefault(config, {}), judged.setdefault(config, {})
+        if not row["ema"]:  # it diverged before its first score
+            continue
+        ema, raw = float(row["ema"]), float(row["raw"])
+        values = {"raw": raw, "lower": min(ema, raw), "best": min([ema, *points.values()])}
+        points[epoch] = ema
+        if judge in values:
+            ranks[epoch] = values[judge]
     if not found:
         raise SystemExit(f"{path} has no curves yet; see python -m benchmarks.search.curves")
     whole = max(max(points, default=0) for points in found.values())
-    return [Curve(config, points, whole) for config, points in found.items()]
+    return [Curve(config, points, whole, judged[config]) for config, points in found.items()]
 
 
 def ways(whole: int) -> dict[str, Way]:
@@ -176,7 +192,7 @@ def _in_rungs(ends: tuple[int, ...], keep: float) -> Way:
             scores = dict(before.scores) if before else {}
             stands = reached == end
             if stands:
-                scores[len(scores) + 1] = curve.points[end]
+                scores[len(scores) + 1] = curve.at_rung(end)
             paused = len(scores) if stands and end < curve.whole else None
             trials[number] = Standing(number, paused, over=True, scores=scores)
             if end == curve.whole and stands:

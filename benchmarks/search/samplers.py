@@ -32,8 +32,15 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.multioutput import MultiOutputRegressor
 
-from benchmarks.search.curves import CONFIG, TABLE, config_of, read_table
-from benchmarks.search.efficiency import Curve, Found, check_enough, print_results, results_of
+from benchmarks.search.curves import CONFIG, TABLE, config_of
+from benchmarks.search.efficiency import (
+    Curve,
+    Found,
+    check_enough,
+    print_results,
+    read_curves,
+    results_of,
+)
 from study.config.space import suggest_params
 from study.config.study_config import SamplerConfig, StudyConfig, load_study_config
 from study.search.rungs import Rungs, Standing, going_on
@@ -58,11 +65,10 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=200)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
-    parser.add_argument("--score", choices=["ema", "raw"], default="ema")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     config = load_study_config(str(CONFIG))
-    world = World.fitted(config, arguments.score)
+    world = World.fitted(config)
     check_enough(len(world.errors))
     results = simulate(world, arguments.samplers, arguments.trials, arguments.studies)
     if arguments.json:
@@ -88,13 +94,9 @@ class World(NamedTuple):
     """R² of ln(final score), out of the model's sample."""
 
     @classmethod
-    def fitted(cls, config: StudyConfig, score: str) -> World:
+    def fitted(cls, config: StudyConfig) -> World:
         """Fit the model to the table."""
-        curves: dict[int, dict[int, float]] = {}
-        for row in read_table(TABLE):
-            points = curves.setdefault(int(row["config"]), {})
-            if row[score]:
-                points[int(row["epoch"])] = float(row[score])
+        curves = {curve.config: curve.points for curve in read_curves(TABLE)}
         epochs = tuple(sorted({epoch for points in curves.values() for epoch in points}))
         whole = [points[epochs[-1]] for points in curves.values() if epochs[-1] in points]
         worst = BEYOND_WORST * max(whole)

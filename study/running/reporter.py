@@ -41,6 +41,13 @@ class Reporter:
         self.paused: int | None = None
         """The rung at whose end the trial stops, to go on from there if it is among the best."""
 
+    @property
+    def goal_epoch(self) -> int:
+        """The epoch at which the trial stops unless something ends it before: a rung's, or all."""
+        if self.rungs is None or not self.prunable:
+            return self.train_config.train.epochs
+        return self.rungs.epochs[self.went_on]
+
     def report(self, record: EvalRecord) -> bool:
         """Report one evaluation; true means the trial cannot win and should end."""
         self.score = score_of(record, self.config.objective)

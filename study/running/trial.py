@@ -189,8 +189,8 @@ class TrialRun:
             return context.should_stop()
 
         def on_start(schedule: Schedule, done: int) -> None:
-            steps, epoch = schedule.total_steps, schedule.steps_per_epoch
-            tell(TrainingStarted(number, steps, done, epoch, config.train.epochs))
+            epochs, each = reporter.goal_epoch, schedule.steps_per_epoch
+            tell(TrainingStarted(number, epochs * each, done, each, epochs))
 
         def on_log(log: LogRecord) -> None:
             self.check()

@@ -85,13 +85,16 @@ def without_rank(text: str) -> str:
 
 def study_params(config: StudyConfig) -> dict[str, str]:
     """The parameters of a study's run: what is searched, how, on which data."""
-    base = config.base
+    base, budget = config.base, config.budget
+    images = ", ".join(f"{count:,}" for count in budget.images)
+    rungs = {"rungs": f"{images} images, {budget.keep:.0%} go on"} if images else {}
     return {
         **{f"search.{config.short_name(key)}": _extent(it) for key, it in config.space.items()},
         "sampler": config.sampler.name,
         "pruner": config.pruner.name,
         "objective": f"{config.objective.metric}, {config.objective.mode}",
         "epochs": str(base.train.epochs),
+        **rungs,
         "image_size": str(base.data.image_size),
         "photos": base.data.source if base.data.root is None else base.data.root.name,
         "extractor": base.eval.extractor,

@@ -23,7 +23,7 @@ from study.errors import StudyMismatchError
 from study.report.page import render
 from study.results.contact_sheet import grid_at, scored_grid
 from study.results.leaderboard import cells_of, rows_of
-from study.running.observer import LossesLogged, TrialBegan
+from study.running.observer import LossesLogged, TrainingStarted, TrialBegan
 from study.running.prepare import prepare
 from study.running.study import execute, run_study
 from study.search.rungs import Rungs, going_on, standings
@@ -103,6 +103,8 @@ def test_a_trial_that_went_on_is_bit_for_bit_one_that_never_stopped(
     summary, observer = raced
     begun = [event.trial for event in observer.of(TrialBegan)]
     assert begun.count(0) == 3
+    goals = [event.epochs for event in observer.of(TrainingStarted) if event.trial == 0]
+    assert goals == list(EPOCHS)
     whole = tiny_study(**RUNGS | {"budget__images": [], "base__train__epochs": 4})
     straight = run_study(whole, store, bank=bank).study.get_trials()
     mine = summary.study.get_trials()[0]

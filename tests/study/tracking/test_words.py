@@ -65,6 +65,10 @@ def test_a_study_is_described(tiny_study: Callable[..., StudyConfig]) -> None:
     assert params["search.nz"] == "4 to 16 (log)"
     assert params["sampler"] == "tpe"
     assert params["photos"] == "toy_cats"
+    assert "rungs" not in params
+    rungs = {"budget__images": [3200, 64000], "budget__keep": 0.25}
+    params = words.study_params(tiny_study(**rungs))
+    assert params["rungs"] == "3,200, 64,000 images, 25% go on"
     name, standard = words.standard_of(config)
     assert (name, standard["nz"]) == ("good", 8)
     assert words.standard_of(tiny_study(baselines=[])) == ("", {})
