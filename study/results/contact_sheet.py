@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from pathlib import Path
 
+from optuna.trial import TrialState
 from PIL import Image, ImageDraw
 
 from dcgan.evaluation.record import in_digits
@@ -30,14 +31,17 @@ def draw_contact_sheet(
 
     Those of a complete trial are of the evaluation that counts, those of others the latest. `rows`
     is the leaderboard, best first. `first` is the epoch at the end of a study's first rung, whose
-    samples are then on the left. Returns whether any trial has samples.
+    samples are then on the left, and later ones on the right. Returns whether any trial has
+    samples.
     """
     drawn = ((row, grid) for row in rows if (grid := scored_grid(folder, row)))
     tiles = list(islice(drawn, MAX_TILES))
     if not tiles:
         return False
     if first is not None:
-        tiles = [(row, _after(grid_at(folder, row, first), grid)) for row, grid in tiles]
+        tiles = [
+            (row, _after(grid_at(folder, row, first), grid, row, first)) for row, grid in tiles
+        ]
     width = tiles[0][1].width
     above = [captions(row) for row, _ in tiles]
     label = 2 + 16 * (max(map(len, above)) + (first is not None))
@@ -52,7 +56,9 @@ def draw_contact_sheet(
         for line, text in enumerate(above[index]):
             colour, points = (GREY, 12) if line else ((0, 0, 0), 14)
             draw.text((left + 4, top + 2 + 16 * line), text, colour, font_size=points)
-        halves = (f"epoch {first}", f"epoch {row.epoch}") if first is not None else ()
+        halves = [] if first is None else [f"epoch {first}"]
+        if first not in (None, row.epoch):
+            halves.append(f"epoch {row.epoch}")
         for column, text in enumerate(halves):
             place = (left + 4 + column * TILE_PIXELS, top + label - 16)
             draw.text(place, text, GREY, font_size=12)
@@ -73,8 +79,12 @@ def captions(row: TrialResult) -> list[str]:
     front = "front, " if row.front else ""
     epoch = "" if row.epoch is None else f", epoch {row.epoch}"
     title = f"{trial_name(row.number)}  {ranked}"
-    rung = f", rung {row.on_rung}" if row.rung or row.went_on else ""
-    ended = f"{front}{row.state.name.lower()}{rung}{epoch}, {row.origin}"
+    state = row.state.name.lower()
+    if row.rung and row.state == TrialState.PRUNED:
+        state = f"waits on rung {row.rung}"
+    elif row.went_on:
+        state += f", rung {row.on_rung}"
+    ended = f"{front}{state}{epoch}, {row.origin}"
     return [title, ended, *map(recognised_in_words, (row.values or [])[2:])]
 
 
@@ -93,10 +103,13 @@ def grid_at(folder: StudyFolder, row: TrialResult, epoch: int) -> Image.Image | 
     return _corner(None if step is None else run.grids().get(step))
 
 
-def _after(earlier: Image.Image | None, grid: Image.Image) -> Image.Image:
-    """Samples beside earlier ones, whose place is empty if there are none."""
+def _after(
+    earlier: Image.Image | None, grid: Image.Image, row: TrialResult, first: int
+) -> Image.Image:
+    """A trial's samples beside those of the `first` epoch; empty places where there are none."""
     both = Image.new("RGB", (2 * TILE_PIXELS, TILE_PIXELS), (255, 255, 255))
-    both.paste(grid, (TILE_PIXELS, 0))
+    if row.epoch != first or earlier is None:
+        both.paste(grid, (TILE_PIXELS, 0))
     if earlier:
         both.paste(earlier, (0, 0))
     return both

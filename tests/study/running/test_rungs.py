@@ -21,12 +21,12 @@ from dcgan.training.run.folder import RunFolder
 from study.config.study_config import StudyConfig, with_rungs
 from study.errors import StudyMismatchError
 from study.report.page import render
-from study.results.contact_sheet import grid_at, scored_grid
+from study.results.contact_sheet import captions, grid_at, scored_grid
 from study.results.leaderboard import cells_of, rows_of
 from study.running.observer import LossesLogged, TrainingStarted, TrialBegan
 from study.running.prepare import prepare
 from study.running.study import execute, run_study
-from study.search.rungs import Rungs, going_on, standings
+from study.search.rungs import Rungs, Standing, going_on, standings
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_result import PAUSED, WENT_ON
@@ -165,9 +165,16 @@ def test_the_contact_sheet_shows_the_same_epoch_of_all_and_the_last(raced: Any) 
         expected = grid_at(folder, row, 1), scored_grid(folder, row)
         assert [it.tobytes() for it in expected if it] == [first, last]
         assert first != last
-    paused = next(row for row in rows if row.rung == 1)
-    both = grid_at(folder, paused, 1), scored_grid(folder, paused)
-    assert len({it.tobytes() for it in both if it}) == 1
+    # A trial that waits on the first rung has nothing later to show.
+    index, paused = next((index, row) for index, row in enumerate(rows) if row.rung == 1)
+    top = index // 2 * (side + above + 8) + above
+    places = [index % 2 * (2 * side + 8) + shift for shift in (0, side)]
+    left, right = (sheet.crop((it, top, it + side, top + side)) for it in places)
+    first = grid_at(folder, paused, 1)
+    assert first is not None
+    assert left.tobytes() == first.tobytes()
+    assert right.getextrema() == ((255, 255),) * 3
+    assert captions(paused)[1] == "waits on rung 1, epoch 1, sampler"
 
 
 def test_a_report_names_the_rungs(raced: Any) -> None:
@@ -189,6 +196,28 @@ def test_the_studys_run_in_mlflow_is_up_to_date_after_each_trial(
     assert run.data.metrics["trials_pruned"] == len(trials) - len(complete)
     minutes = sum(trial.user_attrs["minutes"] for trial in trials)
     assert run.data.metrics["trial_minutes"] == pytest.approx(minutes)
+
+
+def test_a_worker_that_would_wait_lets_one_more_go_on(
+    config: StudyConfig, tiny_study: Maker, bank: PhotoBank, store: Store, watch: Any
+) -> None:
+    three = tiny_study(**RUNGS | {"study__trials": 3})
+    run_study(three, store, bank=bank, observer=watch(stop_after=(2, 1)))
+    with prepare(three, store, bank) as plan:
+        claims, rungs = plan.context.claims, plan.context.rungs
+        waiting = load_optuna_study(store, "tiny").trials
+        assert [trial.user_attrs[PAUSED] for trial in waiting] == [1, 1, 1]
+        with claims.next(3, rungs) as best, claims.next(3, rungs) as second:
+            assert best is not None
+            assert second is not None
+            trials = load_optuna_study(store, "tiny").trials
+            ranked = sorted(trials, key=lambda trial: trial.intermediate_values[1])
+            assert [best.trial.number, second.trial.number] == [it.number for it in ranked[:2]]
+            left = [Standing.read(trial, rungs).left for trial in ranked]
+            assert left == [1, 1, 0]  # from epoch 1 to epoch 2
+            RunFolder(store.study("tiny").trial(ranked[2].number)).checkpoint.unlink()
+            with claims.next(3, rungs) as third:  # without a checkpoint it would not fit
+                assert third is None
 
 
 def test_a_second_launch_changes_nothing(
