@@ -15,6 +15,7 @@ from benchmarks.search import efficiency, samplers
 from benchmarks.search.curves import CONFIG, config_of
 from benchmarks.search.efficiency import Found
 from benchmarks.search.samplers import RUNGS, World, propose, search, simulate
+from study.config.space import suggest_params
 from study.config.study_config import load_study_config
 from study.search.rungs import Rungs
 from study.search.samplers import SeededSampler
@@ -58,16 +59,36 @@ def test_rungs_let_a_third_go_on() -> None:
 def test_a_sampler_sees_waiting_trials_as_pruned_ones() -> None:
     truth, rng = world(), random.Random(0)
     proposing = SeededSampler(STUDY.sampler.model_copy(update={"name": "random"}), 0)
-    first = propose(truth, proposing, [], rng)
+    first = propose(truth, proposing, [], {}, rng)
     waiting = first._replace(epochs=57)
     seen = samplers._as_optuna_sees(waiting)
     assert (seen.state.name, seen.params) == ("PRUNED", first.params)
     assert list(seen.intermediate_values) == [19, 38, 57]
     whole = samplers._as_optuna_sees(first._replace(epochs=171))
     assert (whole.state.name, whole.value) == ("COMPLETE", first.curve.final)
-    second = propose(truth, proposing, [waiting], rng)
+    second = propose(truth, proposing, [waiting], {}, rng)
     assert second.standing.number == 1
     assert second.params != first.params
+
+
+@pytest.mark.parametrize("name", ["qmc", "cmaes", "tpe"])
+def test_a_sampler_proposes_what_it_proposes_in_a_real_study(name: str) -> None:
+    """Some keep notes in the study and in its trials."""
+    count, truth = 25, world()
+    settings = STUDY.sampler.model_copy(update={"name": name})
+    trials: list[samplers.Trial] = []
+    notes: dict[str, Any] = {}
+    for _ in range(count):
+        trial = propose(truth, SeededSampler(settings, 5), trials, notes, random.Random(0))
+        trials.append(trial._replace(epochs=171))
+    study = optuna.create_study(sampler=SeededSampler(settings, 5))
+    for trial in trials:
+        asked = study.ask()
+        assert suggest_params(asked, STUDY) == trial.params
+        for epoch, score in trial.curve.points.items():
+            asked.report(score, epoch)
+        study.tell(asked, trial.curve.final)
+    assert len({str(trial.params) for trial in trials}) == count
 
 
 def test_a_sampler_that_learns_needs_less_where_there_is_something_to_learn() -> None:

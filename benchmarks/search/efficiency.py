@@ -152,7 +152,8 @@ def ways(whole: int) -> dict[str, Way]:
 
 def _pruned(pruner: Callable[[], BasePruner]) -> Way:
     def spend(curves: Sequence[Curve]) -> Iterator[Found]:
-        study = optuna.create_study(pruner=pruner())
+        name = " ".join(str(curve.config) for curve in curves)  # decides hyperband's brackets
+        study = optuna.create_study(pruner=pruner(), study_name=name)
         epochs, best = 0, math.inf
         for curve in curves:
             trial, last, stopped = study.ask(), 0, False

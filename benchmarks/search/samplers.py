@@ -9,7 +9,8 @@ epochs together, so two trainings of one config differ. The share of the varianc
 scores that the model explains of configs that it did not see is printed: a comparison of samplers
 is worth no more than that.
 
-Each sampler is tried with full trials and on rungs, where it learns from waiting trials, too.
+Each sampler is tried with full trials and on rungs, where TPE learns from waiting trials, too; gp
+and cmaes learn from complete ones alone.
 Compute is in images seen, and the target is what random search with full trials finds in the same
 simulated world; see efficiency.py for the figures.
 """
@@ -45,6 +46,7 @@ from study.config.space import suggest_params
 from study.config.study_config import SamplerConfig, StudyConfig, load_study_config
 from study.search.rungs import Rungs, Standing, going_on
 from study.search.samplers import SeededSampler
+from study.storage.optuna_db import id_of, storage_of, stored_trial
 
 SAMPLERS = ("random", "tpe", "gp", "cmaes", "qmc")
 RUNGS, KEEP = (19, 57, 171), 1 / 3
@@ -140,6 +142,8 @@ class Trial(NamedTuple):
 
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
+    notes: dict[str, Any]
+    """What the sampler keeps with the trial."""
     curve: Curve
     standing: Standing
     epochs: int
@@ -149,7 +153,7 @@ class Trial(NamedTuple):
 def search(world: World, sampler: str, rungs: Rungs, seed: int) -> Iterator[Found]:
     """One study: rungs with one rung are full trials."""
     proposing = SeededSampler(SamplerConfig(name=sampler), seed)
-    rng = random.Random(seed)
+    rng, notes = random.Random(seed), dict[str, Any]()
     trials: dict[int, Trial] = {}
     while True:
         new = len(trials) < rungs.total
@@ -160,7 +164,7 @@ def search(world: World, sampler: str, rungs: Rungs, seed: int) -> Iterator[Foun
         if chosen:
             trial = trials[chosen[0]]
         else:
-            trial = propose(world, proposing, list(trials.values()), rng)
+            trial = propose(world, proposing, list(trials.values()), notes, rng)
         number, rung = trial.standing.number, len(trial.standing.scores)
         end = rungs.epochs[rung]
         scores = {**trial.standing.scores, rung + 1: trial.curve.points[end]}
@@ -172,16 +176,28 @@ def search(world: World, sampler: str, rungs: Rungs, seed: int) -> Iterator[Foun
 
 
 def propose(
-    world: World, sampler: SeededSampler, trials: Sequence[Trial], rng: random.Random
+    world: World,
+    sampler: SeededSampler,
+    trials: Sequence[Trial],
+    notes: dict[str, Any],
+    rng: random.Random,
 ) -> Trial:
-    """A new trial that a sampler proposes after others."""
+    """A new trial that a sampler proposes after others; `notes` are what it keeps of the study.
+
+    The study is made again each time, because Optuna's own one in memory cannot reopen trials.
+    """
     study = optuna.create_study(sampler=sampler)
     study.add_trials(_as_optuna_sees(trial) for trial in trials)
+    storage, number = storage_of(study), id_of(study)
+    for key, value in notes.items():
+        storage.set_study_system_attr(number, key, value)
     asked = study.ask()
     params = suggest_params(asked, world.config)
+    notes.update(storage.get_study_system_attrs(number))
     curve = world.curve(asked.number, params, rng)
     standing = Standing(asked.number, None, over=False)
-    return Trial(params, dict(asked.distributions), curve, standing, 0)
+    kept = dict(stored_trial(study, asked).system_attrs)
+    return Trial(params, dict(asked.distributions), kept, curve, standing, 0)
 
 
 def _as_optuna_sees(trial: Trial) -> optuna.trial.FrozenTrial:
@@ -194,6 +210,7 @@ def _as_optuna_sees(trial: Trial) -> optuna.trial.FrozenTrial:
         params=trial.params,
         distributions=trial.distributions,
         intermediate_values=points,
+        system_attrs=trial.notes,
     )
 
 

@@ -27,9 +27,11 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = Store.at(arguments.store).study(arguments.name)
     records = [record for path in folder.trials().values() if (record := TrialRecord.load(path))]
-    if not records:
-        raise SystemExit(f"there are no trials in {folder.path}")
+    if not records or not all(record.ended for record in records):
+        raise SystemExit(f"{folder.path} is not the folder of a study that has ended")
     wall, idle = idle_share(records, arguments.workers)
+    if not 0 <= idle < 1:
+        raise SystemExit(f"'{arguments.name}' was not run by {arguments.workers} workers at once")
     print(
         f"{len(records)} trials, {arguments.workers} workers, {wall:.1f} min: idle for {idle:.1%}"
     )

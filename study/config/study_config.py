@@ -197,6 +197,8 @@ class Continued(Section):
     """The study's name."""
     trial: int = Field(ge=0)
     """The trial's number."""
+    epochs: int = Field(0, ge=0)
+    """How many it has trained."""
 
 
 class Baseline(Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from optuna.trial import TrialState
 from PIL import Image, ImageDraw
@@ -11,8 +12,7 @@ from PIL import Image, ImageDraw
 from dcgan.evaluation.record import in_digits
 from dcgan.runtime.pictures import read_picture, save_picture
 from dcgan.training.run.folder import RunFolder
-from dcgan.training.run.history import read_evals
-from study.results.sample_rows import counting_grid
+from study.results.sample_rows import counting_grid, grids_by_epoch
 from study.results.wording import number, recognised_in_words
 from study.storage.store import StudyFolder, trial_name
 from study.storage.trial_result import TrialResult
@@ -34,15 +34,12 @@ def draw_contact_sheet(
     samples are then on the left, and later ones on the right. Returns whether any trial has
     samples.
     """
-    drawn = ((row, grid) for row in rows if (grid := scored_grid(folder, row)))
-    tiles = list(islice(drawn, MAX_TILES))
+    drawn = ((row, pictures_of(folder, row, first)) for row in rows)
+    shown = ((row, pictures) for row, pictures in drawn if any(it.corner for it in pictures))
+    tiles = list(islice(shown, MAX_TILES))
     if not tiles:
         return False
-    if first is not None:
-        tiles = [
-            (row, _after(grid_at(folder, row, first), grid, row, first)) for row, grid in tiles
-        ]
-    width = tiles[0][1].width
+    width = TILE_PIXELS * len(tiles[0][1])
     above = [captions(row) for row, _ in tiles]
     label = 2 + 16 * (max(map(len, above)) + (first is not None))
     columns = min(TILES_PER_ROW * TILE_PIXELS // width, len(tiles))
@@ -50,21 +47,40 @@ def draw_contact_sheet(
     size = (columns * (width + 8), lines * (TILE_PIXELS + label + 8))
     sheet = Image.new("RGB", size, (255, 255, 255))
     draw = ImageDraw.Draw(sheet)
-    for index, (row, grid) in enumerate(tiles):
+    for index, (_, pictures) in enumerate(tiles):
         left = index % columns * (width + 8)
         top = index // columns * (TILE_PIXELS + label + 8)
         for line, text in enumerate(above[index]):
             colour, points = (GREY, 12) if line else ((0, 0, 0), 14)
             draw.text((left + 4, top + 2 + 16 * line), text, colour, font_size=points)
-        halves = [] if first is None else [f"epoch {first}"]
-        if first not in (None, row.epoch):
-            halves.append(f"epoch {row.epoch}")
-        for column, text in enumerate(halves):
-            place = (left + 4 + column * TILE_PIXELS, top + label - 16)
-            draw.text(place, text, GREY, font_size=12)
-        sheet.paste(grid, (left, top + label))
+        for column, picture in enumerate(pictures):
+            place = left + column * TILE_PIXELS
+            draw.text((place + 4, top + label - 16), picture.label, GREY, font_size=12)
+            if picture.corner:
+                sheet.paste(picture.corner, (place, top + label))
     save_picture(sheet, folder.contact_sheet)
     return True
+
+
+class Picture(NamedTuple):
+    """A corner of a trial's samples, None if there are none or their file is damaged."""
+
+    label: str
+    corner: Image.Image | None
+
+
+def pictures_of(folder: StudyFolder, row: TrialResult, first: int | None) -> list[Picture]:
+    """The samples that count; with a `first` epoch, those of that epoch and later ones."""
+    run = RunFolder(folder.trial(row.number))
+    path = counting_grid(run, row)
+    if first is None:
+        return [Picture("", _corner(path))]
+    epochs = {grid: epoch for epoch, grid in grids_by_epoch(run).items()}
+    early = next((grid for grid, epoch in epochs.items() if epoch == first), None)
+    later = Picture("", None)
+    if path != early:
+        later = Picture(f"epoch {epochs[path]}" if path in epochs else "", _corner(path))
+    return [Picture(f"epoch {first}", _corner(early)), later]
 
 
 def captions(row: TrialResult) -> list[str]:
@@ -93,26 +109,7 @@ def scored_grid(folder: StudyFolder, row: TrialResult) -> Image.Image | None:
 
     None if there are none, or if their file is damaged.
     """
-    return _corner(counting_grid(RunFolder(folder.trial(row.number)), row))
-
-
-def grid_at(folder: StudyFolder, row: TrialResult, epoch: int) -> Image.Image | None:
-    """A corner of a trial's samples at an epoch; None without, or if their file is damaged."""
-    run = RunFolder(folder.trial(row.number))
-    step = next((it.step for it in read_evals(run.history) if it.epoch == epoch), None)
-    return _corner(None if step is None else run.grids().get(step))
-
-
-def _after(
-    earlier: Image.Image | None, grid: Image.Image, row: TrialResult, first: int
-) -> Image.Image:
-    """A trial's samples beside those of the `first` epoch; empty places where there are none."""
-    both = Image.new("RGB", (2 * TILE_PIXELS, TILE_PIXELS), (255, 255, 255))
-    if row.epoch != first or earlier is None:
-        both.paste(grid, (TILE_PIXELS, 0))
-    if earlier:
-        both.paste(earlier, (0, 0))
-    return both
+    return pictures_of(folder, row, None)[0].corner
 
 
 def _corner(path: Path | None) -> Image.Image | None:

@@ -37,11 +37,11 @@ def counting_grid(folder: RunFolder, row: TrialResult) -> Path | None:
     return grids[max(grids)]
 
 
-def grids_by_epoch(folder: RunFolder, most: int) -> dict[int, Path]:
+def grids_by_epoch(folder: RunFolder, most: int | None = None) -> dict[int, Path]:
     """Epoch → samples of a trial's evaluations; of more than `most`, some at equal distances."""
     epochs = {record.step: record.epoch for record in read_evals(folder.history)}
     grids = [(epochs[step], path) for step, path in folder.grids().items() if step in epochs]
-    if len(grids) > most:
+    if most is not None and len(grids) > most:
         last = len(grids) - 1
         chosen = {round(index * last / (most - 1)) for index in range(most)}
         grids = [grids[index] for index in sorted(chosen)]

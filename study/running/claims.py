@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from dcgan.runtime.files import write_text_atomic
-from dcgan.training.run.folder import RunFolder
 from study.errors import StudyError
-from study.search.rungs import Rungs, going_on, in_spare_time, standings
+from study.search.rungs import Rungs, going_on, standings
 from study.storage.leases import Leases
 from study.storage.locks import trial_is_held
 from study.storage.optuna_db import (
@@ -114,7 +113,6 @@ class Claims:
     def _let_one_go_on(self, rungs: Rungs, total: int) -> Trial | None:
         """Start the paused trial that goes on next, unless an interrupted one comes first.
 
-        While others run, a worker that would wait for them lets one more go on.
 
         A trial whose process still writes its outcome is left for later. Another machine that has
         a trial's checkpoint comes first. Without it, the trial starts again from step 0.
@@ -124,23 +122,16 @@ class Claims:
         waits = any(trial.state == TrialState.WAITING for trial in trials.values())
         if waits and self._taken() < total:
             return None
-        known, new = standings(trials.values(), rungs), len(trials) < total
-        free = self._free(going_on(known, rungs, new=new))
+        chosen = going_on(standings(trials.values(), rungs), rungs, new=len(trials) < total)
+        held = self.held(chosen)
+        free = [number for number in chosen if number not in held]
         here = [number for number in free if self.folder.trial(number).exists()]
         if not here and free and self._are_left_behind():
             here = free
-        if not here and not new:
-            runs = ((it, RunFolder(self.folder.trial(it))) for it in in_spare_time(known, rungs))
-            here = self._free([number for number, run in runs if run.checkpoint.exists()])
         if not here:
             return None
         reopen(self.study, trials[here[0]])
         return begin_waiting(self.study, trials[here[0]])
-
-    def _free(self, numbers: Sequence[int]) -> list[int]:
-        """Those trials that no process has."""
-        held = self.held(numbers)
-        return [number for number in numbers if number not in held]
 
     def _are_left_behind(self) -> bool:
         """Whether no other machine has run a trial for a while; true if none shares the study."""

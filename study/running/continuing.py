@@ -18,6 +18,7 @@ from dcgan.training.run.checkpoint import Checkpoint, check_continues, load_chec
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.step import TrainState
 from study.config.study_config import Continued
+from study.errors import StudyError
 from study.running.context import StudyContext
 from study.storage.trial_record import TrialRecord
 from study.storage.trial_result import CONTINUES, WENT_ON
@@ -35,10 +36,12 @@ def make_continuable(
     A trial that goes on to another rung without its checkpoint continues from its best score. One
     that continues a trial of an earlier study begins with a copy of that trial's folder.
     """
-    if CONTINUES in trial.user_attrs and not folder.exists():
-        _bring(context, trial, folder, config)
     record, path = TrialRecord.load(folder), RunFolder(folder).checkpoint
     own = record is None or (record.params, record.seed) == (trial.params, config.train.seed)
+    if CONTINUES in trial.user_attrs and (record is None or not own):
+        shutil.rmtree(folder, ignore_errors=True)
+        _bring(context, trial, folder, config)
+        record, own = TrialRecord.load(folder), True
     try:
         if not own:
             raise CheckpointError(f"{folder} holds another trial")
@@ -80,8 +83,13 @@ def _bring(context: StudyContext, trial: Trial, folder: Path, config: TrainConfi
         return
     unfinished = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    shutil.copyfile(checkpoint.path, RunFolder(unfinished).checkpoint)
+    try:
+        shutil.copytree(source, unfinished, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        shutil.copyfile(checkpoint.path, RunFolder(unfinished).checkpoint)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        reason = error.strerror or "its files change meanwhile"
+        raise StudyError(f"cannot copy {source} to {folder}: {reason}") from error
     earlier = TrialRecord.load(source)
     record = TrialRecord(
         number=trial.number,

@@ -96,8 +96,11 @@ def estimate(
     left = max(config.study.trials - len(finished), 0)
     rounds = -(-left // workers)
     rungs = Rungs.of(config)
-    epochs = rounds * config.base.train.epochs
-    if rungs is None:
+    before = min((it.continues.epochs if it.continues else 0 for it in config.baselines), default=0)
+    epochs = rounds * (config.base.train.epochs - before)
+    if rungs is None and before:  # as `study extend` makes it
+        minutes = minutes_by_epochs(finished, epochs)
+    elif rungs is None:
         minutes = minutes_by_trials(finished, rounds)
     else:
         done = sum(trial.epoch or 0 for trial in trials)

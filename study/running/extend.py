@@ -41,7 +41,8 @@ class Extension(NamedTuple):
 def extend(store: Store, name: str, top: int, epochs: int, new_name: str | None) -> Extension:
     """The config of a study that trains the `top` best complete trials of a study to `epochs`.
 
-    If that study exists, its trials come first. `new_name` is its name (default: made of both).
+    If that study exists, its trials come first, and those that failed are tried again. `new_name`
+    is its name (default: made of both).
 
     Raises:
         UnknownStudyError: there is no such study.
@@ -59,29 +60,30 @@ def extend(store: Store, name: str, top: int, epochs: int, new_name: str | None)
     if not complete:
         raise StudyError(f"no trial of '{name}' is complete, so there is none to train further")
     new_name = new_name or f"{name}-{epochs}-epochs"
-    begun = _begun(store, new_name, name)
+    begun, failed = _begun(store, new_name, name)
     known = {baseline.continues for baseline in begun}
     best = [_continuation(earlier, name, row) for row in complete[:top]]
     added = [baseline for baseline in best if baseline.continues not in known]
-    return Extension(_longer(earlier, new_name, epochs, [*begun, *added]), added)
+    config = _longer(earlier, new_name, epochs, [*begun, *added])
+    return Extension(override(config, {"study.trials": config.study.trials + failed}), added)
 
 
-def _begun(store: Store, new_name: str, source: str) -> list[Baseline]:
-    """The baselines of the extension so far; none if it has not begun."""
+def _begun(store: Store, new_name: str, source: str) -> tuple[list[Baseline], int]:
+    """The baselines of the extension so far, and how many of its trials have failed."""
     try:
         study = load_optuna_study(store, new_name)
     except UnknownStudyError:
-        return []
+        return [], 0
     begun = stored_config(study)
     if begun is None:  # its first launch has failed
-        return []
+        return [], 0
     sources = {baseline.continues and baseline.continues.study for baseline in begun.baselines}
     if sources != {source}:
         raise StudyError(
             f"there is a study '{new_name}', which does not extend '{source}'; choose another name "
             "with --name"
         )
-    return list(begun.baselines)
+    return list(begun.baselines), len(study.get_trials(states=(TrialState.FAIL,)))
 
 
 def _continuation(earlier: StudyConfig, source: str, row: TrialResult) -> Baseline:
@@ -91,7 +93,7 @@ def _continuation(earlier: StudyConfig, source: str, row: TrialResult) -> Baseli
         name=f"{trial_name(row.number)} of {source}"[:BASELINE_NAME_LENGTH],
         params=params_here(earlier, earlier, row),
         seed=seed,
-        continues=Continued(study=source, trial=row.number),
+        continues=Continued(study=source, trial=row.number, epochs=earlier.base.train.epochs),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
+from optuna.trial import TrialState
 
 from dcgan.config.settings import override, save_config
 from dcgan.data.bank import PhotoBank, check_enough_photos
@@ -239,8 +240,12 @@ def _enqueue(study: Study, baseline: Baseline, params: dict[str, Any]) -> None:
     attributes: dict[str, Any] = {"origin": "baseline", "baseline": baseline.name}
     if baseline.seed is not None:
         attributes["seed"] = baseline.seed
-        there = [(it.params or it.system_attrs.get(FIXED), it.user_attrs) for it in study.trials]
-        if any(same == params and of.get("seed") == baseline.seed for same, of in there):
+        failed = (TrialState.FAIL,) if baseline.continues else ()  # which it may try again
+        there = [it for it in study.trials if it.state not in failed]
+        same = [
+            it.user_attrs for it in there if (it.system_attrs.get(FIXED) or it.params) == params
+        ]
+        if any(attributes["seed"] == of.get("seed") for of in same):
             return
     if baseline.continues:
         attributes[CONTINUES] = baseline.continues.model_dump()

@@ -165,20 +165,22 @@ def _run_trials(
             tell(Progressed(finished_count(study), total, standing(study, outcomes_of(study))))
             after_each()
             if end.state == TrialState.FAIL.name:
-                _stop_if_hopeless(study)
+                _stop_if_hopeless(study, plan.config)
 
 
-def _stop_if_hopeless(study: Study) -> None:
+def _stop_if_hopeless(study: Study, config: StudyConfig) -> None:
     read_again(study)  # trials may have gone on from a rung since
     finished = study.get_trials(deepcopy=False, states=FINISHED)
     ended = [(trial.datetime_complete, trial) for trial in finished if trial.datetime_complete]
     last = [trial for _, trial in sorted(ended, key=itemgetter(0))[-MAX_SAME_FAILURES:]]
     reasons = {_without_trial(str(trial.user_attrs.get("reason"))) for trial in last}
     failed = all(trial.state == TrialState.FAIL for trial in last)
+    extends = any(baseline.continues for baseline in config.baselines)
+    advice = "the same command tries them again" if extends else "then raise --trials to continue"
     if len(last) == MAX_SAME_FAILURES and failed and len(reasons) == 1:
         raise StudyError(
             f"{MAX_SAME_FAILURES} trials in a row failed for the same reason, so the study stops: "
-            f"{last[-1].user_attrs.get('reason')}; fix the cause, then raise --trials to continue"
+            f"{last[-1].user_attrs.get('reason')}; fix the cause, {advice}"
         )
 
 

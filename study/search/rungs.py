@@ -15,7 +15,7 @@ from operator import mul
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config.study_config import StudyConfig
-from study.storage.trial_result import PAUSED, WENT_ON
+from study.storage.trial_result import PAUSED
 
 ROUNDING = 1e-9
 """So that a third of three is one."""
@@ -78,25 +78,18 @@ class Standing:
     """Whether it will not train again unless it goes on."""
     scores: Mapping[int, float] = field(default_factory=dict)
     """Rung, from 1 → the score at its end."""
-    left: int = 0
-    """Epochs until its end, or that of its rung; 0 if it has stopped."""
 
     @classmethod
     def read(cls, trial: FrozenTrial, rungs: Rungs) -> Standing:
         """How far a trial has got by Optuna's object."""
-        over, attributes = trial.state.is_finished(), trial.user_attrs
+        over = trial.state.is_finished()
+        at = enumerate(rungs.epochs, 1)
         reported = trial.intermediate_values
-        scores = {
-            rung: reported[epoch] for rung, epoch in enumerate(rungs.epochs, 1) if epoch in reported
-        }
-        waits = attributes.get("origin") != "baseline"
-        goal = rungs.epochs[attributes.get(WENT_ON, 0) if waits else -1]
         return cls(
             trial.number,
-            attributes.get(PAUSED) if trial.state == TrialState.PRUNED else None,
+            trial.user_attrs.get(PAUSED) if trial.state == TrialState.PRUNED else None,
             over,
-            scores,
-            0 if over else goal - max(reported, default=0),
+            {rung: reported[epoch] for rung, epoch in at if epoch in reported},
         )
 
 
@@ -121,20 +114,6 @@ def going_on(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list[int
         best = _ranked(trials, rung)[: _quota(trials, rungs, rung, new=new)]
         chosen += [trial.number for trial in best if trial.paused == rung]
     return chosen or _last_resort(trials, rungs, new=new)
-
-
-def in_spare_time(trials: Sequence[Standing], rungs: Rungs) -> list[int]:
-    """The numbers of the paused trials that a worker without work may let go on, best first.
-
-    Such a worker would wait for those that run, so it takes a trial whose next rung is not longer
-    than what they still have before them. The highest rung comes first.
-    """
-    spare = max((trial.left for trial in trials), default=0)
-    chosen = list[int]()
-    for rung in range(len(rungs.epochs) - 1, 0, -1):
-        if rungs.epochs[rung] - rungs.epochs[rung - 1] <= spare:
-            chosen += [trial.number for trial in _ranked(trials, rung) if trial.paused == rung]
-    return chosen
 
 
 def _last_resort(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list[int]:

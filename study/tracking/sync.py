@@ -96,12 +96,13 @@ def _own_mlflow(store: Store, name: str) -> Store:
 
 
 def _optuna_study(store: Store, name: str) -> Study | None:
-    """The study in Optuna's database; None if it is lost or cannot be read."""
+    """The study in Optuna's database; None if it is lost."""
     if not (store.storage or store.optuna_database.is_file()):
         return None
-    with suppress(StudyError):
+    try:
         return load_optuna_study(store, name)
-    return None
+    except UnknownStudyError:
+        return None
 
 
 def _is_over(store: Store, config: StudyConfig, records: list[TrialRecord]) -> bool:
@@ -111,8 +112,9 @@ def _is_over(store: Store, config: StudyConfig, records: list[TrialRecord]) -> b
     """
     if sum(record.state in FINISHED_NAMES for record in records) < config.study.trials:
         return False
-    rungs = Rungs.of(config)
-    study = _optuna_study(store, config.study.name) if rungs else None
+    rungs, study = Rungs.of(config), None
+    with suppress(StudyError):
+        study = _optuna_study(store, config.study.name) if rungs else None
     if rungs is None or study is None:
         return True
     return not going_on(standings(study.get_trials(deepcopy=False), rungs), rungs, new=False)

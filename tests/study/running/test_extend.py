@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,12 +27,15 @@ from study.errors import StudyError, StudyMismatchError, UnknownStudyError
 from study.maintenance.garbage import collect_garbage
 from study.results.export import export_config
 from study.results.leaderboard import rows_of
+from study.running import continuing
 from study.running.extend import check_extension, extend
 from study.running.observer import TrainingStarted
+from study.running.prepare import prepare
 from study.running.study import run_study
 from study.storage.attributes import study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
+from study.storage.trial_record import TrialRecord
 from study.storage.trial_result import TrialResult
 
 Maker = Callable[..., StudyConfig]
@@ -166,6 +170,63 @@ def test_a_copy_that_was_cut_off_is_made_again(
     collect_garbage(own_finished, "tiny-4-epochs", dry_run=False, say=print)
     assert "the copying of this trial was cut off" in capsys.readouterr().out
     assert [path.name for path in trials.iterdir()] == ["trial-000"]
+
+
+def test_a_copy_that_fails_is_tried_again_by_the_next_launch(
+    own_finished: Store, bank: PhotoBank, watch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    extension = extend(own_finished, "tiny", 1, EPOCHS, None)
+    monkeypatch.setattr(continuing.shutil, "copytree", full)
+    failed = run_study(extension.config, own_finished, bank=bank).study.get_trials()
+    assert [trial.state for trial in failed] == [TrialState.FAIL]
+    assert failed[0].user_attrs["reason"].endswith(": No space left on device")
+    monkeypatch.undo()
+    again = extend(own_finished, "tiny", 1, EPOCHS, None)
+    observer = watch()
+    done = run_study(again.config, own_finished, bank=bank, observer=observer)
+    assert [event.done for event in observer.of(TrainingStarted)] == [4]
+    states = [trial.state for trial in done.study.get_trials()]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE]
+    last = extend(own_finished, "tiny", 1, EPOCHS, None)
+    assert run_study(last.config, own_finished, bank=bank).study.get_trials() == (
+        done.study.get_trials()
+    )
+
+
+def test_a_trial_that_was_cut_off_between_two_parameters_is_not_doubled(
+    own_finished: Store, bank: PhotoBank
+) -> None:
+    extension = extend(own_finished, "tiny", 2, EPOCHS, None)
+    with prepare(extension.config, own_finished, bank) as plan:
+        begun = plan.context.study.ask()
+        begun.suggest_int("nz", 4, 16, log=True)
+    done = run_study(extension.config, own_finished, bank=bank)
+    states = [trial.state for trial in done.study.get_trials()]
+    assert states == [TrialState.COMPLETE, TrialState.COMPLETE]
+
+
+def test_an_extension_is_forecast_without_what_was_trained_before(
+    own_finished: Store, finished: Any, bank: PhotoBank
+) -> None:
+    extension = extend(own_finished, "tiny", 2, EPOCHS, None)
+    with prepare(extension.config, own_finished, bank) as plan:
+        two = replace(plan, rates={1: 32.0}).estimate()
+    assert two is not None
+    assert two.minutes == pytest.approx(2 * (EPOCHS - 2) * 32 / 32.0 / 60)
+
+
+def test_a_folder_of_another_trial_hides_no_checkpoint(
+    own_finished: Store, bank: PhotoBank, watch: Any
+) -> None:
+    extension = extend(own_finished, "tiny", 1, EPOCHS, None)
+    folder = own_finished.study("tiny-4-epochs").trial(0)
+    TrialRecord(0, {"nz": 3}, "sampler", None, 7).save(folder)
+    observer = watch()
+    run_study(extension.config, own_finished, bank=bank, observer=observer)
+    assert [event.done for event in observer.of(TrainingStarted)] == [4]
 
 
 def test_what_cannot_be_extended(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,14 @@ from dcgan.training.run.folder import RunFolder
 from study.config.study_config import StudyConfig, with_rungs
 from study.errors import StudyMismatchError
 from study.report.page import render
-from study.results.contact_sheet import captions, grid_at, scored_grid
+from study.results.contact_sheet import captions, draw_contact_sheet, pictures_of
 from study.results.leaderboard import cells_of, rows_of
 from study.running.observer import LossesLogged, TrainingStarted, TrialBegan
 from study.running.prepare import prepare
 from study.running.study import execute, run_study
-from study.search.rungs import Rungs, Standing, going_on, standings
+from study.search.rungs import Rungs, going_on, standings
 from study.storage.optuna_db import load_optuna_study
-from study.storage.store import Store
+from study.storage.store import Store, StudyFolder
 from study.storage.trial_result import PAUSED, WENT_ON
 
 Maker = Callable[..., StudyConfig]
@@ -40,6 +42,7 @@ RUNGS: dict[str, Any] = {
     "pruner__name": "none",
     "collapse__patience_epochs": 0,
     "baselines": [],  # which never wait
+    "base__optim__decay_fraction": 0.9,  # of all four epochs, so it begins on the first rung
 }
 PATIENCE_SECONDS = 180.0
 
@@ -158,23 +161,36 @@ def test_the_contact_sheet_shows_the_same_epoch_of_all_and_the_last(raced: Any) 
     sheet = read_picture(folder.contact_sheet)
     assert sheet is not None
     above, side = 50, 266  # three lines of text, a corner of the samples
-    for index, row in enumerate(rows[:2]):
-        left = index * (2 * side + 8)
-        boxes = [(left + shift, above, left + shift + side, above + side) for shift in (0, side)]
-        first, last = (sheet.crop(box).tobytes() for box in boxes)
-        expected = grid_at(folder, row, 1), scored_grid(folder, row)
-        assert [it.tobytes() for it in expected if it] == [first, last]
-        assert first != last
-    # A trial that waits on the first rung has nothing later to show.
-    index, paused = next((index, row) for index, row in enumerate(rows) if row.rung == 1)
-    top = index // 2 * (side + above + 8) + above
-    places = [index % 2 * (2 * side + 8) + shift for shift in (0, side)]
-    left, right = (sheet.crop((it, top, it + side, top + side)) for it in places)
-    first = grid_at(folder, paused, 1)
-    assert first is not None
-    assert left.tobytes() == first.tobytes()
-    assert right.getextrema() == ((255, 255),) * 3
+    for index, row in enumerate(rows):
+        left, top = index % 2 * (2 * side + 8), index // 2 * (side + above + 8) + above
+        boxes = [(left + shift, top, left + shift + side, top + side) for shift in (0, side)]
+        halves = [sheet.crop(box) for box in boxes]
+        steps = (2, 2 * (row.epoch or 0))  # two steps an epoch
+        grids = [RunFolder(folder.trial(row.number)).grid_path(step) for step in steps]
+        expected = [read_picture(grid) for grid in grids]
+        for half, whole in zip(halves[: len(set(steps))], expected, strict=False):
+            assert whole is not None
+            corner = whole.crop((0, 0, whole.width // 2, whole.width // 2)).resize((side, side))
+            assert half.tobytes() == corner.tobytes()
+        if row.rung == 1:  # nothing later to show
+            assert halves[1].getextrema() == ((255, 255),) * 3
+        labels = [it.label for it in pictures_of(folder, row, 1)]
+        assert labels == ["epoch 1", "" if row.rung == 1 else f"epoch {row.epoch}"]
+    paused = next(row for row in rows if row.rung == 1)
     assert captions(paused)[1] == "waits on rung 1, epoch 1, sampler"
+
+
+def test_a_trial_without_a_score_has_no_epoch_on_the_sheet(raced: Any, tmp_path: Path) -> None:
+    folder, row = StudyFolder(tmp_path), rows_of(raced[0].study)[0]
+    unscored = replace(row, epoch=None, step=None, state=TrialState.RUNNING, number=0)
+    run = RunFolder(folder.trial(0))
+    run.create()
+    shutil.copy(RunFolder(raced[0].store.study("tiny").trial(0)).grid_path(0), run.grid_path(0))
+    early, latest = pictures_of(folder, unscored, 1)
+    assert (early.label, early.corner) == ("epoch 1", None)
+    assert latest.label == ""
+    assert latest.corner is not None
+    assert draw_contact_sheet([unscored], folder, 1)
 
 
 def test_a_report_names_the_rungs(raced: Any) -> None:
@@ -196,28 +212,6 @@ def test_the_studys_run_in_mlflow_is_up_to_date_after_each_trial(
     assert run.data.metrics["trials_pruned"] == len(trials) - len(complete)
     minutes = sum(trial.user_attrs["minutes"] for trial in trials)
     assert run.data.metrics["trial_minutes"] == pytest.approx(minutes)
-
-
-def test_a_worker_that_would_wait_lets_one_more_go_on(
-    config: StudyConfig, tiny_study: Maker, bank: PhotoBank, store: Store, watch: Any
-) -> None:
-    three = tiny_study(**RUNGS | {"study__trials": 3})
-    run_study(three, store, bank=bank, observer=watch(stop_after=(2, 1)))
-    with prepare(three, store, bank) as plan:
-        claims, rungs = plan.context.claims, plan.context.rungs
-        waiting = load_optuna_study(store, "tiny").trials
-        assert [trial.user_attrs[PAUSED] for trial in waiting] == [1, 1, 1]
-        with claims.next(3, rungs) as best, claims.next(3, rungs) as second:
-            assert best is not None
-            assert second is not None
-            trials = load_optuna_study(store, "tiny").trials
-            ranked = sorted(trials, key=lambda trial: trial.intermediate_values[1])
-            assert [best.trial.number, second.trial.number] == [it.number for it in ranked[:2]]
-            left = [Standing.read(trial, rungs).left for trial in ranked]
-            assert left == [1, 1, 0]  # from epoch 1 to epoch 2
-            RunFolder(store.study("tiny").trial(ranked[2].number)).checkpoint.unlink()
-            with claims.next(3, rungs) as third:  # without a checkpoint it would not fit
-                assert third is None
 
 
 def test_a_second_launch_changes_nothing(

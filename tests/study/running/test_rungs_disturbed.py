@@ -161,6 +161,13 @@ def test_sync_calls_no_study_complete_whose_trials_may_go_on(
     sync_study(store, "tiny")
     (run,) = mirror_of(store).runs("study")
     assert run.info.status == "SCHEDULED"
+    # Where Optuna's database is lost, no trial can go on.
+    elsewhere, copy = Store.at(store.root / "elsewhere"), Store.at(store.root / "copy")
+    shutil.copytree(store.study("tiny").path, copy.study("tiny").path)
+    copy.optuna_database.write_bytes(b"no database")
+    sync_study(copy, "tiny", elsewhere.mlflow_uri)
+    (there,) = mirror_of(elsewhere).runs("study")
+    assert there.info.status == "FINISHED"
     run_study(config, store, bank=bank)
     sync_study(store, "tiny")
     (run,) = mirror_of(store).runs("study")

@@ -16,7 +16,6 @@ from study.search.rungs import (
     Standing,
     epochs_in_all,
     going_on,
-    in_spare_time,
     out_of_the_race,
     trials_by_rung,
 )
@@ -75,15 +74,6 @@ def test_a_study_ends_with_a_complete_trial_if_it_can() -> None:
     assert going_on([*trials, running(3)], RUNGS, new=False) == []
     complete = ended(3, 2.0, 2.0, 2.0)
     assert going_on([*trials, complete], RUNGS, new=False) == []
-
-
-def test_a_worker_that_would_wait_takes_what_fits() -> None:
-    """RUNGS ends at the epochs 1, 3 and 9."""
-    waiting = [paused(0, 4.0), paused(1, 3.0), paused(2, 2.0, 2.0), paused(3, 1.0, 5.0)]
-    for left, expected in ((0, []), (1, []), (2, [1, 0]), (5, [1, 0]), (6, [2, 3, 1, 0])):
-        busy = Standing(4, None, over=False, left=left)
-        assert in_spare_time([*waiting, busy], RUNGS) == expected
-    assert in_spare_time(waiting, RUNGS) == []
 
 
 def test_ties_go_to_the_earlier_trial() -> None:

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from study.running.claims import Claims
 from study.storage.locks import hold
-from study.storage.optuna_db import load_optuna_study
+from study.storage.optuna_db import load_optuna_study, remove_study
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 
@@ -187,12 +187,19 @@ def test_what_cannot_be_delivered_to(
 
 
 @pytest.mark.slow
-def test_a_damaged_optuna_database_is_no_obstacle(
-    own_finished: Store, mirror_of: Any, shell: Shell, tmp_path: Path
+def test_optunas_database_may_have_lost_the_study(
+    own_finished: Store, mirror_of: Any, shell: Shell
 ) -> None:
+    remove_study(load_optuna_study(own_finished, "tiny"))
+    said = shell("sync", "tiny", "--store", own_finished.root).stdout
+    assert "0 of 6 trials delivered, 6 were there" in said
+
+
+@pytest.mark.slow
+def test_a_damaged_optuna_database_hides_where_the_study_logs(
+    own_finished: Store, shell: Shell
+) -> None:
+    """It could be a server, so nothing is delivered to the folder's own MLflow."""
     own_finished.optuna_database.write_bytes(b"no database")
-    elsewhere = Store.at(tmp_path / "elsewhere")
-    options = ("--store", own_finished.root, "--tracking-uri", elsewhere.mlflow_uri)
-    assert "6 of 6 trials delivered" in shell("sync", "tiny", *options).stdout
-    (run,) = mirror_of(elsewhere).runs("study")
-    assert run.info.status == "FINISHED"
+    said = shell("sync", "tiny", "--store", own_finished.root, code=1).stderr
+    assert "cannot open the study database" in said
