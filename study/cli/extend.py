@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dcgan.cli.console import load_bank_with_progress, say
@@ -30,7 +31,7 @@ def launch_extension(
     store = with_tracking(store, load_optuna_study(store, name))
     extension = extend(store, name, top, epochs, new_name)
     config = override(extension.config, settings)
-    extension = extension._replace(config=config)
+    extension = replace(extension, config=config)
     bank = load_bank_with_progress(config.base.data)
     for note in check_extension(extension, store, bank):
         say(note)

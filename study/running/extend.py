@@ -7,7 +7,7 @@ baselines with the seeds of the earlier ones, which continue from copies of thei
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from optuna.study import Study
 from optuna.trial import TrialState
@@ -30,7 +30,8 @@ from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
 
 
-class Extension(NamedTuple):
+@dataclass(frozen=True)
+class Extension:
     """A study that trains trials of another one further."""
 
     config: StudyConfig

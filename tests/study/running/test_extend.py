@@ -243,7 +243,7 @@ def test_what_cannot_be_extended(
         check_extension(extension, own_finished, replace(bank, fingerprint="other"))
     other = override(extension.config, {"base.eval.extractor": "layout"}, "test")
     with pytest.raises(StudyMismatchError, match=r"the extractor of 'tiny' had the fingerprint"):
-        check_extension(extension._replace(config=other), own_finished, bank)
+        check_extension(replace(extension, config=other), own_finished, bank)
     assert not own_finished.study("tiny-4-epochs").path.exists()
 
 
