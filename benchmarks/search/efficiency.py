@@ -49,12 +49,12 @@ class Curve(NamedTuple):
     """Epoch → score; a collapsed training has none after its end."""
     whole: int
     """Epochs of a full training."""
-    judged: dict[int, float] = {}  # noqa: RUF012 (nobody changes it)
+    judged: dict[int, float] | None = None
     """Epoch → what a rung ranks trials by, where that is not the score."""
 
     def at_rung(self, epoch: int) -> float:
         """What the rung that ends at an epoch ranks the trial by."""
-        return self.judged.get(epoch, self.points[epoch])
+        return (self.judged or {}).get(epoch, self.points[epoch])
 
     @property
     def final(self) -> float:
@@ -131,7 +131,9 @@ def read_curves(path: Path, judge: str = "ema") -> list[Curve]:
     if not found:
         raise SystemExit(f"{path} has no curves yet; see python -m benchmarks.search.curves")
     whole = max(max(points, default=0) for points in found.values())
-    return [Curve(config, points, whole, judged[config]) for config, points in found.items()]
+    return [
+        Curve(config, points, whole, judged[config] or None) for config, points in found.items()
+    ]
 
 
 def ways(whole: int) -> dict[str, Way]:

@@ -22,7 +22,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -219,21 +219,18 @@ def simulate(
 ) -> dict[str, dict[str, Any]]:
     """Compare samplers with full trials and on rungs; random search with full ones is the first."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    full = Rungs((world.epochs[-1],), 1.0, trials)
-    rungs = Rungs(RUNGS, KEEP, trials)
-
-    @cache
-    def random_search(seed: int) -> list[Found]:
-        return list(search(world, "random", full, seed))
-
-    found: dict[str, list[list[Found]]] = {
-        "random, all trials in full": [random_search(seed) for seed in range(studies)]
+    budgets = {
+        "all trials in full": Rungs((world.epochs[-1],), 1.0, trials),
+        f"rungs {', '.join(map(str, RUNGS))}, 1/{round(1 / KEEP)}": Rungs(RUNGS, KEEP, trials),
     }
-    for sampler in samplers:
-        for name, budget in (("all trials in full", full), ("rungs 19, 57, 171, 1/3", rungs)):
-            if (sampler, name) != ("random", "all trials in full"):
-                runs = [list(search(world, sampler, budget, seed)) for seed in range(studies)]
-                found[f"{sampler}, {name}"] = runs
+    in_full = next(iter(budgets))
+    ways = dict.fromkeys([("random", in_full), *product(samplers, budgets)])
+    found = {
+        f"{sampler}, {name}": [
+            list(search(world, sampler, budgets[name], seed)) for seed in range(studies)
+        ]
+        for sampler, name in ways
+    }
     return results_of(found, trials * world.epochs[-1])
 
 

@@ -113,7 +113,6 @@ class Claims:
     def _let_one_go_on(self, rungs: Rungs, total: int) -> Trial | None:
         """Start the paused trial that goes on next, unless an interrupted one comes first.
 
-
         A trial whose process still writes its outcome is left for later. Another machine that has
         a trial's checkpoint comes first. Without it, the trial starts again from step 0.
         """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -90,17 +89,9 @@ def _bring(context: StudyContext, trial: Trial, folder: Path, config: TrainConfi
         shutil.rmtree(unfinished, ignore_errors=True)
         reason = error.strerror or "its files change meanwhile"
         raise StudyError(f"cannot copy {source} to {folder}: {reason}") from error
-    earlier = TrialRecord.load(source)
-    record = TrialRecord(
-        number=trial.number,
-        params=dict(trial.params),
-        origin="baseline",
-        baseline=trial.user_attrs.get("baseline"),
-        seed=config.train.seed,
-        started=time.time(),
-        minutes=earlier.minutes if earlier else 0.0,
-        identity=context.identity,
-    )
+    record = TrialRecord.begun(trial, config.train.seed, context.identity)
+    if earlier := TrialRecord.load(source):
+        record.minutes = earlier.minutes
     record.save(unfinished)
     unfinished.replace(folder)
 

@@ -35,6 +35,8 @@ class Extension:
     """A study that trains trials of another one further."""
 
     config: StudyConfig
+    source: str
+    """The other study's name."""
     added: list[Baseline]
     """The trials that it has not had before."""
 
@@ -66,7 +68,8 @@ def extend(store: Store, name: str, top: int, epochs: int, new_name: str | None)
     best = [_continuation(earlier, name, row) for row in complete[:top]]
     added = [baseline for baseline in best if baseline.continues not in known]
     config = _longer(earlier, new_name, epochs, [*begun, *added])
-    return Extension(override(config, {"study.trials": config.study.trials + failed}), added)
+    config = override(config, {"study.trials": config.study.trials + failed})
+    return Extension(config, name, added)
 
 
 def _begun(store: Store, new_name: str, source: str) -> tuple[list[Baseline], int]:
@@ -125,11 +128,12 @@ def check_extension(extension: Extension, store: Store, bank: PhotoBank) -> list
     extractor are others, and `StudyError` if a trial's learning rates have begun to fall.
     """
     config, notes = extension.config, []
+    if extension.added:
+        _check_same_measure(load_optuna_study(store, extension.source), config, bank)
+    source, photos = extension.source, bank.trained_on(config.base.data.holdout_fraction)
     for baseline in extension.added:
         assert baseline.continues
-        source, number = baseline.continues.study, baseline.continues.trial
-        if baseline is extension.added[0]:
-            _check_same_measure(load_optuna_study(store, source), config, bank)
+        number = baseline.continues.trial
         checkpoint = checkpoint_of(store.study(source).trial(number))
         if checkpoint is None:
             notes.append(
@@ -139,7 +143,6 @@ def check_extension(extension: Extension, store: Store, bank: PhotoBank) -> list
             continue
         longer = trial_config(config, config.baseline_params(baseline), number, baseline.seed)
         try:
-            photos = bank.trained_on(config.base.data.holdout_fraction)
             check_continues(checkpoint, longer, bank.fingerprint, photos)
         except CheckpointError as error:
             raise StudyError(

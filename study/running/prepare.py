@@ -241,7 +241,7 @@ def _enqueue(study: Study, baseline: Baseline, params: dict[str, Any]) -> None:
     if baseline.seed is not None:
         attributes["seed"] = baseline.seed
         failed = (TrialState.FAIL,) if baseline.continues else ()  # which it may try again
-        there = [it for it in study.trials if it.state not in failed]
+        there = [it for it in study.get_trials(deepcopy=False) if it.state not in failed]
         same = [
             it.user_attrs for it in there if (it.system_attrs.get(FIXED) or it.params) == params
         ]

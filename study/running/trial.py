@@ -124,14 +124,8 @@ class TrialRun:
     def open(self, config: TrainConfig) -> TrialRecord:
         """Write the trial's record, and tell that it begins."""
         trial, context = self.trial, self.context
-        record = TrialRecord.load(self.folder) or TrialRecord(
-            number=trial.number,
-            params=dict(trial.params),
-            origin=trial.user_attrs.get("origin", "sampler"),
-            baseline=trial.user_attrs.get("baseline"),
-            seed=config.train.seed,
-            started=time.time(),
-            identity=context.identity,
+        record = TrialRecord.load(self.folder) or TrialRecord.begun(
+            trial, config.train.seed, context.identity
         )
         record.state, record.reason, record.ended = "RUNNING", None, None
         record.save(self.folder)

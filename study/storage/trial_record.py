@@ -6,9 +6,12 @@ MLflow's run of the trial is made from this file and from the history and pictur
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from optuna.trial import Trial
 
 from dcgan.runtime.files import write_text_atomic
 
@@ -45,6 +48,19 @@ class TrialRecord:
     """The trial's MLflow run."""
     identity: dict[str, Any] = field(default_factory=dict)
     """Data fingerprint, extractor, code version, environment."""
+
+    @classmethod
+    def begun(cls, trial: Trial, seed: int, identity: dict[str, Any]) -> TrialRecord:
+        """The record of a trial that begins now."""
+        return cls(
+            number=trial.number,
+            params=dict(trial.params),
+            origin=trial.user_attrs.get("origin", "sampler"),
+            baseline=trial.user_attrs.get("baseline"),
+            seed=seed,
+            started=time.time(),
+            identity=identity,
+        )
 
     def save(self, folder: Path) -> None:
         """Write `trial.json` into the trial's folder, atomically."""

@@ -8,6 +8,15 @@ from collections.abc import Callable
 from study.storage.store import Store
 
 PATIENCE_SECONDS = 180.0
+ONE_STEP_AN_EPOCH = {
+    "batch_size": 32,
+    "device": "cpu",
+    "threads": 1,
+    "ema_half_life_images": 20,
+    "grid_every_steps": 1000,
+    "log_every_steps": 1,
+}
+"""`base.train` of the tiny study, without a length: its 32 photos are one batch."""
 
 
 def options(store: Store, *, tracking: bool = True) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 from ready import Process
+from shared import ONE_STEP_AN_EPOCH, PATIENCE_SECONDS
 
 from benchmarks.lib.servers import children
 from dcgan.data.bank import PhotoBank
@@ -44,7 +45,6 @@ RUNGS: dict[str, Any] = {
     "baselines": [],  # which never wait
     "base__optim__decay_fraction": 0.9,  # of all four epochs, so it begins on the first rung
 }
-PATIENCE_SECONDS = 180.0
 
 
 @pytest.fixture(scope="module")
@@ -358,14 +358,7 @@ def two_workers(study_file: Callable[..., Path]) -> Path:
             "study__workers": 2,
             "budget__images": [640, 1280, 2560],
             "base__eval__every_epochs": 20,
-            "base__train": {
-                "batch_size": 32,
-                "device": "cpu",
-                "threads": 1,
-                "ema_half_life_images": 20,
-                "grid_every_steps": 1000,
-                "log_every_steps": 1,
-            },
+            "base__train": ONE_STEP_AN_EPOCH,
         }
     )
 

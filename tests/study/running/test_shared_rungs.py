@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from optuna.trial import TrialState
-from shared import PATIENCE_SECONDS, options, wait_for
+from shared import ONE_STEP_AN_EPOCH, PATIENCE_SECONDS, options, wait_for
 
 from benchmarks.lib.servers import postgres_programs
 from dcgan.data.bank import PhotoBank
@@ -31,14 +31,7 @@ RUNGS: dict[str, Any] = {
     "pruner__name": "none",
     "collapse__patience_epochs": 0,
     "base__eval__every_epochs": 10,
-    "base__train": {
-        "batch_size": 32,
-        "device": "cpu",
-        "threads": 1,
-        "ema_half_life_images": 20,
-        "grid_every_steps": 1000,
-        "log_every_steps": 1,
-    },
+    "base__train": ONE_STEP_AN_EPOCH,
 }
 
 pytestmark = pytest.mark.skipif(
