@@ -199,6 +199,8 @@ class Continued(Section):
     """The trial's number."""
     epochs: int = Field(0, ge=0)
     """How many it has trained."""
+    baseline: str | None = None
+    """Its name there if it was a baseline, which it stays."""
 
 
 class Baseline(Section):
@@ -261,7 +263,7 @@ class StudyConfig(Section):
         if self.objective.mode == "pareto":
             raise ValueError(
                 "budget ranks trials by one score, but objective.mode is pareto; use mode score, "
-                "or leave budget out"
+                "or set budget.images to []"
             )
         if self.pruner.name in ("hyperband", "successive_halving"):
             raise ValueError(
@@ -357,28 +359,6 @@ def _has_two_lengths(data: Mapping[str, Any], settings: Mapping[str, Any]) -> bo
         return True
     in_file = "epochs" in ((data.get("base") or {}).get("train") or {})
     return in_file and "budget.images" not in settings
-
-
-def with_rungs(config: StudyConfig, photos: int) -> StudyConfig:
-    """A config whose rungs, if it has any, are in epochs of so many photos.
-
-    A trial's full length is that of the last rung. Raises `ConfigError` if two rungs would end at
-    the same score.
-    """
-    if not config.budget.images:
-        return config
-    every = config.base.eval.every_epochs
-    *rungs, whole = (-(-images // photos) for images in config.budget.images)
-    epochs = (*(-(-epoch // every) * every for epoch in rungs), whole)
-    if any(low >= high for low, high in pairwise(epochs)):
-        named = ", ".join(f"{images:,}" for images in config.budget.images)
-        ends = ", ".join(map(str, epochs))
-        raise ConfigError(
-            f"budget.images: with {photos:,} photos and a score every {every} epochs, rungs of "
-            f"{named} images end at the epochs {ends}, which must ascend; set them further apart, "
-            "or lower base.eval.every_epochs"
-        )
-    return override(config, {"budget.epochs": list(epochs), "base.train.epochs": whole}, "budget")
 
 
 def possible_values(config: StudyConfig, key: str) -> list[Any]:

@@ -96,7 +96,7 @@ def _tables(rows: Sequence[TrialResult]) -> dict[str, Any]:
     return {
         "headings": headings,
         "leaderboard": [
-            (cells, bool(row.baseline)) for cells, row in zip(body, rows[:MOST_ROWS], strict=True)
+            (cells, row.is_baseline) for cells, row in zip(body, rows[:MOST_ROWS], strict=True)
         ],
         "left_out": len(rows) - len(body),
         "reasons": reasons[:MOST_REASONS],
@@ -181,7 +181,7 @@ def _pictures(
             "title": f"{trial_name(row.number)} · {row.state.name.lower()}",
             "score": "" if row.score is None else in_digits(row.score),
             "origin": row.origin,
-            "baseline": bool(row.baseline),
+            "baseline": row.is_baseline,
             "strip": found[row.number].by_epoch,
             "distances": found[row.number].distances,
             "closest": closest.by_trial.get(row.number, []),

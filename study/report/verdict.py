@@ -65,11 +65,11 @@ def _ties(complete: Sequence[TrialResult]) -> str:
 def _beside_baseline(complete: Sequence[TrialResult]) -> str:
     """The best trial beside the best baseline; empty where there is nothing to compare."""
     best = complete[0]
-    rival = next((row for row in complete if row.baseline), None)
+    rival = next((row for row in complete if row.is_baseline), None)
     if rival is None or best.score is None or rival.score is None:
         return ""
     if rival is best:
-        searched = any(not row.baseline for row in complete)
+        searched = any(not row.is_baseline for row in complete)
         found = ": the search has found nothing better" if searched else ""
         return f"It is the baseline “{best.baseline}”{found}."
     against = f"the best baseline, “{rival.baseline}” ({in_digits(rival.score)})"

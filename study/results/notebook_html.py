@@ -52,7 +52,7 @@ def study_html(study: Study, pictures: Mapping[str, Image.Image | None]) -> str:
     parts = [html.heading(study.study_name), html.sentence(f"{progress_of(study)}.")]
     if not rows:
         return html.shown(*parts, html.sentence("No trial has begun."))
-    marked = [index for index, row in enumerate(rows) if row.baseline]
+    marked = [index for index, row in enumerate(rows) if row.is_baseline]
     headings, body = cells_of(rows)
     for index in marked:
         body[index][0] += f" {BASELINE}"

@@ -1,7 +1,7 @@
 """The most time and disk space that a study will take, told before it runs.
 
 The disk space follows from the sizes of the networks. The time comes from the study's own complete
-trials, else on a CPU from a few steps of its base recipe, which take a second.
+trials, else on a CPU from a few steps of what it may train, which take seconds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,8 +21,8 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.runtime.devices import resolve_device
 from dcgan.training.run.size import checkpoint_bytes, checkpoints_kept, kept_bytes
 from dcgan.training.schedule import Schedule
-from dcgan.training.speed import images_per_second
 from study.config.study_config import StudyConfig, possible_values
+from study.running.typical_speed import seconds_per_image
 from study.search.rungs import Rungs, epochs_in_all
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
@@ -62,15 +62,12 @@ class Estimate:
         what = f"{self.trials}{more} trial{'s' * (self.trials != 1)}"
         if self.rungs:
             what = f"{what} on {self.rungs} rungs" if self.trials else "trials that go on"
-        disk, less = _gigabytes(self.disk_bytes), "(pruning makes it less)"
-        time = None if self.minutes is None else _duration(self.minutes)
-        if time is None:
-            takes = f"at most about {disk}"
-        elif self.training_only:
-            speed = f"of training at the base recipe's speed {less}"
-            takes = f"about {time} {speed}, at most about {disk}"
-        else:
-            takes = f"at most about {time} {less} and {disk}"
+        time = "" if self.minutes is None else f"about {_duration(self.minutes)}"
+        if time and self.training_only:
+            time += " of training"
+        if time and not self.rungs:
+            time = f"{time} (pruning makes it less)"
+        takes = ", ".join(filter(None, [time, f"at most about {_gigabytes(self.disk_bytes)}"]))
         return f"{what}: {takes}; {_gigabytes(self.free_bytes)} are free"
 
     @property
@@ -85,12 +82,12 @@ def estimate(
     trials: Sequence[TrialResult],
     store: Store,
     photos: int,
-    rate: float | None = None,
+    measure: Callable[[StudyConfig], float] = seconds_per_image,
 ) -> Estimate | None:
     """What a launch takes with so many `workers` and `photos` to train on.
 
-    `trials` are the study's trials so far; `rate` is images/s of the base recipe, if measured. None
-    if all trials have ended, which on rungs may still go on.
+    `trials` are the study's trials so far; `measure` gives seconds per image where they tell
+    nothing. None if all trials have ended, which on rungs may still go on.
     """
     finished = [trial for trial in trials if trial.state in FINISHED]
     left = max(config.study.trials - len(finished), 0)
@@ -112,7 +109,7 @@ def estimate(
     measured = minutes is None
     # On a GPU a few steps tell too little.
     if measured and resolve_device(config.base.train.device).type == "cpu":
-        minutes = photos * epochs / (rate or images_per_second(config.base)) / 60
+        minutes = photos * epochs * measure(config) / 60
     return Estimate(
         trials=left,
         begun=bool(finished),

@@ -93,11 +93,13 @@ def _begun(store: Store, new_name: str, source: str) -> tuple[list[Baseline], in
 def _continuation(earlier: StudyConfig, source: str, row: TrialResult) -> Baseline:
     """A trial as a baseline of the new study."""
     seed = trial_seed(earlier.study.seed, row.number) if row.seed is None else row.seed
+    epochs, name = earlier.base.train.epochs, row.baseline if row.is_baseline else None
+    words = " of ".join(filter(None, [name, trial_name(row.number), source]))
     return Baseline(
-        name=f"{trial_name(row.number)} of {source}"[:BASELINE_NAME_LENGTH],
+        name=words[:BASELINE_NAME_LENGTH],
         params=params_here(earlier, earlier, row),
         seed=seed,
-        continues=Continued(study=source, trial=row.number, epochs=earlier.base.train.epochs),
+        continues=Continued(study=source, trial=row.number, epochs=epochs, baseline=name),
     )
 
 

@@ -6,7 +6,7 @@ One launcher at a time does this, under the lock `opening`. Others find its deci
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +27,12 @@ from dcgan.runtime.version import code_version
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.speed import fastest_threads
 from study.config.identity import check_relaunch, identity_of
+from study.config.rung_ends import with_rungs
 from study.config.study_config import (
     Baseline,
     StudyConfig,
     largest_batch,
     possible_values,
-    with_rungs,
 )
 from study.errors import StudyError
 from study.running.claims import Claims
@@ -63,7 +63,7 @@ from study.storage.locks import announced
 from study.storage.optuna_db import FINISHED, clear_storage_errors, open_storage
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import CONTINUES, FIXED
+from study.storage.trial_result import CONTINUES, EXTENDED, FIXED
 from study.storage.trial_summaries import summaries_of
 
 
@@ -74,8 +74,6 @@ class Plan:
     context: StudyContext
     workers: int
     """Trials that run at the same time."""
-    rates: Mapping[int, float]
-    """Images/s of the base recipe by threads; empty if nothing was measured."""
     decisions: tuple[str, ...]
     """One sentence for each choice that a person did not make."""
     joining: bool
@@ -94,8 +92,7 @@ class Plan:
             return None
         trials = summaries_of(self.context.study)
         photos = self.context.bank.trained_on(self.config.base.data.holdout_fraction)
-        rate = self.rates.get(self.config.base.train.threads or 0)
-        return estimate(self.config, self.workers, trials, self.context.store, photos, rate)
+        return estimate(self.config, self.workers, trials, self.context.store, photos)
 
 
 @contextmanager
@@ -145,7 +142,7 @@ def prepare(
             resources = choose_resources(config, earlier, machine, measure)
             threads = {"base.train.threads": resources.threads}
             config = override(config, threads, "train.threads")
-            config, told, rate = choose_precision(config, earlier)
+            config, told = choose_precision(config, earlier)
             stack.enter_context(numerics(config.base.train))
             _check_identity(config, study, bank, extractor, warn)
             changed = False if joining else _record_launch(config, study, store)
@@ -157,8 +154,7 @@ def prepare(
         for note in filter(None, (pruner_note(config), sampler_note(config))):
             warn(note)
         decisions = (*chosen, *resources.notes, *told)
-        rates = {**resources.rates, **({resources.threads or 0: rate} if rate else {})}
-        yield Plan(context, resources.workers, rates, decisions, joining, changed)
+        yield Plan(context, resources.workers, decisions, joining, changed)
 
 
 def _open_study(
@@ -237,7 +233,11 @@ def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
 
 def _enqueue(study: Study, baseline: Baseline, params: dict[str, Any]) -> None:
     """Let a baseline run unless it did. One with a seed is another trial than one with another."""
-    attributes: dict[str, Any] = {"origin": "baseline", "baseline": baseline.name}
+    known = baseline.continues is None or baseline.continues.baseline
+    attributes: dict[str, Any] = {
+        "origin": "baseline" if known else EXTENDED,
+        "baseline": baseline.name,
+    }
     if baseline.seed is not None:
         attributes["seed"] = baseline.seed
         failed = (TrialState.FAIL,) if baseline.continues else ()  # which it may try again

@@ -16,7 +16,7 @@ from study.search.collapse import collapse_reason
 from study.search.objective import score_of
 from study.search.rungs import Rungs
 from study.storage.optuna_db import stored_trial
-from study.storage.trial_result import WENT_ON
+from study.storage.trial_result import SAMPLER, WENT_ON
 
 
 class Reporter:
@@ -31,7 +31,7 @@ class Reporter:
         self.trial = trial
         self.config, self.train_config, self.folder = config, train_config, folder
         self.reported = set(stored_trial(trial.study, trial).intermediate_values)
-        self.prunable = trial.user_attrs.get("origin") != "baseline"
+        self.prunable = trial.user_attrs.get("origin", SAMPLER) == SAMPLER
         """Whether anything may stop it early: baselines train to their end."""
         self.ranked = config.objective.mode == "score"
         self.rungs = Rungs.of(config)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -55,8 +55,6 @@ class Resources:
     threads: int | None
     """Of each worker; None on a GPU, and in studies from before threads were measured."""
     workers: int
-    rates: Mapping[int, float] = field(default_factory=dict)
-    """Images/s by threads; empty if nothing was measured."""
     notes: tuple[str, ...] = ()
     """One sentence for each choice that a person did not make."""
 
@@ -71,36 +69,36 @@ def choose_resources(
     """
     if machine.device != "cpu":
         return Resources(config.base.train.threads, _workers_on_gpus(config, machine))
-    threads, rates, notes = _choose_threads(config, earlier, machine, measure)
+    threads, notes = _choose_threads(config, earlier, machine, measure)
     if config.study.workers != "auto":
-        return Resources(threads, config.study.workers, rates, tuple(notes))
+        return Resources(threads, config.study.workers, tuple(notes))
     share = 1 if threads is None else max(1, machine.processors // threads)
     if machine.room < share:
         notes.append(f"--workers auto: {machine.room}, as many as the free memory is enough for")
-    return Resources(threads, min(share, machine.room), rates, tuple(notes))
+    return Resources(threads, min(share, machine.room), tuple(notes))
 
 
 def _choose_threads(
     config: StudyConfig, earlier: StudyConfig | None, machine: Machine, measure: Measure
-) -> tuple[int | None, dict[int, float], list[str]]:
+) -> tuple[int | None, list[str]]:
     """The config's own, else those of the last launch, else those that train fastest."""
     if config.base.train.threads is not None:
-        return config.base.train.threads, {}, []
+        return config.base.train.threads, []
     cpus, workers = machine.processors, config.study.workers
     most = cpus if workers == "auto" else max(1, cpus // workers)
     if earlier is not None:
         threads = earlier.base.train.threads
         if threads is None or threads <= most:
-            return threads, {}, []
+            return threads, []
         note = f"train.threads is {most} from now on: a worker's share of {cpus} processors"
-        return most, {}, [note]
+        return most, [note]
     (fastest, rates), limit = measure(config.base, most), ""
     if workers == "auto":  # what counts is the speed of as many workers as have room
         fastest = max(rates, key=lambda count: rates[count] * min(cpus // count, machine.room))
         limit = f", with memory for {machine.room} workers" if machine.room < cpus else ""
     measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
     note = f"train.threads is {fastest} in this study, the fastest here{limit} ({measured})"
-    return fastest, rates, [note]
+    return fastest, [note]
 
 
 def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
@@ -119,12 +117,12 @@ def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
 
 def choose_precision(
     config: StudyConfig, earlier: StudyConfig | None
-) -> tuple[StudyConfig, list[str], float | None]:
+) -> tuple[StudyConfig, list[str]]:
     """Replace `train.precision: auto` once for all trials, since numbers depend on it.
 
-    `earlier` is the config of the last launch, None at the first. Returns the config, a sentence
-    about the choice or a bad one, and the images/s of the choice if it was measured now. Raises
-    `UsageError` for a precision that the device cannot compute in.
+    `earlier` is the config of the last launch, None at the first. Returns the config, and a
+    sentence about the choice or a bad one. Raises `UsageError` for a precision that the device
+    cannot compute in.
     """
     base, device = config.base, resolve_device(config.base.train.device)
     if earlier is not None:
@@ -134,7 +132,7 @@ def choose_precision(
     precision = base.train.precision
     told = str(choice or remark(precision, device))
     config = override(config, {"base.train.precision": precision}, "train.precision")
-    return config, [told] if told else [], choice.rates.get(precision) if choice else None
+    return config, [told] if told else []
 
 
 def choose_extractor(

@@ -14,6 +14,7 @@ from typing import Any
 from optuna.trial import Trial
 
 from dcgan.runtime.files import write_text_atomic
+from study.storage.trial_result import SAMPLER
 
 FILE_NAME = "trial.json"
 
@@ -26,7 +27,7 @@ class TrialRecord:
     params: dict[str, Any]
     """The searched values by their short names."""
     origin: str
-    """`baseline` or `sampler`."""
+    """`baseline`, `sampler`, or `extended`."""
     baseline: str | None
     """The baseline's name."""
     seed: int
@@ -55,7 +56,7 @@ class TrialRecord:
         return cls(
             number=trial.number,
             params=dict(trial.params),
-            origin=trial.user_attrs.get("origin", "sampler"),
+            origin=trial.user_attrs.get("origin", SAMPLER),
             baseline=trial.user_attrs.get("baseline"),
             seed=seed,
             started=time.time(),

@@ -13,6 +13,9 @@ FIXED = "fixed_params"
 PAUSED, WENT_ON = "rung", "went_on"
 """User attributes of a trial in a study with rungs: the rung, from 1, at whose end it waits, and
 the last one from which it went on."""
+SAMPLER, EXTENDED = "sampler", "extended"
+"""Values of the user attribute `origin` beside `baseline`: no value means proposed by the sampler;
+an extended trial continues one that the sampler of an earlier study had proposed."""
 CONTINUES = "continues"
 """User attribute: study and number of the trial from whose checkpoint the trial continues."""
 REASON = "reason"
@@ -61,6 +64,8 @@ class TrialResult:
     """Time spent on the trial by all processes that ran it."""
     baseline: str | None = None
     """The baseline's name; `None` for a trial of the sampler."""
+    extended: bool = False
+    """Whether `baseline` names a trial of an earlier study, which was none and is continued."""
     reason: str | None = None
     """Why the trial was pruned, failed or interrupted."""
     run_id: str | None = None
@@ -78,9 +83,14 @@ class TrialResult:
         return self.rung or (self.went_on or 0) + 1
 
     @property
+    def is_baseline(self) -> bool:
+        """Whether the trial is something known that others are compared with."""
+        return self.baseline is not None and not self.extended
+
+    @property
     def origin(self) -> str:
-        """`sampler`, or the baseline's name."""
-        return self.baseline or "sampler"
+        """`sampler`, the baseline's name, or the trial that is continued."""
+        return self.baseline or SAMPLER
 
     @property
     def shown_params(self) -> dict[str, Any]:
@@ -116,6 +126,7 @@ class TrialResult:
             params,
             fixed_params,
             score,
+            extended=attributes.get("origin") == EXTENDED,
             distances={key: attributes[key] for key in attributes if key.startswith(prefixes)},
             **{name: attributes[name] for name in ATTRIBUTES if name in attributes},
         )

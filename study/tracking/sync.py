@@ -25,6 +25,7 @@ from study.storage.locks import held_full_runs, lock_folders, running, trial_is_
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, StudyFolder
 from study.storage.trial_record import TrialRecord
+from study.storage.trial_result import SAMPLER
 from study.tracking.catch_up import FINISHED_NAMES, catch_up
 from study.tracking.client import required
 from study.tracking.experiment import Tracker, has_views
@@ -135,7 +136,7 @@ def _deliver_full_runs(tracker: Tracker) -> int:
     folders = {n: path for n, path in tracker.folder.full_runs().items() if path not in held}
     for number, path in folders.items():
         trial = TrialRecord.load(tracker.folder.trial(number))
-        origin = (trial.baseline if trial else None) or "sampler"
+        origin = (trial.baseline if trial else None) or SAMPLER
         params = trial.params if trial else {}
         mirror = tracker.mirror_of_full_run(number, params, {"origin": origin})
         mirror.deliver()

@@ -11,6 +11,7 @@ from study.config.dimensions import Choices, Dimension, plain
 from study.config.study_config import StudyConfig
 from study.storage.store import trial_name
 from study.storage.trial_record import TrialRecord
+from study.storage.trial_result import EXTENDED
 
 RANK = re.compile(r"^\*\*Rank \d+\.\*\* ")
 NOTE_ROWS = 20
@@ -56,7 +57,9 @@ def note(record: TrialRecord, study: str, standard_name: str, standard: Mapping[
     lines = [f"{trial_name(record.number)} {OUTCOMES[record.state]}{score}{epoch}."]
     if record.reason:
         lines.append(f"Reason: {record.reason}.")
-    if record.baseline:
+    if record.origin == EXTENDED:
+        lines.append(f"It continues {record.baseline}.")
+    elif record.baseline:
         lines.append(f"It is the baseline “{record.baseline}”.")
     elif differs := _differences(record, standard):
         lines.append(f"It differs from the baseline “{standard_name}” in {', '.join(differs)}.")
@@ -70,7 +73,7 @@ def note(record: TrialRecord, study: str, standard_name: str, standard: Mapping[
 
 def colour(record: TrialRecord) -> str | None:
     """The colour of a run, as #rrggbb; `None` leaves it to MLflow."""
-    return GOLD if record.baseline else STOPPED.get(record.state)
+    return GOLD if record.origin == "baseline" else STOPPED.get(record.state)
 
 
 def rank_line(rank: int) -> str:

@@ -19,7 +19,8 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.size import checkpoint_bytes
 from dcgan.training.step import TrainState, training_step
 from study.cli.run import print_plan
-from study.config.study_config import StudyConfig, with_rungs
+from study.config.rung_ends import with_rungs
+from study.config.study_config import StudyConfig
 from study.running.estimate import (
     Estimate,
     disk_bytes,
@@ -29,6 +30,7 @@ from study.running.estimate import (
     trial_bytes,
 )
 from study.running.prepare import prepare
+from study.running.typical_speed import seconds_per_image
 from study.storage.store import Store
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import summaries_of
@@ -181,7 +183,7 @@ def test_rungs_are_forecast_by_epochs(tiny_study: Maker, store: Store) -> None:
     assert two is not None
     assert two.minutes == pytest.approx((whole - 30) / 2 * 0.2)
     first, straight = (
-        estimate(it, 1, [], store, 32, rate=100.0)
+        estimate(it, 1, [], store, 32, lambda _: 1 / 100)
         for it in (config, override(config, {"budget.images": [], "budget.epochs": []}))
     )
     assert first is not None
@@ -191,6 +193,42 @@ def test_rungs_are_forecast_by_epochs(tiny_study: Maker, store: Store) -> None:
     # Waiting trials keep their checkpoints.
     one = checkpoint_bytes(largest_networks(config), 180)
     assert first.disk_bytes - straight.disk_bytes == pytest.approx(2 * 2 * 13 * one)
+
+
+def test_speed_is_that_of_what_is_trained(tiny_study: Maker) -> None:
+    """By hand: baselines are counted with their full length, the rest with random configs' mean."""
+    measured = list[TrainConfig]()
+
+    def measure(config: TrainConfig) -> float:
+        measured.append(config)
+        return 10.0 if len(measured) <= 2 else 40.0
+
+    config = tiny_study(study__trials=8)
+    assert seconds_per_image(config, measure) == pytest.approx(2 / 8 / 10 + 6 / 8 / 40)
+    assert [one.model.nz for one in measured[:2]] == [
+        baseline.params["model.nz"] for baseline in config.baselines
+    ]
+    assert len({one.model.nz for one in measured[2:]}) > 1
+    again = measured.copy()
+    measured.clear()
+    seconds_per_image(config, measure)
+    assert measured == again
+    settings = {"budget__images": [320, 960, 2880], "pruner__name": "none", "study__trials": 40}
+    measured.clear()
+    share = 2 * 90 / (40 * 10 + 15 * 20 + 7 * 60)
+    rungs = with_rungs(tiny_study(**settings), 32)
+    assert seconds_per_image(rungs, measure) == pytest.approx(share / 10 + (1 - share) / 40)
+
+
+def test_a_study_of_baselines_alone_measures_only_these(tiny_study: Maker) -> None:
+    measured = list[TrainConfig]()
+
+    def measure(config: TrainConfig) -> float:
+        measured.append(config)
+        return 20.0
+
+    assert seconds_per_image(tiny_study(study__trials=2), measure) == pytest.approx(1 / 20)
+    assert len(measured) == 2
 
 
 def test_a_first_launch_measures_a_few_steps(tiny_study: Maker, store: Store) -> None:
@@ -208,12 +246,16 @@ def test_a_first_launch_measures_a_few_steps(tiny_study: Maker, store: Store) ->
 def test_the_sentence() -> None:
     told = Estimate(30, False, 45.2, False, 6e8, 80e9).describe()
     assert told == (
-        "30 trials: at most about 45 min (pruning makes it less) and 0.6 GB; 80.0 GB are free"
+        "30 trials: about 45 min (pruning makes it less), at most about 0.6 GB; 80.0 GB are free"
     )
     told = Estimate(1, True, 200.0, True, 2e7, 5e7).describe()
     assert told == (
-        "1 more trial: about 3.3 h of training at the base recipe's speed (pruning makes it less), "
-        "at most about 20 MB; 50 MB are free"
+        "1 more trial: about 3.3 h of training (pruning makes it less), at most about 20 MB; 50 MB "
+        "are free"
+    )
+    told = Estimate(24, False, 190.0, True, 2e9, 5e10, rungs=3).describe()
+    assert told == (
+        "24 trials on 3 rungs: about 3.2 h of training, at most about 2.0 GB; 50.0 GB are free"
     )
     told = Estimate(2, False, None, False, 2e7, 1e7).describe()
     assert told == "2 trials: at most about 20 MB; 10 MB are free"
@@ -229,7 +271,7 @@ def test_a_launch_says_it_before_the_first_trial(
     assert line.startswith("1 trial: about 1 min of training")
     assert out.index(line) < out.index("1 of 1 trials finished")
     out = shell("run", study_file(study__trials=2), "--store", store.root).stdout
-    assert "1 more trial: at most about 1 min (pruning makes it less) and " in out
+    assert "1 more trial: about 1 min (pruning makes it less), at most about " in out
     out = shell("run", study_file(study__trials=2), "--store", store.root).stdout
     assert "are free" not in out
 
@@ -244,19 +286,3 @@ def test_a_study_that_would_fill_the_disk(
     out = capsys.readouterr().out
     assert "1000000 trials: about " in out
     assert "warning: that is more than is free; lower checkpoints.keep, or choose another" in out
-
-
-def test_speed_is_measured_once(tiny_study: Maker, store: Store, bank: Any) -> None:
-    """The rate that decides the threads also makes the estimate."""
-
-    def measure(config: TrainConfig, most: int) -> tuple[int, dict[int, float]]:
-        return 1, {1: 32.0}
-
-    config = tiny_study(study__trials=30, base__train__threads=None)
-    with prepare(config, store, bank, measure=measure) as plan:
-        expected = plan.estimate()
-    assert plan.decisions == (
-        "train.threads is 1 in this study, the fastest here (1: 32 images/s)",
-    )
-    assert expected is not None
-    assert expected.minutes == pytest.approx(1.0)  # 30 trials of 2 epochs of 32 photos

@@ -25,9 +25,11 @@ from study.config.space import trial_config
 from study.config.study_config import StudyConfig
 from study.errors import StudyError, StudyMismatchError, UnknownStudyError
 from study.maintenance.garbage import collect_garbage
+from study.report.verdict import verdict
 from study.results.export import export_config
 from study.results.leaderboard import rows_of
 from study.running import continuing
+from study.running.estimate import estimate
 from study.running.extend import check_extension, extend
 from study.running.observer import TrainingStarted
 from study.running.prepare import prepare
@@ -37,6 +39,7 @@ from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 from study.storage.trial_result import TrialResult
+from study.tracking.words import GOLD
 
 Maker = Callable[..., StudyConfig]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -70,7 +73,8 @@ def test_extended_trials_are_bit_for_bit_those_that_never_stopped(
     assert [event.done for event in observer.of(TrainingStarted)] == [4, 4]  # of 8 steps
     for row, trial in zip(best, done.study.get_trials(), strict=True):
         assert trial.params == row.params
-        assert trial.user_attrs["baseline"] == f"trial-{row.number:03d} of tiny"
+        where = f"trial-{row.number:03d} of tiny"
+        assert trial.user_attrs["baseline"].endswith(where)
         config = trial_config(finished.config, row.params, row.number)
         config = override(config, {"train.epochs": EPOCHS}, "test")
         straight = tmp_path / f"{row.number}"
@@ -93,6 +97,38 @@ def test_extended_trials_are_bit_for_bit_those_that_never_stopped(
     assert exported.train.seed in {row.seed for row in best}
     assert exported.train.epochs == EPOCHS
     assert extend(own_finished, "tiny", 1, 6, "six").config.full_run == {}  # it had four epochs
+
+
+def test_what_was_a_baseline_stays_one_and_nothing_else_becomes_one(
+    own_finished: Store, finished: Any, bank: PhotoBank, mirror_of: Any
+) -> None:
+    """In tables, colours and verdicts."""
+    earlier = complete(finished)
+    assert {row.is_baseline for row in earlier} == {True, False}
+    extension = extend(own_finished, "tiny", len(earlier), EPOCHS, "all")
+    done = run_study(extension.config, own_finished, bank=bank)
+    of = dict(zip([row.number for row in earlier], earlier, strict=True))
+    names = dict[str, bool]()
+    for row in rows_of(done.study):
+        assert row.baseline
+        source = of[int(row.baseline.split("trial-")[1][:3])]
+        assert row.is_baseline == source.is_baseline
+        before = f"{source.baseline} of " if source.is_baseline else ""
+        assert row.origin == f"{before}trial-{source.number:03d} of tiny"
+        names[row.origin] = source.is_baseline
+    for run in mirror_of(own_finished, "all").runs("trial"):
+        known = names[run.data.tags["baseline"]]
+        assert (run.data.tags.get("mlflow.runColor") == GOLD) == known
+        said = "is the baseline" if known else "continues trial-"
+        assert said in run.data.tags["mlflow.note.content"]
+    rows = [row for row in rows_of(done.study) if row.state == TrialState.COMPLETE]
+    facts: dict[str, Any] = {"pareto": False, "edges": []}
+    (first, *_) = [row for row in rows if row.is_baseline]
+    assert f"“{first.baseline}”" in verdict(rows, facts)[1]
+    assert len(verdict([row for row in rows if not row.is_baseline], facts)) == 1
+    # A trial that was extended and is extended again stays what it was.
+    twice = extend(own_finished, "all", len(earlier), 2 * EPOCHS, "twice").config
+    assert {bool(it.continues and it.continues.baseline) for it in twice.baselines} == {True, False}
 
 
 def test_more_trials_come_after_those_that_began(
@@ -213,7 +249,7 @@ def test_an_extension_is_forecast_without_what_was_trained_before(
 ) -> None:
     extension = extend(own_finished, "tiny", 2, EPOCHS, None)
     with prepare(extension.config, own_finished, bank) as plan:
-        two = replace(plan, rates={1: 32.0}).estimate()
+        two = estimate(plan.config, 1, [], own_finished, 32, lambda _: 1 / 32)
     assert two is not None
     assert two.minutes == pytest.approx(2 * (EPOCHS - 2) * 32 / 32.0 / 60)
 

@@ -21,7 +21,8 @@ from dcgan.data.bank import PhotoBank
 from dcgan.errors import ConfigError, TrainingDivergedError
 from dcgan.runtime.pictures import read_picture
 from dcgan.training.run.folder import RunFolder
-from study.config.study_config import StudyConfig, with_rungs
+from study.config.rung_ends import with_rungs
+from study.config.study_config import StudyConfig
 from study.errors import StudyMismatchError
 from study.report.page import render
 from study.results.contact_sheet import captions, draw_contact_sheet, pictures_of

@@ -1,0 +1,48 @@
+"""How fast the trials of a study train: a few steps of its baselines and of random configs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+
+import optuna
+from optuna.samplers import RandomSampler
+
+from dcgan.config.train_config import TrainConfig
+from dcgan.training.speed import images_per_second
+from study.config.space import suggest_params, trial_config
+from study.config.study_config import StudyConfig
+from study.search.rungs import Rungs, epochs_in_all
+
+DRAWS = 4
+"""Random configs that are measured, and the most baselines."""
+
+
+def seconds_per_image(
+    config: StudyConfig, measure: Callable[[TrainConfig], float] = images_per_second
+) -> float:
+    """The mean of all that a study trains, on this machine.
+
+    Baselines train to their end. What the sampler will propose, and which of it goes on, is not
+    known, so random configs stand for it. `measure` gives a config's images/s.
+    """
+    length, rungs = config.base.train.epochs, Rungs.of(config)
+    baselines = len(config.baselines)
+    whole = epochs_in_all(rungs, baselines) if rungs else config.study.trials * length
+    share = min(1.0, baselines * length / whole)
+    known = [
+        trial_config(config, config.baseline_params(baseline), number)
+        for number, baseline in enumerate(config.baselines[:DRAWS])
+    ]
+    seconds = 0.0
+    for part, configs in ((share, known), (1 - share, random_configs(config))):
+        if part:
+            seconds += part * statistics.mean(1 / measure(one) for one in configs)
+    return seconds
+
+
+def random_configs(config: StudyConfig) -> Iterator[TrainConfig]:
+    """Some of the search space; the same ones each time."""
+    study = optuna.create_study(sampler=RandomSampler(seed=config.study.seed))
+    for number in range(DRAWS):
+        yield trial_config(config, suggest_params(study.ask(), config), number)
