@@ -178,31 +178,44 @@ def _pruned(pruner: Callable[[], BasePruner]) -> Way:
 
 def _in_rungs(ends: tuple[int, ...], keep: float) -> Way:
     def spend(curves: Sequence[Curve]) -> Iterator[Found]:
-        rungs = Rungs(ends, keep, len(curves))
-        trials: dict[int, Standing] = {}
         epochs, best = 0, math.inf
-        while True:
-            new = len(trials) < len(curves)
-            chosen = going_on(list(trials.values()), rungs, new=new)
-            if not chosen and not new:
-                return
-            number = chosen[0] if chosen else len(trials)
-            curve, before = curves[number], trials.get(number)
-            begin = ends[before.paused - 1] if before and before.paused else 0
-            end = ends[before.paused if before and before.paused else 0]
-            reached = min(end, max(curve.points, default=0))
-            epochs += reached - begin
-            scores = dict(before.scores) if before else {}
-            stands = reached == end
-            if stands:
-                scores[len(scores) + 1] = curve.at_rung(end)
-            paused = len(scores) if stands and end < curve.whole else None
-            trials[number] = Standing(number, paused, over=True, scores=scores)
-            if end == curve.whole and stands:
-                best = min(best, curve.final)
+        for leg in race(curves, ends, keep):
+            epochs += leg.end - leg.begin
+            if leg.end == ends[-1]:
+                best = min(best, curves[leg.number].final)
             yield Found(epochs, best)
 
     return spend
+
+
+class Leg(NamedTuple):
+    """A trial's training on one rung."""
+
+    number: int
+    """Of the trial."""
+    begin: int
+    end: int
+    """Epochs; a collapsed training ends within the rung."""
+
+
+def race(curves: Sequence[Curve], ends: tuple[int, ...], keep: float) -> Iterator[Leg]:
+    """The legs of a study in rungs of one worker, whose trial n has curve n, in their order."""
+    rungs = Rungs(ends, keep, len(curves))
+    trials: dict[int, Standing] = {}
+    while True:
+        new = len(trials) < len(curves)
+        chosen = going_on(list(trials.values()), rungs, new=new)
+        if not chosen and not new:
+            return
+        number = chosen[0] if chosen else len(trials)
+        scores = dict(trials[number].scores) if chosen else {}
+        begin, end = (0, *ends)[len(scores)], ends[len(scores)]
+        reached = min(end, max(curves[number].points, default=0))
+        if reached == end:
+            scores[len(scores) + 1] = curves[number].at_rung(end)
+        paused = len(scores) if reached == end < ends[-1] else None
+        trials[number] = Standing(number, paused, over=True, scores=scores)
+        yield Leg(number, begin, reached)
 
 
 def simulate(

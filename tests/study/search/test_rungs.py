@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dcgan.errors import ConfigError
-from study.config.study_config import BudgetConfig, StudyConfig, load_study_config, with_rungs
+from study.config.rung_ends import with_rungs
+from study.config.study_config import BudgetConfig, StudyConfig, load_study_config
 from study.search.rungs import (
     Rungs,
     Standing,
@@ -204,8 +205,28 @@ def test_a_file_has_one_length(study_file: Callable[..., Path]) -> None:
 
 def test_rungs_that_end_at_the_same_score_are_refused() -> None:
     config = load_study_config("quickstart", {"budget.images": [900, 1000, 9000]})
-    with pytest.raises(ConfigError, match=r"end at the epochs 3, 3, 19, which must ascend"):
+    with pytest.raises(ConfigError, match=r"end at the epochs 3, 3, 19, which must ascend") as it:
         with_rungs(config, 480)
+    assert str(it.value).endswith("set base.eval.every_epochs to 2")
+    config = load_study_config("quickstart", {"budget.images": [90, 100, 9000]})
+    with pytest.raises(ConfigError, match=r"which must ascend; set them further apart$"):
+        with_rungs(config, 480)  # both in the first epoch
+
+
+@pytest.mark.parametrize("photos", [200, 527, 2000, 9304, 20_000])
+def test_the_advice_is_followed_by_rungs_that_fit(photos: int) -> None:
+    """The shipped rungs, for a few hundred photos and for many."""
+    config = load_study_config("cats")
+    try:
+        with_rungs(config, photos)
+    except ConfigError as error:
+        advice = int(str(error).rsplit(" ", 1)[-1])
+        settled = with_rungs(load_study_config("cats", {"eval.every_epochs": advice}), photos)
+        assert len(settled.budget.epochs) == len(config.budget.images)
+        with pytest.raises(ConfigError):
+            with_rungs(load_study_config("cats", {"eval.every_epochs": advice + 1}), photos)
+    else:
+        assert photos <= 2000
 
 
 def test_defaults_are_no_rungs() -> None:
