@@ -2,8 +2,7 @@
 
     python -m benchmarks.search.picture [--trials 24] [--seed 0] [--to docs/rungs.webp]
 
-The study is one of those that efficiency.py simulates: it draws configs from cats_curves.csv (see
-curves.py), each at most once, and trains them on the rungs of configs/cats.yaml.
+Its trials are configs of cats_curves.csv (see curves.py), each at most once, in a random order.
 """
 
 from __future__ import annotations

@@ -93,8 +93,8 @@ def measure(count: int) -> dict[str, float]:
 
 
 def the_config() -> StudyConfig:
-    """The config `cats` with photos that need no file."""
-    return load_study_config("cats", SETTINGS)
+    """The quickstart's config, which searches seven parameters and prunes."""
+    return load_study_config("quickstart", SETTINGS)
 
 
 def timed_command(name: str, command: list[str], repeats: int) -> dict[str, float]:

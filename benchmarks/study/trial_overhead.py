@@ -34,6 +34,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings: dict[str, object] = {
         "study.trials": 1,
+        "budget.images": [],
         "train.epochs": arguments.epochs,
         "train.grid_every_steps": arguments.grid_every_steps,
         "eval.every_epochs": 9,

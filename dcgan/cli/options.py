@@ -20,7 +20,7 @@ DataOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a setting, as in train.epochs=20.", metavar="KEY=VALUE"),
+    typer.Option("--set", help="Change a setting, as in optim.lr_d=2e-4.", metavar="KEY=VALUE"),
 ]
 CheckpointArgument = Annotated[Path, typer.Argument(help="A checkpoint.pt or best.pt of a run.")]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Noise seed.")]

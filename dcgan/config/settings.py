@@ -81,7 +81,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {assignment}: must be key=value, as in train.epochs=20")
+            raise ConfigError(f"--set {assignment}: must be key=value, as in optim.lr_d=2e-4")
         values[key.strip()] = parse_yaml(text, f"--set {assignment}")
     return values
 

@@ -18,14 +18,14 @@ def with_rungs(config: StudyConfig, photos: int) -> StudyConfig:
     """
     if not config.budget.images:
         return config
-    every = config.base.eval.every_epochs
-    epochs = _rung_ends(config.budget.images, photos, every)
+    images, every = config.budget.images, config.base.eval.every_epochs
+    epochs = _rung_ends(images, photos, every)
     if not _ascend(epochs):
-        named = ", ".join(f"{images:,}" for images in config.budget.images)
+        named = ", ".join(f"{count:,}" for count in images)
         ends = ", ".join(map(str, epochs))
-        fewer = range(every - 1, 0, -1)
-        fits = (few for few in fewer if _ascend(_rung_ends(config.budget.images, photos, few)))
-        few = next(fits, None)
+        fits = [few for few in range(1, every) if _ascend(_rung_ends(images, photos, few))]
+        # The rungs that are least beyond their images, with the fewest scores.
+        few = min(fits, key=lambda it: (sum(_rung_ends(images, photos, it)), -it), default=0)
         advice = f"set base.eval.every_epochs to {few}" if few else "set them further apart"
         raise ConfigError(
             f"budget.images: with {photos:,} photos and a score every {every} epochs, rungs of "

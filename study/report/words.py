@@ -81,8 +81,12 @@ def words_of(rows: Sequence[TrialResult]) -> list[tuple[str, str]]:
             "|ln(mean loss of G / mean loss of D)|: 0 if both networks are equally strong; above "
             "1.5 one of them dominates.",
         ),
-        ("baseline", "A known recipe that every study trains first, to compare with."),
-        ("sampler", "The trial's settings were proposed by Optuna."),
+        (
+            "origin",
+            "sampler: the trial's settings were proposed by Optuna. Else it is a baseline, a known "
+            "recipe that is trained first, to compare with; or, in a study of study extend, the "
+            "trial that is trained further.",
+        ),
         (
             "pruned",
             "Stopped early: its score was behind that of other trials, its training had failed, or "

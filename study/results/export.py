@@ -42,8 +42,10 @@ def full_config(study: Study, trial: TrialResult, rule: str | None = None) -> Tr
     """The config of the full run of a trial that has been picked (by a rule)."""
     config = study_config(study)
     trained = trial_config(config, trial.params, trial.number, trial.seed)
-    full_epochs = max(TrainConfig().train.epochs, trained.train.epochs)
-    changes = {"train.epochs": full_epochs, "eval.fid_at_end": True, **config.full_run}
+    changes = {"train.epochs": TrainConfig().train.epochs, "eval.fid_at_end": True}
+    changes |= config.full_run
+    # A trial on rungs may be longer: its epochs follow from the number of photos.
+    changes["train.epochs"] = max(changes["train.epochs"], trained.train.epochs)
     full = override(trained, changes, "full_run")
     picked = {} if rule is None else {"picked_by": rule}
     provenance = _provenance(study, trial, trained) | picked

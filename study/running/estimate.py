@@ -55,6 +55,8 @@ class Estimate:
     free_bytes: float
     rungs: int = 0
     """0 if the study has none. With rungs, trials that have ended may go on."""
+    prunes: bool = True
+    """Whether trials may be stopped for their scores."""
 
     def describe(self) -> str:
         """One sentence."""
@@ -65,7 +67,7 @@ class Estimate:
         time = "" if self.minutes is None else f"about {_duration(self.minutes)}"
         if time and self.training_only:
             time += " of training"
-        if time and not self.rungs:
+        if time and self.prunes:
             time = f"{time} (pruning makes it less)"
         takes = ", ".join(filter(None, [time, f"at most about {_gigabytes(self.disk_bytes)}"]))
         return f"{what}: {takes}; {_gigabytes(self.free_bytes)} are free"
@@ -82,7 +84,7 @@ def estimate(
     trials: Sequence[TrialResult],
     store: Store,
     photos: int,
-    measure: Callable[[StudyConfig], float] = seconds_per_image,
+    measure: Callable[[StudyConfig], float | None] = seconds_per_image,
 ) -> Estimate | None:
     """What a launch takes with so many `workers` and `photos` to train on.
 
@@ -109,7 +111,8 @@ def estimate(
     measured = minutes is None
     # On a GPU a few steps tell too little.
     if measured and resolve_device(config.base.train.device).type == "cpu":
-        minutes = photos * epochs * measure(config) / 60
+        seconds = measure(config)
+        minutes = seconds and photos * epochs * seconds / 60
     return Estimate(
         trials=left,
         begun=bool(finished),
@@ -118,6 +121,7 @@ def estimate(
         disk_bytes=disk_bytes(config, left, photos, workers),
         free_bytes=shutil.disk_usage(store.root).free,
         rungs=len(rungs.epochs) if rungs else 0,
+        prunes=config.pruner.name != "none" and config.objective.mode == "score",
     )
 
 

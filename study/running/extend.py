@@ -64,9 +64,8 @@ def extend(store: Store, name: str, top: int, epochs: int, new_name: str | None)
         raise StudyError(f"no trial of '{name}' is complete, so there is none to train further")
     new_name = new_name or f"{name}-{epochs}-epochs"
     begun, failed = _begun(store, new_name, name)
-    known = {baseline.continues for baseline in begun}
-    best = [_continuation(earlier, name, row) for row in complete[:top]]
-    added = [baseline for baseline in best if baseline.continues not in known]
+    known = {baseline.continues.trial for baseline in begun if baseline.continues}
+    added = [_continuation(earlier, name, row) for row in complete[:top] if row.number not in known]
     config = _longer(earlier, new_name, epochs, [*begun, *added])
     config = override(config, {"study.trials": config.study.trials + failed})
     return Extension(config, name, added)

@@ -270,6 +270,8 @@ def test_without_a_wish_the_full_run_has_the_recipes_epochs(
     made.set_user_attr("identity", study.user_attrs["identity"])
     made.add_trials(study.get_trials())
     assert export_config(made).train.epochs == 54
+    made.set_user_attr("config", json.dumps(config | {"full_run": {"train.epochs": 1}}))
+    assert export_config(made).train.epochs == finished.config.base.train.epochs == 2
 
 
 def test_any_trial_can_be_exported(finished: Any) -> None:

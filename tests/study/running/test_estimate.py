@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
+from dcgan.errors import OutOfMemoryError
 from dcgan.training.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.size import checkpoint_bytes
@@ -220,6 +221,20 @@ def test_speed_is_that_of_what_is_trained(tiny_study: Maker) -> None:
     assert seconds_per_image(rungs, measure) == pytest.approx(share / 10 + (1 - share) / 40)
 
 
+def test_what_memory_is_not_enough_for_is_left_out(tiny_study: Maker) -> None:
+    calls = 0
+
+    def measure(config: TrainConfig) -> float:
+        nonlocal calls
+        calls += 1
+        if calls != 2:
+            raise OutOfMemoryError("too large")
+        return 50.0
+
+    assert seconds_per_image(tiny_study(study__trials=8), measure) == pytest.approx(1 / 50)
+    assert seconds_per_image(tiny_study(study__trials=8), measure) is None
+
+
 def test_a_study_of_baselines_alone_measures_only_these(tiny_study: Maker) -> None:
     measured = list[TrainConfig]()
 
@@ -253,7 +268,7 @@ def test_the_sentence() -> None:
         "1 more trial: about 3.3 h of training (pruning makes it less), at most about 20 MB; 50 MB "
         "are free"
     )
-    told = Estimate(24, False, 190.0, True, 2e9, 5e10, rungs=3).describe()
+    told = Estimate(24, False, 190.0, True, 2e9, 5e10, rungs=3, prunes=False).describe()
     assert told == (
         "24 trials on 3 rungs: about 3.2 h of training, at most about 2.0 GB; 50.0 GB are free"
     )

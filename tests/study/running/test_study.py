@@ -475,7 +475,7 @@ def test_threads_are_measured_once_and_kept(
 
     config = tiny_study(study__trials=2, **left_open)
     with prepare(config, store, bank, observer=watcher, measure=measure) as plan:
-        assert (plan.config.base.train.threads, plan.rates, plan.decisions) == (chosen, {}, ())
+        assert (plan.config.base.train.threads, plan.decisions) == (chosen, ())
         assert execute(plan, watcher).finished == 2
     assert not [line for line in watcher.warnings if line.startswith("differs")]
 
@@ -492,7 +492,6 @@ def test_the_precision_is_chosen_once_and_kept(
     auto = tiny_study(study__trials=1, base__train__precision="auto")
     with prepare(auto, store, bank) as plan:
         assert plan.decisions == ("train.precision is bf16, made up",)
-        assert plan.rates == {plan.config.base.train.threads: 80.0}
         execute(plan)
     study = plan.context.study
     assert json.loads(study.user_attrs["identity"])["train.precision"] == "bf16"
