@@ -31,8 +31,8 @@ def draw_contact_sheet(
 
     Those of a complete trial are of the evaluation that counts, those of others the latest. `rows`
     is the leaderboard, best first. `first` is the epoch at the end of a study's first rung, whose
-    samples are then on the left, and later ones on the right. Returns whether any trial has
-    samples.
+    samples, or those of a trial before it, are then on the left, and later ones on the right.
+    Returns whether any trial has samples.
     """
     drawn = ((row, pictures_of(folder, row, first)) for row in rows)
     shown = ((row, pictures) for row, pictures in drawn if any(it.corner for it in pictures))
@@ -69,18 +69,22 @@ class Picture(NamedTuple):
     corner: Image.Image | None
 
 
+NOTHING = Picture("", None)
+
+
 def pictures_of(folder: StudyFolder, row: TrialResult, first: int | None) -> list[Picture]:
     """The samples that count; with a `first` epoch, those of that epoch and later ones."""
     run = RunFolder(folder.trial(row.number))
     path = counting_grid(run, row)
     if first is None:
         return [Picture("", _corner(path))]
-    epochs = {grid: epoch for epoch, grid in grids_by_epoch(run).items()}
-    early = next((grid for grid, epoch in epochs.items() if epoch == first), None)
-    later = Picture("", None)
-    if path != early:
-        later = Picture(f"epoch {epochs[path]}" if path in epochs else "", _corner(path))
-    return [Picture(f"epoch {first}", _corner(early)), later]
+    moments = {grid: f"step {step}" for step, grid in run.grids().items()}
+    moments |= {grid: f"epoch {epoch}" for epoch, grid in grids_by_epoch(run).items()}
+    early = next((grid for grid, moment in moments.items() if moment == f"epoch {first}"), None)
+    latest = Picture(moments[path], _corner(path)) if path else NOTHING
+    if early is None:  # the trial has not come so far
+        return [latest, NOTHING]
+    return [Picture(moments[early], _corner(early)), latest if path != early else NOTHING]
 
 
 def captions(row: TrialResult) -> list[str]:

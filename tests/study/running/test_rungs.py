@@ -181,16 +181,18 @@ def test_the_contact_sheet_shows_the_same_epoch_of_all_and_the_last(raced: Any) 
     assert captions(paused)[1] == "waits on rung 1, epoch 1, sampler"
 
 
-def test_a_trial_without_a_score_has_no_epoch_on_the_sheet(raced: Any, tmp_path: Path) -> None:
+def test_a_trial_before_the_first_rung_is_on_the_left_of_the_sheet(
+    raced: Any, tmp_path: Path
+) -> None:
     folder, row = StudyFolder(tmp_path), rows_of(raced[0].study)[0]
     unscored = replace(row, epoch=None, step=None, state=TrialState.RUNNING, number=0)
     run = RunFolder(folder.trial(0))
     run.create()
     shutil.copy(RunFolder(raced[0].store.study("tiny").trial(0)).grid_path(0), run.grid_path(0))
-    early, latest = pictures_of(folder, unscored, 1)
-    assert (early.label, early.corner) == ("epoch 1", None)
-    assert latest.label == ""
-    assert latest.corner is not None
+    shown, later = pictures_of(folder, unscored, 1)
+    assert shown.label == "step 0"
+    assert shown.corner is not None
+    assert later == ("", None)
     assert draw_contact_sheet([unscored], folder, 1)
 
 
