@@ -52,6 +52,18 @@ def test_rungs_spend_what_is_counted_by_hand() -> None:
         assert steps[-1] <= 9 * 171
 
 
+def test_the_order_on_the_way_agrees_with_the_end_as_far_as_noise_lets_it() -> None:
+    exact = efficiency.rank_correlations(known(30))
+    assert exact == dict.fromkeys(efficiency.ON_THE_WAY, pytest.approx(1.0))
+    for epoch, rho in efficiency.rank_correlations(known(800, noise=250.0)).items():
+        spread = 260 * (1 + 10 / epoch)  # of finals between 100 and 1000, that early
+        assert rho == pytest.approx(spread / math.hypot(spread, 250), abs=0.05)
+    drawn = known(4)
+    collapsed = drawn[0]._replace(points={19: 1.0})  # the best so far, then nothing
+    found = efficiency.rank_correlations([collapsed, *drawn[1:]])
+    assert found[19] < 1 == found[57]
+
+
 def test_without_noise_the_best_config_is_found_in_a_quarter_of_the_compute() -> None:
     results = efficiency.simulate(
         known(80), {name: WAYS[name] for name in (RANDOM, THIRDS)}, 40, 50

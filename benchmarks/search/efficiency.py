@@ -11,6 +11,9 @@ For each way the table says how much of random search's compute it needs to find
 random search does in all its full trials, and in how many studies it gets there with the same
 configs; then how far above that score it is at its end and after a quarter of random search's
 compute (medians). Intervals are 95 % of the studies.
+
+A second table says how well the order of the configs on the way agrees with that at the end
+(Spearman's rank correlation), by each number that a rung may rank them by.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import numpy as np
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.trial import TrialState
+from scipy.stats import rankdata, spearmanr
 
 from benchmarks.search.curves import TABLE, read_table
 from study.search.rungs import Rungs, Standing, going_on
@@ -37,6 +41,7 @@ KEEP = (1 / 2, 1 / 3, 1 / 4)
 JUDGES = ("ema", "raw", "lower", "best")
 """What a rung may rank trials by: the score of the moving average or of the last weights, the lower
 of both, or the moving average's best score so far."""
+ON_THE_WAY = (19, 38, 57, 95)
 ENOUGH = 20
 """Configs from which a simulation is worth reading."""
 
@@ -91,6 +96,24 @@ def main() -> None:
         return
     print(f"{len(curves)} configs, {arguments.studies} studies of {arguments.trials} trials\n")
     print_results(results)
+    print("\n| order by | " + " | ".join(f"epoch {epoch}" for epoch in ON_THE_WAY) + " |")
+    print("|---|" + "---|" * len(ON_THE_WAY))
+    for judge in JUDGES:
+        found = rank_correlations(read_curves(TABLE, judge))
+        print(f"| {judge} | " + " | ".join(f"{found[epoch]:.2f}" for epoch in ON_THE_WAY) + " |")
+
+
+def rank_correlations(curves: Sequence[Curve]) -> dict[int, float]:
+    """Epoch → rank correlation of what a rung would judge there with the final scores.
+
+    A training that has collapsed by then, or before its end, counts as the worst.
+    """
+    finals = [curve.final for curve in curves]
+    found = {}
+    for epoch in ON_THE_WAY:
+        seen = [curve.at_rung(epoch) if epoch in curve.points else math.inf for curve in curves]
+        found[epoch] = float(spearmanr(rankdata(seen), rankdata(finals)).statistic)
+    return found
 
 
 def check_enough(configs: int) -> None:
