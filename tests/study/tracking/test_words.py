@@ -49,7 +49,12 @@ def test_a_description_says_how_the_trial_ended(state: str, says: str, shown: st
     assert ("study train mine --trial 7" in text) == (state in ("COMPLETE", "PRUNED"))
     assert "differs" not in words.note(ended, "mine", "", {})  # without baselines
     assert words.colour(ended) == shown
-    assert words.colour(record(state=state, baseline="good")) == words.GOLD
+    known = record(state=state, origin="baseline", baseline="good")
+    assert words.colour(known) == words.GOLD
+    assert "It is the baseline “good”." in words.note(known, "mine", "the recipe", STANDARD)
+    longer = record(state=state, origin="extended", baseline="trial-003 of mine")
+    assert words.colour(longer) == shown
+    assert "It continues trial-003 of mine." in words.note(longer, "mine", "the recipe", STANDARD)
 
 
 def test_a_rank_is_added_and_removed() -> None:
