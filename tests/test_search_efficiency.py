@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import statistics
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,12 @@ def test_without_noise_the_best_config_is_found_in_a_quarter_of_the_compute() ->
 
 
 def test_scores_that_say_nothing_about_the_end_are_no_use() -> None:
-    noise = known(80, noise=1e6)
-    results = efficiency.simulate(noise, {name: WAYS[name] for name in (RANDOM, THIRDS)}, 40, 50)
-    assert 0.02 < results[THIRDS]["reached"] < 0.4  # four of forty reach the end
-    assert results[THIRDS]["regret"] > 0.1
+    some = {name: WAYS[name] for name in (RANDOM, THIRDS)}
+    worlds = [known(60, noise=1e6, seed=seed) for seed in range(30)]  # in each, some are lucky
+    results = [efficiency.simulate(curves, some, 40, 10) for curves in worlds]
+    reached = statistics.mean(it[THIRDS]["reached"] for it in results)
+    assert 0.05 < reached < 0.3  # some six of forty reach the end
+    assert statistics.mean(it[THIRDS]["regret"] for it in results) > 0.1
 
 
 def test_a_collapsed_training_is_paid_for_until_its_end_and_finds_nothing() -> None:
