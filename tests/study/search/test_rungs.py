@@ -214,7 +214,7 @@ def test_rungs_that_end_at_the_same_score_are_refused() -> None:
         with_rungs(config, 480)  # both in the first epoch
 
 
-@pytest.mark.parametrize("photos", [200, 527, 2000, 9304, 20_000])
+@pytest.mark.parametrize("photos", [200, 527, 2000, 9304])
 def test_the_advice_is_followed_by_rungs_that_fit(photos: int) -> None:
     """The shipped rungs, for a few hundred photos and for many."""
     config = load_study_config("cats")
@@ -226,7 +226,7 @@ def test_the_advice_is_followed_by_rungs_that_fit(photos: int) -> None:
         exact = tuple(math.ceil(images / photos) for images in config.budget.images)
         assert settled.budget.epochs == exact  # no rung is longer than it must be
     else:
-        assert photos <= 2000
+        assert photos <= 1500
 
 
 def test_defaults_are_no_rungs() -> None:
