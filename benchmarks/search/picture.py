@@ -63,9 +63,10 @@ def draw(curves: Sequence[Curve], ends: tuple[int, ...], images: dict[int, int])
     for rung, (end, colour) in enumerate(zip(ends, COLOURS, strict=True), 1):
         count = sum(epoch >= end for epoch in stopped)
         axes.axvline(images[end], color=colour, linestyle=":", zorder=0)
+        side = "left" if 1 < rung < len(ends) else "right"  # the first two are close together
         place = axes.get_xaxis_transform()  # images, and the share of the height
         text = f"rung {rung}: {count} trial{'s' * (count > 1)}"
-        axes.text(images[end], 1.02, text, transform=place, ha="center", color=colour)
+        axes.text(images[end], 1.02, text, transform=place, ha=side, color=colour)
     axes.set_xticks([images[end] for end in ends], [f"{images[end]:,}" for end in ends])
     axes.set_xlabel("images seen")
     axes.set_ylabel("distance (fd_joint)")
