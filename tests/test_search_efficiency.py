@@ -13,6 +13,7 @@ import pytest
 from benchmarks.search import curves, efficiency
 from benchmarks.search.efficiency import Curve, Found, ways
 from dcgan.config.train_config import TrainConfig
+from study.config.rung_ends import with_rungs
 from study.config.study_config import load_study_config
 
 EPOCHS = range(19, 172, 19)
@@ -51,6 +52,11 @@ def test_rungs_spend_what_is_counted_by_hand() -> None:
         steps = [it.epochs for it in way(drawn)]
         assert steps == sorted(steps)
         assert steps[-1] <= 9 * 171
+
+
+def test_the_rungs_called_those_of_cats_are_those_of_cats() -> None:
+    config = with_rungs(load_study_config("cats", {"eval.every_epochs": 19}), 527)
+    assert (config.budget.epochs, config.budget.keep) == efficiency.OF_CATS
 
 
 def test_the_order_on_the_way_agrees_with_the_end_as_far_as_noise_lets_it() -> None:

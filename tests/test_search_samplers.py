@@ -53,7 +53,7 @@ def test_rungs_let_a_third_go_on() -> None:
     *_, straight = search(world(), "random", FULL, 0)
     # Without noise the best one goes on; early on others may have looked best.
     assert last.best == straight.best
-    assert 12 * 19 + 4 * 38 + 114 <= last.epochs <= 12 * 19 + 8 * 38 + 5 * 114
+    assert 12 * 19 + 4 * 19 + 133 <= last.epochs <= 12 * 19 + 8 * 19 + 5 * 133
 
 
 def test_a_sampler_sees_waiting_trials_as_pruned_ones() -> None:
@@ -96,11 +96,11 @@ def test_a_sampler_that_learns_needs_less_where_there_is_something_to_learn() ->
     assert list(results) == [
         "random, all trials in full",
         "tpe, all trials in full",
-        "tpe, rungs 19, 57, 171, 1/3",
+        "tpe, rungs 19, 38, 171, 1/3",
     ]
     assert results["random, all trials in full"]["regret"] == 0.0
     assert results["tpe, all trials in full"]["regret"] < 0.0
-    _, middle, _ = results["tpe, rungs 19, 57, 171, 1/3"]["compute"]
+    _, middle, _ = results["tpe, rungs 19, 38, 171, 1/3"]["compute"]
     assert 0.02 < middle < 0.5
 
 

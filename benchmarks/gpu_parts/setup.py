@@ -27,7 +27,7 @@ REDUCED: dict[str, Any] = {
 }
 """Settings of the reduced form, which a CPU runs in seconds."""
 LARGEST: dict[str, Any] = {"model.ngf": 96, "model.ndf": 96}
-"""The widest networks that `configs/cats.yaml` searches."""
+"""Wide networks."""
 TECHNIQUES: dict[str, Any] = {
     "model.discriminator": "projected",
     "projected.side": 128,

@@ -31,7 +31,7 @@ import numpy as np
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.trial import TrialState
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from benchmarks.search.curves import TABLE, read_table
 from study.search.rungs import Rungs, Standing, going_on
@@ -39,6 +39,8 @@ from study.search.rungs import Rungs, Standing, going_on
 RUNGS = ((19, 38, 171), (19, 57, 171), (38, 95, 171), (38, 171), (57, 171))
 """Epochs at which rungs end, as in 10,000, 20,000 and 90,000 images of 527 photos."""
 KEEP = (1 / 2, 1 / 3, 1 / 4)
+OF_CATS = RUNGS[0], KEEP[1]
+"""The rungs of configs/cats.yaml, and the share that goes on."""
 JUDGES = ("ema", "raw", "lower", "best")
 """What a rung may rank trials by: the score of the moving average or of the last weights, the lower
 of both, or the moving average's best score so far."""
@@ -114,7 +116,7 @@ def rank_correlations(curves: Sequence[Curve]) -> dict[int, float]:
     found = {}
     for epoch in ON_THE_WAY:
         seen = [curve.at_rung(epoch) if epoch in curve.points else math.inf for curve in curves]
-        found[epoch] = float(spearmanr(rankdata(seen), rankdata(finals)).statistic)
+        found[epoch] = float(spearmanr(seen, finals).statistic)
     return found
 
 

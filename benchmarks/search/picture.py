@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks.search.curves import TABLE, read_table
-from benchmarks.search.efficiency import RUNGS, Curve, race, read_curves
+from benchmarks.search.efficiency import OF_CATS, Curve, race, read_curves
 
-KEEP = 1 / 3
 COLOURS = ("#9aa5b1", "#4c78a8", "#d62728")
 """Of curves that end on the first rung, on the second, and at the end."""
 QUALITY = 90
@@ -34,24 +33,26 @@ def main() -> None:
     curves = read_curves(TABLE)
     drawn = random.Random(arguments.seed).sample(curves, k=min(arguments.trials, len(curves)))
     images = {int(row["epoch"]): int(row["images"]) for row in read_table(TABLE)}
-    figure = draw(drawn, RUNGS[0], images)
+    figure = draw(drawn, *OF_CATS, images)
     figure.savefig(arguments.to, dpi=120, pil_kwargs={"quality": QUALITY})
     print(f"{arguments.to}: {len(drawn)} trials")
 
 
-def reached(curves: Sequence[Curve], ends: tuple[int, ...]) -> list[int]:
+def reached(curves: Sequence[Curve], ends: tuple[int, ...], keep: float) -> list[int]:
     """The epoch to which each trial has trained at the end of the study."""
     epochs = [0] * len(curves)
-    for leg in race(curves, ends, KEEP):
+    for leg in race(curves, ends, keep):
         epochs[leg.number] = leg.end
     return epochs
 
 
-def draw(curves: Sequence[Curve], ends: tuple[int, ...], images: dict[int, int]) -> Figure:
+def draw(
+    curves: Sequence[Curve], ends: tuple[int, ...], keep: float, images: dict[int, int]
+) -> Figure:
     """The curves as far as they were trained, and what is known of the rest, pale."""
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     axes = figure.subplots()
-    stopped = reached(curves, ends)
+    stopped = reached(curves, ends, keep)
     for curve, epoch in sorted(zip(curves, stopped, strict=True), key=lambda it: it[1]):
         rung = sum(end < epoch for end in ends)
         seen = {at: score for at, score in curve.points.items() if at <= epoch}

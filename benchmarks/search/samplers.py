@@ -35,6 +35,7 @@ from sklearn.multioutput import MultiOutputRegressor
 
 from benchmarks.search.curves import CONFIG, TABLE, config_of
 from benchmarks.search.efficiency import (
+    OF_CATS,
     Curve,
     Found,
     check_enough,
@@ -49,7 +50,7 @@ from study.search.samplers import SeededSampler
 from study.storage.optuna_db import id_of, storage_of, stored_trial
 
 SAMPLERS = ("random", "tpe", "gp", "cmaes", "qmc")
-RUNGS, KEEP = (19, 57, 171), 1 / 3
+RUNGS, KEEP = OF_CATS
 BOOSTING: dict[str, Any] = {
     "n_estimators": 100,
     "max_depth": 2,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dcgan.cli.console import load_bank_with_progress, say, stop_signals
+from dcgan.cli.console import load_bank_with_progress, progress_bar, say, stop_signals
 from dcgan.config.settings import override
 from dcgan.errors import DcganError, UsageError
 from dcgan.runtime.imports import quick_imports
@@ -105,7 +105,8 @@ def print_plan(plan: Plan) -> None:
     """What was decided, and what the study will take at most."""
     for decision in plan.decisions:
         say(decision)
-    expected = plan.estimate()
+    with progress_bar("estimating how long it takes"):
+        expected = plan.estimate()
     if expected:
         say(expected.describe())
         if not expected.fits:

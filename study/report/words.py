@@ -84,8 +84,8 @@ def words_of(rows: Sequence[TrialResult]) -> list[tuple[str, str]]:
         (
             "origin",
             "sampler: the trial's settings were proposed by Optuna. Else it is a baseline, a known "
-            "recipe that is trained first, to compare with; or, in a study of study extend, the "
-            "trial that is trained further.",
+            "recipe that is trained first, to compare with; or the trial of an earlier study "
+            "that is trained further.",
         ),
         (
             "pruned",

@@ -78,9 +78,10 @@ def pictures_of(folder: StudyFolder, row: TrialResult, first: int | None) -> lis
     path = counting_grid(run, row)
     if first is None:
         return [Picture("", _corner(path))]
+    by_epoch = grids_by_epoch(run)
     moments = {grid: f"step {step}" for step, grid in run.grids().items()}
-    moments |= {grid: f"epoch {epoch}" for epoch, grid in grids_by_epoch(run).items()}
-    early = next((grid for grid, moment in moments.items() if moment == f"epoch {first}"), None)
+    moments |= {grid: f"epoch {epoch}" for epoch, grid in by_epoch.items()}
+    early = by_epoch.get(first)
     latest = Picture(moments[path], _corner(path)) if path else NOTHING
     if early is None:  # the trial has not come so far
         return [latest, NOTHING]

@@ -63,7 +63,7 @@ from study.storage.locks import announced
 from study.storage.optuna_db import FINISHED, clear_storage_errors, open_storage
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import CONTINUES, EXTENDED, FIXED
+from study.storage.trial_result import BASELINE, CONTINUES, EXTENDED, FIXED
 from study.storage.trial_summaries import summaries_of
 
 
@@ -235,7 +235,7 @@ def _enqueue(study: Study, baseline: Baseline, params: dict[str, Any]) -> None:
     """Let a baseline run unless it did. One with a seed is another trial than one with another."""
     known = baseline.continues is None or baseline.continues.baseline
     attributes: dict[str, Any] = {
-        "origin": "baseline" if known else EXTENDED,
+        "origin": BASELINE if known else EXTENDED,
         "baseline": baseline.name,
     }
     if baseline.seed is not None:

@@ -13,9 +13,9 @@ FIXED = "fixed_params"
 PAUSED, WENT_ON = "rung", "went_on"
 """User attributes of a trial in a study with rungs: the rung, from 1, at whose end it waits, and
 the last one from which it went on."""
-SAMPLER, EXTENDED = "sampler", "extended"
-"""Values of the user attribute `origin` beside `baseline`: no value means proposed by the sampler;
-an extended trial continues one that the sampler of an earlier study had proposed."""
+SAMPLER, BASELINE, EXTENDED = "sampler", "baseline", "extended"
+"""Values of the user attribute `origin`; none means proposed by the sampler. An extended trial
+continues one that the sampler of an earlier study had proposed."""
 CONTINUES = "continues"
 """User attribute: study and number of the trial from whose checkpoint the trial continues."""
 REASON = "reason"

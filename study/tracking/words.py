@@ -11,7 +11,7 @@ from study.config.dimensions import Choices, Dimension, plain
 from study.config.study_config import StudyConfig
 from study.storage.store import trial_name
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import EXTENDED
+from study.storage.trial_result import BASELINE, EXTENDED
 
 RANK = re.compile(r"^\*\*Rank \d+\.\*\* ")
 NOTE_ROWS = 20
@@ -73,7 +73,7 @@ def note(record: TrialRecord, study: str, standard_name: str, standard: Mapping[
 
 def colour(record: TrialRecord) -> str | None:
     """The colour of a run, as #rrggbb; `None` leaves it to MLflow."""
-    return GOLD if record.origin == "baseline" else STOPPED.get(record.state)
+    return GOLD if record.origin == BASELINE else STOPPED.get(record.state)
 
 
 def rank_line(rank: int) -> str:
