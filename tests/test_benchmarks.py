@@ -85,10 +85,10 @@ def test_a_recipe_is_a_name_or_a_config_with_settings() -> None:
 
 
 def test_idle_is_what_is_left_of_the_workers_time() -> None:
-    """Two workers for ten minutes; one is busy all the time, the other one for six minutes."""
-    trials = [(0.0, 240.0, 4.0), (0.0, 360.0, 6.0), (240.0, 600.0, 6.0)]
+    """Two workers for ten minutes: one waits for a while and has no trial in the last three."""
+    trials = [(0.0, 240.0, 4.0), (0.0, 360.0, 6.0), (240.0, 600.0, 6.0), (390.0, 420.0, 0.5)]
     records = [
         TrialRecord(number, {}, "sampler", None, 0, started=began, ended=ended, minutes=minutes)
         for number, (began, ended, minutes) in enumerate(trials)
     ]
-    assert idle_share(records, 2) == pytest.approx((10.0, 0.2))
+    assert idle_share(records, 2) == pytest.approx((10.0, 0.175, 0.15))

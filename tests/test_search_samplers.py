@@ -41,6 +41,12 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+def test_a_model_that_explains_nothing_is_refused() -> None:
+    samplers.check_explains(world())
+    with pytest.raises(SystemExit, match="a model of 30 configs explains -2% of the final scores"):
+        samplers.check_explains(world()._replace(explained=-0.02))
+
+
 def test_full_trials_spend_all_their_epochs() -> None:
     found = list(search(world(), "random", FULL, 0))
     assert [it.epochs for it in found] == [171 * count for count in range(1, 13)]

@@ -5,9 +5,9 @@
 A sampler proposes configs that nobody has trained. So a model (gradient boosting of small trees),
 fitted to the curves of cats_curves.csv (see curves.py), says what curve a config would have. To
 each simulated training the model's errors on a config that it did not see are added, those of all
-epochs together, so two trainings of one config differ. The share of the variance of the final
-scores that the model explains of configs that it did not see is printed: a comparison of samplers
-is worth no more than that.
+epochs together, so two trainings of one config differ. The share of the final scores' variance that
+the model explains of configs that it did not see is printed: a comparison of samplers is worth no
+more than that, and below a tenth it is refused.
 
 Each sampler is tried with full trials and on rungs, where TPE learns from waiting trials, too; gp
 and cmaes learn from complete ones alone.
@@ -58,6 +58,7 @@ BOOSTING: dict[str, Any] = {
     "random_state": 0,
 }
 FOLDS = 10
+LEAST_EXPLAINED = 0.1
 BEYOND_WORST = 1.5
 """What a collapsed training counts as, times the worst final score."""
 
@@ -73,6 +74,7 @@ def main() -> None:
     config = load_study_config(str(CONFIG))
     world = World.fitted(config)
     check_enough(len(world.errors))
+    check_explains(world)
     results = simulate(world, arguments.samplers, arguments.trials, arguments.studies)
     if arguments.json:
         print(json.dumps({"explained": world.explained} | results, indent=2))
@@ -82,6 +84,16 @@ def main() -> None:
         f"final scores' variance; {arguments.studies} studies of {arguments.trials} trials\n"
     )
     print_results(results)
+
+
+def check_explains(world: World) -> None:
+    """Refuse a model that knows too little of configs that it did not see."""
+    if world.explained < LEAST_EXPLAINED:
+        raise SystemExit(
+            f"a model of {len(world.errors)} configs explains {world.explained:.0%} of the final "
+            f"scores' variance of configs that it did not see, less than {LEAST_EXPLAINED:.0%}: "
+            "samplers cannot be compared on it; python -m benchmarks.search.curves adds configs"
+        )
 
 
 class World(NamedTuple):
