@@ -29,6 +29,7 @@ ROOMS = {
         "search",
         "storage",
         "config",
+        "evidence",
     ],
 }
 """From top to bottom: a room imports those after it. `errors` is below all."""

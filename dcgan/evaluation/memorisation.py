@@ -29,7 +29,7 @@ QUANTILE, MARGIN = 0.05, 0.8
 """An image is a repetition if its ratio is at most MARGIN times this quantile of new photos.
 
 A few unrecognised duplicates hardly move the quantile, and the margin makes hits by chance rare
-(docs/evidence.md)."""
+(docs/metric_accuracy.md)."""
 CALIBRATION_IMAGES = 2000
 """Largest number of new photos that calibrate. Of more, this many are taken, evenly spaced."""
 SIDE = 8
@@ -89,7 +89,7 @@ def picture_vectors(images: Tensor) -> Tensor:
     A vector holds 8 × 8 pixels in colour, minus their common mean, scaled to length 1. Blur, noise,
     fine detail, brightness and contrast cancel out, and a shift, zoom or rotation by a few percent
     hardly matters. Images that vary by less than one grey level stay shorter, so that noise does
-    not decide. docs/evidence.md compares this space with others and lists what it misses.
+    not decide. docs/metric_accuracy.md compares this space with others and lists what it misses.
     """
     pooled = [F.adaptive_avg_pool2d(to_unit(part), SIDE).flatten(1) for part in images.split(BATCH)]
     vectors = torch.cat(pooled).cpu().double()

@@ -203,6 +203,17 @@ class Continued(Section):
     """Its name there if it was a baseline, which it stays."""
 
 
+class Repeated(Section):
+    """A trial of an earlier study of the same results folder."""
+
+    study: str
+    """The study's name."""
+    trial: int = Field(ge=0)
+    """The trial's number."""
+    baseline: str | None = None
+    """Its name there if it was a baseline, which it stays."""
+
+
 class Baseline(Section):
     """A known configuration that is tried first, never pruned, and marked in every table."""
 
@@ -214,6 +225,14 @@ class Baseline(Section):
     """Seed of its training (default: from `study.seed` and the trial's number)."""
     continues: Continued | None = None
     """The trial from whose checkpoint it continues, as `study extend` writes it."""
+    repeats: Repeated | None = None
+    """The trial that it trains on another seed, as `study confirm` writes it."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is something known, and no trial that an earlier study's sampler proposed."""
+        source = self.continues or self.repeats
+        return source is None or source.baseline is not None
 
 
 class StudyConfig(Section):

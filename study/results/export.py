@@ -23,6 +23,7 @@ from dcgan.config.train_config import TrainConfig
 from dcgan.errors import ConfigError
 from dcgan.runtime.files import write_text_atomic
 from study.config.space import trial_config
+from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.selection import pick_trial
 from study.storage.attributes import stored_identity, study_config
@@ -42,14 +43,19 @@ def full_config(study: Study, trial: TrialResult, rule: str | None = None) -> Tr
     """The config of the full run of a trial that has been picked (by a rule)."""
     config = study_config(study)
     trained = trial_config(config, trial.params, trial.number, trial.seed)
-    changes = {"train.epochs": TrainConfig().train.epochs, "eval.fid_at_end": True}
-    changes |= config.full_run
-    # A trial on rungs may be longer: its epochs follow from the number of photos.
-    changes["train.epochs"] = max(changes["train.epochs"], trained.train.epochs)
-    full = override(trained, changes, "full_run")
+    full = override(trained, changes_of_full_run(config), "full_run")
     picked = {} if rule is None else {"picked_by": rule}
     provenance = _provenance(study, trial, trained) | picked
     return full.model_copy(update={"provenance": provenance})
+
+
+def changes_of_full_run(config: StudyConfig) -> dict[str, Any]:
+    """Dotted train keys whose values differ between a study's trials and a full run."""
+    changes = {"train.epochs": TrainConfig().train.epochs, "eval.fid_at_end": True}
+    changes |= config.full_run
+    # A trial on rungs may be longer: its epochs follow from the number of photos.
+    changes["train.epochs"] = max(changes["train.epochs"], config.base.train.epochs)
+    return changes
 
 
 def _provenance(study: Study, trial: TrialResult, trained: TrainConfig) -> dict[str, Any]:

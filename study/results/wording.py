@@ -14,7 +14,7 @@ from study.search.objective import is_pareto
 from study.search.pareto import front_of
 from study.storage.store import trial_name
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import EXTENDED, TrialResult
+from study.storage.trial_result import EXTENDED, REPEATED, TrialResult
 
 
 def number(value: float | None, digits: int) -> str:
@@ -55,6 +55,6 @@ def describe_trial(config: StudyConfig, trial: TrialRecord, train_config: TrainC
         f"{config.short_name(key)} {plain(plain_value(get_dotted(train_config, key)))}"
         for key in config.space
     )
-    what = "continues" if trial.origin == EXTENDED else "baseline"
+    what = {EXTENDED: "continues", REPEATED: "repeats"}.get(trial.origin, "baseline")
     origin = f"{what} “{trial.baseline}”: " if trial.baseline else ""
     return f"{trial_name(trial.number)}: {origin}{params}"

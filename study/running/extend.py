@@ -9,22 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from optuna.study import Study
 from optuna.trial import TrialState
 
-from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, UsageError
-from dcgan.evaluation.evaluator import configured_extractor
-from dcgan.runtime.devices import resolve_device
 from dcgan.training.run.checkpoint import check_continues
 from study.config.space import trial_config, trial_seed
 from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Continued, StudyConfig
-from study.errors import StudyError, StudyMismatchError, UnknownStudyError
+from study.errors import StudyError, UnknownStudyError
 from study.results.leaderboard import rows_of
 from study.running.continuing import checkpoint_of
+from study.running.derived import check_same_measure, derived
 from study.running.warm_start import params_here
-from study.storage.attributes import stored_config, stored_identity, study_config
+from study.storage.attributes import stored_config, study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
@@ -66,8 +63,7 @@ def extend(store: Store, name: str, top: int, epochs: int, new_name: str | None)
     begun, failed = _begun(store, new_name, name)
     known = {baseline.continues.trial for baseline in begun if baseline.continues}
     added = [_continuation(earlier, name, row) for row in complete[:top] if row.number not in known]
-    config = _longer(earlier, new_name, epochs, [*begun, *added])
-    config = override(config, {"study.trials": config.study.trials + failed})
+    config = _longer(earlier, new_name, epochs, [*begun, *added], failed)
     return Extension(config, name, added)
 
 
@@ -102,24 +98,19 @@ def _continuation(earlier: StudyConfig, source: str, row: TrialResult) -> Baseli
     )
 
 
-def _longer(earlier: StudyConfig, name: str, epochs: int, baselines: list[Baseline]) -> StudyConfig:
-    """The earlier config for these trials alone, without rungs and pruner."""
+def _longer(
+    earlier: StudyConfig, name: str, epochs: int, baselines: list[Baseline], failed: int
+) -> StudyConfig:
+    """The config of the study that trains these to a larger number of epochs."""
     full = earlier.full_run
     if full.get("train.epochs", epochs) < epochs:
         full = {key: value for key, value in full.items() if key != "train.epochs"}
     changes = {
-        "study.name": name,
-        "study.trials": len(baselines),
-        "study.timeout_minutes": None,
         "checkpoints.keep": max(earlier.checkpoints.keep, len(baselines)),
-        "pruner.name": "none",
-        "budget.images": [],
-        "budget.epochs": [],
-        "baselines": [baseline.model_dump() for baseline in baselines],
         "base.train.epochs": epochs,
         "full_run": full,
     }
-    return override(earlier, changes, "the extended study")
+    return derived(earlier, name, baselines, failed, changes)
 
 
 def check_extension(extension: Extension, store: Store, bank: PhotoBank) -> list[str]:
@@ -130,7 +121,7 @@ def check_extension(extension: Extension, store: Store, bank: PhotoBank) -> list
     """
     config, notes = extension.config, []
     if extension.added:
-        _check_same_measure(load_optuna_study(store, extension.source), config, bank)
+        check_same_measure(load_optuna_study(store, extension.source), config, bank)
     source, photos = extension.source, bank.trained_on(config.base.data.holdout_fraction)
     for baseline in extension.added:
         assert baseline.continues
@@ -150,17 +141,3 @@ def check_extension(extension: Extension, store: Store, bank: PhotoBank) -> list
                 f"{trial_name(number)} of '{source}' cannot train further: {error}"
             ) from None
     return notes
-
-
-def _check_same_measure(study: Study, config: StudyConfig, bank: PhotoBank) -> None:
-    extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
-    here = {"data": bank.fingerprint, "extractor": extractor.fingerprint}
-    identity = stored_identity(study)
-    for what, fingerprint in here.items():
-        if identity.get(f"{what}.fingerprint") != fingerprint:
-            named = {"data": "photos", "extractor": "extractor"}[what]
-            raise StudyMismatchError(
-                f"the {named} of '{study.study_name}' had the fingerprint "
-                f"{str(identity.get(f'{what}.fingerprint'))[:12]}, now {fingerprint[:12]}; restore "
-                "them, because its trials continue only with the same"
-            )

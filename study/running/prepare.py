@@ -63,7 +63,7 @@ from study.storage.locks import announced
 from study.storage.optuna_db import FINISHED, clear_storage_errors, open_storage
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import BASELINE, CONTINUES, EXTENDED, FIXED
+from study.storage.trial_result import BASELINE, CONTINUES, EXTENDED, FIXED, REPEATED
 from study.storage.trial_summaries import summaries_of
 
 
@@ -233,14 +233,13 @@ def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
 
 def _enqueue(study: Study, baseline: Baseline, params: dict[str, Any]) -> None:
     """Let a baseline run unless it did. One with a seed is another trial than one with another."""
-    known = baseline.continues is None or baseline.continues.baseline
-    attributes: dict[str, Any] = {
-        "origin": BASELINE if known else EXTENDED,
-        "baseline": baseline.name,
-    }
+    again = EXTENDED if baseline.continues else REPEATED
+    origin = BASELINE if baseline.is_known else again
+    attributes: dict[str, Any] = {"origin": origin, "baseline": baseline.name}
     if baseline.seed is not None:
         attributes["seed"] = baseline.seed
-        failed = (TrialState.FAIL,) if baseline.continues else ()  # which it may try again
+        may_try_again = baseline.continues or baseline.repeats
+        failed = (TrialState.FAIL,) if may_try_again else ()
         there = [it for it in study.get_trials(deepcopy=False) if it.state not in failed]
         same = [
             it.user_attrs for it in there if (it.system_attrs.get(FIXED) or it.params) == params

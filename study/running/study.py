@@ -175,7 +175,7 @@ def _stop_if_hopeless(study: Study, config: StudyConfig) -> None:
     last = [trial for _, trial in sorted(ended, key=itemgetter(0))[-MAX_SAME_FAILURES:]]
     reasons = {_without_trial(str(trial.user_attrs.get("reason"))) for trial in last}
     failed = all(trial.state == TrialState.FAIL for trial in last)
-    extends = any(baseline.continues for baseline in config.baselines)
+    extends = any(baseline.continues or baseline.repeats for baseline in config.baselines)
     advice = "the same command tries them again" if extends else "then raise --trials to continue"
     if len(last) == MAX_SAME_FAILURES and failed and len(reasons) == 1:
         raise StudyError(

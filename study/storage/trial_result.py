@@ -13,9 +13,10 @@ FIXED = "fixed_params"
 PAUSED, WENT_ON = "rung", "went_on"
 """User attributes of a trial in a study with rungs: the rung, from 1, at whose end it waits, and
 the last one from which it went on."""
-SAMPLER, BASELINE, EXTENDED = "sampler", "baseline", "extended"
+SAMPLER, BASELINE, EXTENDED, REPEATED = "sampler", "baseline", "extended", "repeated"
 """Values of the user attribute `origin`; none means proposed by the sampler. An extended trial
-continues one that the sampler of an earlier study had proposed."""
+continues one that the sampler of an earlier study had proposed; a repeated one trains it on another
+seed."""
 CONTINUES = "continues"
 """User attribute: study and number of the trial from whose checkpoint the trial continues."""
 REASON = "reason"
@@ -65,7 +66,7 @@ class TrialResult:
     baseline: str | None = None
     """The baseline's name; `None` for a trial of the sampler."""
     extended: bool = False
-    """Whether `baseline` names a trial of an earlier study, which was none and is continued."""
+    """Whether `baseline` names a trial of an earlier study, which was none and trains again."""
     reason: str | None = None
     """Why the trial was pruned, failed or interrupted."""
     run_id: str | None = None
@@ -126,7 +127,7 @@ class TrialResult:
             params,
             fixed_params,
             score,
-            extended=attributes.get("origin") == EXTENDED,
+            extended=attributes.get("origin") in (EXTENDED, REPEATED),
             distances={key: attributes[key] for key in attributes if key.startswith(prefixes)},
             **{name: attributes[name] for name in ATTRIBUTES if name in attributes},
         )

@@ -11,7 +11,7 @@ from study.config.dimensions import Choices, Dimension, plain
 from study.config.study_config import StudyConfig
 from study.storage.store import trial_name
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import BASELINE, EXTENDED
+from study.storage.trial_result import BASELINE, EXTENDED, REPEATED
 
 RANK = re.compile(r"^\*\*Rank \d+\.\*\* ")
 NOTE_ROWS = 20
@@ -59,6 +59,8 @@ def note(record: TrialRecord, study: str, standard_name: str, standard: Mapping[
         lines.append(f"Reason: {record.reason}.")
     if record.origin == EXTENDED:
         lines.append(f"It continues {record.baseline}.")
+    elif record.origin == REPEATED:
+        lines.append(f"It repeats {record.baseline}.")
     elif record.baseline:
         lines.append(f"It is the baseline “{record.baseline}”.")
     elif differs := _differences(record, standard):

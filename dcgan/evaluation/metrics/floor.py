@@ -2,7 +2,8 @@
 
 Sampling alone causes the distance between two halves of the photos. The score of a perfect
 generator against all photos is extrapolated from distances at several sizes with the law of
-`sampling_bias`, whose limit for large samples is 0. docs/evidence.md has the measured accuracy.
+`sampling_bias`, whose limit for large samples is 0. docs/metric_accuracy.md says how accurate that
+is.
 """
 
 from __future__ import annotations
@@ -112,8 +113,8 @@ def times_floor(halves: Halves, fake: ArrayLike, *, seed: int = 0) -> float | No
     The ratio, >= 0, is about 1 for a perfect generator and above 1 for others; it is None if the
     photos all look the same. Both distances are measured at equal sizes, because the bias depends
     on them. A ratio below 1 does not mean better than perfect: with fewer images than dimensions
-    the distance prefers a set that varies less than the photos (docs/evidence.md). Recall reveals
-    such a generator; density, coverage and the kernel distance do not.
+    the distance prefers a set that varies less than the photos (docs/metric_accuracy.md). Recall
+    reveals such a generator; density, coverage and the kernel distance do not.
 
     Args:
         halves: of the photos, for at most as many fakes as there are.

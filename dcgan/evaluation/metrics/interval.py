@@ -6,7 +6,7 @@ because the fakes rarely divide evenly into groups. A bootstrap would repeat fak
 distance itself.
 
 The limits are a factor below and above the value. Distances are skewed to high values, and limits
-at equal differences miss the mean on one side. docs/evidence.md has the measured coverage.
+at equal differences miss the mean on one side. docs/metric_accuracy.md has the measured coverage.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 This simulation needs photos only. Three disjoint parts of them serve as the photos, as the fakes,
 and as the source of a random direction with the photos' covariance. The fakes are shifted along it
-until the true distance is the given score. docs/evidence.md has the accuracy.
+until the true distance is the given score. docs/metric_accuracy.md has the accuracy.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ and n₂ rows of Gaussian features:
   over Wishart matrices. With fewer images than modes the distance saturates; `_overlap` then takes
   F from a flat spectrum (all λ equal, γ = d/n).
 
-The saturation is our own approximation. The tests and docs/evidence.md show its accuracy.
+The saturation is our own approximation. The tests and docs/metric_accuracy.md show its accuracy.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What numbers of trained configs prove: pure functions on arrays, without files or databases."""

@@ -1,0 +1,156 @@
+"""A race between configs that are trained on several seeds: who can still win?
+
+Scores are distances, lower is better. The model, in logarithms: a config has a mean, and each
+training of it differs from that by noise, which is the same for all configs. The means of a study's
+trials are scattered around a common centre, so the trial that looks best is expected to be
+somewhat less good than it looks (hierarchical normal model; Gelman et al. 2013, *Bayesian Data
+Analysis*, chapter 5). Baselines were not chosen for their scores, so theirs are taken as they are.
+
+All that is reported comes from draws of the means given the scores: intervals, the probability of
+being the best, comparisons. These stay valid however often one looks and for the config that was
+picked for its score, as far as the model holds (`python -m benchmarks.evidence.confirming`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+DRAWS = 4000
+WITHIN = 0.1
+"""Configs whose scores differ by less than this share are as good as each other."""
+HOPELESS = 0.02
+"""A config leaves the race when its probability of being the best is lower."""
+SURE = 0.9
+"""The race ends when the leader is, with this probability, as good as the best."""
+FEWEST_SEEDS = 2
+SCATTERS = np.geomspace(0.02, 1.5, 32)
+"""Standard deviations of trials' means that are considered."""
+SCATTER_SCALE = 0.2
+"""Scale of the half-Cauchy prior of that standard deviation."""
+
+Floats = npt.NDArray[np.float64]
+
+
+class Noise(NamedTuple):
+    """What is known beforehand of the noise between seeds, from other trainings."""
+
+    spread: float = 0.15
+    """Standard deviation of ln(score) between seeds of one config."""
+    weight: float = 4.0
+    """Degrees of freedom of that estimate: it counts as much as so many repeated trainings."""
+
+
+USUAL = Noise()
+
+
+class Estimate(NamedTuple):
+    """A positive number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Standings:
+    """The race after some seeds; entries follow the order of the configs."""
+
+    draws: Floats
+    """(draws, configs): means of ln(score) that the scores allow."""
+    leader: int
+    """The config with the lowest expected mean among those in the race."""
+
+    @property
+    def best(self) -> Floats:
+        """Probability of each config to be the best."""
+        first = self.draws.argmin(axis=1)
+        return np.bincount(first, minlength=self.draws.shape[1]) / len(first)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the leader is the best, or as good as the best, beyond reasonable doubt."""
+        behind = self.draws[:, self.leader] - self.draws.min(axis=1)
+        return bool((behind < np.log1p(WITHIN)).mean() >= SURE)
+
+    def hopeless(self) -> list[int]:
+        """Configs that cannot win any more; never the leader."""
+        return [k for k, it in enumerate(self.best) if it < HOPELESS and k != self.leader]
+
+    def expected(self, config: int) -> Estimate:
+        """The score that a config has on average over seeds (geometric mean)."""
+        return _estimate(self.draws[:, config])
+
+    def beyond(self, config: int, other: int) -> Estimate:
+        """The ratio of a config's score to that of another one."""
+        return _estimate(self.draws[:, config] - self.draws[:, other])
+
+
+def stand(
+    scores: Sequence[Sequence[float]],
+    racing: Sequence[bool],
+    trials: Sequence[bool],
+    noise: Noise = USUAL,
+) -> Standings:
+    """Where the configs stand.
+
+    Args:
+        scores: for each config the scores of its seeds, positive, at least one.
+        racing: which configs are still in the race; at least one.
+        trials: which configs were found by a study and may be picked for their scores; the others
+            are baselines.
+        noise: what is known of the noise between seeds beforehand.
+    """
+    logs = [np.log(np.asarray(values, dtype=float)) for values in scores]
+    counts = np.array([len(values) for values in logs], dtype=float)
+    means = np.array([values.mean() for values in logs])
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in logs)
+    rng = np.random.default_rng(0)
+    freedom = noise.weight + float((counts - 1).sum())
+    variance = (noise.weight * noise.spread**2 + squares) / freedom
+    variances = variance * freedom / rng.chisquare(freedom, (DRAWS, 1))
+    found = np.asarray(trials, dtype=bool)
+    centres, weights = np.zeros((DRAWS, 1)), np.zeros((DRAWS, len(logs)))
+    if found.sum() > 1:  # one trial alone says nothing of the scatter
+        scatter = _scatter(means[found], variance / counts[found], rng)
+        centres = _centres(means[found], scatter**2 + variances / counts[found], rng)
+        weights[:, found] = 1 / scatter**2
+    precision = weights + counts / variances
+    expected = (weights * centres + counts / variances * means) / precision
+    draws = expected + rng.standard_normal(expected.shape) / np.sqrt(precision)
+    leader = int(np.where(racing, draws.mean(axis=0), np.inf).argmin())
+    return Standings(draws, leader)
+
+
+def _scatter(means: Floats, variances: Floats, rng: np.random.Generator) -> Floats:
+    """Draws of the standard deviation of the means, given estimates and their variances."""
+    spread = SCATTERS[:, None] ** 2 + variances
+    weights = 1 / spread
+    centre = (weights * means).sum(axis=1) / weights.sum(axis=1)
+    likelihood = -0.5 * (
+        np.log(spread).sum(axis=1)
+        + np.log(weights.sum(axis=1))
+        + (weights * (means - centre[:, None]) ** 2).sum(axis=1)
+    )
+    # The values are spaced evenly in logarithms, so each stands for a part as wide as itself.
+    prior = np.log(SCATTERS) - np.log1p((SCATTERS / SCATTER_SCALE) ** 2)
+    probability = np.exp(likelihood + prior - (likelihood + prior).max())
+    drawn: Floats = rng.choice(SCATTERS, (DRAWS, 1), p=probability / probability.sum())
+    return drawn
+
+
+def _centres(means: Floats, variances: Floats, rng: np.random.Generator) -> Floats:
+    """Draws of the common centre of the means."""
+    weights = 1 / variances
+    centre = (weights * means).sum(axis=1) / weights.sum(axis=1)
+    drawn: Floats = centre + rng.standard_normal(len(centre)) / np.sqrt(weights.sum(axis=1))
+    return drawn[:, None]
+
+
+def _estimate(draws: Floats) -> Estimate:
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return Estimate(*(float(np.exp(it)) for it in (draws.mean(), low, high)))

@@ -1,0 +1,201 @@
+"""What `study confirm` has found: configs of a study, trained again on several seeds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import optuna
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from study.config.study_config import Baseline, StudyConfig
+from study.errors import StudyError
+from study.evidence.race import FEWEST_SEEDS, Estimate, Standings, stand
+from study.storage.attributes import stored_config
+from study.storage.optuna_db import storage_of
+from study.storage.store import trial_name
+from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import summaries_of
+
+COLLAPSED = 1.5
+"""A training that collapsed counts as a score this much above the worst of all."""
+MOST_FORESEEN = 100
+"""Seeds beyond which nobody is told how many would decide."""
+
+
+def name_of_confirmation(name: str) -> str:
+    """The name of the study that holds a study's repeated trainings."""
+    return f"{name}.confirm"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A config that is trained again on several seeds."""
+
+    trial: int
+    """The trial of the study that had it."""
+    baseline: str | None
+    """Its name if it is a baseline."""
+    searched: float | None
+    """The trial's score in the study."""
+    scores: Mapping[int, float] = field(default_factory=dict)
+    """Seed → score, of finished trainings. A collapsed one counts as worse than all others."""
+    planned: frozenset[int] = frozenset()
+    """Seeds of the trainings that were asked for."""
+    collapsed: int = 0
+    """How many of its trainings collapsed."""
+
+    @property
+    def name(self) -> str:
+        """How it is called in tables."""
+        return self.baseline or trial_name(self.trial)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all that was asked for is finished."""
+        return self.planned <= self.scores.keys()
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """The repeated trainings of a study's configs."""
+
+    study: str
+    """The study whose configs they are."""
+    epochs: int
+    """Length of each training."""
+    candidates: tuple[Candidate, ...]
+    """Those with a finished training come first in no order; see `ranked`."""
+
+    @classmethod
+    def read(cls, study: Study) -> Confirmation | None:
+        """The confirmation of a study, from the database that the study is in; None without."""
+        storage, name = storage_of(study), name_of_confirmation(study.study_name)
+        if name not in optuna.get_all_study_names(storage):
+            return None
+        repeats = optuna.load_study(study_name=name, storage=storage)
+        config = stored_config(repeats)
+        if config is None:  # its first launch has failed
+            return None
+        return cls(
+            study.study_name,
+            config.base.train.epochs,
+            tuple(_candidates(config, summaries_of(repeats), summaries_of(study))),
+        )
+
+    @cached_property
+    def scored(self) -> list[Candidate]:
+        """The candidates with a finished training."""
+        return [candidate for candidate in self.candidates if candidate.scores]
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that any candidate was asked to train on."""
+        return max((len(candidate.planned) for candidate in self.candidates), default=0)
+
+    @property
+    def racing(self) -> list[Candidate]:
+        """The candidates that were asked to train on all seeds so far."""
+        return [candidate for candidate in self.candidates if len(candidate.planned) == self.seeds]
+
+    @cached_property
+    def standings(self) -> Standings | None:
+        """Where the candidates with scores stand, in their order; None without any.
+
+        Raises `StudyError` for scores that are not positive.
+        """
+        if not self.scored:
+            return None
+        racing = [len(candidate.planned) == self.seeds for candidate in self.scored]
+        scores = [list(candidate.scores.values()) for candidate in self.scored]
+        if any(score <= 0 for values in scores for score in values):
+            raise StudyError(
+                f"confirming compares scores by their ratios, but '{self.study}' has scores that "
+                "are not positive; a kernel distance near 0 can be so: raise base.eval.n_samples"
+            )
+        found = [candidate.baseline is None for candidate in self.scored]
+        return stand(scores, racing if any(racing) else [True] * len(scores), found)
+
+    @property
+    def leader(self) -> Candidate | None:
+        """The config to choose by now; None before any has `FEWEST_SEEDS` scores."""
+        if self.standings is None:
+            return None
+        leader = self.scored[self.standings.leader]
+        return leader if len(leader.scores) >= FEWEST_SEEDS else None
+
+    def expected(self, candidate: Candidate) -> Estimate:
+        """The score that a candidate with scores has on average over seeds."""
+        assert self.standings is not None
+        return self.standings.expected(self.scored.index(candidate))
+
+    def beyond(self, candidate: Candidate, other: Candidate) -> Estimate:
+        """The ratio of a candidate's score to that of another one, both with scores."""
+        assert self.standings is not None
+        return self.standings.beyond(*map(self.scored.index, (candidate, other)))
+
+    def chance(self, candidate: Candidate) -> float:
+        """The probability that a candidate with scores is the best."""
+        assert self.standings is not None
+        return float(self.standings.best[self.scored.index(candidate)])
+
+    @property
+    def ranked(self) -> list[Candidate]:
+        """The candidates with scores, the leader first, then by their expected score."""
+        assert self.standings is not None
+        leader = self.scored[self.standings.leader]
+        return sorted(self.scored, key=lambda it: (it is not leader, self.expected(it).value))
+
+
+def wins(candidate: Candidate, other: Candidate) -> tuple[int, int]:
+    """On how many seeds that both have trained on a candidate has the lower score; of how many."""
+    both = candidate.scores.keys() & other.scores.keys()
+    return sum(candidate.scores[seed] < other.scores[seed] for seed in both), len(both)
+
+
+def more_seeds(ratio: Estimate, seeds: int) -> int | None:
+    """About how many more seeds each would tell two configs apart, if they differ as it seems.
+
+    The interval of their ratio narrows with the square root of the seeds. None for very many.
+    """
+    half, middle = math.log(ratio.high / ratio.low) / 2, abs(math.log(ratio.value))
+    needed = seeds * (half / middle) ** 2 if middle > 0 else math.inf
+    return max(math.ceil(needed) - seeds, 1) if needed <= MOST_FORESEEN else None
+
+
+def _candidates(
+    config: StudyConfig, repeats: Sequence[TrialResult], trials: Sequence[TrialResult]
+) -> list[Candidate]:
+    planned: dict[int, list[Baseline]] = {}
+    for baseline in config.baselines:
+        if baseline.repeats:
+            planned.setdefault(baseline.repeats.trial, []).append(baseline)
+    ends = {row.baseline: row for row in repeats if row.state in _ENDS}
+    whole = [row.score for row in ends.values() if row.score is not None and not _failed(row)]
+    worst = COLLAPSED * max(whole, default=1.0)
+    searched = {row.number: row.score for row in trials}
+    found = []
+    for trial, baselines in planned.items():
+        scores, collapsed = dict[int, float](), Counter[bool]()
+        for baseline in baselines:
+            row, seed = ends.get(baseline.name), baseline.seed
+            if row is None or seed is None:
+                continue
+            collapsed[_failed(row)] += 1
+            scores[seed] = worst if _failed(row) or row.score is None else row.score
+        seeds = frozenset(it.seed for it in baselines if it.seed is not None)
+        name = baselines[0].repeats.baseline if baselines[0].repeats else None
+        found.append(Candidate(trial, name, searched.get(trial), scores, seeds, collapsed[True]))
+    return found
+
+
+_ENDS = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def _failed(row: TrialResult) -> bool:
+    """Whether a training ended before its time, as one that collapsed."""
+    return row.state == TrialState.PRUNED

@@ -1,0 +1,65 @@
+"""A confirmation in a table and in sentences."""
+
+from __future__ import annotations
+
+from dcgan.evaluation.record import in_digits
+from study.evidence.race import Estimate
+from study.results.confirmed import Candidate, Confirmation, more_seeds, wins
+
+
+def table_of(confirmation: Confirmation) -> list[list[str]]:
+    """Headings and one row a candidate with scores, the leader first."""
+    leader, *others = confirmation.ranked
+    rows = [["trial", "seeds", "score", "95 %", "above", "best", "searched", "origin"]]
+    for candidate in (leader, *others):
+        expected = confirmation.expected(candidate)
+        above = "" if candidate is leader else _percent(confirmation.beyond(candidate, leader))
+        collapsed = f", {candidate.collapsed} collapsed" if candidate.collapsed else ""
+        rows.append(
+            [
+                candidate.name,
+                f"{len(candidate.scores)}{collapsed}",
+                in_digits(expected.value),
+                f"{in_digits(expected.low)} to {in_digits(expected.high)}",
+                above,
+                f"{confirmation.chance(candidate):.0%}",
+                "" if candidate.searched is None else in_digits(candidate.searched),
+                "baseline" if candidate.baseline else "sampler",
+            ]
+        )
+    return rows
+
+
+def sentences_of(confirmation: Confirmation) -> list[str]:
+    """How the leader stands against the first baseline, and against the one that comes next."""
+    leader = confirmation.leader
+    if leader is None:
+        return ["no candidate has scores of two seeds yet"]
+    others = [it for it in confirmation.ranked if it is not leader]
+    baselines = [it for it in confirmation.scored if it.baseline and it is not leader]
+    against = list(dict.fromkeys(it.trial for it in (*baselines[:1], *others[:1])))
+    by_trial = {it.trial: it for it in others}
+    return [_against(confirmation, leader, by_trial[trial]) for trial in against]
+
+
+def _against(confirmation: Confirmation, leader: Candidate, other: Candidate) -> str:
+    ratio = confirmation.beyond(leader, other)
+    won, both = wins(leader, other)
+    if ratio.high < 1:
+        better, least, most = (f"{1 - it:.0%}" for it in (ratio.value, ratio.high, ratio.low))
+        return (
+            f"{leader.name} beats {other.name}: its score is lower by {better} (95 %: {least} to "
+            f"{most}), and lower on {won} of {both} seeds"
+        )
+    more = more_seeds(ratio, min(len(leader.scores), len(other.scores)))
+    tell = "hundreds of seeds" if more is None else f"about {more} more seed{'s' * (more != 1)}"
+    return (
+        f"{leader.name} and {other.name} are tied: the score of {leader.name} differs by "
+        f"{_percent(ratio)}, and is lower on {won} of {both} seeds; {tell} would tell"
+    )
+
+
+def _percent(ratio: Estimate) -> str:
+    """A ratio as a change, with its interval."""
+    value, low, high = (f"{it - 1:+.0%}".replace("-", "−") for it in ratio)
+    return f"{value} (95 %: {low} to {high})"

@@ -1,0 +1,182 @@
+"""Trains a study's best configs and its baselines again on fresh seeds, as a race.
+
+All candidates get the same seeds. After each round those that cannot win any more drop out, and the
+race ends when the leader is as good as the best beyond reasonable doubt (see
+`study.evidence.race`). The trainings are the trials of a study of their own, so a race that was
+interrupted anywhere goes on where it was: what comes next follows from that study alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from dcgan.errors import UsageError
+from dcgan.runtime.seeds import derive_seed
+from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Repeated, StudyConfig
+from study.errors import StudyError, UnknownStudyError
+from study.evidence.race import FEWEST_SEEDS
+from study.results.confirmed import Candidate, Confirmation, name_of_confirmation
+from study.results.export import changes_of_full_run
+from study.running.derived import derived
+from study.running.warm_start import params_here
+from study.storage.attributes import stored_config, study_config
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store, trial_name
+from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import summaries_of
+
+
+@dataclass(frozen=True)
+class Race:
+    """What `study confirm` was asked for."""
+
+    name: str
+    """The study."""
+    top: int
+    """How many of its best trials; its baselines race as well."""
+    seeds: int
+    """The most seeds that a candidate trains on."""
+    epochs: int | None = None
+    """Length of each training (default: that of the full run)."""
+
+
+def next_round(store: Store, race: Race) -> StudyConfig | None:
+    """The config of the study that runs the next trainings; None once the race is over.
+
+    It also runs what is unfinished, and tries again what failed.
+
+    Raises:
+        UnknownStudyError: there is no such study.
+        StudyError: too few of its trials are complete.
+        UsageError: the race was begun with trainings of another length, or has fewer seeds to come
+            than it needs.
+    """
+    if race.seeds < FEWEST_SEEDS:
+        raise UsageError(f"--seeds must be at least {FEWEST_SEEDS}, but got {race.seeds}")
+    study = load_optuna_study(store, race.name)
+    rows = {row.number: row for row in summaries_of(study)}
+    begun, failed = _begun(store, race, rows)
+    confirmation = Confirmation.read(study)
+    candidates = _with_new(study, confirmation, rows, race.top)
+    places = _asked_for(confirmation, candidates, race.seeds)
+    if not places and all(candidate.is_done for candidate in candidates):
+        return None
+    earlier = study_config(study)
+    seeds = _seeds(study, max(place for _, place in places) + 1) if places else []
+    added = [
+        _repeated(earlier, race.name, candidate, rows[candidate.trial], place, seeds[place])
+        for candidate, place in places
+    ]
+    baselines = [*(begun.baselines if begun else ()), *added]
+    epochs = begun.base.train.epochs if begun else race.epochs
+    return _config(earlier, replace(race, epochs=epochs), baselines, failed)
+
+
+def _begun(
+    store: Store, race: Race, rows: Mapping[int, TrialResult]
+) -> tuple[StudyConfig | None, int]:
+    """The config of the race so far, and how many of its trainings have failed.
+
+    Raises `UsageError` if it has trainings of another length, or of another study of that name.
+    """
+    try:
+        study = load_optuna_study(store, name_of_confirmation(race.name))
+    except UnknownStudyError:
+        return None, 0
+    config = stored_config(study)
+    if config and race.epochs not in (None, config.base.train.epochs):
+        raise UsageError(
+            f"--epochs {race.epochs}: '{race.name}' is being confirmed by trainings of "
+            f"{config.base.train.epochs} epochs; leave --epochs out, or begin anew after 'study "
+            f"delete {study.study_name}'"
+        )
+    for baseline in config.baselines if config else ():
+        row = rows.get(baseline.repeats.trial) if baseline.repeats else None
+        if config and (row is None or row.params != config.baseline_params(baseline)):
+            raise UsageError(
+                f"'{study.study_name}' repeats trials of an earlier study '{race.name}', which "
+                f"this one is not; begin anew after 'study delete {study.study_name}'"
+            )
+    return config, len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+
+
+def _with_new(
+    study: Study, confirmation: Confirmation | None, rows: Mapping[int, TrialResult], top: int
+) -> list[Candidate]:
+    """The candidates of the race so far, and those that now belong to it, too.
+
+    Of several trials with the same config the first is taken. Raises `StudyError` for fewer than
+    two.
+    """
+    complete = [it for it in rows.values() if it.state == TrialState.COMPLETE and it.score]
+    proposed = sorted(
+        (row for row in complete if not row.is_baseline), key=lambda row: (row.score, row.number)
+    )
+    found = {it.trial: it for it in (confirmation.candidates if confirmation else ())}
+    configs = [rows[trial].params for trial in found]
+    for row in (*(row for row in complete if row.is_baseline), *proposed[:top]):
+        if row.params not in configs:
+            configs.append(row.params)
+            name = row.baseline if row.is_baseline else None
+            found[row.number] = Candidate(row.number, name, row.score)
+    if len(found) < 2:
+        raise StudyError(
+            f"'{study.study_name}' has {len(found)} complete trial{'s' * (len(found) != 1)}, but "
+            "a race needs at least two candidates; let the study run longer, or raise --top"
+        )
+    return list(found.values())
+
+
+def _asked_for(
+    confirmation: Confirmation | None, candidates: Sequence[Candidate], most: int
+) -> list[tuple[Candidate, int]]:
+    """Who is to train next on which of the race's seeds, counted from 0."""
+    reached = max(len(it.planned) for it in candidates)
+    new = [it for it in candidates if not it.planned]
+    if new:  # they catch up before anyone trains further
+        return [(it, place) for place in range(max(FEWEST_SEEDS, reached)) for it in new]
+    if confirmation is None or not all(it.is_done for it in candidates):
+        return []
+    standings = confirmation.standings
+    if standings is None or standings.decided or reached >= most:
+        return []
+    hopeless = {confirmation.scored[place].trial for place in standings.hopeless()}
+    going_on = [it for it in confirmation.racing if it.trial not in hopeless]
+    return [(it, reached) for it in going_on] if len(going_on) > 1 else []
+
+
+def _repeated(
+    earlier: StudyConfig, study: str, candidate: Candidate, row: TrialResult, place: int, seed: int
+) -> Baseline:
+    """A candidate's training on one seed, the `place`-th of the race from 0."""
+    of = f" of {trial_name(candidate.trial)}" if candidate.baseline else ""
+    shown = f"{of}, seed {place + 1}"
+    return Baseline(
+        name=candidate.name[: BASELINE_NAME_LENGTH - len(shown)] + shown,
+        params=params_here(earlier, earlier, row),
+        seed=seed,
+        repeats=Repeated(study=study, trial=candidate.trial, baseline=candidate.baseline),
+    )
+
+
+def _seeds(study: Study, most: int) -> list[int]:
+    """The seeds of the race: the same for all candidates, and of no trial of the study."""
+    config = study_config(study)
+    used = {row.seed for row in summaries_of(study)}
+    fresh = (derive_seed(config.study.seed, "confirm", place) % 2**32 for place in count())
+    return list(islice((seed for seed in fresh if seed not in used), most))
+
+
+def _config(
+    earlier: StudyConfig, race: Race, baselines: Sequence[Baseline], failed: int
+) -> StudyConfig:
+    changes = changes_of_full_run(earlier)
+    if race.epochs is not None:
+        changes["train.epochs"] = race.epochs
+    given = {f"base.{key}": value for key, value in changes.items()}
+    return derived(earlier, name_of_confirmation(race.name), baselines, failed, given)

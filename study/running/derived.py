@@ -1,0 +1,58 @@
+"""Studies that train configs of an earlier study again: longer, or on other seeds.
+
+They are studies of their own whose trials are all named beforehand, so the earlier study's numbers
+stay as they are, and launches, workers, kills and MLflow work as they always do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.study import Study
+
+from dcgan.config.settings import override
+from dcgan.data.bank import PhotoBank
+from dcgan.evaluation.evaluator import configured_extractor
+from dcgan.runtime.devices import resolve_device
+from study.config.study_config import Baseline, StudyConfig
+from study.errors import StudyMismatchError
+from study.storage.attributes import stored_identity
+
+
+def derived(
+    earlier: StudyConfig,
+    name: str,
+    baselines: Sequence[Baseline],
+    failed: int,
+    changes: Mapping[str, Any],
+) -> StudyConfig:
+    """The earlier config for these trials alone, without rungs and pruner, and with `changes`.
+
+    `failed` trials of them have failed and are tried again.
+    """
+    common = {
+        "study.name": name,
+        "study.trials": len(baselines) + failed,
+        "study.timeout_minutes": None,
+        "pruner.name": "none",
+        "budget.images": [],
+        "budget.epochs": [],
+        "baselines": [baseline.model_dump() for baseline in baselines],
+    }
+    return override(earlier, common | dict(changes), f"the study '{name}'")
+
+
+def check_same_measure(study: Study, config: StudyConfig, bank: PhotoBank) -> None:
+    """Refuse photos or an extractor that are not the earlier study's (`StudyMismatchError`)."""
+    extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
+    here = {"data": bank.fingerprint, "extractor": extractor.fingerprint}
+    identity = stored_identity(study)
+    for what, fingerprint in here.items():
+        if identity.get(f"{what}.fingerprint") != fingerprint:
+            named = {"data": "photos", "extractor": "extractor"}[what]
+            raise StudyMismatchError(
+                f"the {named} of '{study.study_name}' had the fingerprint "
+                f"{str(identity.get(f'{what}.fingerprint'))[:12]}, now {fingerprint[:12]}; restore "
+                "them, because its trials train again only with the same"
+            )
