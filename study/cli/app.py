@@ -21,6 +21,7 @@ from dcgan.cli.options import (
 )
 from dcgan.errors import UsageError
 from dcgan.runtime.imports import quick_imports
+from study.cli.evidence import confirm, verify
 from study.cli.options import (
     AnyMlflowOption,
     HostOption,
@@ -107,34 +108,8 @@ def extend(
     launch_extension(chosen, name, top, epochs, new_name, changes)
 
 
-@app.command()
-def confirm(
-    name: NameArgument,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many of the best trials.")] = 3,
-    seeds: Annotated[int, typer.Option("--seeds", min=2, help="The most seeds for each.")] = 5,
-    epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", min=1, help="Length of each training (default: the full run's)."),
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option("--budget", metavar="MINUTES", help="Pause after this many minutes."),
-    ] = None,
-    data: DataOption = None,
-    workers: WorkersOption = None,
-    trials_per_gpu: PerGpuOption = None,
-    store: StoreOption = None,
-    storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
-) -> None:
-    """Train the best trials and the baselines again on fresh seeds: which one is really best?"""
-    changes = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
-    chosen = Store.at(store, storage, tracking_uri)
-    with quick_imports():
-        from study.cli.confirm import confirm as confirm_study
-        from study.running.confirm import Race
-
-    confirm_study(chosen, Race(name, top, seeds, epochs), changes, budget)
+app.command()(confirm)
+app.command()(verify)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from dcgan.errors import UsageError
 from study.cli.front import front_picture
 from study.cli.tables import print_table
 from study.errors import StudyError
+from study.results.confirmed_words import expected_in_words
 from study.results.export import FORMATS, SUFFIXES, full_config, write_export
 from study.results.leaderboard import best_rows_of, flat, rows_of
 from study.results.selection import pick_trial
@@ -154,3 +155,5 @@ def export_trial(
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another -o FILE") from None
     say(f"{chosen} ({in_words(trial)}), to be trained in full for {config.train.epochs} epochs:")
     say(str(path))
+    if expected := expected_in_words(config.provenance):
+        say(expected)

@@ -13,6 +13,7 @@ from dcgan.data.bank import PhotoBank
 from dcgan.errors import DcganError, TrainingInterrupted
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.loop import train
+from study.results.confirmed_words import expected_in_words
 from study.results.full_run import FullRun
 from study.results.registered import register_full_run
 from study.storage.attributes import with_tracking
@@ -41,6 +42,8 @@ def train_in_full(
         run = replace(run, config=override(run.config, data_settings(data), "--data"))
     bank = load_bank_with_progress(run.config.data)
     say(f"full run of {run.config.provenance['trial']}, results in {run.folder}")
+    if expected := expected_in_words(run.config.provenance):
+        say(expected)
     try:
         with (
             stop_signals() as should_stop,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from dcgan.config.settings import dotted_keys, get_dotted
@@ -75,6 +76,26 @@ def check_relaunch(name: str, recorded: dict[str, Any], now: dict[str, Any]) -> 
             "--name"
         )
     return warned
+
+
+def check_fingerprints(
+    of: str, recorded: Mapping[str, Any], here: Mapping[str, str], why: str
+) -> None:
+    """Refuse photos or an extractor that are not the recorded ones (`StudyMismatchError`).
+
+    Args:
+        of: what has recorded them.
+        recorded: fingerprints by `data` and `extractor`.
+        here: those of now.
+        why: why they must be the same, as the end of the sentence.
+    """
+    for what, fingerprint in here.items():
+        if (before := recorded.get(what)) != fingerprint:
+            named = {"data": "photos", "extractor": "extractor"}[what]
+            raise StudyMismatchError(
+                f"the {named} of {of} had the fingerprint {str(before)[:12]}, now "
+                f"{fingerprint[:12]}; restore them, because {why}"
+            )
 
 
 def _is_widened(old: Any, new: Any) -> bool:

@@ -13,6 +13,7 @@ picked for its score, as far as the model holds (`python -m benchmarks.evidence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -64,6 +65,8 @@ class Standings:
     """(draws, configs): means of ln(score) that the scores allow."""
     leader: int
     """The config with the lowest expected mean among those in the race."""
+    spread: float
+    """Standard deviation of ln(score) between seeds of one config, as the scores suggest."""
 
     @property
     def best(self) -> Floats:
@@ -123,7 +126,7 @@ def stand(
     expected = (weights * centres + counts / variances * means) / precision
     draws = expected + rng.standard_normal(expected.shape) / np.sqrt(precision)
     leader = int(np.where(racing, draws.mean(axis=0), np.inf).argmin())
-    return Standings(draws, leader)
+    return Standings(draws, leader, math.sqrt(variance))
 
 
 def _scatter(means: Floats, variances: Floats, rng: np.random.Generator) -> Floats:

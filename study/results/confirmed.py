@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from study.config.study_config import Baseline, StudyConfig
 from study.errors import StudyError
+from study.evidence.promise import Promise
 from study.evidence.race import FEWEST_SEEDS, Estimate, Standings, stand
 from study.storage.attributes import stored_config
 from study.storage.optuna_db import storage_of
@@ -137,6 +138,15 @@ class Confirmation:
         """The ratio of a candidate's score to that of another one, both with scores."""
         assert self.standings is not None
         return self.standings.beyond(*map(self.scored.index, (candidate, other)))
+
+    def promise(self, trial: int) -> Promise | None:
+        """What a trial's config is expected to score when it is trained again, if that is known."""
+        for candidate in self.scored:
+            if candidate.trial == trial and len(candidate.scores) >= FEWEST_SEEDS:
+                assert self.standings is not None
+                expected, spread = self.expected(candidate), self.standings.spread
+                return Promise(*expected, spread, len(candidate.scores), self.epochs)
+        return None
 
     def chance(self, candidate: Candidate) -> float:
         """The probability that a candidate with scores is the best."""

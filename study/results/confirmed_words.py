@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from dcgan.evaluation.record import in_digits
+from study.evidence.promise import Promise
 from study.evidence.race import Estimate
 from study.results.confirmed import Candidate, Confirmation, more_seeds, wins
 
@@ -40,6 +44,19 @@ def sentences_of(confirmation: Confirmation) -> list[str]:
     against = list(dict.fromkeys(it.trial for it in (*baselines[:1], *others[:1])))
     by_trial = {it.trial: it for it in others}
     return [_against(confirmation, leader, by_trial[trial]) for trial in against]
+
+
+def expected_in_words(provenance: Mapping[str, Any]) -> str | None:
+    """What the record of an exported config says of its expected score; None without any."""
+    try:
+        promise = Promise.from_dict(provenance["expected"])
+    except (KeyError, ValueError):
+        return None
+    score, low, high = map(in_digits, (promise.score, promise.low, promise.high))
+    return (
+        f"confirmed on {promise.seeds} seeds: expected score {score} (95 %: {low} to {high}) after "
+        f"{promise.epochs} epochs"
+    )
 
 
 def _against(confirmation: Confirmation, leader: Candidate, other: Candidate) -> str:

@@ -25,6 +25,7 @@ from dcgan.runtime.files import write_text_atomic
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
+from study.results.confirmed import Confirmation
 from study.results.selection import pick_trial
 from study.storage.attributes import stored_identity, study_config
 from study.storage.store import trial_name
@@ -45,8 +46,20 @@ def full_config(study: Study, trial: TrialResult, rule: str | None = None) -> Tr
     trained = trial_config(config, trial.params, trial.number, trial.seed)
     full = override(trained, changes_of_full_run(config), "full_run")
     picked = {} if rule is None else {"picked_by": rule}
-    provenance = _provenance(study, trial, trained) | picked
+    provenance = _provenance(study, trial, trained) | picked | _expected(study, trial)
     return full.model_copy(update={"provenance": provenance})
+
+
+def _expected(study: Study, trial: TrialResult) -> dict[str, Any]:
+    """What the config is expected to score, and how a score is made, if it has been confirmed."""
+    confirmed = Confirmation.read(study)
+    promise = confirmed.promise(trial.number) if confirmed else None
+    if promise is None:
+        return {}
+    return {
+        "expected": promise.as_dict(),
+        "objective": study_config(study).objective.model_dump(mode="json"),
+    }
 
 
 def changes_of_full_run(config: StudyConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from dcgan.errors import UsageError
 from study.errors import StudyError
+from study.results.confirmed import Confirmation
 from study.results.wording import in_words
 from study.search.objective import has_recognised, is_pareto
 from study.search.pareto import front_of
@@ -33,6 +34,7 @@ MOST_LISTED = 20
 def pick_trial(study: Study, number: int | None, rule: str | None = None) -> TrialResult:
     """The trial of a number; else the best one, or the one of the front that a rule picks.
 
+    The best one is the leader of `study confirm`, if there is one, else that with the lowest score.
     Raises `UsageError` if there is no such trial with parameters or the rule does not fit the
     study, and `StudyError` if no trial is complete.
     """
@@ -40,7 +42,11 @@ def pick_trial(study: Study, number: int | None, rule: str | None = None) -> Tri
         _check_rule(study, number, rule)
     if number is not None:
         return _numbered(study, number)
-    return _of_front(study, rule) if is_pareto(study) else best_trial(study)
+    if is_pareto(study):
+        return _of_front(study, rule)
+    confirmed = Confirmation.read(study)
+    leader = confirmed.leader if confirmed else None
+    return summaries_of(study, {leader.trial})[0] if leader else best_trial(study)
 
 
 def best_trial(study: Study) -> TrialResult:

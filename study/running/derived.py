@@ -15,8 +15,8 @@ from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.runtime.devices import resolve_device
+from study.config.identity import check_fingerprints
 from study.config.study_config import Baseline, StudyConfig
-from study.errors import StudyMismatchError
 from study.storage.attributes import stored_identity
 
 
@@ -48,11 +48,6 @@ def check_same_measure(study: Study, config: StudyConfig, bank: PhotoBank) -> No
     extractor = configured_extractor(config.base, resolve_device(config.base.train.device))
     here = {"data": bank.fingerprint, "extractor": extractor.fingerprint}
     identity = stored_identity(study)
-    for what, fingerprint in here.items():
-        if identity.get(f"{what}.fingerprint") != fingerprint:
-            named = {"data": "photos", "extractor": "extractor"}[what]
-            raise StudyMismatchError(
-                f"the {named} of '{study.study_name}' had the fingerprint "
-                f"{str(identity.get(f'{what}.fingerprint'))[:12]}, now {fingerprint[:12]}; restore "
-                "them, because its trials train again only with the same"
-            )
+    recorded = {what: identity.get(f"{what}.fingerprint") for what in here}
+    why = "its trials train again only with the same"
+    check_fingerprints(f"'{study.study_name}'", recorded, here, why)

@@ -1,0 +1,64 @@
+"""The commands that make evidence of a study: `confirm`, `verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dcgan.cli.options import DataOption, data_settings
+from dcgan.runtime.imports import quick_imports
+from study.cli.options import (
+    NameArgument,
+    PerGpuOption,
+    StorageOption,
+    StoreOption,
+    TrackingOption,
+    WorkersOption,
+    worker_settings,
+)
+from study.storage.store import Store
+
+
+def confirm(
+    name: NameArgument,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the best trials.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, help="The most seeds for each.")] = 5,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Length of each training (default: the full run's)."),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="MINUTES", help="Pause after this many minutes."),
+    ] = None,
+    data: DataOption = None,
+    workers: WorkersOption = None,
+    trials_per_gpu: PerGpuOption = None,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Train the best trials and the baselines again on fresh seeds: which one is really best?"""
+    changes = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
+    chosen = Store.at(store, storage, tracking_uri)
+    with quick_imports():
+        from study.cli.confirm import confirm as confirm_study
+        from study.running.confirm import Race
+
+    confirm_study(chosen, Race(name, top, seeds, epochs), changes, budget)
+
+
+def verify(
+    export: Annotated[Path, typer.Argument(help="A config that 'study export' has written.")],
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Trainings, each on its own seed.")
+    ] = 1,
+    data: DataOption = None,
+) -> None:
+    """Train an exported config again: does it score what it says? Exit code 1 if it does not."""
+    with quick_imports():
+        from study.cli.verify import verify as verify_export
+
+    raise typer.Exit(0 if verify_export(export, seeds, data_settings(data)) else 1)

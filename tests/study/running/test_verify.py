@@ -1,0 +1,137 @@
+"""Exports of confirmed configs, and `study verify`, which holds them to what they say."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dcgan.config.settings import load_train_config, override
+from dcgan.data.bank import PhotoBank, load_bank
+from dcgan.errors import UsageError
+from dcgan.evaluation.evaluator import configured_extractor
+from dcgan.runtime.devices import resolve_device
+from dcgan.training.loop import train
+from study.errors import StudyMismatchError
+from study.evidence.promise import Promise
+from study.results.confirmed import Confirmation
+from study.results.confirmed_words import expected_in_words
+from study.results.export import export_config, write_export
+from study.results.selection import best_trial, pick_trial
+from study.running.confirm import Race, next_round
+from study.running.study import run_study
+from study.running.verify import Verification
+from study.search.objective import score_of
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store, trial_name
+
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+RACE = Race("tiny", top=1, seeds=2, epochs=2)
+
+
+@pytest.fixture
+def confirmed(own_finished: Store, bank: PhotoBank) -> Store:
+    """The finished study after `study confirm`, two seeds each."""
+    while config := next_round(own_finished, RACE):
+        run_study(config, own_finished, bank=bank)
+    return own_finished
+
+
+def test_the_confirmed_winner_is_exported_and_says_what_to_expect(
+    confirmed: Store, finished: Any, tmp_path: Path
+) -> None:
+    study = load_optuna_study(confirmed, "tiny")
+    found = Confirmation.read(study)
+    assert found is not None
+    leader = found.leader
+    assert leader is not None
+    exported = export_config(study)
+    assert exported.provenance["trial"] == trial_name(leader.trial)
+    promise = Promise.from_dict(exported.provenance["expected"])
+    assert promise == found.promise(leader.trial)
+    assert (promise.seeds, promise.epochs) == (2, 2)
+    for candidate in found.candidates:  # each knows its own
+        values = export_config(study, candidate.trial).provenance["expected"]
+        assert Promise.from_dict(values) == found.promise(candidate.trial)
+    told = expected_in_words(exported.provenance)
+    assert told is not None
+    assert told.startswith("confirmed on 2 seeds: expected score ")
+    others = {trial.number for trial in study.get_trials()} - {it.trial for it in found.candidates}
+    for number in others:
+        assert "expected" not in export_config(study, number).provenance
+    # Without the race it is the trial with the lowest score.
+    assert pick_trial(finished.summary.study, None) == best_trial(finished.summary.study)
+    assert expected_in_words(export_config(finished.summary.study).provenance) is None
+    path = tmp_path / "best.yaml"
+    write_export(exported, path)
+    assert load_train_config(path) == exported
+
+
+def test_the_leader_is_picked_although_another_scored_lower_in_the_search(
+    confirmed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = load_optuna_study(confirmed, "tiny")
+    found = Confirmation.read(study)
+    assert found is not None
+    other = next(it for it in found.candidates if it.trial != best_trial(study).number)
+    monkeypatch.setattr(Confirmation, "leader", other)
+    assert pick_trial(study, None).number == other.trial
+
+
+def test_an_export_is_trained_again_on_fresh_seeds(
+    confirmed: Store, bank: PhotoBank, tmp_path: Path
+) -> None:
+    path = tmp_path / "best.yaml"
+    exported = export_config(load_optuna_study(confirmed, "tiny"))
+    write_export(exported, path)
+    found = Verification.of(path, {})
+    assert found.config.train.epochs == 2  # as confirmed, not 4 as exported
+    assert len({found.seed(1), found.seed(2), exported.train.seed}) == 3
+    score = found.train(1, bank=bank)
+    config = override(exported, {"train.epochs": 2, "train.seed": found.seed(1)}, "test")
+    straight = train(config, tmp_path / "straight", bank=bank)
+    assert score == score_of(straight.selected, found.objective)
+    assert found.train(1, bank=bank) == score  # it is there
+    assert found.folder == tmp_path / "best.verify"
+
+
+def test_what_cannot_be_verified_is_refused_in_a_sentence(
+    confirmed: Store, bank: PhotoBank, tmp_path: Path
+) -> None:
+    study, path = load_optuna_study(confirmed, "tiny"), tmp_path / "best.yaml"
+    exported = export_config(study)
+    write_export(exported, path)
+    found = Verification.of(path, {})
+    extractor = configured_extractor(found.config, resolve_device("cpu"))
+    found.check(bank, extractor)
+    photos = load_bank(override(exported.data, {"toy_count": 40}, "test"))
+    with pytest.raises(StudyMismatchError, match="the photos of the export had the fingerprint"):
+        found.check(photos, extractor)
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for broken in ({"score": -1.0}, "nonsense", None):
+        data["provenance"]["expected"] = broken
+        path.write_text(yaml.safe_dump(data), encoding="utf-8")
+        with pytest.raises(UsageError, match="does not say what its config is expected to score"):
+            Verification.of(path, {})
+
+
+@pytest.mark.slow
+def test_the_command_says_whether_the_promise_is_kept(
+    confirmed: Store, shell: Shell, tmp_path: Path
+) -> None:
+    path = tmp_path / "best.yaml"
+    told = shell("export", "tiny", "--store", confirmed.root, "-o", path).stdout
+    assert "confirmed on 2 seeds: expected score " in told
+    done = shell("verify", path, "--seeds", 2)
+    assert "seed 2: score " in done.stdout
+    assert "\nas promised: within " in done.stdout
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name in ("score", "low", "high"):
+        data["provenance"]["expected"][name] *= 10
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    assert "\nnot as promised: outside " in shell("verify", path, "--seeds", 2, code=1).stdout
+    assert "there is no config file" in shell("verify", tmp_path / "none.yaml", code=2).stderr
