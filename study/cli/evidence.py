@@ -1,4 +1,4 @@
-"""The commands that make evidence of a study: `confirm`, `verify`."""
+"""The commands that make evidence of a study: `confirm`, `ask`, `verify`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ from study.cli.options import (
 )
 from study.storage.store import Store
 
+BudgetOption = Annotated[
+    float | None,
+    typer.Option("--budget", metavar="MINUTES", min=0, help="Pause after this many minutes."),
+]
+
 
 def confirm(
     name: NameArgument,
@@ -29,10 +34,7 @@ def confirm(
         int | None,
         typer.Option("--epochs", min=1, help="Length of each training (default: the full run's)."),
     ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option("--budget", metavar="MINUTES", help="Pause after this many minutes."),
-    ] = None,
+    budget: BudgetOption = None,
     data: DataOption = None,
     workers: WorkersOption = None,
     trials_per_gpu: PerGpuOption = None,
@@ -48,6 +50,33 @@ def confirm(
         from study.running.confirm import Race
 
     confirm_study(chosen, Race(name, top, seeds, epochs), changes, budget)
+
+
+def ask(
+    name: NameArgument,
+    question: Annotated[
+        str, typer.Argument(help="A searched key, as in hue, or with two values: nz=30,100.")
+    ],
+    pairs: Annotated[int, typer.Option("--pairs", min=2, help="The most pairs to train.")] = 12,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="Length of each training (default: a trial's)."),
+    ] = None,
+    budget: BudgetOption = None,
+    data: DataOption = None,
+    workers: WorkersOption = None,
+    trials_per_gpu: PerGpuOption = None,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Train pairs that differ in one setting: does it help, does it hurt, or does it not matter?"""
+    changes = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
+    chosen = Store.at(store, storage, tracking_uri)
+    with quick_imports():
+        from study.cli.ask import ask as ask_study
+
+    ask_study(chosen, name, question, pairs, epochs, changes, budget)
 
 
 def verify(

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import optuna
 from optuna.study import Study
-from optuna.trial import TrialState
 
 from study.config.study_config import Baseline, StudyConfig
 from study.errors import StudyError
 from study.evidence.promise import Promise
 from study.evidence.race import FEWEST_SEEDS, Estimate, Standings, stand
+from study.results.repeated import trainings_of
 from study.storage.attributes import stored_config
 from study.storage.optuna_db import storage_of
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import summaries_of
 
-COLLAPSED = 1.5
-"""A training that collapsed counts as a score this much above the worst of all."""
 MOST_FORESEEN = 100
 """Seeds beyond which nobody is told how many would decide."""
 
@@ -184,28 +181,19 @@ def _candidates(
     for baseline in config.baselines:
         if baseline.repeats:
             planned.setdefault(baseline.repeats.trial, []).append(baseline)
-    ends = {row.baseline: row for row in repeats if row.state in _ENDS}
-    whole = [row.score for row in ends.values() if row.score is not None and not _failed(row)]
-    worst = COLLAPSED * max(whole, default=1.0)
-    searched = {row.number: row.score for row in trials}
+    ended, searched = trainings_of(repeats), {row.number: row.score for row in trials}
     found = []
     for trial, baselines in planned.items():
-        scores, collapsed = dict[int, float](), Counter[bool]()
-        for baseline in baselines:
-            row, seed = ends.get(baseline.name), baseline.seed
-            if row is None or seed is None:
-                continue
-            collapsed[_failed(row)] += 1
-            scores[seed] = worst if _failed(row) or row.score is None else row.score
-        seeds = frozenset(it.seed for it in baselines if it.seed is not None)
-        name = baselines[0].repeats.baseline if baselines[0].repeats else None
-        found.append(Candidate(trial, name, searched.get(trial), scores, seeds, collapsed[True]))
+        seeds = {it.name: it.seed for it in baselines if it.seed is not None}
+        mine = {seed: ended[name] for name, seed in seeds.items() if name in ended}
+        found.append(
+            Candidate(
+                trial,
+                baselines[0].repeats.baseline if baselines[0].repeats else None,
+                searched.get(trial),
+                {seed: training.score for seed, training in mine.items()},
+                frozenset(seeds.values()),
+                sum(training.collapsed for training in mine.values()),
+            )
+        )
     return found
-
-
-_ENDS = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-def _failed(row: TrialResult) -> bool:
-    """Whether a training ended before its time, as one that collapsed."""
-    return row.state == TrialState.PRUNED

@@ -9,6 +9,7 @@ from dcgan.evaluation.record import in_digits
 from study.evidence.promise import Promise
 from study.evidence.race import Estimate
 from study.results.confirmed import Candidate, Confirmation, more_seeds, wins
+from study.results.wording import percent
 
 
 def table_of(confirmation: Confirmation) -> list[list[str]]:
@@ -78,5 +79,5 @@ def _against(confirmation: Confirmation, leader: Candidate, other: Candidate) ->
 
 def _percent(ratio: Estimate) -> str:
     """A ratio as a change, with its interval."""
-    value, low, high = (f"{it - 1:+.0%}".replace("-", "−") for it in ratio)
+    value, low, high = (percent(it - 1) for it in ratio)
     return f"{value} (95 %: {low} to {high})"

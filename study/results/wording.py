@@ -22,6 +22,11 @@ def number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
+def percent(change: float) -> str:
+    """A relative change with its sign."""
+    return f"{change:+.0%}".replace("-", "−")
+
+
 def recognised_in_words(share: float) -> str:
     """The share of recognised images, given as a fraction."""
     return f"{share:.1%} recognised"

@@ -1,0 +1,56 @@
+"""`study ask`: pairs of trainings that differ in one setting, until there is a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dcgan.cli.console import say
+from study.cli.rounds import run_rounds
+from study.cli.tables import aligned
+from study.results.asked import Asked
+from study.results.asked_words import answer_in_words, table_of
+from study.running.ask import Question, next_pairs
+from study.storage.attributes import study_config, with_tracking
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store
+
+
+def ask(
+    store: Store,
+    name: str,
+    text: str,
+    pairs: int,
+    epochs: int | None,
+    settings: Mapping[str, Any],
+    minutes: float | None = None,
+) -> None:
+    """Train pairs until the question is answered, and print the answer.
+
+    `text` is the question (see `Question.parse`), `pairs` the most that are trained, `epochs` their
+    length. `settings` and `minutes` are as for `run_rounds`. Raises, and exits, as it, `next_pairs`
+    and `Question.parse` do.
+    """
+    question = Question.parse(store, name, text, pairs, epochs)
+    study = load_optuna_study(store, name)
+    store = with_tracking(store, study)
+    workers = settings.get("study.workers", study_config(study).study.workers)
+    at_once = max(1, workers // 2) if isinstance(workers, int) else 1
+    run_rounds(
+        lambda: next_pairs(store, question, at_once),
+        study,
+        store,
+        settings,
+        minutes,
+        lambda: print_answer(Asked.read(study, question.key), pairs),
+    )
+
+
+def print_answer(asked: Asked | None, most: int) -> None:
+    """The pairs, and what they say in a sentence."""
+    if asked is None or not asked.pairs:
+        say("no pair of trainings has ended yet")
+        return
+    for line in aligned(table_of(asked)):
+        say(line)
+    say(answer_in_words(asked, most))

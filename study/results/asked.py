@@ -1,0 +1,105 @@
+"""What `study ask` has found: pairs of trainings that differ in one setting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.study import Study
+
+from study.config.dimensions import Choices
+from study.config.study_config import StudyConfig
+from study.errors import StudyError
+from study.evidence.paired import Change, Verdict, judge
+from study.results.repeated import Training, trainings_of
+from study.storage.attributes import stored_config
+from study.storage.optuna_db import storage_of
+from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import summaries_of
+
+
+def name_of_question(name: str, key: str) -> str:
+    """The name of the study that holds the pairs of a question about a searched key."""
+    return f"{name}.ask.{StudyConfig.short_name(key)}"
+
+
+class Pair(NamedTuple):
+    """Two trainings on one seed, alike but for the setting."""
+
+    trial: int
+    """The trial of the study whose other values they have."""
+    without: Training
+    with_it: Training
+
+    @property
+    def difference(self) -> float:
+        """ln(score with the second value) − ln(score with the first one)."""
+        return math.log(self.with_it.score) - math.log(self.without.score)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The pairs of a question so far."""
+
+    key: str
+    values: tuple[Any, Any]
+    """What is compared: the first value, and the one that takes its place."""
+    epochs: int
+    """Length of each training."""
+    planned: int
+    """Pairs that were asked for."""
+    pairs: tuple[Pair, ...]
+    """Those that have ended, in their order, up to the first one that has not."""
+
+    @classmethod
+    def read(cls, study: Study, key: str) -> Asked | None:
+        """The pairs of a question about a study, from its database; None without."""
+        storage, name = storage_of(study), name_of_question(study.study_name, key)
+        if name not in optuna.get_all_study_names(storage):
+            return None
+        asked = optuna.load_study(study_name=name, storage=storage)
+        config = stored_config(asked)
+        return None if config is None else cls.of(config, key, summaries_of(asked))
+
+    @classmethod
+    def of(cls, config: StudyConfig, key: str, rows: Sequence[TrialResult]) -> Asked:
+        """Read the pairs from the config of their study and its trials.
+
+        Raises `StudyError` for scores that are not positive.
+        """
+        dimension, ended = config.space[key], trainings_of(rows)
+        assert isinstance(dimension, Choices)
+        first, second = dimension.stored.values()
+        names: dict[int, dict[bool, str]] = {}
+        trials: dict[int, int] = {}
+        for baseline in config.baselines:
+            if baseline.repeats and baseline.seed is not None:
+                is_second = baseline.params[key] == second
+                names.setdefault(baseline.seed, {})[is_second] = baseline.name
+                trials[baseline.seed] = baseline.repeats.trial
+        pairs = []
+        for seed, both in names.items():
+            if not all(name in ended for name in both.values()):
+                break
+            pairs.append(Pair(trials[seed], ended[both[False]], ended[both[True]]))
+        if any(it.score <= 0 for pair in pairs for it in (pair.without, pair.with_it)):
+            raise StudyError(
+                "asking compares scores by their ratios, but there are scores that are not "
+                "positive; a kernel distance near 0 can be so: raise base.eval.n_samples"
+            )
+        return cls(key, (first, second), config.base.train.epochs, len(names), tuple(pairs))
+
+    def change(self, most: int) -> Change | None:
+        """What the pairs say of the change, at most `most` of them; None before the first."""
+        differences = [pair.difference for pair in self.pairs]
+        return judge(differences, max(most, len(differences))) if differences else None
+
+    def is_over(self, most: int) -> bool:
+        """Whether there is a verdict, or all pairs have ended."""
+        change = self.change(most)
+        if change is None or len(self.pairs) < self.planned:
+            return False
+        return change.verdict is not Verdict.UNDECIDED or len(self.pairs) >= most

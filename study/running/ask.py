@@ -1,0 +1,206 @@
+"""Answers a question about one setting of a study by pairs of trainings that differ in it alone.
+
+The other values of a pair are those of one of the study's best trials, a different one for each
+pair, so the answer holds for the region in which good configs lie. Both trainings have the same
+seed. The pairs are judged one after the other, and the question ends at a verdict (see
+`study.evidence.paired`). As with `study.running.confirm`, the trainings are trials of a study of
+their own, from which follows what comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from dcgan.config.settings import nearest, parse_assignments
+from dcgan.errors import UsageError
+from dcgan.runtime.seeds import derive_seed
+from study.config.dimensions import Choices, plain, plain_value
+from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Repeated, StudyConfig
+from study.errors import StudyError, UnknownStudyError
+from study.results.asked import Asked, name_of_question
+from study.running.derived import derived
+from study.running.warm_start import params_here
+from study.storage.attributes import stored_config, study_config
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store, trial_name
+from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import summaries_of
+
+GOOD = 0.25
+"""The share of the trials, best first, that counts as the good region."""
+FEWEST_GOOD = 3
+"""Trials of the good region, if there are so many."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What `study ask` was asked."""
+
+    name: str
+    """The study."""
+    key: str
+    """The searched key, in full."""
+    values: tuple[Any, Any]
+    """What is compared: the first value, and the one that takes its place."""
+    pairs: int
+    """Pairs after which the question ends undecided."""
+    epochs: int | None = None
+    """Length of each training (default: that of the study's trials)."""
+
+    @classmethod
+    def parse(cls, store: Store, name: str, text: str, pairs: int, epochs: int | None) -> Question:
+        """Read a question: a searched key or the beginning of its name, alone or as `key=a,b`.
+
+        A key alone asks about a choice of two values. Raises `UsageError` with what would do.
+        """
+        config = study_config(load_optuna_study(store, name))
+        asked, given, listed = text.partition("=")
+        key = _key(config, asked)
+        dimension, short = config.space[key], config.short_name(key)
+        if given:
+            values = parse_assignments([f"{key}=[{listed}]"])[key]
+        elif isinstance(dimension, Choices):
+            values = list(dimension.stored.values())
+        else:
+            raise UsageError(
+                f"{short} has a range; name the two values to compare, as in {short}="
+                f"{plain(dimension.low)},{plain(dimension.high)}"
+            )
+        if len(values) != 2:
+            raise UsageError(
+                f"a question compares two values, but {short} has {len(values)} here; name two, as "
+                f"in {short}=A,B"
+            )
+        return cls(name, key, (values[0], values[1]), pairs, epochs)
+
+
+def _key(config: StudyConfig, asked: str) -> str:
+    shorts = {config.short_name(key): key for key in config.space}
+    if asked in config.space:
+        return asked
+    if asked in shorts:
+        return shorts[asked]
+    begun = [key for short, key in shorts.items() if asked and short.startswith(asked)]
+    if len(begun) != 1:
+        hint = nearest(asked, [*config.space, *shorts])
+        raise UsageError(
+            f"'{asked}' is not searched in '{config.study.name}', which searches "
+            f"{', '.join(shorts)}{hint}"
+        )
+    return begun[0]
+
+
+def next_pairs(store: Store, question: Question, at_once: int = 1) -> StudyConfig | None:
+    """The config of the study that runs the next pairs; None once the question is over.
+
+    It also runs what is unfinished, and tries again what failed. `at_once` pairs begin together.
+
+    Raises:
+        UnknownStudyError: there is no such study.
+        StudyError: it has no complete trial.
+        UsageError: the question was begun with other values or trainings of another length.
+    """
+    study = load_optuna_study(store, question.name)
+    begun, failed = _begun(store, question)
+    asked = Asked.read(study, question.key)
+    if asked and asked.is_over(question.pairs):
+        return None
+    planned, added = asked.planned if asked else 0, list[Baseline]()
+    if asked is None or len(asked.pairs) == planned:
+        contexts = _good(study, question.key)
+        earlier = study_config(study)
+        for number in range(planned, min(planned + at_once, question.pairs)):
+            context = contexts[number % len(contexts)]
+            added += _pair(earlier, question, context, number)
+    baselines = [*(begun.baselines if begun else ()), *added]
+    return _config(study_config(study), question, begun, baselines, failed)
+
+
+def _begun(store: Store, question: Question) -> tuple[StudyConfig | None, int]:
+    """The config of the pairs so far, and how many of their trainings have failed."""
+    try:
+        study = load_optuna_study(store, name_of_question(question.name, question.key))
+    except UnknownStudyError:
+        return None, 0
+    config = stored_config(study)
+    if config:
+        dimension, epochs = config.space[question.key], config.base.train.epochs
+        assert isinstance(dimension, Choices)
+        before = list(dimension.stored.values())
+        anew = f"begin anew after 'study delete {study.study_name}'"
+        if before != [plain_value(value) for value in question.values]:
+            raise UsageError(
+                f"{question.key} was asked about {before[0]} and {before[1]} before; ask that "
+                f"again, or {anew}"
+            )
+        if question.epochs not in (None, epochs):
+            raise UsageError(
+                f"--epochs {question.epochs}: this was begun with trainings of {epochs} epochs; "
+                f"leave --epochs out, or {anew}"
+            )
+    return config, len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+
+
+def _good(study: Study, key: str) -> list[TrialResult]:
+    """The best trials, of which no two differ in the key alone.
+
+    Complete ones come first, then those that were stopped, the ones that trained longest first.
+    """
+    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    scored = [it for it in summaries_of(study) if it.state in ended and it.score is not None]
+    if not any(it.state == TrialState.COMPLETE for it in scored):
+        raise StudyError(
+            f"the study '{study.study_name}' has no complete trial yet; let it run longer"
+        )
+    trained = {it.number: 0 if it.state == TrialState.COMPLETE else it.epoch or 0 for it in scored}
+    scored.sort(
+        key=lambda it: (it.state != TrialState.COMPLETE, -trained[it.number], it.score, it.number)
+    )
+    short, found = StudyConfig.short_name(key), list[TrialResult]()
+    for row in scored:
+        others = {name: value for name, value in row.params.items() if name != short}
+        if others not in [{k: v for k, v in it.params.items() if k != short} for it in found]:
+            found.append(row)
+    return found[: max(FEWEST_GOOD, round(GOOD * len(scored)))]
+
+
+def _pair(
+    earlier: StudyConfig, question: Question, context: TrialResult, number: int
+) -> list[Baseline]:
+    """Both trainings of a pair, counted from 0."""
+    seed = derive_seed(earlier.study.seed, "ask", question.key, number) % 2**32
+    source = Repeated(study=question.name, trial=context.number)
+    short, params = StudyConfig.short_name(question.key), params_here(earlier, earlier, context)
+    return [
+        Baseline(
+            name=f"{short} {plain(value)}, {trial_name(context.number)}, pair {number + 1}"[
+                -BASELINE_NAME_LENGTH:
+            ],
+            params=params | {question.key: plain_value(value)},
+            seed=seed,
+            repeats=source,
+        )
+        for value in question.values
+    ]
+
+
+def _config(
+    earlier: StudyConfig,
+    question: Question,
+    begun: StudyConfig | None,
+    baselines: Sequence[Baseline],
+    failed: int,
+) -> StudyConfig:
+    space = {key: dimension.model_dump(mode="json") for key, dimension in earlier.space.items()}
+    choices = [plain_value(value) for value in question.values]
+    space[question.key] = {"type": "categorical", "choices": choices}
+    changes: dict[str, Any] = {"space": space}
+    if epochs := begun.base.train.epochs if begun else question.epochs:
+        changes["base.train.epochs"] = epochs
+    name = name_of_question(question.name, question.key)
+    return derived(earlier, name, baselines, failed, changes)
