@@ -21,7 +21,7 @@ from dcgan.cli.options import (
 )
 from dcgan.errors import UsageError
 from dcgan.runtime.imports import quick_imports
-from study.cli.evidence import ask, confirm, verify
+from study.cli.evidence import ask, confirm, explain, verify
 from study.cli.options import (
     AnyMlflowOption,
     HostOption,
@@ -110,6 +110,7 @@ def extend(
 
 app.command()(confirm)
 app.command()(ask)
+app.command()(explain)
 app.command()(verify)
 
 

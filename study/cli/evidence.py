@@ -1,4 +1,4 @@
-"""The commands that make evidence of a study: `confirm`, `ask`, `verify`."""
+"""The commands that make evidence of a study: `confirm`, `ask`, `explain`, `verify`."""
 
 from __future__ import annotations
 
@@ -77,6 +77,19 @@ def ask(
         from study.cli.ask import ask as ask_study
 
     ask_study(chosen, name, question, pairs, epochs, changes, budget)
+
+
+def explain(
+    name: NameArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+) -> None:
+    """Say what mattered, what is chance, and whether the trials are long enough; trains nothing."""
+    with quick_imports():
+        from study.cli.explain import print_explanation
+
+    print_explanation(Store.at(store, storage), name, as_json=as_json)
 
 
 def verify(

@@ -88,7 +88,8 @@ def print_study(
 
 
 def _print_importance(study: Study) -> None:
-    from study.report.statistics import ENOUGH, MOST, importances  # late: it takes seconds
+    from study.evidence.agreement import ENOUGH
+    from study.report.statistics import MOST, importances  # late: it takes seconds
 
     complete = [
         trial

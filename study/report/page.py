@@ -19,19 +19,18 @@ from plotly.offline import get_plotlyjs
 from dcgan.evaluation.record import in_digits
 from dcgan.runtime.files import write_text_atomic
 from dcgan.runtime.version import code_version
-from study.config.dimensions import Choices, Dimension, check_dimension, plain, plain_value
+from study.config.dimensions import Choices, Dimension, plain, plain_value
 from study.config.study_config import StudyConfig
+from study.evidence.agreement import ENOUGH, rank_correlation
 from study.report import figures
 from study.report.closest import closest_photos
+from study.report.explained import edges_of
 from study.report.pictures import SAMPLES, photos, strips
 from study.report.statistics import (
-    ENOUGH,
     RESAMPLES,
     Effect,
     choice_effects,
-    edges,
     importances,
-    rank_correlation,
 )
 from study.report.verdict import verdict
 from study.report.words import beside_photos, setting, words_of
@@ -123,15 +122,6 @@ def _about_parameters(
         for trial in complete
         if trial.user_attrs.get("imbalance") is not None
     ]
-    keys = {config.short_name(key): key for key in config.space}
-
-    def allowed(name: str, wider: Dimension) -> bool:
-        try:
-            check_dimension(keys[name], wider, config.base)
-        except ValueError:
-            return False
-        return True
-
     single = config.objective.mode == "score" and len(complete) >= ENOUGH
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
     important = importances(complete)
@@ -142,7 +132,7 @@ def _about_parameters(
         "importance": important,
         "no_effect_seen": [name for name, it in important.items() if not it.above_chance],
         "effects": [_in_words(it, space, pruned) for it in choice_effects(complete, space)],
-        "edges": edges(best, space, allowed) if single else [],
+        "edges": edges_of(config, best) if single else [],
         "correlation": rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
     }
 

@@ -13,9 +13,8 @@ from optuna.trial import FrozenTrial
 from scipy import stats
 
 from study.config.dimensions import Choices, Dimension, FloatRange, IntRange
+from study.evidence.agreement import ENOUGH
 
-ENOUGH = 10
-"""Complete trials below which nothing is said about parameters."""
 RESAMPLES = 8
 MOST = 100
 """Trials that the importance is computed from; more would take long and change little."""
@@ -53,14 +52,6 @@ class Edge(NamedTuple):
     high: float
     proposal: tuple[float, float]
     """The range to search next."""
-
-
-class Interval(NamedTuple):
-    """A number with its limits."""
-
-    value: float
-    low: float
-    high: float
 
 
 def choice_effects(trials: Sequence[FrozenTrial], space: Mapping[str, Dimension]) -> list[Effect]:
@@ -216,18 +207,3 @@ def _importance(trials: Sequence[FrozenTrial], scores: Sequence[float]) -> dict[
             )
     except (RuntimeError, ValueError):  # all scores or all values of a parameter are equal
         return {}
-
-
-def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Interval | None:
-    """Spearman's rank correlation with its 95 % interval (Bonett & Wright 2000).
-
-    None with fewer than `ENOUGH` pairs, or if all values of one are equal.
-    """
-    if len(first) < ENOUGH or len(set(first)) == 1 or len(set(second)) == 1:
-        return None
-    rho = float(stats.spearmanr(first, second).statistic)
-    if abs(rho) >= 1:
-        return Interval(rho, rho, rho)
-    half = 1.96 * math.sqrt((1 + rho**2 / 2) / (len(first) - 3))
-    centre = math.atanh(rho)
-    return Interval(rho, math.tanh(centre - half), math.tanh(centre + half))

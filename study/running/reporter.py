@@ -16,7 +16,7 @@ from study.search.collapse import collapse_reason
 from study.search.objective import score_of
 from study.search.rungs import Rungs
 from study.storage.optuna_db import stored_trial
-from study.storage.trial_result import SAMPLER, WENT_ON
+from study.storage.trial_result import HOPELESS, SAMPLER, WENT_ON
 
 
 class Reporter:
@@ -78,7 +78,7 @@ class Reporter:
             return None
         what = "does not get better" if self.config.pruner.name == "patient" else ""
         behind = what or "is behind other trials there"
-        return f"hopeless: score {in_digits(self.score or 0.0)} at epoch {epoch} {behind}"
+        return f"{HOPELESS}: score {in_digits(self.score or 0.0)} at epoch {epoch} {behind}"
 
 
 def continue_from(folder: Path, reporter: Reporter, epochs: int) -> bool:

@@ -21,6 +21,8 @@ CONTINUES = "continues"
 """User attribute: study and number of the trial from whose checkpoint the trial continues."""
 REASON = "reason"
 """User attribute: why a trial ended early."""
+HOPELESS = "hopeless"
+"""How the reason of a trial begins that was stopped for its score."""
 ATTRIBUTES = (
     *(REASON, "minutes", "run_id", "epoch", "step", "imbalance", "seed", "code_version"),
     *("baseline", "metric", "metrics", PAUSED, WENT_ON),

@@ -11,12 +11,11 @@ from optuna.trial import FrozenTrial, create_trial
 from scipy import stats
 
 from study.config.dimensions import Choices, FloatRange, IntRange
+from study.evidence.agreement import ENOUGH
 from study.report.statistics import (
-    ENOUGH,
     choice_effects,
     edges,
     importances,
-    rank_correlation,
 )
 
 HUE = Choices(type="categorical", choices=(0, 0.1))
@@ -125,21 +124,3 @@ def test_a_range_that_was_widened_is_one_parameter() -> None:
 
     trials = [of(10.0 + nz, nz, 8 if nz <= 8 else 32) for nz in range(1, 33)]
     assert set(importances(trials)) == {"nz"}
-
-
-def test_rank_correlation_holds_the_truth_as_often_as_it_says() -> None:
-    """Spearman's rho of a bivariate normal is known: 6/π asin(r/2)."""
-    truth, held = 6 / math.pi * math.asin(0.25), 0
-    generator = np.random.default_rng(1)
-    for _ in range(400):
-        a, b = generator.multivariate_normal([0, 0], [[1, 0.5], [0.5, 1]], size=40).T
-        found = rank_correlation(list(a), list(b))
-        assert found is not None
-        assert found.value == pytest.approx(stats.spearmanr(a, b).statistic)
-        held += found.low <= truth <= found.high
-    assert 0.92 <= held / 400 <= 0.98
-    assert rank_correlation([1.0] * 20, list(range(20))) is None
-    assert rank_correlation([1, 2, 3], [1, 2, 3]) is None
-    straight = rank_correlation(list(range(12)), list(range(12)))
-    assert straight is not None
-    assert straight.value == pytest.approx(1)

@@ -1,0 +1,202 @@
+"""What a study's trials say of the search itself, without training anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from dcgan.evaluation.record import EvalRecord
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import read_evals
+from study.config.dimensions import Choices, Dimension, check_dimension
+from study.config.study_config import StudyConfig
+from study.evidence.agreement import Interval, Step, ladder, rank_correlation
+from study.evidence.failing import Part, failing_parts
+from study.evidence.race import USUAL
+from study.evidence.variance import Budget, budget
+from study.report.statistics import Edge, Importance, edges, importances
+from study.results.confirmed import Confirmation
+from study.storage.attributes import study_config
+from study.storage.store import Store
+from study.storage.trial_result import HOPELESS, PAUSED
+
+LAST_SCORES = 6
+"""Scores of each trial from which the noise of checkpoints is estimated."""
+NO_DISTANCES = ("_low", "_high", "_ema", "_raw", "_standard_error", "_times_floor")
+
+
+class Other(NamedTuple):
+    """Another number by which the trials could be ranked."""
+
+    name: str
+    correlation: Interval
+    """Of the ranks with those by the score."""
+    best: int
+    """The trial that is best by it."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What is known; what needs more trials is empty or None."""
+
+    study: str
+    complete: int
+    """Trials that this rests on."""
+    importance: dict[str, Importance]
+    no_effect_seen: list[str]
+    """Parameters whose importance chance explains as well."""
+    edges: list[Edge]
+    failing: list[Part]
+    variance: Budget | None
+    repeated: int
+    """Repeated trainings that the noise between seeds was measured on; 0: it is assumed."""
+    ladder: list[Step]
+    balance: Interval | None
+    """Rank correlation of imbalance and distance."""
+    others: list[Other]
+    best: int | None
+    """The trial with the lowest score."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, for scripts."""
+        plain = asdict(self)
+        plain["importance"] = {k: it._asdict() for k, it in self.importance.items()}
+        for name in ("edges", "failing", "ladder", "others"):
+            plain[name] = [_plain(it) for it in getattr(self, name)]
+        plain["balance"] = self.balance and self.balance._asdict()
+        plain["variance"] = self.variance and {
+            **self.variance._asdict(),
+            "config": self.variance.config,
+            "reliability": self.variance.reliability,
+        }
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if not hasattr(value, "_asdict"):
+        return value
+    return {name: _plain(it) for name, it in value._asdict().items()}
+
+
+def explain(study: Study, store: Store) -> Explained:
+    """Explain a study. Raises `StudyError` for a study that has not begun."""
+    config, trials = study_config(study), study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
+    ranked = sorted(complete, key=lambda trial: (trial.values[0], trial.number))
+    folder = store.study(study.study_name)
+    histories = {it.number: RunFolder(folder.trial(it.number)).history for it in complete}
+    evals = {number: read_evals(path) for number, path in histories.items()}
+    confirmed = Confirmation.read(study)
+    important = importances(complete)
+    pairs = [
+        (trial.values[0], trial.user_attrs["imbalance"])
+        for trial in complete
+        if trial.user_attrs.get("imbalance") is not None
+    ]
+    return Explained(
+        study.study_name,
+        len(complete),
+        important,
+        [name for name, it in important.items() if not it.above_chance],
+        edges_of(config, ranked[0].params) if important else [],
+        _failing(config, trials),
+        _variance(ranked, evals, confirmed),
+        sum(len(it.scores) - 1 for it in confirmed.scored) if confirmed else 0,
+        ladder([(trial.intermediate_values, trial.values[0]) for trial in complete]),
+        rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
+        _others(ranked, evals, _minimised(config, evals)),
+        ranked[0].number if ranked else None,
+    )
+
+
+def _minimised(config: StudyConfig, evals: Mapping[int, Sequence[EvalRecord]]) -> str | None:
+    """The name of the distance that the score is made of; None before any."""
+    for record in (record for records in evals.values() for record in records):
+        frechet = config.objective.metric == "frechet"
+        return record.frechet_metric if frechet else record.kernel_metric
+    return None
+
+
+def edges_of(config: StudyConfig, best: Mapping[str, Any]) -> list[Edge]:
+    """Ranges at whose end the best trial lies, each with a wider one that may be searched."""
+    keys = {config.short_name(key): key for key in config.space}
+
+    def allowed(name: str, wider: Dimension) -> bool:
+        try:
+            check_dimension(keys[name], wider, config.base)
+        except ValueError:
+            return False
+        return True
+
+    return edges(best, {name: config.space[key] for name, key in keys.items()}, allowed)
+
+
+def _failing(config: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Part]:
+    ended = [trial for trial in trials if trial.state.is_finished() and trial.params]
+    ranges = [
+        config.short_name(key)
+        for key, dimension in config.space.items()
+        if not isinstance(dimension, Choices)
+    ]
+    return failing_parts([trial.params for trial in ended], [_failed(it) for it in ended], ranges)
+
+
+def _failed(trial: FrozenTrial) -> bool:
+    """Whether a trial collapsed, diverged or failed, and was not stopped for its score."""
+    if trial.state == TrialState.FAIL:
+        return True
+    reason = str(trial.user_attrs.get("reason") or "")
+    stopped = trial.user_attrs.get(PAUSED) is not None or reason.startswith(HOPELESS)
+    return trial.state == TrialState.PRUNED and bool(reason) and not stopped
+
+
+def _variance(
+    complete: Sequence[FrozenTrial],
+    evals: Mapping[int, Sequence[EvalRecord]],
+    confirmed: Confirmation | None,
+) -> Budget | None:
+    """The budget of complete trials' scores; None if a score is not positive."""
+    finals = [trial.values[0] for trial in complete]
+    if any(score <= 0 for score in finals):
+        return None
+    spread, intervals, curves = USUAL.spread, [], []
+    if confirmed and confirmed.standings:
+        spread = confirmed.standings.spread
+    for records in evals.values():
+        for record in records[-1:]:
+            ends = (f"{record.frechet_metric}_{end}" for end in ("low", "high"))
+            low, high = (record.metrics.get(end) for end in ends)
+            if low and high:
+                intervals.append((low, high))
+        curves.append([record.frechet for record in records[-LAST_SCORES:]])
+    return budget(finals, spread, intervals, curves)
+
+
+def _counted(trial: FrozenTrial, records: Sequence[EvalRecord]) -> EvalRecord | None:
+    """The evaluation that counts, else the last one."""
+    epoch = trial.user_attrs.get("epoch")
+    return next((it for it in records if it.epoch == epoch), records[-1] if records else None)
+
+
+def _others(
+    ranked: Sequence[FrozenTrial], evals: Mapping[int, Sequence[EvalRecord]], minimised: str | None
+) -> list[Other]:
+    """Other numbers than the distance that is minimised."""
+    counted = {trial.number: _counted(trial, evals[trial.number]) for trial in ranked}
+    records = {number: record for number, record in counted.items() if record is not None}
+    scores = {trial.number: trial.values[0] for trial in ranked}
+    found = []
+    for name in dict.fromkeys(key for record in records.values() for key in record.metrics):
+        distance = name.startswith(("fd_", "kd_", "fid", "kid")) and not name.endswith(NO_DISTANCES)
+        if name == minimised or not (distance or name == "recognised"):
+            continue
+        sign = -1.0 if name == "recognised" else 1.0
+        values = {n: sign * it.metrics[name] for n, it in records.items() if name in it.metrics}
+        correlation = rank_correlation([scores[n] for n in values], list(values.values()))
+        if correlation:
+            found.append(Other(name, correlation, min(values, key=lambda n: (values[n], n))))
+    return found

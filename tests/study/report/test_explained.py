@@ -1,0 +1,172 @@
+"""`study explain`, on a study whose truth is known."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.study import Study
+from optuna.trial import TrialState, create_trial
+
+from dcgan.evaluation.record import EvalRecord
+from dcgan.training.run.folder import RunFolder
+from study.cli.explain import lines_of
+from study.config.study_config import StudyConfig
+from study.evidence.race import USUAL
+from study.report.explained import Explained, explain
+from study.storage.attributes import CONFIG_ATTRIBUTE
+from study.storage.optuna_db import open_storage
+from study.storage.store import Store
+
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+EPOCHS = (10, 20, 30, 40, 50, 60)
+LOW, HIGH = 1e-4, 1e-2
+
+
+def planted(store: Store, config: StudyConfig, complete: int, collapsed: int) -> Study:
+    """Trials whose score falls with lr_g and with nothing else, and collapses where it is high."""
+    rng = np.random.default_rng(3)
+    study = optuna.create_study(study_name="tiny", storage=open_storage(store, create=True))
+    study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
+    distributions = {
+        "lr_g": FloatDistribution(LOW, HIGH, log=True),
+        "rotation_degrees": CategoricalDistribution([0, 10]),
+    }
+    for number in range(complete + collapsed):
+        bad = number >= complete
+        rate = rng.uniform(-2.4, -2.0) if bad else rng.uniform(-4.0, -2.4)
+        final = 100.0 * math.exp(-(rate + 4.0) / 2)
+        noise = {epoch: 0.4 * math.exp(-epoch / 15) for epoch in EPOCHS}
+        scores = {
+            epoch: float(final * math.exp(rng.normal(3 / epoch, noise[epoch]))) for epoch in EPOCHS
+        }
+        reason = "loss ran away since epoch 3: loss_D = 40" if bad else None
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED if bad else TrialState.COMPLETE,
+                value=scores[60],
+                params={"lr_g": 10**rate, "rotation_degrees": int(rng.choice([0, 10]))},
+                distributions=distributions,
+                intermediate_values=scores,
+                user_attrs={
+                    "reason": reason,
+                    "epoch": 60,
+                    "imbalance": float(rng.uniform()),
+                },
+            )
+        )
+        write_history(store, number, scores)
+    return study
+
+
+def write_history(store: Store, number: int, scores: dict[int, float]) -> None:
+    path = RunFolder(store.study("tiny").trial(number)).history
+    path.parent.mkdir(parents=True)
+    lines = []
+    for epoch, score in scores.items():
+        metrics = {
+            "fd_random": score,
+            "fd_random_low": score * 0.98,
+            "fd_random_high": score / 0.98,
+            "fd_other": 200.0 - score,  # it likes the opposite
+            "recognised": 1 / score,
+        }
+        record = EvalRecord(
+            step=epoch, epoch=epoch, frechet_metric="fd_random", kernel_metric="kd", metrics=metrics
+        )
+        lines.append(json.dumps({"kind": "eval", **record.to_dict()}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def config(tiny_study: Callable[..., StudyConfig]) -> StudyConfig:
+    space = {
+        "optim.lr_g": {"type": "float", "low": LOW, "high": HIGH, "log": True},
+        "augment.rotation_degrees": {"type": "categorical", "choices": [0, 10]},
+    }
+    return tiny_study(space=space, baselines=[], study__trials=30)
+
+
+@pytest.fixture
+def explained(store: Store, config: StudyConfig) -> Explained:
+    return explain(planted(store, config, 24, 6), store)
+
+
+def test_what_was_planted_is_found(explained: Explained) -> None:
+    assert explained.complete == 24
+    assert next(iter(explained.importance)) == "lr_g"
+    assert explained.importance["lr_g"].above_chance
+    assert explained.no_effect_seen == ["rotation_degrees"]
+    (part,) = explained.failing
+    assert (part.name, part.side, part.failed) == ("lr_g", "≥", 6)
+    rhos = [step.correlation.value for step in explained.ladder]
+    assert [step.epoch for step in explained.ladder] == list(EPOCHS)
+    assert rhos[0] < rhos[2] < rhos[-1] == pytest.approx(1.0)
+    assert explained.balance is not None
+    assert explained.balance.low < 0 < explained.balance.high
+    others = {it.name: it for it in explained.others}
+    assert set(others) == {"fd_other", "recognised"}
+    assert others["fd_other"].correlation.value == pytest.approx(-1.0)
+    assert others["recognised"].correlation.value == pytest.approx(1.0)
+    assert others["recognised"].best == explained.best != others["fd_other"].best
+
+
+def test_the_variance_is_that_of_the_scores_and_of_the_assumed_noise(explained: Explained) -> None:
+    assert explained.variance is not None
+    # ln(score) is uniform over 1.6 / 2.
+    assert explained.variance.total == pytest.approx((0.8**2) / 12, rel=0.5)
+    assert explained.variance.seed == pytest.approx(USUAL.spread**2)
+    assert explained.repeated == 0
+    sampling = math.log(1 / 0.98**2) / (2 * 1.96)
+    assert explained.variance.sampling == pytest.approx(sampling**2)
+
+
+def test_it_is_said_in_sentences(explained: Explained) -> None:
+    told = "\n".join(lines_of(explained))
+    assert "lr_g matters: it explains " in told
+    assert "no effect seen of: rotation_degrees\n" in told
+    assert "trials fail where lr_g ≥ " in told
+    assert "seeds alone by 15% (an assumption)" in told
+    assert "ladder: the order of the trials agrees with that at epoch 60: " in told
+    assert "balance: the imbalance of G and D says nothing about the score here: " in told
+    assert f"study compare tiny --trials {explained.best}," in told
+
+
+def test_scripts_get_the_same_as_json(explained: Explained) -> None:
+    plain = json.loads(json.dumps(explained.as_dict()))
+    assert plain["importance"]["lr_g"]["share"] == explained.importance["lr_g"].share
+    assert plain["ladder"][0]["correlation"]["value"] == explained.ladder[0].correlation.value
+    assert plain["failing"][0]["name"] == "lr_g"
+    assert 0 <= plain["variance"]["reliability"] <= 1
+
+
+def test_few_trials_say_what_they_can(store: Store, config: StudyConfig) -> None:
+    found = explain(planted(store, config, 4, 0), store)
+    told = list(lines_of(found))
+    assert "too few for importance" in told[0]
+    assert told[1].startswith("scores of the trials differ by ")
+    assert (found.importance, found.ladder, found.balance, found.others) == ({}, [], None, [])
+
+
+def test_a_study_without_complete_trials_is_no_error(store: Store, config: StudyConfig) -> None:
+    found = explain(planted(store, config, 0, 3), store)
+    assert (found.complete, found.variance, found.best) == (0, None, None)
+    assert len(list(lines_of(found))) == 1
+
+
+@pytest.mark.slow
+def test_the_command(store: Store, config: StudyConfig, shell: Shell) -> None:
+    planted(store, config, 12, 0)
+    where = ["--store", store.root]
+    told = shell("explain", "tiny", *where).stdout
+    assert told.startswith("tiny: what 12 complete trials say\n")
+    document: dict[str, Any] = json.loads(shell("explain", "tiny", "--json", *where).stdout)
+    assert document["complete"] == 12
+    assert "there is no study 'nix'" in shell("explain", "nix", *where, code=2).stderr
