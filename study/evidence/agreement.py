@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from scipy import stats
 
@@ -12,7 +12,8 @@ ENOUGH = 10
 """Pairs below which nothing is said."""
 
 
-class Interval(NamedTuple):
+@dataclass(frozen=True)
+class Interval:
     """A number with its limits."""
 
     value: float
@@ -20,7 +21,8 @@ class Interval(NamedTuple):
     high: float
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """How well the scores at an epoch agree with the final ones."""
 
     epoch: int

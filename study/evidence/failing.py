@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from scipy import stats
 
@@ -12,7 +13,8 @@ PARTS = (1 / 4, 1 / 2, 3 / 4)
 """Shares of the trials, by a parameter's value, at which its range is cut in two."""
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """Values of a parameter at which trials fail more often."""
 
     name: str

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 FEWEST = 3
 
 
-class Budget(NamedTuple):
+@dataclass(frozen=True)
+class Budget:
     """Variances of ln(score); `seed` holds `sampling` and `checkpoint`."""
 
     total: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -29,7 +29,8 @@ LAST_SCORES = 6
 NO_DISTANCES = ("_low", "_high", "_ema", "_raw", "_standard_error", "_times_floor")
 
 
-class Other(NamedTuple):
+@dataclass(frozen=True)
+class Other:
     """Another number by which the trials could be ranked."""
 
     name: str
@@ -64,26 +65,19 @@ class Explained:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for scripts."""
         plain = asdict(self)
-        plain["importance"] = {k: it._asdict() for k, it in self.importance.items()}
-        for name in ("edges", "failing", "ladder", "others"):
-            plain[name] = [_plain(it) for it in getattr(self, name)]
-        plain["balance"] = self.balance and self.balance._asdict()
-        plain["variance"] = self.variance and {
-            **self.variance._asdict(),
-            "config": self.variance.config,
-            "reliability": self.variance.reliability,
-        }
+        if self.variance:
+            shares = {"config": self.variance.config, "reliability": self.variance.reliability}
+            plain["variance"] |= shares
         return plain
 
 
-def _plain(value: Any) -> Any:
-    if not hasattr(value, "_asdict"):
-        return value
-    return {name: _plain(it) for name, it in value._asdict().items()}
+def explain(
+    study: Study, store: Store, important: dict[str, Importance] | None = None
+) -> Explained:
+    """Explain a study. `important` is the importance of its parameters, if it is known already.
 
-
-def explain(study: Study, store: Store) -> Explained:
-    """Explain a study. Raises `StudyError` for a study that has not begun."""
+    Raises `StudyError` for a study that has not begun.
+    """
     config, trials = study_config(study), study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
     ranked = sorted(complete, key=lambda trial: (trial.values[0], trial.number))
@@ -91,7 +85,7 @@ def explain(study: Study, store: Store) -> Explained:
     histories = {it.number: RunFolder(folder.trial(it.number)).history for it in complete}
     evals = {number: read_evals(path) for number, path in histories.items()}
     confirmed = Confirmation.read(study)
-    important = importances(complete)
+    important = importances(complete) if important is None else important
     pairs = [
         (trial.values[0], trial.user_attrs["imbalance"])
         for trial in complete

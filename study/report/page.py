@@ -24,7 +24,8 @@ from study.config.study_config import StudyConfig
 from study.evidence.agreement import ENOUGH, rank_correlation
 from study.report import figures
 from study.report.closest import closest_photos
-from study.report.explained import edges_of
+from study.report.explained import edges_of, explain
+from study.report.explained_words import beside_tables
 from study.report.pictures import SAMPLES, photos, strips
 from study.report.statistics import (
     RESAMPLES,
@@ -34,6 +35,8 @@ from study.report.statistics import (
 )
 from study.report.verdict import verdict
 from study.report.words import beside_photos, setting, words_of
+from study.results.confirmed import Confirmation
+from study.results.confirmed_words import sentences_of, table_of
 from study.results.leaderboard import cells_of, rows_of
 from study.search.objective import is_pareto
 from study.storage.attributes import stored_identity, study_config
@@ -81,6 +84,12 @@ def render(study: Study, store: Store) -> str:
         "aim": "distance" if is_pareto(study) else "score",
     }
     facts["verdict"] = verdict(rows, facts)
+    facts["explained"] = list(beside_tables(explain(study, store, about["importance"])))
+    confirmed = Confirmation.read(study)
+    known = confirmed is not None and confirmed.scored
+    facts["confirmed"] = confirmed if known else None
+    facts["confirmed_rows"] = table_of(confirmed) if confirmed and known else []
+    facts["confirmed_words"] = sentences_of(confirmed) if confirmed and known else []
     environment = Environment(
         loader=PackageLoader("study.report", "."), autoescape=True, undefined=StrictUndefined
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +44,8 @@ class Effect(NamedTuple):
         return "helps" if self.change < 0 else "hurts"
 
 
-class Edge(NamedTuple):
+@dataclass(frozen=True)
+class Edge:
     """A parameter whose best value lies at the end of its range."""
 
     name: str
@@ -132,7 +134,8 @@ def _further(dimension: IntRange | FloatRange, *, below: bool) -> list[Any]:
     return [round(end) for end in ends] if whole else ends
 
 
-class Importance(NamedTuple):
+@dataclass(frozen=True)
+class Importance:
     """How much of the scores' variance a parameter explains."""
 
     share: float

@@ -34,7 +34,8 @@ def test_the_end_of_a_range_in_which_trials_fail_is_found() -> None:
 def test_a_choice_that_fails_is_found() -> None:
     params = trials(1)
     failed = [it["kind"] == "hinge" for it in params]
-    assert failing_parts(params, failed, ["lr_g", "nz"])[0][:3] == ("kind", "hinge", "=")
+    part = failing_parts(params, failed, ["lr_g", "nz"])[0]
+    assert (part.name, part.value, part.side) == ("kind", "hinge", "=")
 
 
 def test_fishers_test_is_that_of_the_hypergeometric_distribution() -> None:

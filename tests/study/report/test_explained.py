@@ -17,10 +17,10 @@ from optuna.trial import TrialState, create_trial
 
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.folder import RunFolder
-from study.cli.explain import lines_of
 from study.config.study_config import StudyConfig
 from study.evidence.race import USUAL
 from study.report.explained import Explained, explain
+from study.report.explained_words import lines_of
 from study.storage.attributes import CONFIG_ATTRIBUTE
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store

@@ -18,6 +18,7 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.loop import train
 from study.errors import StudyMismatchError
 from study.evidence.promise import Promise
+from study.report.page import render
 from study.results.confirmed import Confirmation
 from study.results.confirmed_words import expected_in_words
 from study.results.export import export_config, write_export
@@ -135,3 +136,14 @@ def test_the_command_says_whether_the_promise_is_kept(
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
     assert "\nnot as promised: outside " in shell("verify", path, "--seeds", 2, code=1).stdout
     assert "there is no config file" in shell("verify", tmp_path / "none.yaml", code=2).stderr
+
+
+@pytest.mark.slow
+def test_the_report_shows_the_race_and_what_is_chance(confirmed: Store, finished: Any) -> None:
+    page = render(load_optuna_study(confirmed, "tiny"), confirmed)
+    assert "<h2>Confirmed</h2>" in page
+    assert "trained again for 2 epochs on the same fresh seeds" in page
+    assert "<th>trial</th><th>seeds</th><th>score</th>" in page
+    assert " beats " in page or " are tied: " in page
+    assert "scores of the trials differ by " in page
+    assert "<h2>Confirmed</h2>" not in render(finished.summary.study, finished.store)

@@ -1,0 +1,106 @@
+"""What a study's trials say of the search itself, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import astuple
+
+from study.config.dimensions import plain
+from study.evidence.agreement import ENOUGH, Interval
+from study.evidence.failing import Part
+from study.report.explained import Explained
+from study.storage.store import trial_name
+
+HALF_CHANCE = 0.5
+"""Below this reliability the order of the trials is chance for the larger part."""
+AGREES = 0.9
+"""A rank correlation with the end from which on an epoch says nearly as much."""
+
+
+def lines_of(it: Explained) -> Iterator[str]:
+    """One line or more on each subject."""
+    if it.complete < ENOUGH:
+        yield (
+            f"they are too few for importance, agreement and correlation: {ENOUGH} are needed; let "
+            "the study run longer (--trials)"
+        )
+    yield from _parameters(it)
+    yield from beside_tables(it)
+    if it.balance:
+        meaning = "says something" if it.balance.low * it.balance.high > 0 else "says nothing"
+        told = f"{meaning} about the score here: {_rho(it.balance)}"
+        yield f"balance: the imbalance of G and D {told}"
+
+
+def beside_tables(it: Explained) -> Iterator[str]:
+    """What a report shows in no table and no chart."""
+    yield from map(_failing, it.failing)
+    yield from _variance(it)
+    yield from _ladder(it)
+    yield from _others(it)
+
+
+def _parameters(it: Explained) -> Iterator[str]:
+    above = {name: share for name, share in it.importance.items() if share.above_chance}
+    for name, share in above.items():
+        limits = f"{share.low:.0%} to {share.high:.0%}, chance {share.chance:.0%}"
+        yield f"{name} matters: it explains {share.share:.0%} of the variance ({limits})"
+    if it.no_effect_seen:
+        yield f"no effect seen of: {', '.join(it.no_effect_seen)}"
+    for edge in it.edges:
+        low, high = map(plain, edge.proposal)
+        yield (
+            f"{edge.name}: the best value, {plain(edge.value)}, is at the end of its range; search "
+            f"{low} to {high}"
+        )
+
+
+def _failing(part: Part) -> str:
+    return (
+        f"trials fail where {part.name} {part.side} {plain(part.value)}: {part.failed} of "
+        f"{part.trials}, elsewhere {part.failed_elsewhere} of {part.trials_elsewhere}"
+    )
+
+
+def _variance(it: Explained) -> Iterator[str]:
+    found = it.variance
+    if found is None:
+        return
+    known = f"measured on {it.repeated} repeated trainings" if it.repeated else "an assumption"
+    spreads = (found.total, found.seed, found.checkpoint, found.sampling)
+    total, seed, checkpoint, sampling = (f"{value**0.5:.0%}" for value in spreads)
+    yield (
+        f"scores of the trials differ by {total} (standard deviation); seeds alone by {seed} "
+        f"({known}), one evaluation from the next by {checkpoint}, samples of images by {sampling}"
+    )
+    less = "less than half of their order is due to the configs: confirm before you believe it"
+    more = "of that variance is due to the configs"
+    share = found.reliability
+    yield f"so {share:.0%} {more}" + (f"; {less}" if share < HALF_CHANCE else "")
+
+
+def _ladder(it: Explained) -> Iterator[str]:
+    if not it.ladder:
+        return
+    *before, last = it.ladder
+    shown = before if len(before) <= 6 else before[:: max(1, len(before) // 6)]
+    steps = ", ".join(f"{step.correlation.value:.2f} at epoch {step.epoch}" for step in shown)
+    yield f"ladder: the order of the trials agrees with that at epoch {last.epoch}: {steps}"
+    early = next((step for step in before if step.correlation.low >= AGREES), None)
+    if early:
+        yield f"epoch {early.epoch} says nearly as much as the end; shorter trials would do"
+
+
+def _rho(interval: Interval) -> str:
+    value, low, high = (f"{it:+.2f}".replace("-", "−") for it in astuple(interval))
+    return f"ρ = {value} (95 %: {low} to {high})"
+
+
+def _others(it: Explained) -> Iterator[str]:
+    for other in it.others:
+        best = "the same trial" if other.best == it.best else trial_name(other.best)
+        yield f"by {other.name}: {_rho(other.correlation)} with the score's order; best: {best}"
+    disagree = sorted({other.best for other in it.others} - {it.best})
+    if it.best is not None and disagree:
+        numbers = ",".join(map(str, [it.best, *disagree]))
+        yield f"look at their samples: study compare {it.study} --trials {numbers}"
