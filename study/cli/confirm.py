@@ -40,6 +40,9 @@ def print_confirmation(confirmation: Confirmation | None) -> None:
     if confirmation is None or not confirmation.scored:
         say("no training has finished yet")
         return
+    if not confirmation.is_comparable:
+        say("a score is not positive, so ratios of scores say nothing")
+        return
     say(
         f"{confirmation.study}: expected score after {confirmation.epochs} epochs, over seeds "
         "(geometric mean, lower is better), and the probability of being the best"

@@ -29,7 +29,9 @@ BudgetOption = Annotated[
 def confirm(
     name: NameArgument,
     top: Annotated[int, typer.Option("--top", min=1, help="How many of the best trials.")] = 3,
-    seeds: Annotated[int, typer.Option("--seeds", min=2, help="The most seeds for each.")] = 5,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=2, max=100, help="The most seeds for each.")
+    ] = 5,
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", min=1, help="Length of each training (default: the full run's)."),
@@ -57,7 +59,9 @@ def ask(
     question: Annotated[
         str, typer.Argument(help="A searched key, as in hue, or with two values: nz=30,100.")
     ],
-    pairs: Annotated[int, typer.Option("--pairs", min=2, help="The most pairs to train.")] = 12,
+    pairs: Annotated[
+        int, typer.Option("--pairs", min=2, max=100, help="The most pairs to train.")
+    ] = 12,
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", min=1, help="Length of each training (default: a trial's)."),

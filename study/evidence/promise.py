@@ -37,7 +37,9 @@ class Promise:
         return Estimate(self.score, self.score / half, self.score * half)
 
     def is_kept(self, scores: Sequence[float]) -> bool:
-        """Whether the scores of new trainings agree with it."""
+        """Whether the scores of new trainings agree with it; one that is not positive does not."""
+        if min(scores) <= 0:
+            return False
         predicted = self.predicted(len(scores))
         mean = math.exp(sum(map(math.log, scores)) / len(scores))
         return predicted.low <= mean <= predicted.high

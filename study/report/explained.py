@@ -98,7 +98,7 @@ def explain(
         [name for name, it in important.items() if not it.above_chance],
         edges_of(config, ranked[0].params) if important else [],
         _failing(config, trials),
-        _variance(ranked, evals, confirmed),
+        _variance(ranked, evals, confirmed, _minimised(config, evals)),
         sum(len(it.scores) - 1 for it in confirmed.scored) if confirmed else 0,
         ladder([(trial.intermediate_values, trial.values[0]) for trial in complete]),
         rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
@@ -152,6 +152,7 @@ def _variance(
     complete: Sequence[FrozenTrial],
     evals: Mapping[int, Sequence[EvalRecord]],
     confirmed: Confirmation | None,
+    name: str | None,
 ) -> Budget | None:
     """The budget of complete trials' scores; None if a score is not positive."""
     finals = [trial.values[0] for trial in complete]
@@ -162,11 +163,12 @@ def _variance(
         spread = confirmed.standings.spread
     for records in evals.values():
         for record in records[-1:]:
-            ends = (f"{record.frechet_metric}_{end}" for end in ("low", "high"))
-            low, high = (record.metrics.get(end) for end in ends)
+            low, high = (record.metrics.get(f"{name}_{end}") for end in ("low", "high"))
             if low and high:
                 intervals.append((low, high))
-        curves.append([record.frechet for record in records[-LAST_SCORES:]])
+        course = [record.metrics.get(name or "", 0.0) for record in records[-LAST_SCORES:]]
+        if all(score > 0 for score in course):
+            curves.append(course)
     return budget(finals, spread, intervals, curves)
 
 

@@ -86,7 +86,7 @@ def render(study: Study, store: Store) -> str:
     facts["verdict"] = verdict(rows, facts)
     facts["explained"] = list(beside_tables(explain(study, store, about["importance"])))
     confirmed = Confirmation.read(study)
-    known = confirmed is not None and confirmed.scored
+    known = confirmed is not None and confirmed.standings is not None
     facts["confirmed"] = confirmed if known else None
     facts["confirmed_rows"] = table_of(confirmed) if confirmed and known else []
     facts["confirmed_words"] = sentences_of(confirmed) if confirmed and known else []

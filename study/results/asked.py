@@ -35,6 +35,11 @@ class Pair(NamedTuple):
     with_it: Training
 
     @property
+    def is_lost(self) -> bool:
+        """Whether both trainings collapsed."""
+        return self.without.collapsed and self.with_it.collapsed
+
+    @property
     def difference(self) -> float:
         """ln(score with the second value) − ln(score with the first one)."""
         return math.log(self.with_it.score) - math.log(self.without.score)
@@ -87,19 +92,23 @@ class Asked:
             pairs.append(Pair(trials[seed], ended[both[False]], ended[both[True]]))
         if any(it.score <= 0 for pair in pairs for it in (pair.without, pair.with_it)):
             raise StudyError(
-                "asking compares scores by their ratios, but there are scores that are not "
-                "positive; a kernel distance near 0 can be so: raise base.eval.n_samples"
+                f"'{config.study.name}' has scores that are not positive, so their ratios say "
+                "nothing; a kernel distance near 0 can be so"
             )
         return cls(key, (first, second), config.base.train.epochs, len(names), tuple(pairs))
 
     def change(self, most: int) -> Change | None:
-        """What the pairs say of the change, at most `most` of them; None before the first."""
-        differences = [pair.difference for pair in self.pairs]
+        """What the pairs say of the change, at most `most` of them; None before the first.
+
+        Pairs of which both trainings collapsed say nothing.
+        """
+        differences = [pair.difference for pair in self.pairs if not pair.is_lost]
         return judge(differences, max(most, len(differences))) if differences else None
 
     def is_over(self, most: int) -> bool:
         """Whether there is a verdict, or all pairs have ended."""
-        change = self.change(most)
-        if change is None or len(self.pairs) < self.planned:
+        if len(self.pairs) < self.planned:
             return False
-        return change.verdict is not Verdict.UNDECIDED or len(self.pairs) >= most
+        change = self.change(most)
+        decided = change is not None and change.verdict is not Verdict.UNDECIDED
+        return decided or len(self.pairs) >= most

@@ -7,7 +7,7 @@ import math
 from dcgan.evaluation.record import in_digits
 from study.config.dimensions import plain
 from study.config.study_config import StudyConfig
-from study.evidence.paired import Verdict
+from study.evidence.paired import MOST_FORESEEN, Verdict
 from study.results.asked import Asked
 from study.results.repeated import Training
 from study.results.wording import percent
@@ -30,7 +30,7 @@ def answer_in_words(asked: Asked, most: int) -> str:
     """The answer after these pairs, of at most `most`."""
     change = asked.change(most)
     if change is None:
-        return "no pair of trainings has ended yet"
+        return "all trainings collapsed" if asked.pairs else "no pair of trainings has ended yet"
     first, second = map(plain, asked.values)
     what = f"{StudyConfig.short_name(asked.key)} {second} instead of {first}"
     lower = f"a lower score in {change.wins} of {change.pairs} pairs of {asked.epochs} epochs"
@@ -42,8 +42,9 @@ def answer_in_words(asked: Asked, most: int) -> str:
             return f"{what} {change.verdict}: it changes the score by {numbers}, {lower}"
         case Verdict.ALIKE:
             return f"{what} makes {change.verdict}: {numbers}, {lower}"
-    more = "hundreds of" if change.more is None else f"about {change.more}"
-    return f"{what}: undecided, {numbers}, {lower}; {more} more pairs would tell"
+    more = f"more than {MOST_FORESEEN}" if change.more is None else f"about {change.more}"
+    s = "s" * (change.more != 1)
+    return f"{what}: undecided, {numbers}, {lower}; {more} more pair{s} would tell"
 
 
 def _shown(training: Training) -> str:

@@ -11,7 +11,6 @@ import optuna
 from optuna.study import Study
 
 from study.config.study_config import Baseline, StudyConfig
-from study.errors import StudyError
 from study.evidence.promise import Promise
 from study.evidence.race import FEWEST_SEEDS, Estimate, Standings, stand
 from study.results.repeated import trainings_of
@@ -67,7 +66,7 @@ class Confirmation:
     epochs: int
     """Length of each training."""
     candidates: tuple[Candidate, ...]
-    """Those with a finished training come first in no order; see `ranked`."""
+    """In the order in which they joined; see `ranked`."""
 
     @classmethod
     def read(cls, study: Study) -> Confirmation | None:
@@ -91,6 +90,11 @@ class Confirmation:
         return [candidate for candidate in self.candidates if candidate.scores]
 
     @property
+    def is_comparable(self) -> bool:
+        """Whether all scores are positive; a kernel distance near 0 may be below it."""
+        return all(score > 0 for it in self.candidates for score in it.scores.values())
+
+    @property
     def seeds(self) -> int:
         """The most seeds that any candidate was asked to train on."""
         return max((len(candidate.planned) for candidate in self.candidates), default=0)
@@ -102,29 +106,23 @@ class Confirmation:
 
     @cached_property
     def standings(self) -> Standings | None:
-        """Where the candidates with scores stand, in their order; None without any.
+        """Where the candidates with scores stand, in their order.
 
-        Raises `StudyError` for scores that are not positive.
+        None without any, and if a score is not positive: scores are compared by their ratios.
         """
-        if not self.scored:
+        if not self.scored or not self.is_comparable:
             return None
         racing = [len(candidate.planned) == self.seeds for candidate in self.scored]
         scores = [list(candidate.scores.values()) for candidate in self.scored]
-        if any(score <= 0 for values in scores for score in values):
-            raise StudyError(
-                f"confirming compares scores by their ratios, but '{self.study}' has scores that "
-                "are not positive; a kernel distance near 0 can be so: raise base.eval.n_samples"
-            )
         found = [candidate.baseline is None for candidate in self.scored]
         return stand(scores, racing if any(racing) else [True] * len(scores), found)
 
     @property
     def leader(self) -> Candidate | None:
-        """The config to choose by now; None before any has `FEWEST_SEEDS` scores."""
-        if self.standings is None:
+        """The config to choose by now; None before all in the race have `FEWEST_SEEDS` scores."""
+        if self.standings is None or any(len(it.scores) < FEWEST_SEEDS for it in self.racing):
             return None
-        leader = self.scored[self.standings.leader]
-        return leader if len(leader.scores) >= FEWEST_SEEDS else None
+        return self.scored[self.standings.leader]
 
     def expected(self, candidate: Candidate) -> Estimate:
         """The score that a candidate with scores has on average over seeds."""
@@ -138,7 +136,7 @@ class Confirmation:
 
     def promise(self, trial: int) -> Promise | None:
         """What a trial's config is expected to score when it is trained again, if that is known."""
-        for candidate in self.scored:
+        for candidate in self.scored if self.standings else ():
             if candidate.trial == trial and len(candidate.scores) >= FEWEST_SEEDS:
                 assert self.standings is not None
                 expected, spread = self.expected(candidate), self.standings.spread

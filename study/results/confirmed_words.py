@@ -8,7 +8,13 @@ from typing import Any
 from dcgan.evaluation.record import in_digits
 from study.evidence.promise import Promise
 from study.evidence.race import Estimate
-from study.results.confirmed import Candidate, Confirmation, more_seeds, wins
+from study.results.confirmed import (
+    MOST_FORESEEN,
+    Candidate,
+    Confirmation,
+    more_seeds,
+    wins,
+)
 from study.results.wording import percent
 
 
@@ -70,7 +76,8 @@ def _against(confirmation: Confirmation, leader: Candidate, other: Candidate) ->
             f"{most}), and lower on {won} of {both} seeds"
         )
     more = more_seeds(ratio, min(len(leader.scores), len(other.scores)))
-    tell = "hundreds of seeds" if more is None else f"about {more} more seed{'s' * (more != 1)}"
+    tell = f"more than {MOST_FORESEEN} seeds" if more is None else f"about {more} more seed"
+    tell += "s" * (more is not None and more != 1)
     return (
         f"{leader.name} and {other.name} are tied: the score of {leader.name} differs by "
         f"{_percent(ratio)}, and is lower on {won} of {both} seeds; {tell} would tell"

@@ -1,10 +1,10 @@
 """Answers a question about one setting of a study by pairs of trainings that differ in it alone.
 
-The other values of a pair are those of one of the study's best trials, a different one for each
-pair, so the answer holds for the region in which good configs lie. Both trainings have the same
-seed. The pairs are judged one after the other, and the question ends at a verdict (see
-`study.evidence.paired`). As with `study.running.confirm`, the trainings are trials of a study of
-their own, from which follows what comes next.
+The other values of a pair are those of one of the study's best trials, which take turns, so the
+answer holds for them and not for one config alone. Both trainings have the same seed. The pairs are
+judged one after the other, and the question ends at a verdict (see `study.evidence.paired`). As
+with `study.running.confirm`, the trainings are trials of a study of their own, from which follows
+what comes next.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from dcgan.config.settings import nearest, parse_assignments
+from dcgan.config.settings import get_dotted, nearest, override, parse_assignments
 from dcgan.errors import UsageError
 from dcgan.runtime.seeds import derive_seed
 from study.config.dimensions import Choices, plain, plain_value
 from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Repeated, StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.results.asked import Asked, name_of_question
-from study.running.derived import derived
+from study.running.derived import NOT_POSITIVE, derived
 from study.running.warm_start import params_here
 from study.storage.attributes import stored_config, study_config
 from study.storage.optuna_db import load_optuna_study
@@ -76,6 +76,9 @@ class Question:
                 f"a question compares two values, but {short} has {len(values)} here; name two, as "
                 f"in {short}=A,B"
             )
+        first, second = (get_dotted(override(config.base, {key: it}, text), key) for it in values)
+        if first == second:
+            raise UsageError(f"a question compares two values, but {text} names one value twice")
         return cls(name, key, (values[0], values[1]), pairs, epochs)
 
 
@@ -102,7 +105,7 @@ def next_pairs(store: Store, question: Question, at_once: int = 1) -> StudyConfi
 
     Raises:
         UnknownStudyError: there is no such study.
-        StudyError: it has no complete trial.
+        StudyError: it has no complete trial, or scores that are not positive.
         UsageError: the question was begun with other values or trainings of another length.
     """
     study = load_optuna_study(store, question.name)
@@ -147,12 +150,14 @@ def _begun(store: Store, question: Question) -> tuple[StudyConfig | None, int]:
 
 
 def _good(study: Study, key: str) -> list[TrialResult]:
-    """The best trials, of which no two differ in the key alone.
+    """The best trials, of which no two differ in the key alone. Raises `StudyError` without any.
 
     Complete ones come first, then those that were stopped, the ones that trained longest first.
     """
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
     scored = [it for it in summaries_of(study) if it.state in ended and it.score is not None]
+    if any(it.score is not None and it.score <= 0 for it in scored):
+        raise StudyError(NOT_POSITIVE.format(study.study_name))
     if not any(it.state == TrialState.COMPLETE for it in scored):
         raise StudyError(
             f"the study '{study.study_name}' has no complete trial yet; let it run longer"
@@ -178,7 +183,7 @@ def _pair(
     short, params = StudyConfig.short_name(question.key), params_here(earlier, earlier, context)
     return [
         Baseline(
-            name=f"{short} {plain(value)}, {trial_name(context.number)}, pair {number + 1}"[
+            name=f"{short} {value}, {trial_name(context.number)}, pair {number + 1}"[
                 -BASELINE_NAME_LENGTH:
             ],
             params=params | {question.key: plain_value(value)},
@@ -196,11 +201,11 @@ def _config(
     baselines: Sequence[Baseline],
     failed: int,
 ) -> StudyConfig:
-    space = {key: dimension.model_dump(mode="json") for key, dimension in earlier.space.items()}
+    space = earlier.model_dump(mode="json")["space"]
     choices = [plain_value(value) for value in question.values]
     space[question.key] = {"type": "categorical", "choices": choices}
     changes: dict[str, Any] = {"space": space}
-    if epochs := begun.base.train.epochs if begun else question.epochs:
-        changes["base.train.epochs"] = epochs
+    if begun is None and question.epochs is not None:
+        changes["base.train.epochs"] = question.epochs
     name = name_of_question(question.name, question.key)
-    return derived(earlier, name, baselines, failed, changes)
+    return derived(begun or earlier, name, baselines, failed, changes)

@@ -9,8 +9,9 @@ interrupted anywhere goes on where it was: what comes next follows from that stu
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, islice
+from typing import Any
 
 from optuna.study import Study
 from optuna.trial import TrialState
@@ -22,8 +23,9 @@ from study.errors import StudyError, UnknownStudyError
 from study.evidence.race import FEWEST_SEEDS
 from study.results.confirmed import Candidate, Confirmation, name_of_confirmation
 from study.results.export import changes_of_full_run
-from study.running.derived import derived
+from study.running.derived import NOT_POSITIVE, derived
 from study.running.warm_start import params_here
+from study.search.objective import is_pareto
 from study.storage.attributes import stored_config, study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
@@ -52,13 +54,18 @@ def next_round(store: Store, race: Race) -> StudyConfig | None:
 
     Raises:
         UnknownStudyError: there is no such study.
-        StudyError: too few of its trials are complete.
-        UsageError: the race was begun with trainings of another length, or has fewer seeds to come
-            than it needs.
+        StudyError: too few of its trials are complete, or a score is not positive.
+        UsageError: it has several objectives, the race was begun with trainings of another length,
+            or has fewer seeds to come than it needs.
     """
     if race.seeds < FEWEST_SEEDS:
         raise UsageError(f"--seeds must be at least {FEWEST_SEEDS}, but got {race.seeds}")
     study = load_optuna_study(store, race.name)
+    if is_pareto(study):
+        raise UsageError(
+            f"'{race.name}' minimises several objectives, but a race compares one score; choose "
+            "from its front with 'study export --pick'"
+        )
     rows = {row.number: row for row in summaries_of(study)}
     begun, failed = _begun(store, race, rows)
     confirmation = Confirmation.read(study)
@@ -73,8 +80,7 @@ def next_round(store: Store, race: Race) -> StudyConfig | None:
         for candidate, place in places
     ]
     baselines = [*(begun.baselines if begun else ()), *added]
-    epochs = begun.base.train.epochs if begun else race.epochs
-    return _config(earlier, replace(race, epochs=epochs), baselines, failed)
+    return _config(earlier, race, begun, baselines, failed)
 
 
 def _begun(
@@ -113,7 +119,8 @@ def _with_new(
     Of several trials with the same config the first is taken. Raises `StudyError` for fewer than
     two.
     """
-    complete = [it for it in rows.values() if it.state == TrialState.COMPLETE and it.score]
+    ended = (it for it in rows.values() if it.state == TrialState.COMPLETE)
+    complete = [row for row in ended if row.score is not None]
     proposed = sorted(
         (row for row in complete if not row.is_baseline), key=lambda row: (row.score, row.number)
     )
@@ -124,6 +131,9 @@ def _with_new(
             configs.append(row.params)
             name = row.baseline if row.is_baseline else None
             found[row.number] = Candidate(row.number, name, row.score)
+    positive = all(it.searched is None or it.searched > 0 for it in found.values())
+    if not positive or (confirmation and not confirmation.is_comparable):
+        raise StudyError(NOT_POSITIVE.format(study.study_name))
     if len(found) < 2:
         raise StudyError(
             f"'{study.study_name}' has {len(found)} complete trial{'s' * (len(found) != 1)}, but "
@@ -173,10 +183,17 @@ def _seeds(study: Study, most: int) -> list[int]:
 
 
 def _config(
-    earlier: StudyConfig, race: Race, baselines: Sequence[Baseline], failed: int
+    earlier: StudyConfig,
+    race: Race,
+    begun: StudyConfig | None,
+    baselines: Sequence[Baseline],
+    failed: int,
 ) -> StudyConfig:
-    changes = changes_of_full_run(earlier)
-    if race.epochs is not None:
-        changes["train.epochs"] = race.epochs
-    given = {f"base.{key}": value for key, value in changes.items()}
-    return derived(earlier, name_of_confirmation(race.name), baselines, failed, given)
+    """The config; a race that has begun keeps its settings, whatever the full run is now."""
+    changes: dict[str, Any] = {}
+    if begun is None:
+        full = changes_of_full_run(earlier)
+        full |= {} if race.epochs is None else {"train.epochs": race.epochs}
+        changes = {f"base.{key}": value for key, value in full.items()}
+    name, space = name_of_confirmation(race.name), earlier.model_dump(mode="json")["space"]
+    return derived(begun or earlier, name, baselines, failed, changes | {"space": space})

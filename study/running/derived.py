@@ -19,6 +19,11 @@ from study.config.identity import check_fingerprints
 from study.config.study_config import Baseline, StudyConfig
 from study.storage.attributes import stored_identity
 
+NOT_POSITIVE = (
+    "'{}' has scores that are not positive, so their ratios say nothing; a kernel distance near 0 "
+    "can be so: raise base.eval.n_samples in another study"
+)
+
 
 def derived(
     earlier: StudyConfig,

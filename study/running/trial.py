@@ -161,7 +161,9 @@ class TrialRun:
             reason = f"diverged at step {error.step} (epoch {error.epoch})"
             return Outcome(TrialState.PRUNED, reason)
         except OutOfMemoryError as error:
-            return Outcome(TrialState.PRUNED, str(error))
+            # What does not fit says something in a search, and nothing of one that is repeated.
+            repeated = "seed" in self.trial.user_attrs
+            return Outcome(TrialState.FAIL if repeated else TrialState.PRUNED, str(error))
         for fault in result.picture_faults:
             self.context.warn(f"trial {self.trial.number}: {fault}; all else of it is there")
         if self.trial.number == 0:  # once for the study

@@ -48,7 +48,8 @@ class Verification:
                 "'study confirm'"
             ) from None
         config = override(config, {"train.epochs": promise.epochs}, str(export))
-        return cls(config, promise, objective, export.with_name(f"{export.stem}.verify"))
+        folder = export.with_name(f"{export.stem}.verify") / str(config.provenance.get("trial"))
+        return cls(config, promise, objective, folder)
 
     def check(self, bank: PhotoBank, extractor: Extractor) -> None:
         """Refuse photos or an extractor whose scores would not compare (`StudyMismatchError`)."""

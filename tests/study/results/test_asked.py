@@ -46,6 +46,17 @@ def test_what_does_not_matter_and_what_is_open() -> None:
     assert answer_in_words(asked(), 12) == "no pair of trainings has ended yet"
 
 
+def test_pairs_of_which_both_collapsed_say_nothing() -> None:
+    lost = Pair(3, Training(150.0, True), Training(150.0, True))
+    found = asked((100.0, 140.0), (90.0, 80.0))
+    with_lost = Asked(found.key, found.values, 40, 4, (*found.pairs, lost, lost))
+    assert with_lost.change(12) == found.change(12)
+    assert with_lost.is_over(4)
+    only = Asked(found.key, found.values, 40, 2, (lost, lost))
+    assert answer_in_words(only, 12) == "all trainings collapsed"
+    assert not only.is_over(12)
+
+
 def test_only_pairs_before_the_first_open_one_count(tiny_study: type[StudyConfig]) -> None:
     """Otherwise the order in which workers finish would decide what is looked at."""
     key = "augment.rotation_degrees"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import optuna
-import pytest
 from optuna.trial import TrialState
 
 from study.config.study_config import StudyConfig
-from study.errors import StudyError
 from study.evidence.race import Estimate
 from study.results.confirmed import Candidate, Confirmation, _candidates, more_seeds, wins
 from study.results.confirmed_words import sentences_of, table_of
@@ -81,8 +80,16 @@ def test_those_that_dropped_out_do_not_lead() -> None:
 
 
 def test_scores_that_are_not_positive_have_no_ratio() -> None:
-    with pytest.raises(StudyError, match="'tiny' has scores that are not positive"):
-        _ = confirmation([0.1, -0.01], [0.2, 0.1]).standings
+    found = confirmation([0.1, -0.01], [0.2, 0.1])
+    assert not found.is_comparable
+    assert (found.standings, found.leader, found.promise(1)) == (None, None, None)
+
+
+def test_nobody_leads_while_a_racer_lacks_its_second_seed() -> None:
+    found = confirmation([100.0, 110.0], [60.0, 63.0])
+    assert found.leader is found.candidates[1]
+    late = replace(found.candidates[0], scores={0: 100.0})
+    assert replace(found, candidates=(late, found.candidates[1])).leader is None
 
 
 def test_a_collapsed_training_counts_as_worse_than_all(tiny_study: type[StudyConfig]) -> None:

@@ -142,6 +142,8 @@ def test_questions_are_read(finished: Any, text: str, key: str, values: tuple[An
         ("nz", "nz has a range; name the two values to compare, as in nz=4,16"),
         ("nz=4", "a question compares two values, but nz has 1 here; name two, as in nz=A,B"),
         ("nz=4,8,16", "a question compares two values, but nz has 3 here"),
+        ("nz=4,4", "nz=4,4 names one value twice"),
+        ("blur_sigma=0,[0,0]", "names one value twice"),
     ],
 )
 def test_what_is_no_question_is_refused_in_a_sentence(finished: Any, text: str, told: str) -> None:
@@ -155,9 +157,8 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(UnknownStudyError, match="there is no study 'nix'"):
         Question.parse(own_finished, "nix", "blur", 12, None)
-    for values in ((0, "wide"), (0, 0)):
-        with pytest.raises(ConfigError, match="blur_sigma"):
-            next_pairs(own_finished, replace(BLUR, values=values))
+    with pytest.raises(ConfigError, match="blur_sigma"):
+        Question.parse(own_finished, "tiny", "blur_sigma=0,wide", 12, None)
     config = next_pairs(own_finished, BLUR)
     assert config is not None
     run_study(config, own_finished, bank=bank)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from optuna.trial import TrialState
 
 from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank, load_bank
-from dcgan.errors import UsageError
+from dcgan.errors import OutOfMemoryError, UsageError
 from dcgan.training.loop import train
+from study.cli.rounds import run_rounds
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
 from study.errors import StudyError, StudyMismatchError, UnknownStudyError
@@ -118,11 +120,11 @@ def test_a_race_that_is_cut_off_anywhere_goes_on_as_if_it_had_not(
 ) -> None:
     other = Store.at(tmp_path / "other")
     shutil.copytree(own_finished.root, other.root)
-    run_all(own_finished, RACE, bank)
-    for trial in (0, 7):
-        done = run_all(other, RACE, bank, observer=watch(stop_after=(trial, 1)))
-        assert done.interrupted
-    run_all(other, RACE, bank)
+    short = replace(RACE, seeds=2)
+    run_all(own_finished, short, bank)
+    assert run_all(other, short, bank, observer=watch(stop_after=(4, 1))).interrupted
+    assert not all(it.is_done for it in read(other).candidates)
+    run_all(other, short, bank)
     one, two = read(own_finished), read(other)
     assert [it.scores for it in one.candidates] == [it.scores for it in two.candidates]
     assert one.leader == two.leader
@@ -180,6 +182,34 @@ def test_what_failed_is_tried_again(own_finished: Store, bank: PhotoBank, watch:
     assert all(it.is_done and len(it.scores) == 3 for it in read(own_finished).candidates)
 
 
+def test_several_objectives_are_refused_and_a_training_without_memory_is_tried_again(
+    own_finished: Store,
+    finished: Any,
+    tiny_study: Maker,
+    store: Store,
+    bank: PhotoBank,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_study(tiny_study(study__trials=1, objective__mode="pareto"), store, bank=bank)
+    with pytest.raises(UsageError, match="'tiny' minimises several objectives, but a race"):
+        next_round(store, RACE)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OutOfMemoryError("out of memory")
+
+    config = next_round(own_finished, RACE)
+    assert config is not None
+    with monkeypatch.context() as patched:
+        patched.setattr("study.running.trial.train", full)
+        with pytest.raises(StudyError, match="3 trials in a row"):
+            run_study(config, own_finished, bank=bank)
+    assert not any(it.scores for it in read(own_finished).candidates)
+    again = next_round(own_finished, RACE)
+    assert again is not None
+    assert run_study(again, own_finished, bank=bank).finished == again.study.trials
+    assert all(it.is_done and not it.collapsed for it in read(own_finished).candidates)
+
+
 def test_what_cannot_be_confirmed_is_refused_in_a_sentence(
     own_finished: Store, finished: Any, tiny_study: Maker, bank: PhotoBank, store: Store
 ) -> None:
@@ -217,12 +247,12 @@ def test_of_trials_with_the_same_config_one_races(
 
 
 def test_a_race_of_another_study_of_that_name_is_refused(
-    tiny_study: Maker, store: Store, bank: PhotoBank
+    tiny_study: Maker, store: Store, bank: PhotoBank, watch: Any
 ) -> None:
     run_study(tiny_study(study__trials=3, pruner__name="none"), store, bank=bank)
     config = next_round(store, RACE)
     assert config is not None
-    run_study(config, store, bank=bank)
+    run_study(config, store, bank=bank, observer=watch(stop_after=(0, 1)))
     assert delete_study(store, "tiny", lambda question: True)
     other = tiny_study(study__trials=3, study__seed=6, pruner__name="none")
     run_study(other, store, bank=bank)
@@ -246,3 +276,26 @@ def test_the_command_prints_who_is_best(own_finished: Store, shell: Shell) -> No
     paused = shell(*asked[:2], "--seeds", "6", "--budget", "0.0001", *where).stdout
     assert "this is not over; the same command continues it" in paused
     assert "delete tiny.confirm" in shell(*asked[:2], "--epochs", "3", *where, code=2).stderr
+
+
+def test_trainings_that_keep_failing_end_the_command_with_what_is_known(
+    own_finished: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each for another reason, so that the study itself does not stop."""
+    numbers, told = itertools.count(), list[Confirmation | None]()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise ValueError(f"reason {'x' * next(numbers)}")
+
+    monkeypatch.setattr("study.running.trial.train", fail)
+    study = load_optuna_study(own_finished, "tiny")
+    with pytest.raises(StudyError, match=r"6 of 6 trainings of .* have failed, the la"):
+        run_rounds(
+            lambda: next_round(own_finished, RACE),
+            study,
+            own_finished,
+            {},
+            None,
+            lambda: told.append(Confirmation.read(study)),
+        )
+    assert len(told) == 1

@@ -97,7 +97,7 @@ def test_an_export_is_trained_again_on_fresh_seeds(
     straight = train(config, tmp_path / "straight", bank=bank)
     assert score == score_of(straight.selected, found.objective)
     assert found.train(1, bank=bank) == score  # it is there
-    assert found.folder == tmp_path / "best.verify"
+    assert found.folder == tmp_path / "best.verify" / exported.provenance["trial"]
 
 
 def test_what_cannot_be_verified_is_refused_in_a_sentence(
