@@ -75,10 +75,15 @@ class Standings:
         return np.bincount(first, minlength=self.draws.shape[1]) / len(first)
 
     @property
-    def decided(self) -> bool:
-        """Whether the leader is the best, or as good as the best, beyond reasonable doubt."""
+    def sure(self) -> float:
+        """Probability that the leader is the best or within `WITHIN` of it."""
         behind = self.draws[:, self.leader] - self.draws.min(axis=1)
-        return bool((behind < np.log1p(WITHIN)).mean() >= SURE)
+        return float((behind < np.log1p(WITHIN)).mean())
+
+    @property
+    def decided(self) -> bool:
+        """Whether the leader is as good as the best beyond reasonable doubt."""
+        return self.sure >= SURE
 
     def hopeless(self) -> list[int]:
         """Configs that cannot win any more; never the leader."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from dcgan.evaluation.record import in_digits
 from study.evidence.promise import Promise
-from study.evidence.race import Estimate
+from study.evidence.race import WITHIN, Estimate
 from study.results.confirmed import (
     MOST_FORESEEN,
     Candidate,
@@ -42,7 +42,7 @@ def table_of(confirmation: Confirmation) -> list[list[str]]:
 
 
 def sentences_of(confirmation: Confirmation) -> list[str]:
-    """How the leader stands against the first baseline, and against the one that comes next."""
+    """How the leader stands against the first baseline and the next one, and how sure that is."""
     leader = confirmation.leader
     if leader is None:
         return ["no candidate has scores of two seeds yet"]
@@ -50,7 +50,12 @@ def sentences_of(confirmation: Confirmation) -> list[str]:
     baselines = [it for it in confirmation.scored if it.baseline and it is not leader]
     against = list(dict.fromkeys(it.trial for it in (*baselines[:1], *others[:1])))
     by_trial = {it.trial: it for it in others}
-    return [_against(confirmation, leader, by_trial[trial]) for trial in against]
+    assert confirmation.standings is not None
+    sure = (
+        f"with a probability of {confirmation.standings.sure:.0%} {leader.name} is the best or "
+        f"within {WITHIN:.0%} of it"
+    )
+    return [*(_against(confirmation, leader, by_trial[trial]) for trial in against), sure]
 
 
 def expected_in_words(provenance: Mapping[str, Any]) -> str | None:

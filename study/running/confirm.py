@@ -192,7 +192,8 @@ def _config(
     """The config; a race that has begun keeps its settings, whatever the full run is now."""
     changes: dict[str, Any] = {}
     if begun is None:
-        full = changes_of_full_run(earlier)
+        # The FID of papers is reported once at the end of a full run, and nobody compares it here.
+        full = changes_of_full_run(earlier) | {"eval.fid_at_end": False}
         full |= {} if race.epochs is None else {"train.epochs": race.epochs}
         changes = {f"base.{key}": value for key, value in full.items()}
     name, space = name_of_confirmation(race.name), earlier.model_dump(mode="json")["space"]

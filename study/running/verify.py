@@ -25,7 +25,7 @@ class Verification:
     """An exported config that says what it is expected to score."""
 
     config: TrainConfig
-    """With the length of the trainings that the promise rests on."""
+    """As in the trainings that the promise rests on."""
     promise: Promise
     objective: ObjectiveConfig
     folder: Path
@@ -47,7 +47,8 @@ class Verification:
                 f"{export} does not say what its config is expected to score; export it after "
                 "'study confirm'"
             ) from None
-        config = override(config, {"train.epochs": promise.epochs}, str(export))
+        same = {"train.epochs": promise.epochs, "eval.fid_at_end": False}
+        config = override(config, same, str(export))
         folder = export.with_name(f"{export.stem}.verify") / str(config.provenance.get("trial"))
         return cls(config, promise, objective, folder)
 

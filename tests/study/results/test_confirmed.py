@@ -32,11 +32,12 @@ def confirmation(*scores: list[float], baselines: int = 1) -> Confirmation:
 
 def test_a_clear_winner_beats_the_baseline_and_the_next() -> None:
     found = confirmation([100.0, 110.0, 105.0], [60.0, 63.0, 58.0], [80.0, 84.0, 81.0])
-    first, second = sentences_of(found)
+    first, second, third = sentences_of(found)
     assert found.leader is found.candidates[1]
     assert first.startswith("trial-001 beats base 0: its score is lower by 4")
     assert first.endswith("and lower on 3 of 3 seeds")
     assert second.startswith("trial-001 beats trial-002: ")
+    assert third == "with a probability of 100% trial-001 is the best or within 10% of it"
     headings, *rows = table_of(found)
     assert [row[0] for row in rows] == ["trial-001", "trial-002", "base 0"]
     assert [dict(zip(headings, row, strict=True))["seeds"] for row in rows] == ["3", "3", "3"]
@@ -46,7 +47,7 @@ def test_a_clear_winner_beats_the_baseline_and_the_next() -> None:
 
 def test_a_tie_says_how_many_seeds_would_tell() -> None:
     found = confirmation([100.0, 130.0], [95.0, 124.0])
-    (sentence,) = sentences_of(found)
+    sentence, _ = sentences_of(found)
     assert sentence.startswith("trial-001 and base 0 are tied: the score of trial-001 differs by ")
     assert "and is lower on 2 of 2 seeds; " in sentence
     assert sentence.endswith(" would tell")
