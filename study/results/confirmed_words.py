@@ -52,8 +52,8 @@ def sentences_of(confirmation: Confirmation) -> list[str]:
     by_trial = {it.trial: it for it in others}
     assert confirmation.standings is not None
     sure = (
-        f"with a probability of {confirmation.standings.sure:.0%} {leader.name} is the best or "
-        f"within {WITHIN:.0%} of it"
+        f"{leader.name} is the best or within {WITHIN:.0%} of it with a probability of "
+        f"{confirmation.standings.sure:.0%}"
     )
     return [*(_against(confirmation, leader, by_trial[trial]) for trial in against), sure]
 

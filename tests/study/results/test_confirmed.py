@@ -37,7 +37,7 @@ def test_a_clear_winner_beats_the_baseline_and_the_next() -> None:
     assert first.startswith("trial-001 beats base 0: its score is lower by 4")
     assert first.endswith("and lower on 3 of 3 seeds")
     assert second.startswith("trial-001 beats trial-002: ")
-    assert third == "with a probability of 100% trial-001 is the best or within 10% of it"
+    assert third == "trial-001 is the best or within 10% of it with a probability of 100%"
     headings, *rows = table_of(found)
     assert [row[0] for row in rows] == ["trial-001", "trial-002", "base 0"]
     assert [dict(zip(headings, row, strict=True))["seeds"] for row in rows] == ["3", "3", "3"]
