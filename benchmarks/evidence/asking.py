@@ -25,8 +25,8 @@ from study.evidence.paired import WORTH_MENTIONING, Change, Verdict, judge
 from study.evidence.sequential import FEWEST
 
 EFFECTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
-TAILS = {"normal": math.inf, "heavy": 4.0}
-FREEDOM = 4.0
+TAILS = {"normal": None, "heavy": 4.0}
+"""Kinds of noise between seeds: Student's degrees of freedom, None for a normal distribution."""
 
 
 class Row(NamedTuple):
@@ -95,11 +95,16 @@ def noise(
     rng: np.random.Generator, tails: str, spread: float, shape: tuple[int, int]
 ) -> np.ndarray:
     """Differences of the noise of two trainings each, of which each has the spread."""
-    if tails == "normal":
-        both = rng.standard_normal((2, *shape))
-    else:
-        both = rng.standard_t(FREEDOM, (2, *shape)) / math.sqrt(FREEDOM / (FREEDOM - 2))
+    both = standard_noise(rng, tails, (2, *shape))
     return spread * (both[0] - both[1])
+
+
+def standard_noise(rng: np.random.Generator, tails: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise of one kind with standard deviation 1."""
+    freedom = TAILS[tails]
+    if freedom is None:
+        return rng.standard_normal(shape)
+    return rng.standard_t(freedom, shape) / math.sqrt(freedom / (freedom - 2))
 
 
 def ask(differences: np.ndarray, most: int) -> Change:

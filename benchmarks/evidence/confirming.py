@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.evidence.asking import FREEDOM, TAILS
+from benchmarks.evidence.asking import TAILS, standard_noise
 from study.evidence.race import FEWEST_SEEDS, WITHIN, Noise, Standings, stand
 
 SCATTERS = (0.05, 0.15, 0.3)
@@ -83,7 +83,7 @@ def simulate(scatter: float, tails: str, spread: float, seeds: int, races: int) 
     behind, compute, held, naive = [], [], [], []
     for _ in range(races):
         truth = np.concatenate([rng.normal(0.0, scatter, TRIALS), BASELINES])
-        logs = truth[:, None] + spread * _noise(rng, tails, (len(truth), seeds))
+        logs = truth[:, None] + spread * standard_noise(rng, tails, (len(truth), seeds))
         found, spent = race(np.exp(logs), Noise(spread))
         expected = found.expected(found.leader)
         behind.append(truth[found.leader] - truth.min())
@@ -116,13 +116,6 @@ def race(scores: np.ndarray, noise: Noise) -> tuple[Standings, int]:
         if found.decided or racing.sum() == 1:
             break
     return found, spent
-
-
-def _noise(rng: np.random.Generator, tails: str, shape: tuple[int, int]) -> np.ndarray:
-    """Noise with standard deviation 1."""
-    if tails == "normal":
-        return rng.standard_normal(shape)
-    return rng.standard_t(FREEDOM, shape) / math.sqrt(FREEDOM / (FREEDOM - 2))
 
 
 if __name__ == "__main__":

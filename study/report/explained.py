@@ -14,7 +14,7 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_evals
 from study.config.dimensions import Choices, Dimension, check_dimension
 from study.config.study_config import StudyConfig
-from study.evidence.agreement import Interval, Step, ladder, rank_correlation
+from study.evidence.agreement import ENOUGH, Interval, Step, ladder, rank_correlation
 from study.evidence.failing import Part, failing_parts
 from study.evidence.race import USUAL
 from study.evidence.variance import Budget, budget
@@ -22,7 +22,7 @@ from study.report.statistics import Edge, Importance, edges, importances
 from study.results.confirmed import Confirmation
 from study.storage.attributes import study_config
 from study.storage.store import Store
-from study.storage.trial_result import HOPELESS, PAUSED
+from study.storage.trial_result import HOPELESS, PAUSED, REASON
 
 LAST_SCORES = 6
 """Scores of each trial from which the noise of checkpoints is estimated."""
@@ -71,13 +71,8 @@ class Explained:
         return plain
 
 
-def explain(
-    study: Study, store: Store, important: dict[str, Importance] | None = None
-) -> Explained:
-    """Explain a study. `important` is the importance of its parameters, if it is known already.
-
-    Raises `StudyError` for a study that has not begun.
-    """
+def explain(study: Study, store: Store) -> Explained:
+    """Explain a study. Raises `StudyError` for a study that has not begun."""
     config, trials = study_config(study), study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
     ranked = sorted(complete, key=lambda trial: (trial.values[0], trial.number))
@@ -85,7 +80,8 @@ def explain(
     histories = {it.number: RunFolder(folder.trial(it.number)).history for it in complete}
     evals = {number: read_evals(path) for number, path in histories.items()}
     confirmed = Confirmation.read(study)
-    important = importances(complete) if important is None else important
+    important, minimised = importances(complete), _minimised(config, evals)
+    single = config.objective.mode == "score" and len(complete) >= ENOUGH
     pairs = [
         (trial.values[0], trial.user_attrs["imbalance"])
         for trial in complete
@@ -96,13 +92,13 @@ def explain(
         len(complete),
         important,
         [name for name, it in important.items() if not it.above_chance],
-        edges_of(config, ranked[0].params) if important else [],
+        _edges(config, ranked[0].params) if single else [],
         _failing(config, trials),
-        _variance(ranked, evals, confirmed, _minimised(config, evals)),
+        _variance(ranked, evals, confirmed, minimised),
         sum(len(it.scores) - 1 for it in confirmed.scored) if confirmed else 0,
         ladder([(trial.intermediate_values, trial.values[0]) for trial in complete]),
         rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
-        _others(ranked, evals, _minimised(config, evals)),
+        _others(ranked, evals, minimised),
         ranked[0].number if ranked else None,
     )
 
@@ -115,7 +111,7 @@ def _minimised(config: StudyConfig, evals: Mapping[int, Sequence[EvalRecord]]) -
     return None
 
 
-def edges_of(config: StudyConfig, best: Mapping[str, Any]) -> list[Edge]:
+def _edges(config: StudyConfig, best: Mapping[str, Any]) -> list[Edge]:
     """Ranges at whose end the best trial lies, each with a wider one that may be searched."""
     keys = {config.short_name(key): key for key in config.space}
 
@@ -143,7 +139,7 @@ def _failed(trial: FrozenTrial) -> bool:
     """Whether a trial collapsed, diverged or failed, and was not stopped for its score."""
     if trial.state == TrialState.FAIL:
         return True
-    reason = str(trial.user_attrs.get("reason") or "")
+    reason = str(trial.user_attrs.get(REASON) or "")
     stopped = trial.user_attrs.get(PAUSED) is not None or reason.startswith(HOPELESS)
     return trial.state == TrialState.PRUNED and bool(reason) and not stopped
 

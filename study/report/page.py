@@ -21,17 +21,16 @@ from dcgan.runtime.files import write_text_atomic
 from dcgan.runtime.version import code_version
 from study.config.dimensions import Choices, Dimension, plain, plain_value
 from study.config.study_config import StudyConfig
-from study.evidence.agreement import ENOUGH, rank_correlation
+from study.evidence.agreement import ENOUGH
 from study.report import figures
 from study.report.closest import closest_photos
-from study.report.explained import edges_of, explain
+from study.report.explained import Explained, explain
 from study.report.explained_words import beside_tables
 from study.report.pictures import SAMPLES, photos, strips
 from study.report.statistics import (
     RESAMPLES,
     Effect,
     choice_effects,
-    importances,
 )
 from study.report.verdict import verdict
 from study.report.words import beside_photos, setting, words_of
@@ -61,7 +60,8 @@ def render(study: Study, store: Store) -> str:
     config = study_config(study)
     trials = study.get_trials(deepcopy=False)
     rows = rows_of(study)
-    about, identity = _about_parameters(config, trials, rows), stored_identity(study)
+    explained, identity = explain(study, store), stored_identity(study)
+    about = _about_parameters(config, trials, explained)
     facts = {
         "name": study.study_name,
         "made": time.strftime("%Y-%m-%d %H:%M"),
@@ -84,7 +84,7 @@ def render(study: Study, store: Store) -> str:
         "aim": "distance" if is_pareto(study) else "score",
     }
     facts["verdict"] = verdict(rows, facts)
-    facts["explained"] = list(beside_tables(explain(study, store, about["importance"])))
+    facts["explained"] = list(beside_tables(explained))
     confirmed = Confirmation.read(study)
     known = confirmed is not None and confirmed.standings is not None
     facts["confirmed"] = confirmed if known else None
@@ -121,28 +121,20 @@ def _kind(reason: str) -> str:
 def _about_parameters(
     config: StudyConfig,
     trials: Sequence[FrozenTrial],
-    rows: Sequence[TrialResult],
+    explained: Explained,
 ) -> dict[str, Any]:
     space = {config.short_name(key): item for key, item in config.space.items()}
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
-    best = next((row.params for row in rows if row.state == TrialState.COMPLETE), {})
-    pairs = [
-        (trial.values[0], trial.user_attrs["imbalance"])
-        for trial in complete
-        if trial.user_attrs.get("imbalance") is not None
-    ]
-    single = config.objective.mode == "score" and len(complete) >= ENOUGH
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
-    important = importances(complete)
     return {
         "enough": ENOUGH,
         "resamples": RESAMPLES,
         "complete": len(complete),
-        "importance": important,
-        "no_effect_seen": [name for name, it in important.items() if not it.above_chance],
+        "importance": explained.importance,
+        "no_effect_seen": explained.no_effect_seen,
         "effects": [_in_words(it, space, pruned) for it in choice_effects(complete, space)],
-        "edges": edges_of(config, best) if single else [],
-        "correlation": rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
+        "edges": explained.edges,
+        "correlation": explained.balance,
     }
 
 

@@ -7,18 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import optuna
 from optuna.study import Study
 
 from study.config.dimensions import Choices
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.evidence.paired import Change, Verdict, judge
-from study.results.repeated import Training, trainings_of
-from study.storage.attributes import stored_config
-from study.storage.optuna_db import storage_of
+from study.results.repeated import Training, read_repeats, trainings_of
 from study.storage.trial_result import TrialResult
-from study.storage.trial_summaries import summaries_of
 
 
 def name_of_question(name: str, key: str) -> str:
@@ -62,12 +58,8 @@ class Asked:
     @classmethod
     def read(cls, study: Study, key: str) -> Asked | None:
         """The pairs of a question about a study, from its database; None without."""
-        storage, name = storage_of(study), name_of_question(study.study_name, key)
-        if name not in optuna.get_all_study_names(storage):
-            return None
-        asked = optuna.load_study(study_name=name, storage=storage)
-        config = stored_config(asked)
-        return None if config is None else cls.of(config, key, summaries_of(asked))
+        found = read_repeats(study, name_of_question(study.study_name, key))
+        return None if found is None else cls.of(found[0], key, found[1])
 
     @classmethod
     def of(cls, config: StudyConfig, key: str, rows: Sequence[TrialResult]) -> Asked:

@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import optuna
 from optuna.study import Study
 
 from study.config.study_config import Baseline, StudyConfig
 from study.evidence.promise import Promise
 from study.evidence.race import FEWEST_SEEDS, Estimate, Standings, stand
-from study.results.repeated import trainings_of
-from study.storage.attributes import stored_config
-from study.storage.optuna_db import storage_of
+from study.results.repeated import read_repeats, trainings_of
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import summaries_of
@@ -71,18 +68,12 @@ class Confirmation:
     @classmethod
     def read(cls, study: Study) -> Confirmation | None:
         """The confirmation of a study, from the database that the study is in; None without."""
-        storage, name = storage_of(study), name_of_confirmation(study.study_name)
-        if name not in optuna.get_all_study_names(storage):
+        found = read_repeats(study, name_of_confirmation(study.study_name))
+        if found is None:
             return None
-        repeats = optuna.load_study(study_name=name, storage=storage)
-        config = stored_config(repeats)
-        if config is None:  # its first launch has failed
-            return None
-        return cls(
-            study.study_name,
-            config.base.train.epochs,
-            tuple(_candidates(config, summaries_of(repeats), summaries_of(study))),
-        )
+        config, repeats = found
+        candidates = _candidates(config, repeats, summaries_of(study))
+        return cls(study.study_name, config.base.train.epochs, tuple(candidates))
 
     @cached_property
     def scored(self) -> list[Candidate]:
@@ -112,7 +103,7 @@ class Confirmation:
         """
         if not self.scored or not self.is_comparable:
             return None
-        racing = [len(candidate.planned) == self.seeds for candidate in self.scored]
+        racing = [candidate in self.racing for candidate in self.scored]
         scores = [list(candidate.scores.values()) for candidate in self.scored]
         found = [candidate.baseline is None for candidate in self.scored]
         return stand(scores, racing if any(racing) else [True] * len(scores), found)

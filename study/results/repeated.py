@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import optuna
+from optuna.study import Study
 from optuna.trial import TrialState
 
+from study.config.study_config import StudyConfig
+from study.storage.attributes import stored_config
+from study.storage.optuna_db import storage_of
 from study.storage.trial_result import TrialResult
+from study.storage.trial_summaries import summaries_of
 
 COLLAPSED = 1.5
 """A training that collapsed counts as a score this much above the worst of all."""
 
 
 _WHOLE, _EARLY = TrialState.COMPLETE, TrialState.PRUNED
+
+
+def read_repeats(study: Study, name: str) -> tuple[StudyConfig, list[TrialResult]] | None:
+    """Config and trials of the study of that name in a study's database; None if none has begun."""
+    storage = storage_of(study)
+    if name not in optuna.get_all_study_names(storage):
+        return None
+    repeats = optuna.load_study(study_name=name, storage=storage)
+    config = stored_config(repeats)
+    return None if config is None else (config, summaries_of(repeats))
 
 
 class Training(NamedTuple):

@@ -21,11 +21,11 @@ from dcgan.errors import UsageError
 from dcgan.runtime.seeds import derive_seed
 from study.config.dimensions import Choices, plain, plain_value
 from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Repeated, StudyConfig
-from study.errors import StudyError, UnknownStudyError
+from study.errors import StudyError
 from study.results.asked import Asked, name_of_question
-from study.running.derived import NOT_POSITIVE, derived
+from study.running.derived import NOT_POSITIVE, begun, derived
 from study.running.warm_start import params_here
-from study.storage.attributes import stored_config, study_config
+from study.storage.attributes import study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
@@ -109,7 +109,7 @@ def next_pairs(store: Store, question: Question, at_once: int = 1) -> StudyConfi
         UsageError: the question was begun with other values or trainings of another length.
     """
     study = load_optuna_study(store, question.name)
-    begun, failed = _begun(store, question)
+    so_far, failed = _begun(store, question)
     asked = Asked.read(study, question.key)
     if asked and asked.is_over(question.pairs):
         return None
@@ -120,22 +120,22 @@ def next_pairs(store: Store, question: Question, at_once: int = 1) -> StudyConfi
         for number in range(planned, min(planned + at_once, question.pairs)):
             context = contexts[number % len(contexts)]
             added += _pair(earlier, question, context, number)
-    baselines = [*(begun.baselines if begun else ()), *added]
-    return _config(study_config(study), question, begun, baselines, failed)
+    baselines = [*(so_far.baselines if so_far else ()), *added]
+    return _config(study_config(study), question, so_far, baselines, failed)
 
 
 def _begun(store: Store, question: Question) -> tuple[StudyConfig | None, int]:
-    """The config of the pairs so far, and how many of their trainings have failed."""
-    try:
-        study = load_optuna_study(store, name_of_question(question.name, question.key))
-    except UnknownStudyError:
-        return None, 0
-    config = stored_config(study)
+    """The config of the pairs so far, and how many of their trainings have failed.
+
+    Raises `UsageError` if it compares other values or has trainings of another length.
+    """
+    name = name_of_question(question.name, question.key)
+    config, failed = begun(store, name)
     if config:
         dimension, epochs = config.space[question.key], config.base.train.epochs
         assert isinstance(dimension, Choices)
         before = list(dimension.stored.values())
-        anew = f"begin anew after 'study delete {study.study_name}'"
+        anew = f"begin anew after 'study delete {name}'"
         if before != [plain_value(value) for value in question.values]:
             raise UsageError(
                 f"{question.key} was asked about {before[0]} and {before[1]} before; ask that "
@@ -146,7 +146,7 @@ def _begun(store: Store, question: Question) -> tuple[StudyConfig | None, int]:
                 f"--epochs {question.epochs}: this was begun with trainings of {epochs} epochs; "
                 f"leave --epochs out, or {anew}"
             )
-    return config, len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+    return config, failed
 
 
 def _good(study: Study, key: str) -> list[TrialResult]:
@@ -197,7 +197,7 @@ def _pair(
 def _config(
     earlier: StudyConfig,
     question: Question,
-    begun: StudyConfig | None,
+    so_far: StudyConfig | None,
     baselines: Sequence[Baseline],
     failed: int,
 ) -> StudyConfig:
@@ -205,7 +205,7 @@ def _config(
     choices = [plain_value(value) for value in question.values]
     space[question.key] = {"type": "categorical", "choices": choices}
     changes: dict[str, Any] = {"space": space}
-    if begun is None and question.epochs is not None:
+    if so_far is None and question.epochs is not None:
         changes["base.train.epochs"] = question.epochs
     name = name_of_question(question.name, question.key)
-    return derived(begun or earlier, name, baselines, failed, changes)
+    return derived(so_far or earlier, name, baselines, failed, changes)

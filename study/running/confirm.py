@@ -19,14 +19,14 @@ from optuna.trial import TrialState
 from dcgan.errors import UsageError
 from dcgan.runtime.seeds import derive_seed
 from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Repeated, StudyConfig
-from study.errors import StudyError, UnknownStudyError
+from study.errors import StudyError
 from study.evidence.race import FEWEST_SEEDS
 from study.results.confirmed import Candidate, Confirmation, name_of_confirmation
 from study.results.export import changes_of_full_run
-from study.running.derived import NOT_POSITIVE, derived
+from study.running.derived import NOT_POSITIVE, begun, derived
 from study.running.warm_start import params_here
 from study.search.objective import is_pareto
-from study.storage.attributes import stored_config, study_config
+from study.storage.attributes import study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
@@ -67,7 +67,7 @@ def next_round(store: Store, race: Race) -> StudyConfig | None:
             "from its front with 'study export --pick'"
         )
     rows = {row.number: row for row in summaries_of(study)}
-    begun, failed = _begun(store, race, rows)
+    so_far, failed = _begun(store, race, rows)
     confirmation = Confirmation.read(study)
     candidates = _with_new(study, confirmation, rows, race.top)
     places = _asked_for(confirmation, candidates, race.seeds)
@@ -79,8 +79,8 @@ def next_round(store: Store, race: Race) -> StudyConfig | None:
         _repeated(earlier, race.name, candidate, rows[candidate.trial], place, seeds[place])
         for candidate, place in places
     ]
-    baselines = [*(begun.baselines if begun else ()), *added]
-    return _config(earlier, race, begun, baselines, failed)
+    baselines = [*(so_far.baselines if so_far else ()), *added]
+    return _config(earlier, race, so_far, baselines, failed)
 
 
 def _begun(
@@ -90,25 +90,22 @@ def _begun(
 
     Raises `UsageError` if it has trainings of another length, or of another study of that name.
     """
-    try:
-        study = load_optuna_study(store, name_of_confirmation(race.name))
-    except UnknownStudyError:
-        return None, 0
-    config = stored_config(study)
+    name = name_of_confirmation(race.name)
+    config, failed = begun(store, name)
     if config and race.epochs not in (None, config.base.train.epochs):
         raise UsageError(
             f"--epochs {race.epochs}: '{race.name}' is being confirmed by trainings of "
             f"{config.base.train.epochs} epochs; leave --epochs out, or begin anew after 'study "
-            f"delete {study.study_name}'"
+            f"delete {name}'"
         )
     for baseline in config.baselines if config else ():
         row = rows.get(baseline.repeats.trial) if baseline.repeats else None
         if config and (row is None or row.params != config.baseline_params(baseline)):
             raise UsageError(
-                f"'{study.study_name}' repeats trials of an earlier study '{race.name}', which "
-                f"this one is not; begin anew after 'study delete {study.study_name}'"
+                f"'{name}' repeats trials of an earlier study '{race.name}', which this one is "
+                f"not; begin anew after 'study delete {name}'"
             )
-    return config, len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+    return config, failed
 
 
 def _with_new(
@@ -185,16 +182,16 @@ def _seeds(study: Study, most: int) -> list[int]:
 def _config(
     earlier: StudyConfig,
     race: Race,
-    begun: StudyConfig | None,
+    so_far: StudyConfig | None,
     baselines: Sequence[Baseline],
     failed: int,
 ) -> StudyConfig:
     """The config; a race that has begun keeps its settings, whatever the full run is now."""
     changes: dict[str, Any] = {}
-    if begun is None:
+    if so_far is None:
         # The FID of papers is reported once at the end of a full run, and nobody compares it here.
         full = changes_of_full_run(earlier) | {"eval.fid_at_end": False}
         full |= {} if race.epochs is None else {"train.epochs": race.epochs}
         changes = {f"base.{key}": value for key, value in full.items()}
     name, space = name_of_confirmation(race.name), earlier.model_dump(mode="json")["space"]
-    return derived(begun or earlier, name, baselines, failed, changes | {"space": space})
+    return derived(so_far or earlier, name, baselines, failed, changes | {"space": space})

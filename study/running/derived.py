@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.study import Study
+from optuna.trial import TrialState
 
 from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank
@@ -17,7 +18,10 @@ from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.runtime.devices import resolve_device
 from study.config.identity import check_fingerprints
 from study.config.study_config import Baseline, StudyConfig
-from study.storage.attributes import stored_identity
+from study.errors import UnknownStudyError
+from study.storage.attributes import stored_config, stored_identity
+from study.storage.optuna_db import load_optuna_study
+from study.storage.store import Store
 
 NOT_POSITIVE = (
     "'{}' has scores that are not positive, so their ratios say nothing; a kernel distance near 0 "
@@ -46,6 +50,18 @@ def derived(
         "baselines": [baseline.model_dump() for baseline in baselines],
     }
     return override(earlier, common | dict(changes), f"the study '{name}'")
+
+
+def begun(store: Store, name: str) -> tuple[StudyConfig | None, int]:
+    """The config of such a study so far, and how many of its trainings have failed.
+
+    None before its first launch has recorded it.
+    """
+    try:
+        study = load_optuna_study(store, name)
+    except UnknownStudyError:
+        return None, 0
+    return stored_config(study), len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
 
 
 def check_same_measure(study: Study, config: StudyConfig, bank: PhotoBank) -> None:
