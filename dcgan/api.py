@@ -23,6 +23,7 @@ from dcgan.training.run.checkpoint import Checkpoint, load_checkpoint, load_gene
 from dcgan.training.run.exported import is_model, read_model
 
 if TYPE_CHECKING:
+    from dcgan.evaluation.memorisation import Memorisation
     from dcgan.evaluation.memorisation_report import MemorisationReport
 
 CheckpointLike = Checkpoint | str | os.PathLike[str]
@@ -157,13 +158,10 @@ class Scoring:
                 epoch=loaded.epoch,
             )
 
-    def evidence(self) -> tuple[EvalRecord, float | None]:
-        """The scores, and the share of images that repeat a photo.
-
-        The share is None with too few photos to judge.
-        """
+    def evidence(self) -> tuple[EvalRecord, Memorisation | None]:
+        """The scores, and which images repeat a photo; None with too few photos to judge that."""
         try:
-            return self.evaluate(), self.memorisation().pictures.fraction
+            return self.evaluate(), self.memorisation().pictures
         except EvaluationError:
             return self.evaluate(), None
 

@@ -39,6 +39,10 @@ class WeightsError(EvaluationError):
     """Pretrained weights are missing or are not the published ones."""
 
 
+class RepeatsPhotosError(DcganError):
+    """A generator draws copies of training photos, more than chance explains."""
+
+
 class OutOfMemoryError(DcganError):
     """The device ran out of memory; the message names the settings that shrink the need."""
 

@@ -11,9 +11,10 @@ import typer
 
 from dcgan.cli.console import load_bank_with_progress, say
 from dcgan.cli.options import CheckpointArgument, DataOption, ModelOption
-from dcgan.errors import DcganError, UsageError
+from dcgan.errors import DcganError, RepeatsPhotosError, UsageError
 
 if TYPE_CHECKING:
+    from dcgan.evaluation.memorisation import Memorisation
     from dcgan.evaluation.record import EvalRecord
     from dcgan.training.run.checkpoint import Checkpoint
 
@@ -28,6 +29,9 @@ def export(
         bool, typer.Option("--score/--no-score", help="Score it for the model card.")
     ] = True,
     model: ModelOption = "ema",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write it even if it repeats training photos.")
+    ] = False,
 ) -> None:
     """Write a generator as a folder to share: safetensors, config, model card, samples."""
     from dcgan.training.run.checkpoint import load_checkpoint
@@ -42,14 +46,19 @@ def export(
         raise UsageError(f"{output} holds other files; choose an empty or a new folder with -o DIR")
     loaded = load_checkpoint(checkpoint)
     scores, memorised = score(loaded, data, model) if scored else (None, None)
+    if memorised is not None and memorised.beyond_chance and not force:
+        raise RepeatsPhotosError(
+            f"{loaded.path} is not exported: {memorised.describe()}; 'dcgan evaluate --panel FILE' "
+            "draws them, and --force exports it with that in its model card"
+        )
     write_model(loaded, output, model_card(loaded, scores, memorised, model), model)
     say(str(output.absolute()))
 
 
 def score(
     checkpoint: Checkpoint, data: Path | None, model: str
-) -> tuple[EvalRecord | None, float | None]:
-    """A generator's scores and the share of memorised images; None where photos are missing."""
+) -> tuple[EvalRecord | None, Memorisation | None]:
+    """A generator's scores and which images are memorised; None where photos are missing."""
     from dcgan.api import Scoring
     from dcgan.config.settings import override
 

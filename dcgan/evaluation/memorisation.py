@@ -22,6 +22,7 @@ from dcgan.data.pixels import to_unit
 from dcgan.errors import EvaluationError
 from dcgan.evaluation.metrics.matrix import ArrayLike, feature_matrix
 from dcgan.evaluation.metrics.neighbours import nearest_neighbours
+from dcgan.evaluation.metrics.recognised import wilson_interval
 
 NEXT_NEIGHBOURS = 20
 """Number of next photos in the ratio, at most all others; 10 and 50 work as well."""
@@ -59,6 +60,11 @@ class Calibration:
         """The part of the new photos that count as repetitions by chance, in [0, 1]."""
         return float((self.ratios <= self.threshold).double().mean())
 
+    @property
+    def floor(self) -> float:
+        """The most that chance gives: the upper end of the 95 % interval of `fraction`."""
+        return wilson_interval(int((self.ratios <= self.threshold).sum()), len(self.ratios))[1]
+
 
 @dataclass(frozen=True, eq=False)
 class Memorisation:
@@ -81,6 +87,24 @@ class Memorisation:
     def fraction(self) -> float:
         """The part of the images that count as repetitions, in [0, 1]."""
         return float(self.memorised.double().mean())
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether more images are repetitions than chance explains.
+
+        The 95 % interval of their fraction lies above the floor, so a generator of new images is
+        found to repeat photos in clearly less than one case of twenty.
+        """
+        return wilson_interval(int(self.memorised.sum()), len(self.ratios))[0] > (
+            self.calibration.floor
+        )
+
+    def describe(self) -> str:
+        """The fraction beside what chance gives, in words."""
+        return (
+            f"{self.fraction:.1%} of {len(self.ratios)} images repeat a training photo; by chance "
+            f"up to {self.calibration.floor:.1%} would seem to"
+        )
 
 
 def picture_vectors(images: Tensor) -> Tensor:

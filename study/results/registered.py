@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dcgan.api import Scoring
 from dcgan.data.bank import PhotoBank
+from dcgan.errors import RepeatsPhotosError
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.exported import write_model
 from dcgan.training.run.folder import RunFolder
@@ -19,13 +20,20 @@ from study.tracking.registry import Evidence, Registered, register
 def register_full_run(run: FullRun, bank: PhotoBank, *, force: bool = False) -> Registered:
     """Write the folder `model` beside a finished full run, and register it under the study's name.
 
-    The checkpoint is the one that counts (`eval.select`). `force` makes it the champion whatever
-    its score. Raises `StudyError` if MLflow cannot be reached or does not show the run.
+    The checkpoint is the one that counts (`eval.select`). `force` registers it even if it repeats
+    training photos, and makes it the champion whatever its score. Raises `RepeatsPhotosError`
+    before anything is written, and `StudyError` if MLflow cannot be reached or does not show the
+    run.
     """
     files, config = RunFolder(run.folder), run.config
     chosen = files.best if config.eval.select == "best" else files.checkpoint
     scoring, which = Scoring(load_checkpoint(chosen), bank=bank), config.eval.score_model
     record, memorised = scoring.evidence()
+    if memorised is not None and memorised.beyond_chance and not force:
+        raise RepeatsPhotosError(
+            f"{memorised.describe()}; 'dcgan evaluate {chosen} --panel FILE' draws them, and the "
+            "same command with --force registers it with that in its model card"
+        )
     folder, checkpoint = run.folder / "model", scoring.checkpoint
     write_model(checkpoint, folder, model_card(checkpoint, record, memorised, which), which)
     store, name = with_tracking(run.store, run.study), run.study.study_name

@@ -6,6 +6,7 @@ from typing import Any
 
 from dcgan.config.settings import dotted_keys, get_dotted, load_train_config
 from dcgan.config.train_config import TrainConfig
+from dcgan.evaluation.memorisation import Memorisation
 from dcgan.evaluation.record import EvalRecord, in_digits
 from dcgan.runtime.version import code_version
 from dcgan.training.run.checkpoint import Checkpoint
@@ -28,9 +29,9 @@ generator = load_model("FOLDER")    # noise (N, nz, 1, 1) from N(0, 1) → image
 
 
 def model_card(
-    checkpoint: Checkpoint, scores: EvalRecord | None, memorised: float | None, which: str
+    checkpoint: Checkpoint, scores: EvalRecord | None, memorised: Memorisation | None, which: str
 ) -> str:
-    """The card in Markdown. `scores` and the share of `memorised` images may not be known."""
+    """The card in Markdown. `scores` and what is `memorised` may not be known."""
     config, name = checkpoint.config, "last weights" if which == "raw" else "moving average"
     size, seconds = config.data.image_size, checkpoint.seconds
     lines = [
@@ -42,6 +43,7 @@ def model_card(
         f"{config.train.batch_size} images, {seconds / 60:.0f} minutes). Written by dcgan-study "
         f"{code_version()}.",
         "",
+        *_warning(memorised),
         "## Use",
         "",
         USE,
@@ -68,6 +70,13 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
+def _warning(memorised: Memorisation | None) -> list[str]:
+    if memorised is None or not memorised.beyond_chance:
+        return []
+    text = "It repeats photos. Do not share what it draws without the right to the training photos"
+    return [f"> **{text}**: {memorised.describe()}.", ""]
+
+
 def _data(checkpoint: Checkpoint, scores: EvalRecord | None) -> str:
     data = checkpoint.config.data
     name = data.source if data.root is None else data.root.name
@@ -92,9 +101,9 @@ def _recipe(config: TrainConfig) -> list[str]:
     return ["| setting | here | reference recipe |", "|---|---|---|", *rows]
 
 
-def _scores(scores: EvalRecord | None, memorised: float | None) -> list[str]:
+def _scores(scores: EvalRecord | None, memorised: Memorisation | None) -> list[str]:
     if scores is None:
-        return ["Not scored."]
+        return ["Not scored, and not examined for copies of training photos."]
     fd, kd, metrics = scores.frechet_metric, scores.kernel_metric, scores.metrics
     rows = [("Fréchet distance", fd, in_digits), ("kernel distance", kd, _plain)]
     lines = ["| | value | 95 % |", "|---|---|---|"]
@@ -109,7 +118,9 @@ def _scores(scores: EvalRecord | None, memorised: float | None) -> list[str]:
     if (times := metrics.get(f"{fd}_times_floor")) is not None:
         lines.append(f"| distance ÷ noise floor of the photos | {times:.2f} | |")
     if memorised is not None:
-        lines.append(f"| images that repeat a training photo | {memorised:.1%} | |")
+        chance = f"by chance up to {memorised.calibration.floor:.1%}"
+        share = f"{memorised.fraction:.1%}"
+        lines.append(f"| images that repeat a training photo | {share} | {chance} |")
     judged = f"{scores.n_samples} images, extractor {scores.extractor}"
     return [*lines, "", f"{judged}, fingerprint `{scores.extractor_fingerprint[:12]}`."]
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from copier import make_copier
 from PIL import Image
 from ready import Ready
 
@@ -285,7 +286,8 @@ def test_export_a_model_to_share(dcgan: Shell, run_folder: Path, tmp_path: Path)
     assert f"`fd_random` | {in_digits(scores.frechet)} |" in card
     assert "40 photos of “toy_cats”" in card
     assert f"| `model.nz` | {generator.nz} | 30 |" in card
-    assert "images that repeat a training photo" in card
+    assert "| images that repeat a training photo | 0.0% | by chance up to " in card
+    assert "It repeats photos" not in card
     shared = card + (folder / "config.yaml").read_text(encoding="utf-8")
     assert str(tmp_path) not in shared  # nothing of this machine
     raw = dcgan("export", run_folder / "checkpoint.pt", "-o", "raw", "--model", "raw", "--no-score")
@@ -293,6 +295,21 @@ def test_export_a_model_to_share(dcgan: Shell, run_folder: Path, tmp_path: Path)
     assert "last weights" in Path("raw/README.md").read_text(encoding="utf-8")
     assert "Not scored" in Path("raw/README.md").read_text(encoding="utf-8")
     assert not torch.equal(generate("raw", 6, seed=3), same)
+
+
+def test_a_generator_that_repeats_photos_is_exported_only_by_force(
+    dcgan: Shell, run_folder: Path, tmp_path: Path
+) -> None:
+    copier = tmp_path / "copier.pt"
+    make_copier(run_folder / "checkpoint.pt", copier, tmp_path / "photos")
+    said = refused(dcgan("export", copier, "-o", "model"), 1)
+    assert "of 64 images repeat a training photo; by chance up to " in said
+    assert "--force exports it" in said
+    assert not Path("model").exists()
+    assert dcgan("export", copier, "-o", "model", "--force").code == 0
+    card = Path("model/README.md").read_text(encoding="utf-8")
+    assert "> **It repeats photos. Do not share" in card
+    assert card.index("It repeats photos") < card.index("## Use")
 
 
 def test_an_export_that_cannot_be_made_or_read(dcgan: Shell, run_folder: Path) -> None:

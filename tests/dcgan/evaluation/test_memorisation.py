@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from dcgan.config.train_config import AugmentConfig
 from dcgan.data.augment import augment
@@ -283,3 +284,21 @@ def test_panel_shows_the_closest_pairs(fakes, shown, photos, new_cats, calibrati
     assert (panel == REPEATED).all(axis=2).any()
     rows = -(-shown // 8)
     assert panel.shape[0] == 52 + rows * ((2 * 34 + 2) * scale + 30)
+
+
+def test_a_few_hits_by_chance_are_not_beyond_it(photos, new_cats, calibration):
+    """The verdict is that of two Wilson intervals that lie apart."""
+    new = judged(new_cats, calibration)
+    assert not new.beyond_chance
+    assert calibration.fraction < calibration.floor < 0.1
+    for copies, expected in ((0, False), (2, False), (60, True)):
+        mixed = judged(torch.cat([new_cats[copies:], photos[:copies]]), calibration)
+        assert mixed.beyond_chance is expected, copies
+    wholly = judged(photos, calibration)
+    assert wholly.describe().startswith(f"100.0% of {COUNT} images repeat a training photo; by ")
+
+
+def test_the_floor_is_the_upper_limit_that_scipy_gives(calibration):
+    hits = int((calibration.ratios <= calibration.threshold).sum())
+    limits = stats.binomtest(hits, len(calibration.ratios)).proportion_ci(0.95, method="wilson")
+    assert calibration.floor == pytest.approx(limits.high, abs=1e-4)

@@ -19,15 +19,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from copier import make_copier
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from dcgan import generate
-from dcgan.errors import DcganError
+from dcgan.errors import DcganError, RepeatsPhotosError
 from dcgan.runtime.children import child_environment
 from dcgan.training.run.checkpoint import load_checkpoint
 from dcgan.training.run.exported import write_model
 from dcgan.training.run.folder import RunFolder
+from study.results.full_run import FullRun
+from study.results.registered import register_full_run
 from study.storage.store import Store
 from study.tracking.environment import SETTINGS
 from study.tracking.registry import Evidence, fetch, register
@@ -192,3 +195,20 @@ def test_a_full_run_is_registered(
     assert "version 2 of “tiny”: not the champion" in said
     said = shell("train", "tiny", "--no-register", "--store", own_finished.root).stdout
     assert "registered as" not in said
+
+
+@pytest.mark.slow
+def test_a_generator_that_repeats_photos_is_registered_only_by_force(
+    own_finished: Store, shell: Shell, tmp_path: Path
+) -> None:
+    shell("train", "tiny", "--no-register", "--store", own_finished.root)
+    run = FullRun.of(own_finished, "tiny", None, None)
+    last = RunFolder(run.folder).checkpoint
+    bank = make_copier(last, last, tmp_path / "photos")
+    with pytest.raises(RepeatsPhotosError, match="of 64 images repeat a training photo; by chance"):
+        register_full_run(run, bank)
+    assert not (run.folder / "model").exists()
+    made = register_full_run(run, bank, force=True)
+    assert (made.number, made.champion) == (1, True)
+    folder = fetch("models:/tiny@champion", own_finished)
+    assert "It repeats photos" in (folder / "README.md").read_text(encoding="utf-8")
