@@ -21,7 +21,7 @@ from dcgan.cli.options import (
 )
 from dcgan.errors import UsageError
 from dcgan.runtime.imports import quick_imports
-from study.cli.evidence import ask, confirm, explain, verify
+from study.cli.evidence import ask, confirm, explain, revive, verify
 from study.cli.options import (
     AnyMlflowOption,
     HostOption,
@@ -51,6 +51,10 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="Name of the study.")] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="Total number of trials.")] = None,
     timeout: TimeoutOption = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option("--max-hours", metavar="HOURS", help="Stop once all trials took this long."),
+    ] = None,
     workers: WorkersOption = None,
     trials_per_gpu: PerGpuOption = None,
     earlier: Annotated[
@@ -73,6 +77,7 @@ def run(
     overrides: dict[str, Any] = parse_assignments(settings or []) | data_settings(data, "base.")
     overrides |= worker_settings(workers, trials_per_gpu)
     given = {"study.name": name, "study.trials": trials, "study.timeout_minutes": timeout}
+    given |= {"study.max_hours": max_hours}
     overrides |= {key: value for key, value in given.items() if value is not None}
     checked = load_study_config(config, overrides)  # before torch is imported
     with quick_imports():
@@ -112,6 +117,7 @@ app.command()(confirm)
 app.command()(ask)
 app.command()(explain)
 app.command()(verify)
+app.command()(revive)
 
 
 @app.command()
@@ -166,6 +172,9 @@ def show(
     importance: Annotated[
         bool, typer.Option("--importance", help="Also show which parameters mattered.")
     ] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Also say why each trial ended as it did.")
+    ] = False,
     store: StoreOption = None,
     storage: StorageOption = None,
 ) -> None:
@@ -174,8 +183,9 @@ def show(
 
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other; leave one out")
-    if importance and (as_json or as_csv):
-        raise UsageError("--importance is for people; leave out --json or --csv")
+    if (importance or why) and (as_json or as_csv):
+        option = "--importance" if importance else "--why"
+        raise UsageError(f"{option} is for people; leave out --json or --csv")
     if as_csv:
         print_csv(Store.at(store, storage), name)
     else:
@@ -185,6 +195,7 @@ def show(
             as_json=as_json,
             everything=everything,
             importance=importance,
+            why=why,
         )
 
 
@@ -300,7 +311,7 @@ def train(
         bool, typer.Option(help="Add the generator to MLflow's model registry.")
     ] = True,
     force: Annotated[
-        bool, typer.Option("--force", help="Make it the champion whatever its score.")
+        bool, typer.Option("--force", help="Register it although it repeats photos, as champion.")
     ] = False,
     store: StoreOption = None,
     storage: StorageOption = None,

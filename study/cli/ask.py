@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dcgan.cli.console import say
+from dcgan.cli.console import progress_bar, say
 from study.cli.rounds import run_rounds
 from study.cli.tables import aligned
+from study.report.explained import explain
+from study.report.explained_words import SUBJECTS, lines_on
 from study.results.asked import Asked
 from study.results.asked_words import answer_in_words, table_of
 from study.running.ask import Question, next_pairs
@@ -27,12 +29,19 @@ def ask(
 ) -> None:
     """Train pairs until the question is answered, and print the answer.
 
-    `text` is the question (see `Question.parse`), `pairs` the most that are trained, `epochs` their
-    length. `settings` and `minutes` are as for `run_rounds`. Raises, and exits, as it, `next_pairs`
-    and `Question.parse` do.
+    `text` is the question (see `Question.parse`), or a subject of which the trials tell without any
+    training (`SUBJECTS`). `pairs` is the most that are trained, `epochs` their length. `settings`
+    and `minutes` are as for `run_rounds`. Raises, and exits, as it, `next_pairs` and
+    `Question.parse` do.
     """
-    question = Question.parse(store, name, text, pairs, epochs)
     study = load_optuna_study(store, name)
+    if text in SUBJECTS:
+        with progress_bar("reading the trials"):
+            told = lines_on(explain(study, store), text)
+        for line in told:
+            say(line)
+        return
+    question = Question.parse(store, name, text, pairs, epochs)
     store = with_tracking(store, study)
     workers = settings.get("study.workers", study_config(study).study.workers)
     at_once = max(1, workers // 2) if isinstance(workers, int) else 1

@@ -1,4 +1,4 @@
-"""The commands that make evidence of a study: `confirm`, `ask`, `explain`, `verify`."""
+"""The commands that make evidence of a study: `confirm`, `ask`, `explain`, `verify`, `revive`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from study.cli.options import (
     PerGpuOption,
     StorageOption,
     StoreOption,
+    TimeoutOption,
     TrackingOption,
     WorkersOption,
     worker_settings,
@@ -57,7 +58,10 @@ def confirm(
 def ask(
     name: NameArgument,
     question: Annotated[
-        str, typer.Argument(help="A searched key, as in hue, or with two values: nz=30,100.")
+        str,
+        typer.Argument(
+            help="A searched key, as in hue, or with two values: nz=30,100; metric or budget."
+        ),
     ],
     pairs: Annotated[
         int, typer.Option("--pairs", min=2, max=100, help="The most pairs to train.")
@@ -108,3 +112,24 @@ def verify(
         from study.cli.verify import verify as verify_export
 
     raise typer.Exit(0 if verify_export(export, seeds, data_settings(data)) else 1)
+
+
+def revive(
+    name: NameArgument,
+    trial: Annotated[int, typer.Argument(min=0, help="Number of a trial that was stopped.")],
+    data: DataOption = None,
+    timeout: TimeoutOption = None,
+    workers: WorkersOption = None,
+    trials_per_gpu: PerGpuOption = None,
+    store: StoreOption = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Let a trial that was stopped early go on to its end."""
+    changes = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
+    changes |= {} if timeout is None else {"study.timeout_minutes": timeout}
+    chosen = Store.at(store, storage, tracking_uri)
+    with quick_imports():
+        from study.cli.revive import revive as revive_trial
+
+    revive_trial(chosen, name, trial, changes)

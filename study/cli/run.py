@@ -92,6 +92,8 @@ def launch(
 
         if report := report_when_finished(summary.study, summary.store):
             say(f"report, with training photos: {report}")
+    if summary.ended_because:
+        say(summary.ended_because)
     if summary.interrupted:
         at = f"{summary.finished} of {summary.total} trials"
         if summary.finished >= summary.total:

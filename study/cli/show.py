@@ -16,15 +16,16 @@ from dcgan.errors import UsageError
 from study.cli.front import front_picture
 from study.cli.tables import print_table
 from study.errors import StudyError
+from study.results.autopsy import autopsies
 from study.results.confirmed_words import expected_in_words
 from study.results.export import FORMATS, SUFFIXES, full_config, write_export
 from study.results.leaderboard import best_rows_of, flat, rows_of
 from study.results.selection import pick_trial
 from study.results.wording import in_words, standing
 from study.search.objective import has_recognised, is_pareto
-from study.storage.attributes import stored_identity, study_config
+from study.storage.attributes import stored_config, stored_identity, study_config
 from study.storage.optuna_db import FINISHED, load_all_studies, load_optuna_study
-from study.storage.store import Store
+from study.storage.store import Store, trial_name
 from study.storage.trial_summaries import outcomes_of
 
 
@@ -51,18 +52,21 @@ def print_study(
     as_json: bool = False,
     everything: bool = False,
     importance: bool = False,
+    why: bool = False,
 ) -> None:
     """The leaderboard of a study: its best rows, or all (`everything`), or all as JSON.
 
-    With `importance` also how much of the score each parameter explains.
+    With `importance` also how much of the score each parameter explains, with `why` one sentence on
+    each row that says why the trial ended as it did.
     """
     study = load_optuna_study(store, name)
     if as_json:
+        told = autopsies(study) if stored_config(study) else {}
         document = {
             "study": name,
             "store": str(store.root),
             "identity": stored_identity(study),
-            "trials": [row.as_dict() for row in rows_of(study)],
+            "trials": [row.as_dict() | {"why": told.get(row.number)} for row in rows_of(study)],
         }
         say(json.dumps(document, indent=2))
         return
@@ -78,6 +82,10 @@ def print_study(
     print_table(rows, f"{name}: {finished} of {total} trials finished ({lower})", others)
     for line in front_picture(rows) if is_pareto(study) else []:
         say(line)
+    if why:
+        told = autopsies(study)
+        for row in rows:
+            say(f"{trial_name(row.number)}: {told[row.number]}")
     say(f"files: {store.study(name).path}")
     say(
         f"checkpoints: of the {config.checkpoints.keep} best trials (checkpoints.keep); 'study "

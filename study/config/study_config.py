@@ -28,6 +28,7 @@ from dcgan.config.train_config import (
 )
 from dcgan.config.yaml_files import find_config, read_yaml
 from dcgan.errors import ConfigError
+from study.config.baselines import Baseline, on_seeds
 from study.config.dimensions import (
     Choices,
     Dimension,
@@ -37,7 +38,6 @@ from study.config.dimensions import (
     try_override,
 )
 
-BASELINE_NAME_LENGTH = 100
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -52,6 +52,12 @@ class StudySection(Section):
     """Seed of the sampler and of every trial's training."""
     timeout_minutes: float | None = Field(None, gt=0)
     """Start no trial, and pause running ones, after this many minutes; null: no limit."""
+    max_hours: float | None = Field(None, gt=0)
+    """Start no trial, and pause running ones, once all trials together have taken so many hours, on
+    all workers and in all launches (`--max-hours`); null: no limit."""
+    stop: Literal["when_no_gain"] | None = None
+    """`when_no_gain`: end before the total when the trials that are left are expected to lower the
+    best score by less than the noise between seeds."""
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
     """Trials that run at the same time, each in its own process (`--workers`). `auto`: one per GPU
     (times `trials_per_gpu`); on a CPU as many as a short measurement finds fastest."""
@@ -79,7 +85,7 @@ class ObjectiveConfig(Section):
 
     mode: Literal["score", "pareto"] = "score"
     """What is minimised. `score`: one value. `pareto`: distance and imbalance as two objectives;
-    the study then ends with a Pareto front, and the pruner is not used."""
+    the study then ends with a Pareto front, and prunes trials that others beat in both."""
     recognised: bool = False
     """Pareto mode also maximises the share of recognised images, as a third value."""
     metric: Literal["frechet", "kernel"] = "frechet"
@@ -114,8 +120,20 @@ class SamplerConfig(Section):
     complete (gp, cmaes)."""
 
 
+class NoiseConfig(Section):
+    """How the noise between seeds is measured, beyond which alone the pruner stops a trial."""
+
+    seeds: int = Field(1, ge=1, le=10)
+    """Trainings of each baseline, each on its own seed; they count as trials. With 1, the noise
+    comes from earlier studies of the same photos, or is assumed."""
+    assumed: float = Field(0.15, ge=0.0, le=2.0)
+    """Standard deviation of ln(score) between seeds of one config, as long as none is measured; it
+    counts as much as four repeated trainings."""
+
+
 class PrunerConfig(Section):
-    """What stops trials that cannot win. Baselines are never pruned."""
+    """What stops trials that cannot win: they are behind by more than the noise between seeds.
+    Baselines are never pruned."""
 
     name: Literal["median", "percentile", "hyperband", "successive_halving", "patient", "none"] = (
         "median"
@@ -133,6 +151,9 @@ class PrunerConfig(Section):
     """Smallest budget of a bracket (hyperband, successive_halving)."""
     reduction_factor: int = Field(3, ge=2)
     """Factor between a bracket's budgets (hyperband, successive_halving)."""
+    audit: float = Field(0.1, ge=0.0, le=1.0)
+    """Share of the trials that train on where they would be stopped, drawn by chance: they tell
+    how often the pruner is wrong (`study explain`)."""
     patience_scores: int = Field(3, ge=1)
     """Stop a trial once this many scores and one more are worse than its best before (patient)."""
 
@@ -188,51 +209,8 @@ class CheckpointsConfig(Section):
     keep: int = Field(5, ge=0)
     """How many of the best complete trials keep their checkpoints. Unfinished trials always keep
     theirs."""
-
-
-class Continued(Section):
-    """A trial of an earlier study of the same results folder."""
-
-    study: str
-    """The study's name."""
-    trial: int = Field(ge=0)
-    """The trial's number."""
-    epochs: int = Field(0, ge=0)
-    """How many it has trained."""
-    baseline: str | None = None
-    """Its name there if it was a baseline, which it stays."""
-
-
-class Repeated(Section):
-    """A trial of an earlier study of the same results folder."""
-
-    study: str
-    """The study's name."""
-    trial: int = Field(ge=0)
-    """The trial's number."""
-    baseline: str | None = None
-    """Its name there if it was a baseline, which it stays."""
-
-
-class Baseline(Section):
-    """A known configuration that is tried first, never pruned, and marked in every table."""
-
-    name: str = Field(min_length=1, max_length=BASELINE_NAME_LENGTH)
-    """Shown in tables and in MLflow."""
-    params: dict[str, Any]
-    """Values of searched keys (dotted); a key that is left out has its value in `base`."""
-    seed: int | None = Field(None, ge=0, lt=2**32)
-    """Seed of its training (default: from `study.seed` and the trial's number)."""
-    continues: Continued | None = None
-    """The trial from whose checkpoint it continues, as `study extend` writes it."""
-    repeats: Repeated | None = None
-    """The trial that it trains on another seed, as `study confirm` writes it."""
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it is something known, and no trial that an earlier study's sampler proposed."""
-        source = self.continues or self.repeats
-        return source is None or source.baseline is not None
+    keep_pruned: int = Field(3, ge=0)
+    """How many of the best pruned trials keep theirs, from which `study revive` goes on."""
 
 
 class StudyConfig(Section):
@@ -245,6 +223,7 @@ class StudyConfig(Section):
     `train.batch_size` and `train.ema_half_life_images`, each with a range or choices."""
     sampler: SamplerConfig = SamplerConfig()
     pruner: PrunerConfig = PrunerConfig()
+    noise: NoiseConfig = NoiseConfig()
     budget: BudgetConfig = BudgetConfig()
     collapse: CollapseConfig = CollapseConfig()
     checkpoints: CheckpointsConfig = CheckpointsConfig()
@@ -272,6 +251,11 @@ class StudyConfig(Section):
             raise ValueError(
                 f"pruner.min_epochs must not be above base.train.epochs, but got "
                 f"{self.pruner.min_epochs} and {self.base.train.epochs}"
+            )
+        if self.study.stop and self.objective.mode == "pareto":
+            raise ValueError(
+                "study.stop: when_no_gain compares one score, but objective.mode is pareto; leave "
+                "study.stop out, or use mode score"
             )
         if self.budget.images:
             self._check_budget()
@@ -308,6 +292,11 @@ class StudyConfig(Section):
     def _absolute_paths(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         given = {key: values[key] for key in PATHS if isinstance(values.get(key), str)}
         return values | {key: str(absolute_path(Path(text), info)) for key, text in given.items()}
+
+    @property
+    def trained_baselines(self) -> list[Baseline]:
+        """The baselines with their repetitions (`noise.seeds`), in the order in which they run."""
+        return on_seeds(self.baselines, self.noise.seeds, self.study.seed)
 
     @staticmethod
     def short_name(key: str) -> str:

@@ -102,9 +102,9 @@ def _of_study(claims: Claims) -> Iterator[Leftover]:
     running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
     busy = claims.held(known | set(found)) | running
     if config := stored_config(study):
-        keep = config.checkpoints.keep
-        for paths in expendable_checkpoints(study, folder, keep):
-            yield Leftover(paths, f"the trial has ended and is not among the best {keep}")
+        kept = config.checkpoints
+        for paths in expendable_checkpoints(study, folder, kept):
+            yield Leftover(paths, f"the trial has ended and is not among the best {kept.keep}")
     for number, path in found.items():
         if number not in known | busy:
             yield Leftover((path,), "Optuna does not know this trial")

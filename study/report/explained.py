@@ -15,14 +15,17 @@ from dcgan.training.run.history import read_evals
 from study.config.dimensions import Choices, Dimension, check_dimension
 from study.config.study_config import StudyConfig
 from study.evidence.agreement import ENOUGH, Interval, Step, ladder, rank_correlation
+from study.evidence.audit import Audit, audit
 from study.evidence.failing import Part, failing_parts
-from study.evidence.race import USUAL
+from study.evidence.noise import noise_at
+from study.evidence.race import USUAL, Noise
 from study.evidence.variance import Budget, budget
 from study.report.statistics import Edge, Importance, edges, importances
 from study.results.confirmed import Confirmation
+from study.search.noise import noise_of
 from study.storage.attributes import study_config
 from study.storage.store import Store
-from study.storage.trial_result import HOPELESS, PAUSED, REASON
+from study.storage.trial_result import DOOMED, HOPELESS, PAUSED, REASON
 
 LAST_SCORES = 6
 """Scores of each trial from which the noise of checkpoints is estimated."""
@@ -55,6 +58,8 @@ class Explained:
     variance: Budget | None
     repeated: int
     """Repeated trainings that the noise between seeds was measured on; 0: it is assumed."""
+    audit: Audit | None
+    """Trials that the pruner would have stopped, which trained on."""
     ladder: list[Step]
     balance: Interval | None
     """Rank correlation of imbalance and distance."""
@@ -81,6 +86,7 @@ def explain(study: Study, store: Store) -> Explained:
     evals = {number: read_evals(path) for number, path in histories.items()}
     confirmed = Confirmation.read(study)
     important, minimised = importances(complete), _minimised(config, evals)
+    noise = _noise(study, confirmed, config)
     single = config.objective.mode == "score" and len(complete) >= ENOUGH
     pairs = [
         (trial.values[0], trial.user_attrs["imbalance"])
@@ -94,8 +100,9 @@ def explain(study: Study, store: Store) -> Explained:
         [name for name, it in important.items() if not it.above_chance],
         _edges(config, ranked[0].params) if single else [],
         _failing(config, trials),
-        _variance(ranked, evals, confirmed, minimised),
-        sum(len(it.scores) - 1 for it in confirmed.scored) if confirmed else 0,
+        _variance(ranked, evals, noise.spread, minimised),
+        round(noise.weight - USUAL.weight),
+        _audit(ranked) if config.objective.mode == "score" else None,
         ladder([(trial.intermediate_values, trial.values[0]) for trial in complete]),
         rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
         _others(ranked, evals, minimised),
@@ -144,19 +151,32 @@ def _failed(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.PRUNED and bool(reason) and not stopped
 
 
+def _noise(study: Study, confirmed: Confirmation | None, config: StudyConfig) -> Noise:
+    """The noise between seeds at the end: of a confirmation, else of repeated trainings so far."""
+    if confirmed and confirmed.standings:
+        repeated = sum(len(it.scores) - 1 for it in confirmed.scored)
+        return Noise(confirmed.standings.spread, USUAL.weight + repeated)
+    return noise_at(noise_of(study), config.base.train.epochs, config.noise.assumed)
+
+
+def _audit(ranked: Sequence[FrozenTrial]) -> Audit | None:
+    doomed, others = list[float](), list[float]()
+    for trial in ranked:
+        (doomed if trial.user_attrs.get(DOOMED) else others).append(trial.values[0])
+    return audit(doomed, others)
+
+
 def _variance(
     complete: Sequence[FrozenTrial],
     evals: Mapping[int, Sequence[EvalRecord]],
-    confirmed: Confirmation | None,
+    spread: float,
     name: str | None,
 ) -> Budget | None:
     """The budget of complete trials' scores; None if a score is not positive."""
     finals = [trial.values[0] for trial in complete]
     if any(score <= 0 for score in finals):
         return None
-    spread, intervals, curves = USUAL.spread, [], []
-    if confirmed and confirmed.standings:
-        spread = confirmed.standings.spread
+    intervals, curves = [], []
     for records in evals.values():
         for record in records[-1:]:
             low, high = (record.metrics.get(f"{name}_{end}") for end in ("low", "high"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple
 
 from study.config.dimensions import plain
@@ -37,7 +37,15 @@ def beside_tables(it: Explained) -> Iterator[str]:
     yield from map(_failing, it.failing)
     yield from _variance(it)
     yield from _ladder(it)
+    yield from _audit(it)
     yield from _others(it)
+
+
+def lines_on(it: Explained, subject: str) -> list[str]:
+    """What is known of a subject of `SUBJECTS`, or that it takes more trials."""
+    told = list(SUBJECTS[subject](it))
+    few = f"{it.complete} complete trials of '{it.study}' are too few to say; {ENOUGH} are needed"
+    return told or [few]
 
 
 def _parameters(it: Explained) -> Iterator[str]:
@@ -91,6 +99,22 @@ def _ladder(it: Explained) -> Iterator[str]:
         yield f"epoch {early.epoch} says nearly as much as the end; shorter trials would do"
 
 
+def _audit(it: Explained) -> Iterator[str]:
+    if it.audit is None:
+        return
+    trials, better, ahead = it.audit.trials, it.audit.better, it.audit.ahead
+    would = (
+        "trial that the pruner would have stopped trained"
+        if trials == 1
+        else ("trials that the pruner would have stopped trained")
+    )
+    ended = f"{better or 'none'} ended better than all others, {ahead or 'none'} in the better half"
+    yield (
+        f"pruning: {trials} {would} on (pruner.audit): {ended}; so it loses the winner in at most "
+        f"{it.audit.at_most:.0%} of such cases (95 %)"
+    )
+
+
 def _rho(interval: Interval) -> str:
     value, low, high = (f"{it:+.2f}".replace("-", "−") for it in astuple(interval))
     return f"ρ = {value} (95 %: {low} to {high})"
@@ -104,3 +128,8 @@ def _others(it: Explained) -> Iterator[str]:
     if it.best is not None and disagree:
         numbers = ",".join(map(str, [it.best, *disagree]))
         yield f"look at their samples: study compare {it.study} --trials {numbers}"
+
+
+SUBJECTS: dict[str, Callable[[Explained], Iterator[str]]] = {"metric": _others, "budget": _ladder}
+"""Questions that the trials answer as they are: would another metric choose another trial, and
+would shorter trials have done?"""

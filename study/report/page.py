@@ -34,6 +34,7 @@ from study.report.statistics import (
 )
 from study.report.verdict import verdict
 from study.report.words import beside_photos, setting, words_of
+from study.results.autopsy import autopsies
 from study.results.confirmed import Confirmation
 from study.results.confirmed_words import sentences_of, table_of
 from study.results.leaderboard import cells_of, rows_of
@@ -83,6 +84,8 @@ def render(study: Study, store: Store) -> str:
         "same_noise": "model.nz" not in config.space,
         "aim": "distance" if is_pareto(study) else "score",
     }
+    told = autopsies(study)
+    facts["autopsies"] = [(trial_name(it.number), told[it.number]) for it in rows[:MOST_ROWS]]
     facts["verdict"] = verdict(rows, facts)
     facts["explained"] = list(beside_tables(explained))
     confirmed = Confirmation.read(study)

@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.training.run.folder import RunFolder
+from study.config.study_config import CheckpointsConfig
 from study.search.pareto import front_of
 from study.search.rungs import Rungs, out_of_the_race, standings
 from study.storage.attributes import stored_config
@@ -22,11 +23,13 @@ from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import outcomes_of
 
 
-def expendable(trials: Iterable[TrialResult], keep: int, racing: Collection[int] = ()) -> list[int]:
-    """Numbers of the finished trials that are not among the `keep` best complete ones.
+def expendable(
+    trials: Iterable[TrialResult], keep: int, keep_pruned: int = 0, racing: Collection[int] = ()
+) -> list[int]:
+    """Numbers of the finished trials that are not among the best complete ones.
 
-    With several objectives those on the front come first. `racing` are paused trials that may
-    still go on.
+    With several objectives those on the front come first, and no pruned trial is kept, since it has
+    no values. `racing` are paused trials that may still go on.
     """
     finished = [it for it in trials if it.state in FINISHED and it.number not in racing]
     complete = [trial for trial in finished if trial.state == TrialState.COMPLETE]
@@ -36,13 +39,17 @@ def expendable(trials: Iterable[TrialResult], keep: int, racing: Collection[int]
     def rank(trial: TrialResult) -> tuple[bool, list[float], int]:
         return trial.number not in front, (trial.values or [])[:1], trial.number
 
-    kept = {trial.number for trial in sorted(complete, key=rank)[:keep]}
+    pruned = [it for it in finished if it.state == TrialState.PRUNED and it.values]
+    best = [*sorted(complete, key=rank)[:keep], *sorted(pruned, key=rank)[:keep_pruned]]
+    kept = {trial.number for trial in best}
     return [trial.number for trial in finished if trial.number not in kept]
 
 
-def expendable_checkpoints(study: Study, folder: StudyFolder, keep: int) -> list[tuple[Path, ...]]:
+def expendable_checkpoints(
+    study: Study, folder: StudyFolder, kept: CheckpointsConfig
+) -> list[tuple[Path, ...]]:
     """The checkpoints on the disk that may go, together for each trial: its last and its best."""
-    numbers = expendable(outcomes_of(study), keep, _racing(study))
+    numbers = expendable(outcomes_of(study), kept.keep, kept.keep_pruned, _racing(study))
     both = (RunFolder(folder.trial(number)).checkpoints for number in numbers)
     found = (tuple(path for path in paths if path.is_file()) for paths in both)
     return [paths for paths in found if paths]
@@ -60,8 +67,8 @@ def _racing(study: Study) -> set[int]:
     return paused - out_of_the_race(trials, rungs)
 
 
-def remove_checkpoints(study: Study, folder: StudyFolder, keep: int) -> None:
+def remove_checkpoints(study: Study, folder: StudyFolder, kept: CheckpointsConfig) -> None:
     """Remove the checkpoints that may go. Raises `OSError` if one cannot be removed."""
-    for paths in expendable_checkpoints(study, folder, keep):
+    for paths in expendable_checkpoints(study, folder, kept):
         for path in paths:
             path.unlink(missing_ok=True)

@@ -9,7 +9,8 @@ from functools import cached_property
 
 from optuna.study import Study
 
-from study.config.study_config import Baseline, StudyConfig
+from study.config.baselines import Baseline
+from study.config.study_config import StudyConfig
 from study.evidence.promise import Promise
 from study.evidence.race import FEWEST_SEEDS, Estimate, Standings, stand
 from study.results.repeated import read_repeats, trainings_of

@@ -19,8 +19,9 @@ from optuna.trial import TrialState
 from dcgan.config.settings import get_dotted, nearest, override, parse_assignments
 from dcgan.errors import UsageError
 from dcgan.runtime.seeds import derive_seed
+from study.config.baselines import BASELINE_NAME_LENGTH, Baseline, Repeated
 from study.config.dimensions import Choices, plain, plain_value
-from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Repeated, StudyConfig
+from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.asked import Asked, name_of_question
 from study.running.derived import NOT_POSITIVE, begun, derived

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyError
 from study.search.rungs import Rungs, going_on, standings
+from study.storage.attributes import ended_at
 from study.storage.leases import Leases
 from study.storage.locks import trial_is_held
 from study.storage.optuna_db import (
@@ -80,11 +81,13 @@ class Claims:
         """Claim the next trial, waiting, paused or new, and let go of it afterwards.
 
         Yields None while `total` trials are finished or running, and none on the `rungs` may go on.
-        Raises `StudyError` if another process holds the study's lock for minutes.
+        A study that has ended early begins no more. Raises `StudyError` if another process holds
+        the study's lock for minutes.
         """
         with ExitStack() as held:
             with self.alone():
                 self.put_back_orphans()
+                total = self.within(total)
                 trial = self._let_one_go_on(rungs, total) if rungs else None
                 if trial is None and self._taken() < total:
                     trial = self.study.ask()
@@ -99,12 +102,18 @@ class Claims:
 
     def left(self, total: int, rungs: Rungs | None = None) -> int:
         """How many trials have not ended or may go on by now; 0 means that the study is over."""
+        total = self.within(total)
         if rungs is None:
             return max(total - finished_count(self.study), 0)
         read_again(self.study)
         trials = self.study.get_trials(deepcopy=False)
         unfinished = max(total - sum(trial.state in FINISHED for trial in trials), 0)
         return unfinished + len(going_on(standings(trials, rungs), rungs, new=unfinished > 0))
+
+    def within(self, total: int) -> int:
+        """The total, or fewer trials if the study has ended early."""
+        ended = ended_at(self.study)
+        return total if ended is None else min(total, ended)
 
     def _taken(self) -> int:
         """How many trials are finished or running."""

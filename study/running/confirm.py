@@ -18,7 +18,8 @@ from optuna.trial import TrialState
 
 from dcgan.errors import UsageError
 from dcgan.runtime.seeds import derive_seed
-from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Repeated, StudyConfig
+from study.config.baselines import BASELINE_NAME_LENGTH, Baseline, Repeated
+from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.evidence.race import FEWEST_SEEDS
 from study.results.confirmed import Candidate, Confirmation, name_of_confirmation

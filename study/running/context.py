@@ -59,6 +59,11 @@ class StudyContext:
         return Rungs.of(self.config)
 
     @property
+    def total(self) -> int:
+        """The study's total; fewer if it has ended early."""
+        return self.claims.within(self.config.study.trials)
+
+    @property
     def left(self) -> int:
         """How many trials have not ended or may go on by now; 0 means that the study is over."""
         return self.claims.left(self.config.study.trials, self.rungs)

@@ -16,7 +16,7 @@ from dcgan.runtime.files import write_atomic
 from dcgan.training.run.checkpoint import Checkpoint, check_continues, load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.step import TrainState
-from study.config.study_config import Continued
+from study.config.baselines import Continued
 from study.errors import StudyError
 from study.running.context import StudyContext
 from study.storage.trial_record import TrialRecord

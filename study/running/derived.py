@@ -16,8 +16,9 @@ from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank
 from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.runtime.devices import resolve_device
+from study.config.baselines import Baseline
 from study.config.identity import check_fingerprints
-from study.config.study_config import Baseline, StudyConfig
+from study.config.study_config import StudyConfig
 from study.errors import UnknownStudyError
 from study.storage.attributes import stored_config, stored_identity
 from study.storage.optuna_db import load_optuna_study
@@ -44,7 +45,10 @@ def derived(
         "study.name": name,
         "study.trials": len(baselines) + failed,
         "study.timeout_minutes": None,
+        "study.max_hours": None,
+        "study.stop": None,
         "pruner.name": "none",
+        "noise.seeds": 1,
         "budget.images": [],
         "budget.epochs": [],
         "baselines": [baseline.model_dump() for baseline in baselines],

@@ -57,6 +57,8 @@ class Estimate:
     """0 if the study has none. With rungs, trials that have ended may go on."""
     prunes: bool = True
     """Whether trials may be stopped for their scores."""
+    hours_left: float | None = None
+    """Hours of compute that `study.max_hours` leaves, if that is less than they need."""
 
     def describe(self) -> str:
         """One sentence."""
@@ -70,7 +72,10 @@ class Estimate:
         if time and self.prunes:
             time = f"{time} (pruning makes it less)"
         takes = ", ".join(filter(None, [time, f"at most about {_gigabytes(self.disk_bytes)}"]))
-        return f"{what}: {takes}; {_gigabytes(self.free_bytes)} are free"
+        told = f"{what}: {takes}; {_gigabytes(self.free_bytes)} are free"
+        if self.hours_left is None:
+            return told
+        return f"{told}; the study ends before, after {self.hours_left:.1f} more hours of compute"
 
     @property
     def fits(self) -> bool:
@@ -103,7 +108,7 @@ def estimate(
         minutes = minutes_by_trials(finished, rounds)
     else:
         done = sum(trial.epoch or 0 for trial in trials)
-        whole = epochs_in_all(rungs, len(config.baselines))
+        whole = epochs_in_all(rungs, len(config.trained_baselines))
         epochs = math.ceil(max(whole - done, 0) / workers)
         minutes = minutes_by_epochs(finished, epochs)
     if not epochs:
@@ -121,8 +126,20 @@ def estimate(
         disk_bytes=disk_bytes(config, left, photos, workers),
         free_bytes=shutil.disk_usage(store.root).free,
         rungs=len(rungs.epochs) if rungs else 0,
-        prunes=config.pruner.name != "none" and config.objective.mode == "score",
+        prunes=config.pruner.name != "none",
+        hours_left=_hours_left(config, trials, workers, minutes),
     )
+
+
+def _hours_left(
+    config: StudyConfig, trials: Sequence[TrialResult], workers: int, minutes: float | None
+) -> float | None:
+    """What `study.max_hours` leaves; None if it is enough for `minutes` on so many workers."""
+    if config.study.max_hours is None:
+        return None
+    left = config.study.max_hours - sum(trial.minutes or 0.0 for trial in trials) / 60
+    enough = minutes is not None and minutes * workers / 60 <= left
+    return None if enough else max(left, 0.0)
 
 
 def minutes_by_trials(finished: Sequence[TrialResult], count: int) -> float | None:
@@ -150,6 +167,8 @@ def disk_bytes(config: StudyConfig, trials: int, photos: int, workers: int = 1) 
     schedule = Schedule(largest, photos, torch.device("cpu"))
     each = checkpoints_kept(schedule)
     rungs, kept = Rungs.of(config), config.checkpoints.keep
+    if rungs or config.pruner.name != "none":
+        kept += config.checkpoints.keep_pruned
     if rungs:
         kept += rungs.quota(rungs.total, more=False) * (len(rungs.epochs) - 1)
     checkpoints = each * min(kept, trials) + (each + 1) * workers

@@ -14,8 +14,9 @@ from optuna.trial import TrialState
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import CheckpointError, UsageError
 from dcgan.training.run.checkpoint import check_continues
+from study.config.baselines import BASELINE_NAME_LENGTH, Baseline, Continued
 from study.config.space import trial_config, trial_seed
-from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, Continued, StudyConfig
+from study.config.study_config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.results.leaderboard import rows_of
 from study.running.continuing import checkpoint_of
@@ -106,6 +107,7 @@ def _longer(
     if full.get("train.epochs", epochs) < epochs:
         full = {key: value for key, value in full.items() if key != "train.epochs"}
     changes = {
+        "checkpoints.keep_pruned": 0,
         "checkpoints.keep": max(earlier.checkpoints.keep, len(baselines)),
         "base.train.epochs": epochs,
         "full_run": full,

@@ -26,10 +26,10 @@ from dcgan.runtime.numerics import numerics
 from dcgan.runtime.version import code_version
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.speed import fastest_threads
+from study.config.baselines import Baseline
 from study.config.identity import check_relaunch, identity_of
 from study.config.rung_ends import with_rungs
 from study.config.study_config import (
-    Baseline,
     StudyConfig,
     largest_batch,
     possible_values,
@@ -48,13 +48,17 @@ from study.running.resources import (
     choose_precision,
     choose_resources,
 )
+from study.search.noise import noise_as_text, noise_before
 from study.search.objective import check_mode, directions
 from study.search.pruners import pruner_note
 from study.search.samplers import sampler_note
 from study.storage.attributes import (
     CONFIG_ATTRIBUTE,
+    ENDED_ATTRIBUTE,
     IDENTITY_ATTRIBUTE,
+    NOISE_ATTRIBUTE,
     TRACKING_ATTRIBUTE,
+    ended_at,
     stored_config,
     stored_identity,
     with_tracking,
@@ -63,7 +67,14 @@ from study.storage.locks import announced
 from study.storage.optuna_db import FINISHED, clear_storage_errors, open_storage
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import BASELINE, CONTINUES, EXTENDED, FIXED, REPEATED
+from study.storage.trial_result import (
+    BASELINE,
+    CONTINUES,
+    EXTENDED,
+    FIXED,
+    REPEATED,
+    REPEATS,
+)
 from study.storage.trial_summaries import summaries_of
 
 
@@ -210,6 +221,7 @@ def _check_identity(
     identity = identity_of(config, bank.fingerprint, named, environment)
     recorded = stored_identity(study)
     if not recorded:
+        study.set_user_attr(NOISE_ATTRIBUTE, noise_as_text(noise_before(study, identity)))
         study.set_user_attr(IDENTITY_ATTRIBUTE, json.dumps(identity))
         return
     for difference in check_relaunch(config.study.name, recorded, identity):
@@ -224,9 +236,11 @@ def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
     if store.tracking and study.user_attrs.get(TRACKING_ATTRIBUTE) != store.tracking:
         study.set_user_attr(TRACKING_ATTRIBUTE, store.tracking)
     changed = study.user_attrs.get(CONFIG_ATTRIBUTE) != config.model_dump_json()
+    if ended_at(study) is not None:  # this launch looks again
+        study.set_user_attr(ENDED_ATTRIBUTE, "null")
     if changed:
         study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
-    for baseline in config.baselines:
+    for baseline in config.trained_baselines:
         _enqueue(study, baseline, config.baseline_params(baseline))
     return changed
 
@@ -248,6 +262,8 @@ def _enqueue(study: Study, baseline: Baseline, params: dict[str, Any]) -> None:
             return
     if baseline.continues:
         attributes[CONTINUES] = baseline.continues.model_dump()
+    if baseline.repeats:
+        attributes[REPEATS] = baseline.repeats.model_dump()
     study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=baseline.seed is None)
 
 

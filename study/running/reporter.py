@@ -13,16 +13,25 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_evals, read_history
 from study.config.study_config import StudyConfig
 from study.search.collapse import collapse_reason
-from study.search.objective import score_of
+from study.search.dominated import why_dominated
+from study.search.fair import Fair, is_audited
+from study.search.objective import score_of, values_of
 from study.search.rungs import Rungs
 from study.storage.optuna_db import stored_trial
-from study.storage.trial_result import HOPELESS, SAMPLER, WENT_ON
+from study.storage.trial_result import (
+    DOOMED,
+    HOPELESS,
+    REVIVED,
+    SAMPLER,
+    VALUES_BY_EPOCH,
+    WENT_ON,
+)
 
 
 class Reporter:
     """Reports scores to Optuna, each epoch once, asks the pruner, and stops at the end of a rung.
 
-    With several objectives it does neither, which Optuna refuses, and only looks for a collapse.
+    With several objectives Optuna takes no reports, so the values are kept as an attribute.
     """
 
     def __init__(
@@ -31,9 +40,15 @@ class Reporter:
         self.trial = trial
         self.config, self.train_config, self.folder = config, train_config, folder
         self.reported = set(stored_trial(trial.study, trial).intermediate_values)
-        self.prunable = trial.user_attrs.get("origin", SAMPLER) == SAMPLER
-        """Whether anything may stop it early: baselines train to their end."""
+        attributes = trial.user_attrs
+        by_sampler = attributes.get("origin", SAMPLER) == SAMPLER
+        self.prunable = by_sampler and not attributes.get(REVIVED, False)
+        """Whether anything may stop it early: baselines and revived trials train to their end."""
         self.ranked = config.objective.mode == "score"
+        self.values_by_epoch: dict[str, list[float]] = dict(attributes.get(VALUES_BY_EPOCH, {}))
+        share = config.pruner.audit
+        self.audited = is_audited(share, config.study.seed, trial.number)
+        """Whether it trains on where the pruner would stop it."""
         self.rungs = Rungs.of(config)
         self.went_on: int = trial.user_attrs.get(WENT_ON, 0)
         self.score: float | None = None
@@ -56,6 +71,9 @@ class Reporter:
         if self.ranked and epoch not in self.reported:
             self.trial.report(self.score, step=epoch)
             self.reported.add(epoch)
+        if not self.ranked and str(epoch) not in self.values_by_epoch:
+            self.values_by_epoch[str(epoch)] = list(values_of(record, self.config.objective))
+            self.trial.set_user_attr(VALUES_BY_EPOCH, self.values_by_epoch)
         if self.prunable:
             self.pruned_because = self._collapse(record.step) or self._hopeless(epoch)
         if self.prunable and self.pruned_because is None:
@@ -74,11 +92,25 @@ class Reporter:
         return collapse_reason(history, self.train_config, self.config.collapse)
 
     def _hopeless(self, epoch: int) -> str | None:
-        if not self.ranked or not self.trial.should_prune():
+        """Why it is stopped for its score; an audited trial trains on, and the epoch is kept."""
+        why = self._behind(epoch)
+        if why and self.audited:
+            if DOOMED not in self.trial.user_attrs:
+                self.trial.set_user_attr(DOOMED, epoch)
             return None
-        what = "does not get better" if self.config.pruner.name == "patient" else ""
-        behind = what or "is behind other trials there"
-        return f"{HOPELESS}: score {in_digits(self.score or 0.0)} at epoch {epoch} {behind}"
+        return why and f"{HOPELESS}: {why}"
+
+    def _behind(self, epoch: int) -> str | None:
+        study, own = self.trial.study, self.values_by_epoch.get(str(epoch), [])
+        if not self.ranked:
+            return why_dominated(study, epoch, own, self.config)
+        if not self.trial.should_prune():
+            return None
+        behind = None
+        if isinstance(study.pruner, Fair):
+            behind = study.pruner.behind(study, stored_trial(study, self.trial))
+        score = in_digits(self.score or 0.0)
+        return behind.describe() if behind else f"score {score} at epoch {epoch} is no better"
 
 
 def continue_from(folder: Path, reporter: Reporter, epochs: int) -> bool:

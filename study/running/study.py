@@ -21,6 +21,7 @@ from study.results.notebook import ShownStudy
 from study.results.wording import standing
 from study.running.context import StudyContext
 from study.running.launchers.table import launcher_for
+from study.running.limits import ComputeMeter, end_if_no_gain
 from study.running.observer import Observer, Progressed, Silent, Warned
 from study.running.prepare import Plan, prepare
 from study.running.progress import NotebookProgress
@@ -46,6 +47,8 @@ class StudySummary:
     experiment_id: str
     best_config: Path | None
     contact_sheet: Path | None
+    ended_because: str | None = None
+    """Why trials are left that this launch did not run, if nobody asked it to stop."""
 
     def __repr__(self) -> str:
         return repr(self.study)
@@ -103,24 +106,32 @@ def execute(
     failed for the same reason, or a database failed.
     """
     minutes, begun = plan.config.study.timeout_minutes, clock()
-    context = replace(
-        plan.context,
-        observer=observer or Silent(),
-        out_of_time=lambda: minutes is not None and clock() >= begun + 60 * minutes,
-    )
+    meter = ComputeMeter(plan.context.study, observer or Silent(), clock)
+    hours = plan.config.study.max_hours
+
+    def is_up() -> bool:
+        late = minutes is not None and clock() >= begun + 60 * minutes
+        return late or meter.has_used(hours)
+
+    context = replace(plan.context, observer=meter, out_of_time=is_up)
     if backend := backend_of(context.study):
         backend.say = context.warn
     if plan.joining:
         catch_up_mirror(context)
-        _run_trials(context, plan)
+        why = _run_trials(context, plan)
         catch_up_mirror(context)
     else:
-        _lead(context, plan, throttle or Throttle())
-    return _summary(context)
+        why = _lead(context, plan, throttle or Throttle())
+    if context.left and meter.has_used(hours):
+        why = (
+            f"all trials together have taken {hours:g} hours, as many as they may; a higher "
+            "--max-hours goes on"
+        )
+    return _summary(context, why)
 
 
-def _summary(context: StudyContext) -> StudySummary:
-    finished, total = finished_count(context.study), context.config.study.trials
+def _summary(context: StudyContext, ended_because: str | None) -> StudySummary:
+    finished, total = finished_count(context.study), context.total
     folder = context.folder
     return StudySummary(
         store=context.store,
@@ -132,40 +143,53 @@ def _summary(context: StudyContext) -> StudySummary:
         experiment_id=context.tracker.experiment_id,
         best_config=folder.best if folder.best.exists() else None,
         contact_sheet=folder.contact_sheet if folder.contact_sheet.exists() else None,
+        ended_because=ended_because,
     )
 
 
-def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> None:
-    """Run trials and publish what came of them; change nothing if nothing is left to do."""
+def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> str | None:
+    """Run trials and publish what came of them; change nothing if nothing is left to do.
+
+    Returns why the study ended early, if it did.
+    """
+    why = None
     caught_up = catch_up_mirror(context)
     if caught_up or context.left or plan.changed or is_stale(context):
         with parent_status(context):
             try:
-                _run_trials(context, plan, lambda: throttle(lambda: publish(context)))
+                why = _run_trials(context, plan, lambda: throttle(lambda: publish(context)))
             except StudyError:
                 publish(context)
                 raise
             catch_up_mirror(context)  # what MLflow missed while it was away
             publish(context)
+    return why
 
 
 def _run_trials(
     context: StudyContext, plan: Plan, after_each: Callable[[], None] = lambda: None
-) -> None:
-    """Run trials until the total is finished, a stop is asked for, or repeated failure."""
+) -> str | None:
+    """Run trials until the total is finished, a stop is asked for, or repeated failure.
+
+    Returns why the study ended early, if it did (`study.stop`).
+    """
     study, tell = context.study, context.observer.tell
-    left, total = context.left, context.config.study.trials
+    why = end_if_no_gain(context) if context.left else None
+    left, total = context.left, context.total
     tell(Progressed(finished_count(study), total))
-    if not left:
-        return
+    if not left or context.should_stop():
+        return why
     workers = min(plan.workers, left)
     launch = launcher_for(plan.config.study.launcher, workers, joining=plan.joining)
     with closing(launch(context, workers)) as ends:
         for end in ends:
-            tell(Progressed(finished_count(study), total, standing(study, outcomes_of(study))))
+            why = why or end_if_no_gain(context)
+            done, now = finished_count(study), standing(study, outcomes_of(study))
+            tell(Progressed(done, context.total, now))
             after_each()
             if end.state == TrialState.FAIL.name:
                 _stop_if_hopeless(study, plan.config)
+    return why
 
 
 def _stop_if_hopeless(study: Study, config: StudyConfig) -> None:

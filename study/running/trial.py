@@ -34,7 +34,7 @@ from study.running.reporter import Reporter, continue_from
 from study.search.objective import eval_attributes, rank_of, score_of, values_of
 from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import PAUSED
+from study.storage.trial_result import PAUSED, REPEATS
 
 if TYPE_CHECKING:
     from study.tracking.run_mirror import RunMirror
@@ -162,7 +162,7 @@ class TrialRun:
             return Outcome(TrialState.PRUNED, reason)
         except OutOfMemoryError as error:
             # What does not fit says something in a search, and nothing of one that is repeated.
-            repeated = "seed" in self.trial.user_attrs
+            repeated = REPEATS in self.trial.user_attrs
             return Outcome(TrialState.FAIL if repeated else TrialState.PRUNED, str(error))
         for fault in result.picture_faults:
             self.context.warn(f"trial {self.trial.number}: {fault}; all else of it is there")

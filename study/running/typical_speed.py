@@ -30,7 +30,7 @@ def seconds_per_image(
     their trials will end at once; None if there is no other. `measure` gives a config's images/s.
     """
     length, rungs = config.base.train.epochs, Rungs.of(config)
-    baselines = len(config.baselines)
+    baselines = len(config.trained_baselines)
     whole = epochs_in_all(rungs, baselines) if rungs else config.study.trials * length
     share = min(1.0, baselines * length / whole)
     known = [

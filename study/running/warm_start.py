@@ -9,8 +9,9 @@ from optuna.trial import TrialState
 
 from dcgan.config.settings import get_dotted, override
 from dcgan.errors import UsageError
+from study.config.baselines import BASELINE_NAME_LENGTH, Baseline
 from study.config.dimensions import Choices, plain_value
-from study.config.study_config import BASELINE_NAME_LENGTH, Baseline, StudyConfig
+from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.leaderboard import rows_of
 from study.storage.attributes import study_config

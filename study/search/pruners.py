@@ -1,4 +1,4 @@
-"""The pruner, which stops trials that cannot win."""
+"""The pruner, which stops trials that cannot win, and only for more than chance."""
 
 from __future__ import annotations
 
@@ -7,50 +7,55 @@ import warnings
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
     BasePruner,
-    HyperbandPruner,
     NopPruner,
     PatientPruner,
-    PercentilePruner,
-    SuccessiveHalvingPruner,
 )
 
 from study.config.study_config import StudyConfig
+from study.search.fair import Fair, FairHalving, FairHyperband, FairPercentile
 
 
 def pruner_note(config: StudyConfig) -> str | None:
-    """A warning if the configured pruner is not used, else None."""
+    """A sentence if another rule takes the place of the configured pruner, else None."""
     if config.objective.mode == "score" or config.pruner.name == "none":
         return None
     return (
-        f"objective.mode is pareto, so the pruner '{config.pruner.name}' is not used: no "
-        "objective alone shows that a trial cannot win; collapsed trials are still stopped"
+        f"objective.mode is pareto, so instead of the pruner '{config.pruner.name}' another rule "
+        "stops trials: those that a complete trial beats at the same epoch in distance and in "
+        "imbalance, by more than chance"
     )
 
 
 def make_pruner(config: StudyConfig) -> BasePruner:
     """The configured pruner, which a trial asks with the score of each evaluation, by epoch.
 
-    With several objectives no trial is pruned, because Optuna takes no reports then.
+    Those that compare trials stop one only for more than the noise between seeds. With several
+    objectives Optuna takes no reports, so it prunes nothing (see `study.search.dominated`).
     """
+    pruner = _make(config)
+    if isinstance(pruner, Fair):
+        pruner.assumed = config.noise.assumed
+    return pruner
+
+
+def _make(config: StudyConfig) -> BasePruner:
     pruner = config.pruner
     if pruner.name == "none" or config.objective.mode == "pareto":
         return NopPruner()
     if pruner.name == "hyperband":
-        return HyperbandPruner(
+        return FairHyperband(
+            pruner.reduction_factor,
             min_resource=pruner.min_epochs,
             max_resource=config.base.train.epochs,
-            reduction_factor=pruner.reduction_factor,
         )
     if pruner.name == "successive_halving":
-        return SuccessiveHalvingPruner(
-            min_resource=pruner.min_epochs, reduction_factor=pruner.reduction_factor
-        )
+        return FairHalving(pruner.reduction_factor, min_resource=pruner.min_epochs)
     if pruner.name == "patient":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             return PatientPruner(None, patience=pruner.patience_scores)
-    return PercentilePruner(
-        percentile=50.0 if pruner.name == "median" else pruner.percentile,
+    return FairPercentile(
+        50.0 if pruner.name == "median" else pruner.percentile,
         n_startup_trials=pruner.startup_trials,
         n_warmup_steps=pruner.warmup_epochs,
     )

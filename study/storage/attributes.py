@@ -16,11 +16,21 @@ from study.storage.store import Store
 CONFIG_ATTRIBUTE = "config"
 IDENTITY_ATTRIBUTE = "identity"
 TRACKING_ATTRIBUTE = "tracking"
+ENDED_ATTRIBUTE = "ended"
+"""The number of trials at which a study ended early, as JSON; `null` if it has not."""
+NOISE_ATTRIBUTE = "noise"
+"""What earlier studies of the same photos say of the noise between seeds, as JSON."""
 
 
 def with_tracking(store: Store, study: Study) -> Store:
     """The store with its own MLflow server, else with the one that the study's launches use."""
     return replace(store, tracking=store.tracking or study.user_attrs.get(TRACKING_ATTRIBUTE))
+
+
+def ended_at(study: Study) -> int | None:
+    """The number of trials at which the study ended before its total; None if it has not."""
+    found: int | None = json.loads(study.user_attrs.get(ENDED_ATTRIBUTE, "null"))
+    return found
 
 
 def stored_config(study: Study) -> StudyConfig | None:

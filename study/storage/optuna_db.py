@@ -22,7 +22,7 @@ from optuna.storages._rdb import models as models
 from optuna.study import Study
 from optuna.study._frozen import FrozenStudy as FrozenStudy
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import create_engine, delete, func, select, text, update
+from sqlalchemy import Executable, create_engine, delete, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
@@ -33,7 +33,7 @@ from study.storage.leases import TABLE as LEASES
 from study.storage.retries import patiently, reason_of
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, make_database
-from study.storage.trial_result import PAUSED, REASON, WENT_ON
+from study.storage.trial_result import PAUSED, REASON, REVIVED, WENT_ON
 from study.storage.waiting import Say, announce, wait_for_sqlite
 
 LOCK_WAIT_SECONDS = 60
@@ -300,12 +300,12 @@ def begin_waiting(study: Study, trial: FrozenTrial) -> Trial:
     return running_again(study, trial)
 
 
-def reopen(study: Study, trial: FrozenTrial) -> None:
+def reopen(study: Study, trial: FrozenTrial, *, revived: bool = False) -> None:
     """Return a paused trial to WAITING: its attribute `PAUSED` becomes `WENT_ON`, its reason goes.
 
-    A trial that is not PRUNED any more stays as it is. Optuna has no call for this: to it, a
-    finished trial never changes. All of it happens in one transaction. Raises `ValueError` for a
-    study in memory.
+    A `revived` trial, which need not be paused, gets the attribute `REVIVED`. A trial that is not
+    PRUNED any more stays as it is. Optuna has no call for this: to it, a finished trial never
+    changes. All of it happens in one transaction. Raises `ValueError` for a study in memory.
     """
     storage, number = backend_of(study), trial._trial_id
     if storage is None:
@@ -317,11 +317,17 @@ def reopen(study: Study, trial: FrozenTrial) -> None:
         .where(models.TrialModel.trial_id == number, models.TrialModel.state == TrialState.PRUNED)
         .values(state=TrialState.WAITING, datetime_complete=None)
     )
-    changes = (
+    changes: list[Executable] = [
         delete(values).where(values.trial_id == number),
         delete(attributes).where(own, attributes.key.in_((WENT_ON, REASON))),
         update(attributes).where(own, attributes.key == PAUSED).values(key=WENT_ON),
-    )
+    ]
+    if revived:
+        row = {"trial_id": number, "key": REVIVED, "value_json": "true"}
+        changes += [
+            delete(attributes).where(own, attributes.key == REVIVED),
+            insert(attributes).values(row),
+        ]
 
     def change() -> None:
         with storage.engine.begin() as connection:

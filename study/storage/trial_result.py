@@ -19,13 +19,21 @@ continues one that the sampler of an earlier study had proposed; a repeated one 
 seed."""
 CONTINUES = "continues"
 """User attribute: study and number of the trial from whose checkpoint the trial continues."""
+REPEATS = "repeats"
+"""User attribute of a training that `study confirm` or `study ask` planned: what it repeats."""
+VALUES_BY_EPOCH = "values_by_epoch"
+"""User attribute with several objectives: epoch → the values of the evaluation there."""
+DOOMED = "doomed"
+"""User attribute: the epoch at which the pruner would have stopped the trial, which trained on."""
+REVIVED = "revived"
+"""User attribute: the trial was stopped for its score, and a person let it go on to its end."""
 REASON = "reason"
 """User attribute: why a trial ended early."""
 HOPELESS = "hopeless"
 """How the reason of a trial begins that was stopped for its score."""
 ATTRIBUTES = (
     *(REASON, "minutes", "run_id", "epoch", "step", "imbalance", "seed", "code_version"),
-    *("baseline", "metric", "metrics", PAUSED, WENT_ON),
+    *("baseline", "metric", "metrics", PAUSED, WENT_ON, DOOMED, REVIVED),
 )
 """Fields that are user attributes of the same name."""
 SHOWN = (
@@ -77,6 +85,10 @@ class TrialResult:
     """The rung, from 1, at whose end the trial waits."""
     went_on: int | None = None
     """The last rung from which the trial went on."""
+    doomed: int | None = None
+    """The epoch at which the pruner would have stopped the trial, which trained on as an audit."""
+    revived: bool = False
+    """Whether it was stopped for its score, and a person let it go on."""
     seed: int | None = None
     code_version: str | None = None
 

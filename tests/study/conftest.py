@@ -64,7 +64,9 @@ TINY_STUDY: dict[str, Any] = {
         "augment.blur_sigma": {"type": "categorical", "choices": [0, [0.1, 1.2]]},
     },
     "sampler": {"name": "tpe", "startup_trials": 3},
-    "pruner": {"name": "percentile", "percentile": 0.0, "startup_trials": 1},
+    "pruner": {"name": "percentile", "percentile": 0.0, "startup_trials": 1, "audit": 0.0},
+    "noise": {"assumed": 0.0},
+    "checkpoints": {"keep_pruned": 0},
     "baselines": [
         {
             "name": "good",
@@ -89,7 +91,8 @@ TINY_STUDY: dict[str, Any] = {
     },
     "full_run": {"train.epochs": 4},
 }
-"""Two steps an epoch, two epochs, a score after each; what is not the best so far is pruned."""
+"""Two steps an epoch, two epochs, a score after each; what is not the best so far is pruned, as if
+two trainings of a config scored the same."""
 
 
 def changed(settings: dict[str, Any]) -> dict[str, Any]:

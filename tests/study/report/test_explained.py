@@ -20,7 +20,7 @@ from dcgan.training.run.folder import RunFolder
 from study.config.study_config import StudyConfig
 from study.evidence.race import USUAL
 from study.report.explained import Explained, explain
-from study.report.explained_words import lines_of
+from study.report.explained_words import lines_of, lines_on
 from study.storage.attributes import CONFIG_ATTRIBUTE
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
@@ -91,7 +91,7 @@ def config(tiny_study: Callable[..., StudyConfig]) -> StudyConfig:
         "optim.lr_g": {"type": "float", "low": LOW, "high": HIGH, "log": True},
         "augment.rotation_degrees": {"type": "categorical", "choices": [0, 10]},
     }
-    return tiny_study(space=space, baselines=[], study__trials=30)
+    return tiny_study(space=space, baselines=[], study__trials=30, noise__assumed=0.15)
 
 
 @pytest.fixture
@@ -139,6 +139,20 @@ def test_it_is_said_in_sentences(explained: Explained) -> None:
     assert f"study compare tiny --trials {explained.best}," in told
 
 
+def test_subjects_are_told_alone(explained: Explained, store: Store, config: StudyConfig) -> None:
+    told = list(lines_of(explained))
+    for subject, word in (("metric", "by fd_other: "), ("budget", "ladder: ")):
+        lines = lines_on(explained, subject)
+        assert lines[0].startswith(word)
+        assert set(lines) < set(told)
+
+
+def test_a_subject_of_which_nothing_is_known_says_so(store: Store, config: StudyConfig) -> None:
+    found = explain(planted(store, config, 4, 0), store)
+    few = "4 complete trials of 'tiny' are too few to say; 10 are needed"
+    assert lines_on(found, "metric") == lines_on(found, "budget") == [few]
+
+
 def test_scripts_get_the_same_as_json(explained: Explained) -> None:
     plain = json.loads(json.dumps(explained.as_dict()))
     assert plain["importance"]["lr_g"]["share"] == explained.importance["lr_g"].share
@@ -169,4 +183,5 @@ def test_the_command(store: Store, config: StudyConfig, shell: Shell) -> None:
     assert told.startswith("tiny: what 12 complete trials say\n")
     document: dict[str, Any] = json.loads(shell("explain", "tiny", "--json", *where).stdout)
     assert document["complete"] == 12
+    assert shell("ask", "tiny", "budget", *where).stdout.startswith("ladder: ")
     assert "there is no study 'nix'" in shell("explain", "nix", *where, code=2).stderr

@@ -129,6 +129,11 @@ def test_disk_space_follows_what_is_kept(tiny_study: Maker) -> None:
     def size(keep: int, trials: int, workers: int = 1) -> float:
         return disk_bytes(tiny_study(checkpoints__keep=keep), trials, 32, workers)
 
+    more = disk_bytes(tiny_study(checkpoints__keep=2, checkpoints__keep_pruned=3), 10, 32)
+    assert more == size(5, 10)
+    never = {"checkpoints__keep_pruned": 3, "pruner__name": "none"}
+    assert disk_bytes(tiny_study(checkpoints__keep=2, **never), 10, 32) == size(2, 10)
+
     assert size(0, 10) == pytest.approx(3 * one + 10 * rest)
     assert size(5, 10) - size(0, 10) == pytest.approx(10 * one)  # each its last and its best
     assert size(50, 10) == size(10, 10)

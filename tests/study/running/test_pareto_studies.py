@@ -91,12 +91,12 @@ def test_all_trials_run_and_none_is_reported(ended: Ended) -> None:
     assert 0 < len(ended.front) < TRIALS
 
 
-def test_the_launch_says_once_that_the_pruner_is_not_asked(
+def test_the_launch_says_once_that_another_rule_prunes(
     ended: Ended, pareto: Maker, store: Store, bank: PhotoBank, watch: Any
 ) -> None:
     said = [note for note in ended.notes if "pruner" in note]
     assert len(said) == 1
-    assert "'percentile' is not used" in said[0]
+    assert "instead of the pruner 'percentile' another rule stops trials" in said[0]
     silent = Ended(pareto(study__trials=1, pruner={"name": "none"}), store, bank, watch())
     assert silent.notes == []
 

@@ -90,7 +90,7 @@ def test_a_pruned_trial_says_why_and_stops_where_it_was_worse(finished: Any) -> 
     for trial in pruned:
         (epoch,) = trial.intermediate_values
         assert trial.value == trial.intermediate_values[epoch]
-        assert f"at epoch {epoch}" in trial.user_attrs["reason"]
+        assert f"up to epoch {epoch}, while" in trial.user_attrs["reason"]
         assert trial.user_attrs["reason"].startswith("hopeless")
         earlier = [other for other in finished.trials[: trial.number] if other.value is not None]
         complete = [other for other in earlier if other.state == TrialState.COMPLETE]

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
-from optuna.pruners import HyperbandPruner, NopPruner
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -167,14 +168,15 @@ def pruned(config: StudyConfig, past: list[list[float]], now: list[float]) -> li
 PAST = [[10.0, 8.0], [20.0, 18.0], [30.0, 28.0], [40.0, 38.0], [50.0, 48.0]]
 TABLE: list[tuple[str, dict[str, Any], list[float], list[bool]]] = [
     ("median: better", {"name": "median"}, [29.0, 27.0], [False, False]),
-    ("median: worse", {"name": "median"}, [31.0, 29.0], [True, True]),
+    ("median: worse by chance", {"name": "median"}, [38.0, 35.5], [False, False]),
+    ("median: worse", {"name": "median"}, [39.0, 36.5], [True, True]),
     ("median: its best counts", {"name": "median"}, [25.0, 99.0], [False, False]),
-    ("median: warm-up", {"name": "median", "warmup_epochs": 2}, [31.0, 29.0], [False, True]),
+    ("median: warm-up", {"name": "median", "warmup_epochs": 2}, [39.0, 36.5], [False, True]),
     ("median: startup", {"name": "median", "startup_trials": 6}, [99.0, 99.0], [False, False]),
     ("percentile: better", {"name": "percentile"}, [19.0, 17.0], [False, False]),
-    ("percentile: worse", {"name": "percentile"}, [21.0, 19.0], [True, True]),
-    ("percentile 75", {"name": "percentile", "percentile": 75}, [39.0, 39.0], [False, True]),
-    ("percentile 0", {"name": "percentile", "percentile": 0}, [10.5, 9.0], [True, True]),
+    ("percentile: worse", {"name": "percentile"}, [26.0, 23.5], [True, True]),
+    ("percentile 75", {"name": "percentile", "percentile": 75}, [51.0, 49.5], [False, True]),
+    ("percentile 0", {"name": "percentile", "percentile": 0}, [13.0, 10.4], [True, True]),
     ("percentile 0: best", {"name": "percentile", "percentile": 0}, [9.5, 7.9], [False, False]),
     ("percentile: warm-up", {"name": "percentile", "warmup_epochs": 2}, [50, 50], [False, True]),
     ("none", {"name": "none"}, [1e9, 1e9], [False, False]),
@@ -187,8 +189,26 @@ TABLE: list[tuple[str, dict[str, Any], list[float], list[bool]]] = [
 def test_decisions(
     tiny_study: Maker, pruner: dict[str, Any], now: list[float], expected: list[bool]
 ) -> None:
-    config = tiny_study(pruner=pruner)
+    config = tiny_study(pruner=pruner, noise__assumed=0.15)
     assert pruned(config, PAST, now) == expected
+
+
+def test_without_noise_the_median_pruner_is_that_of_optuna(tiny_study: Maker) -> None:
+    ours = make_pruner(tiny_study(pruner={"name": "median"}, noise__assumed=0.0))
+    rng = np.random.default_rng(3)
+    study = optuna.create_study(pruner=ours)
+    theirs, verdicts = MedianPruner(n_startup_trials=5), []
+    for _ in range(60):
+        trial, stopped = study.ask(), False
+        for epoch in range(1, 6):
+            trial.report(float(rng.lognormal(3, 0.5)), epoch)
+            stopped = trial.should_prune()
+            verdicts.append((stopped, theirs.prune(study, study.get_trials()[trial.number])))
+            if stopped:
+                break
+        study.tell(trial, None if stopped else 1.0, state=TrialState.PRUNED if stopped else None)
+    assert [ours for ours, _ in verdicts] == [theirs for _, theirs in verdicts]
+    assert {stopped for stopped, _ in verdicts} == {True, False}
 
 
 @pytest.mark.parametrize(("startup", "expected"), [(5, True), (6, False)])
@@ -207,13 +227,13 @@ def test_hyperband_has_the_epochs_as_its_budget(tiny_study: Maker) -> None:
     for quality in range(12):  # each trial worse than all before
         trial = study.ask()
         for epoch in range(1, 10):
-            trial.report(100.0 + quality, step=epoch)
+            trial.report(100.0 * 1.5**quality, step=epoch)
             if trial.should_prune():
                 stopped.append((quality, epoch))
                 break
         pruned_now = bool(stopped) and stopped[-1][0] == quality
         state = TrialState.PRUNED if pruned_now else TrialState.COMPLETE
-        study.tell(trial, None if pruned_now else 100.0 + quality, state=state)
+        study.tell(trial, None if pruned_now else 100.0 * 1.5**quality, state=state)
     assert stopped
     assert {epoch for _, epoch in stopped} <= {1, 3, 9}  # the rungs
     assert 0 not in [quality for quality, _ in stopped]

@@ -1,0 +1,70 @@
+"""The noise between seeds that a study knows: from its own repeated trainings and earlier ones'."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from study.errors import StudyError
+from study.evidence.noise import Measured, Squares, measure, together
+from study.storage.attributes import NOISE_ATTRIBUTE, stored_config, stored_identity
+from study.storage.optuna_db import storage_of
+
+COMPARABLE = (
+    *("data.fingerprint", "data.image_size", "data.holdout_fraction"),
+    *("extractor.fingerprint", "eval.n_samples", "objective.mode", "objective.metric"),
+)
+"""What two studies must share for the noise of one to be that of the other."""
+
+
+def noise_of(study: Study) -> Measured:
+    """What is known by now: recorded at the study's start, and of its own repeated trainings."""
+    recorded = json.loads(study.user_attrs.get(NOISE_ATTRIBUTE, "{}"))
+    earlier = {int(epoch): Squares(*squares) for epoch, squares in recorded.items()}
+    return together(earlier, repeated_in(study.get_trials(deepcopy=False)))
+
+
+def noise_before(study: Study, identity: Mapping[str, Any]) -> Measured:
+    """The noise by the repeated trainings of other studies of its database, on the same photos."""
+    found: Measured = {}
+    storage = storage_of(study)
+    for name in sorted(optuna.get_all_study_names(storage)):
+        if name == study.study_name:
+            continue
+        other = optuna.load_study(study_name=name, storage=storage)
+        there = stored_identity(other)
+        same = all(there.get(key) == identity.get(key) for key in COMPARABLE)
+        if same and _has_repeats(other):
+            found = together(found, repeated_in(other.get_trials(deepcopy=False)))
+    return found
+
+
+def noise_as_text(measured: Measured) -> str:
+    """As the study's attribute keeps it."""
+    return json.dumps(measured)
+
+
+def _has_repeats(study: Study) -> bool:
+    """Whether trainings were planned on several seeds; false for what cannot be read."""
+    try:
+        config = stored_config(study)
+    except StudyError:
+        return False
+    if config is None:
+        return False
+    return config.noise.seeds > 1 or any(baseline.repeats for baseline in config.baselines)
+
+
+def repeated_in(trials: Iterable[FrozenTrial]) -> Measured:
+    """The noise by trials of one study that have the same parameters and different seeds."""
+    groups: dict[str, dict[int, dict[int, float]]] = {}
+    for trial in trials:
+        seed, params = trial.user_attrs.get("seed"), json.dumps(trial.params, sort_keys=True)
+        if seed is not None and trial.params:
+            groups.setdefault(params, {})[seed] = trial.intermediate_values
+    return measure([list(by_seed.values()) for by_seed in groups.values()])

@@ -1,0 +1,166 @@
+"""Compute that is used up, and studies that end because nothing is left to gain."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from dcgan.data.bank import PhotoBank
+from study.config.study_config import StudyConfig
+from study.running.limits import ComputeMeter
+from study.running.observer import Silent, TrialBegan, TrialEnded
+from study.running.prepare import prepare
+from study.running.study import execute, run_study
+from study.search import stopping
+from study.search.stopping import why_to_end
+from study.storage.attributes import ended_at, study_config
+from study.storage.store import Store
+
+Maker = Callable[..., StudyConfig]
+Shell = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Clock:
+    """Seconds that only a test lets pass."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_meter_counts_ended_and_running_trials_of_all_workers() -> None:
+    study, clock = optuna.create_study(), Clock()
+    study.add_trial(create_trial(state=TrialState.COMPLETE, value=1.0, user_attrs={"minutes": 90}))
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"minutes": 30.0}))
+    meter = ComputeMeter(study, Silent(), clock)
+    assert meter.hours() == 2.0
+    meter.tell(TrialBegan(2, ""), 1)
+    meter.tell(TrialBegan(3, ""), 2)
+    clock.now += 1800
+    assert meter.hours() == 3.0
+    study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs={"minutes": 30.0}))
+    meter.tell(TrialEnded(2, "PRUNED", None), 1)  # counted once
+    assert meter.hours() == 3.0
+    clock.now += 3600
+    assert meter.hours() == 4.0
+
+
+def test_a_study_pauses_when_its_hours_are_used_and_a_higher_number_goes_on(
+    tiny_study: Maker, store: Store, bank: PhotoBank, watch: Any
+) -> None:
+    clock = Clock()
+
+    class Slow(Silent):
+        """The third trial has taken two hours as soon as it begins."""
+
+        def tell(self, event: Any, worker: int | None = None) -> None:
+            if isinstance(event, TrialBegan) and event.trial == 2:
+                began.append(clock.now)
+
+        def should_stop(self) -> bool:
+            if began:
+                clock.now = began[0] + 2 * 3600
+            return False
+
+    began: list[float] = []
+    config = tiny_study(study__trials=4, study__max_hours=2)
+    with prepare(config, store, bank) as plan:
+        told = plan.estimate()
+        assert told is not None
+        paused = execute(plan, Slow(), clock=clock)
+    assert (paused.interrupted, paused.finished) == (True, 2)
+    assert paused.study.get_trials()[2].state == TrialState.WAITING
+    assert paused.ended_because is not None
+    assert paused.ended_because.startswith("all trials together have taken 2 hours")
+    more = run_study(tiny_study(study__trials=4, study__max_hours=50), store, bank=bank)
+    assert (more.interrupted, more.finished, more.ended_because) == (False, 4, None)
+
+
+def test_nothing_begins_once_the_hours_are_used(
+    tiny_study: Maker, store: Store, bank: PhotoBank, shell: Shell
+) -> None:
+    first = run_study(tiny_study(study__trials=1), store, bank=bank)
+    spent = first.study.get_trials()[0].user_attrs["minutes"] / 60
+    config = tiny_study(study__trials=2, study__max_hours=spent / 2)
+    with prepare(config, store, bank) as plan:
+        told = plan.estimate()
+        assert told is not None
+        assert told.hours_left == 0
+        assert "the study ends before, after 0.0 more hours of compute" in told.describe()
+        done = execute(plan)
+    assert (done.finished, done.total, len(done.study.get_trials())) == (1, 2, 2)
+    assert done.ended_because is not None
+    assert "a higher --max-hours goes on" in done.ended_because
+
+
+def planted(config: StudyConfig, spread: float, trials: int = 14) -> optuna.Study:
+    study, rng = optuna.create_study(), np.random.default_rng(4)
+    for _ in range(trials):
+        score = float(np.exp(rng.normal(5, spread)))
+        study.add_trial(create_trial(state=TrialState.COMPLETE, value=score))
+    return study
+
+
+def test_a_study_ends_when_seeds_change_more_than_trials_would_gain(tiny_study: Maker) -> None:
+    config = tiny_study(study__trials=24, noise__assumed=0.15)
+    assert why_to_end(planted(config, 1.0), config) is None
+    why = why_to_end(planted(config, 0.1), config)
+    assert why is not None
+    assert why.startswith("10 more trials would lower the best score by ")
+    assert why.endswith("another seed changes a score by 15%")
+    assert why_to_end(planted(config, 0.1, trials=9), config) is None  # too few to say
+    assert why_to_end(planted(config, 0.1, trials=24), config) is None  # none is left
+
+
+def test_it_is_ended_once_for_all_and_a_higher_total_looks_again(
+    tiny_study: Maker, store: Store, bank: PhotoBank, watch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def gain(scores: Any, best: float, more: int) -> float:
+        asked.append(more)
+        return 0.01 if more < 4 else 1.0
+
+    monkeypatch.setattr(stopping, "expected_gain", gain)
+    given = {"study__stop": "when_no_gain", "pruner__name": "none", "noise__assumed": 0.15}
+    config = tiny_study(study__trials=6, **given)
+    done = run_study(config, store, bank=bank)
+    assert (done.finished, done.total, done.interrupted) == (3, 3, False)
+    assert done.ended_because is not None
+    assert done.ended_because.startswith("the study ends with 3 trials (study.stop: when_no_gain)")
+    assert ended_at(done.study) == study_config(done.study).study.trials == 3
+    watcher = watch()
+    again = run_study(config, store, bank=bank, observer=watcher)
+    assert watcher.of(TrialBegan) == []
+    assert (again.finished, again.total) == (3, 3)
+    more = run_study(tiny_study(study__trials=8, **given), store, bank=bank)
+    assert (more.finished, more.total) == (5, 5)
+    without = tiny_study(study__trials=6, pruner__name="none")
+    assert run_study(without, store, bank=bank).finished == 6
+    assert asked
+
+
+def test_it_needs_one_score(tiny_study: Maker) -> None:
+    with pytest.raises(ValueError, match="when_no_gain compares one score"):
+        tiny_study(study__stop="when_no_gain", objective={"mode": "pareto"})
+
+
+@pytest.mark.slow
+def test_the_command_says_why_it_stopped(
+    tiny_data: Callable[..., dict[str, Any]], store: Store, shell: Shell, tmp_path: Path
+) -> None:
+    import yaml
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(tiny_data()), encoding="utf-8")
+    told = shell("run", path, "--max-hours", "0.00001", "--store", store.root).stdout
+    assert "have taken 1e-05 hours, as many as they may; a higher --max-hours goes on" in told
