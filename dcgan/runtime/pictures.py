@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
@@ -55,6 +56,21 @@ def grid_row(grid: Image.Image, columns: int, image_size: int) -> Image.Image | 
         image = grid.crop((left, padding, left + side, padding + side))
         row.paste(image, (left - padding // 2, 0))
     return row
+
+
+def grid_images(grid: Image.Image, columns: int, image_size: int) -> Tensor | None:
+    """The images of a square `image_grid`, uint8 `(columns², 3, S, S)`, at any scale.
+
+    None if the picture is no such grid.
+    """
+    pitch = image_size + PADDING_PIXELS
+    scale, rest = divmod(grid.width, columns * pitch + PADDING_PIXELS)
+    if rest or grid.width != grid.height:
+        return None
+    small = torch.from_numpy(np.array(grid.convert("RGB"))[::scale, ::scale]).permute(2, 0, 1)
+    inner = small[:, PADDING_PIXELS:, PADDING_PIXELS:]
+    tiles = inner.unfold(1, pitch, pitch).unfold(2, pitch, pitch)  # (3, columns, columns, p, p)
+    return tiles[..., :image_size, :image_size].permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
 
 
 def grid_scale(image_size: int, tile_pixels: int = 128) -> int:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optuna.study import Study
+
 from dcgan.cli.console import progress_bar, say
 from study.cli.rounds import run_rounds
 from study.cli.tables import aligned
 from study.report.explained import explain
 from study.report.explained_words import SUBJECTS, lines_on
-from study.results.asked import Asked
+from study.results.asked import Asked, name_of_question
 from study.results.asked_words import answer_in_words, table_of
+from study.results.repeated import read_repeats
+from study.results.traces import augmentations_of, told_traces
 from study.running.ask import Question, next_pairs
-from study.storage.attributes import study_config, with_tracking
+from study.storage.attributes import stored_identity, study_config, with_tracking
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
@@ -51,15 +55,24 @@ def ask(
         store,
         settings,
         minutes,
-        lambda: print_answer(Asked.read(study, question.key), pairs),
+        lambda: print_answer(study, store, question),
     )
 
 
-def print_answer(asked: Asked | None, most: int) -> None:
-    """The pairs, and what they say in a sentence."""
+def print_answer(study: Study, store: Store, question: Question) -> None:
+    """The pairs, what they say in a sentence, and whether the samples show an augmentation."""
+    asked = Asked.read(study, question.key)
     if asked is None or not asked.pairs:
         say("no pair of trainings has ended yet")
         return
     for line in aligned(table_of(asked)):
         say(line)
-    say(answer_in_words(asked, most))
+    say(answer_in_words(asked, question.pairs))
+    found = read_repeats(study, name_of_question(study.study_name, question.key))
+    if found and question.key in augmentations_of(found[0]):
+        folder = store.study(name_of_question(study.study_name, question.key))
+        fingerprint = stored_identity(study).get("data.fingerprint")
+        with progress_bar("looking for traces of the augmentation"):
+            told = told_traces(found[0], found[1], folder, fingerprint, [question.key])
+        for line in told:
+            say(line)

@@ -38,6 +38,7 @@ from study.results.autopsy import autopsies
 from study.results.confirmed import Confirmation
 from study.results.confirmed_words import sentences_of, table_of
 from study.results.leaderboard import cells_of, rows_of
+from study.results.traces import augmentations_of, told_traces
 from study.search.objective import is_pareto
 from study.storage.attributes import stored_identity, study_config
 from study.storage.optuna_db import finished_count
@@ -86,6 +87,8 @@ def render(study: Study, store: Store) -> str:
     }
     told = autopsies(study)
     facts["autopsies"] = [(trial_name(it.number), told[it.number]) for it in rows[:MOST_ROWS]]
+    where = store.study(study.study_name), identity.get("data.fingerprint")
+    facts["traces"] = told_traces(config, rows, *where, augmentations_of(config))
     facts["verdict"] = verdict(rows, facts)
     facts["explained"] = list(beside_tables(explained))
     confirmed = Confirmation.read(study)
