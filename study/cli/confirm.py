@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optuna.study import Study
+
 from dcgan.cli.console import say
 from study.cli.rounds import run_rounds
 from study.cli.tables import aligned
 from study.results.confirmed import Confirmation
 from study.results.confirmed_words import sentences_of, table_of
+from study.results.winner import winner_of
 from study.running.confirm import Race, next_round
 from study.storage.attributes import with_tracking
 from study.storage.optuna_db import load_optuna_study
@@ -31,12 +34,13 @@ def confirm(
         store,
         settings,
         minutes,
-        lambda: print_confirmation(Confirmation.read(study)),
+        lambda: print_confirmation(study),
     )
 
 
-def print_confirmation(confirmation: Confirmation | None) -> None:
-    """The table, and what it says in a sentence or two."""
+def print_confirmation(study: Study) -> None:
+    """The table, what it says in a sentence or two, and what the search alone had promised."""
+    confirmation = Confirmation.read(study)
     if confirmation is None or not confirmation.scored:
         say("no training has finished yet")
         return
@@ -51,3 +55,5 @@ def print_confirmation(confirmation: Confirmation | None) -> None:
         say(line)
     for sentence in sentences_of(confirmation):
         say(sentence)
+    if winner := winner_of(study):
+        say(winner.describe())

@@ -29,6 +29,8 @@ HOPELESS = 0.02
 SURE = 0.9
 """The race ends when the leader is, with this probability, as good as the best."""
 FEWEST_SEEDS = 2
+LEAST_SPREAD = 1e-4
+"""Noise between seeds below which it counts as this much, so that nothing is divided by 0."""
 SCATTERS = np.geomspace(0.02, 1.5, 32)
 """Standard deviations of trials' means that are considered."""
 SCATTER_SCALE = 0.2
@@ -119,7 +121,7 @@ def stand(
     squares = sum(float(((values - values.mean()) ** 2).sum()) for values in logs)
     rng = np.random.default_rng(0)
     freedom = noise.weight + float((counts - 1).sum())
-    variance = (noise.weight * noise.spread**2 + squares) / freedom
+    variance = max((noise.weight * noise.spread**2 + squares) / freedom, LEAST_SPREAD**2)
     variances = variance * freedom / rng.chisquare(freedom, (DRAWS, 1))
     found = np.asarray(trials, dtype=bool)
     centres, weights = np.zeros((DRAWS, 1)), np.zeros((DRAWS, len(logs)))

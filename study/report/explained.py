@@ -22,6 +22,7 @@ from study.evidence.race import USUAL, Noise
 from study.evidence.variance import Budget, budget
 from study.report.statistics import Edge, Importance, edges, importances
 from study.results.confirmed import Confirmation
+from study.results.winner import Winner, winner_of
 from study.search.noise import noise_of
 from study.storage.attributes import study_config
 from study.storage.store import Store
@@ -58,6 +59,8 @@ class Explained:
     variance: Budget | None
     repeated: int
     """Repeated trainings that the noise between seeds was measured on; 0: it is assumed."""
+    winner: Winner | None
+    """The best trial, and what it is expected to score on other seeds."""
     audit: Audit | None
     """Trials that the pruner would have stopped, which trained on."""
     ladder: list[Step]
@@ -67,9 +70,19 @@ class Explained:
     best: int | None
     """The trial with the lowest score."""
 
+    @property
+    def bests(self) -> dict[int, list[str]]:
+        """Trials that are best by the score or another metric → its names; empty if it is one."""
+        found: dict[int, list[str]] = {} if self.best is None else {self.best: ["score"]}
+        for other in self.others:
+            found.setdefault(other.best, []).append(other.name)
+        return found if len(found) > 1 else {}
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for scripts."""
         plain = asdict(self)
+        if self.winner:
+            plain["winner"] = self.winner.as_dict()
         if self.variance:
             shares = {"config": self.variance.config, "reliability": self.variance.reliability}
             plain["variance"] |= shares
@@ -102,6 +115,7 @@ def explain(study: Study, store: Store) -> Explained:
         _failing(config, trials),
         _variance(ranked, evals, noise.spread, minimised),
         round(noise.weight - USUAL.weight),
+        winner_of(study),
         _audit(ranked) if config.objective.mode == "score" else None,
         ladder([(trial.intermediate_values, trial.values[0]) for trial in complete]),
         rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),

@@ -85,6 +85,8 @@ def _variance(it: Explained) -> Iterator[str]:
     more = "of that variance is due to the configs"
     share = found.reliability
     yield f"so {share:.0%} {more}" + (f"; {less}" if share < HALF_CHANCE else "")
+    if it.winner:
+        yield it.winner.describe()
 
 
 def _ladder(it: Explained) -> Iterator[str]:
@@ -103,15 +105,11 @@ def _audit(it: Explained) -> Iterator[str]:
     if it.audit is None:
         return
     trials, better, ahead = it.audit.trials, it.audit.better, it.audit.ahead
-    would = (
-        "trial that the pruner would have stopped trained"
-        if trials == 1
-        else ("trials that the pruner would have stopped trained")
-    )
+    s = "s" * (trials != 1)
     ended = f"{better or 'none'} ended better than all others, {ahead or 'none'} in the better half"
     yield (
-        f"pruning: {trials} {would} on (pruner.audit): {ended}; so it loses the winner in at most "
-        f"{it.audit.at_most:.0%} of such cases (95 %)"
+        f"pruning: {trials} trial{s} that the pruner would have stopped trained on (pruner.audit): "
+        f"{ended}; so it loses the winner in at most {it.audit.at_most:.0%} of such cases (95 %)"
     )
 
 
@@ -124,9 +122,8 @@ def _others(it: Explained) -> Iterator[str]:
     for other in it.others:
         best = "the same trial" if other.best == it.best else trial_name(other.best)
         yield f"by {other.name}: {_rho(other.correlation)} with the score's order; best: {best}"
-    disagree = sorted({other.best for other in it.others} - {it.best})
-    if it.best is not None and disagree:
-        numbers = ",".join(map(str, [it.best, *disagree]))
+    if disagree := it.bests:
+        numbers = ",".join(map(str, disagree))
         yield f"look at their samples: study compare {it.study} --trials {numbers}"
 
 

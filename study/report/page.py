@@ -18,7 +18,9 @@ from plotly.offline import get_plotlyjs
 
 from dcgan.evaluation.record import in_digits
 from dcgan.runtime.files import write_text_atomic
+from dcgan.runtime.html import data_uri
 from dcgan.runtime.version import code_version
+from dcgan.training.run.folder import RunFolder
 from study.config.dimensions import Choices, Dimension, plain, plain_value
 from study.config.study_config import StudyConfig
 from study.evidence.agreement import ENOUGH
@@ -38,11 +40,12 @@ from study.results.autopsy import autopsies
 from study.results.confirmed import Confirmation
 from study.results.confirmed_words import sentences_of, table_of
 from study.results.leaderboard import cells_of, rows_of
+from study.results.sample_rows import counting_grid, shown_row, titled_rows
 from study.results.traces import augmentations_of, told_traces
 from study.search.objective import is_pareto
 from study.storage.attributes import stored_identity, study_config
 from study.storage.optuna_db import finished_count
-from study.storage.store import Store, trial_name
+from study.storage.store import Store, StudyFolder, trial_name
 from study.storage.trial_result import TrialResult
 
 SLICES = 4
@@ -88,6 +91,7 @@ def render(study: Study, store: Store) -> str:
     told = autopsies(study)
     facts["autopsies"] = [(trial_name(it.number), told[it.number]) for it in rows[:MOST_ROWS]]
     where = store.study(study.study_name), identity.get("data.fingerprint")
+    facts["bests"] = _bests(explained, rows, store.study(study.study_name))
     facts["traces"] = told_traces(config, rows, *where, augmentations_of(config))
     facts["verdict"] = verdict(rows, facts)
     facts["explained"] = list(beside_tables(explained))
@@ -100,6 +104,18 @@ def render(study: Study, store: Store) -> str:
         loader=PackageLoader("study.report", "."), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template("report.html.j2").render(facts)
+
+
+def _bests(explained: Explained, rows: Sequence[TrialResult], folder: StudyFolder) -> str | None:
+    """Samples of the trials that are best by different metrics, as a data URI; None without."""
+    of = {row.number: row for row in rows}
+    shown = {
+        f"{trial_name(number)}, best by {', '.join(names)}": shown_row(
+            counting_grid(RunFolder(folder.trial(number)), of[number])
+        )
+        for number, names in explained.bests.items()
+    }
+    return data_uri(titled_rows(shown)) if any(shown.values()) else None
 
 
 def _tables(rows: Sequence[TrialResult]) -> dict[str, Any]:

@@ -113,3 +113,9 @@ def test_races_find_a_good_config_early_and_say_what_to_expect_of_it() -> None:
     assert np.mean(good) > np.mean(naive) + 0.05
     assert 0.92 < np.mean(held) < 0.985
     assert 0.35 < np.mean(spent) < 0.55
+
+
+def test_no_noise_at_all_is_no_error() -> None:
+    standings = stand([[100.0], [120.0], [90.0]], [True] * 3, [True] * 3, Noise(0.0, 4.0))
+    assert standings.leader == 2
+    assert standings.expected(2).value == pytest.approx(90.0, rel=1e-3)
