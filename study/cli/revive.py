@@ -24,10 +24,11 @@ def revive(store: Store, name: str, number: int, settings: Mapping[str, Any]) ->
     """
     study = load_optuna_study(store, name)
     store = with_tracking(store, study)
-    config = override(study_config(study), {"study.timeout_minutes": None, **settings})
+    limits = {"study.timeout_minutes": None, "study.max_hours": None}
+    config = override(study_config(study), {**limits, **settings})
     folder = store.study(name)
     with clear_storage_errors(store):
-        revive_trial(Claims(study, folder), number)
+        revive_trial(Claims(study, folder), number, config.study.trials)
     kept = RunFolder(folder.trial(number)).checkpoint.exists()
     where = "from its checkpoint" if kept else "from step 0, since its checkpoint is gone"
     say(f"{trial_name(number)} goes on {where} to epoch {config.base.train.epochs}")

@@ -98,7 +98,7 @@ def launch(
         at = f"{summary.finished} of {summary.total} trials"
         if summary.finished >= summary.total:
             at = f"{summary.total} trials, of which some may go on to another rung"
-        say(f"stopped at {at}; the same command continues")
+        say(f"stopped at {at}" + ("" if summary.ended_because else "; the same command continues"))
         if should_stop():
             sys.exit(130)
 

@@ -153,7 +153,7 @@ class PrunerConfig(Section):
     """Factor between a bracket's budgets (hyperband, successive_halving)."""
     audit: float = Field(0.1, ge=0.0, le=1.0)
     """Share of the trials that train on where they would be stopped, drawn by chance: they tell
-    how often the pruner is wrong (`study explain`)."""
+    how often the pruner is wrong (`study explain`). Not in pareto mode."""
     patience_scores: int = Field(3, ge=1)
     """Stop a trial once this many scores and one more are worse than its best before (patient)."""
 

@@ -24,7 +24,8 @@ class Audit:
 def audit(doomed: Sequence[float], others: Sequence[float]) -> Audit | None:
     """Compare the final scores of trials that would have been stopped with those of the others.
 
-    The interval is that of Clopper & Pearson (1934). None without scores of both kinds.
+    One of the former that ended early after all has an infinite score. The interval is that of
+    Clopper & Pearson (1934). None without scores of both kinds.
     """
     if not doomed or not others:
         return None

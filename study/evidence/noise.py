@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from study.evidence.race import USUAL, Noise
-
-ONE_SIDED_95 = 1.644854
-"""The 95 % quantile of the standard normal distribution."""
 
 
 class Squares(NamedTuple):
@@ -67,15 +65,23 @@ def noise_at(measured: Measured, epoch: int, assumed: float = USUAL.spread) -> N
     return Noise(math.sqrt((before.weight * before.spread**2 + total) / weight), weight)
 
 
-def beyond_chance(score: float, other: float, spread: float) -> bool:
+def margin(spread: float, comparisons: int = 1) -> float:
+    """The difference that normal noise of this standard deviation exceeds in 5 % of cases.
+
+    With several comparisons, of which the largest counts, in 5 % for all together (Bonferroni).
+    """
+    return float(-ndtri(0.05 / comparisons)) * spread
+
+
+def beyond_chance(score: float, other: float, spread: float, comparisons: int = 1) -> bool:
     """Whether a score is worse than another number by more than one training's noise explains.
 
-    The chance of a training that is in truth no worse is at most 5 %, for normal noise of the
-    standard deviation `spread` in ln(score). False for numbers that are not positive.
+    `spread` is the noise's standard deviation in ln(score); see `margin`. False for numbers that
+    are not positive.
     """
     if score <= 0 or other <= 0:
         return False
-    return math.log(score / other) > ONE_SIDED_95 * spread
+    return math.log(score / other) > margin(spread, comparisons)
 
 
 def _sum(first: Squares | None, second: Squares) -> Squares:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,16 +18,13 @@ from study.config.study_config import StudyConfig
 from study.evidence.agreement import ENOUGH, Interval, Step, ladder, rank_correlation
 from study.evidence.audit import Audit, audit
 from study.evidence.failing import Part, failing_parts
-from study.evidence.noise import noise_at
-from study.evidence.race import USUAL, Noise
+from study.evidence.race import USUAL
 from study.evidence.variance import Budget, budget
 from study.report.statistics import Edge, Importance, edges, importances
-from study.results.confirmed import Confirmation
-from study.results.winner import Winner, winner_of
-from study.search.noise import noise_of
+from study.results.winner import Winner, final_noise, winner_of
 from study.storage.attributes import study_config
 from study.storage.store import Store
-from study.storage.trial_result import DOOMED, HOPELESS, PAUSED, REASON
+from study.storage.trial_result import DOOMED, HOPELESS, PAUSED, REASON, REVIVED
 
 LAST_SCORES = 6
 """Scores of each trial from which the noise of checkpoints is estimated."""
@@ -97,9 +95,8 @@ def explain(study: Study, store: Store) -> Explained:
     folder = store.study(study.study_name)
     histories = {it.number: RunFolder(folder.trial(it.number)).history for it in complete}
     evals = {number: read_evals(path) for number, path in histories.items()}
-    confirmed = Confirmation.read(study)
     important, minimised = importances(complete), _minimised(config, evals)
-    noise = _noise(study, confirmed, config)
+    noise = final_noise(study)
     single = config.objective.mode == "score" and len(complete) >= ENOUGH
     pairs = [
         (trial.values[0], trial.user_attrs["imbalance"])
@@ -116,7 +113,7 @@ def explain(study: Study, store: Store) -> Explained:
         _variance(ranked, evals, noise.spread, minimised),
         round(noise.weight - USUAL.weight),
         winner_of(study),
-        _audit(ranked) if config.objective.mode == "score" else None,
+        _audit(trials) if config.objective.mode == "score" else None,
         ladder([(trial.intermediate_values, trial.values[0]) for trial in complete]),
         rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
         _others(ranked, evals, minimised),
@@ -165,18 +162,15 @@ def _failed(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.PRUNED and bool(reason) and not stopped
 
 
-def _noise(study: Study, confirmed: Confirmation | None, config: StudyConfig) -> Noise:
-    """The noise between seeds at the end: of a confirmation, else of repeated trainings so far."""
-    if confirmed and confirmed.standings:
-        repeated = sum(len(it.scores) - 1 for it in confirmed.scored)
-        return Noise(confirmed.standings.spread, USUAL.weight + repeated)
-    return noise_at(noise_of(study), config.base.train.epochs, config.noise.assumed)
-
-
-def _audit(ranked: Sequence[FrozenTrial]) -> Audit | None:
+def _audit(trials: Sequence[FrozenTrial]) -> Audit | None:
     doomed, others = list[float](), list[float]()
-    for trial in ranked:
-        (doomed if trial.user_attrs.get(DOOMED) else others).append(trial.values[0])
+    for trial in trials:
+        complete = trial.state == TrialState.COMPLETE and trial.values
+        score = trial.values[0] if complete else math.inf
+        if trial.user_attrs.get(DOOMED) is not None and trial.state.is_finished():
+            doomed.append(score)
+        elif complete and not trial.user_attrs.get(REVIVED):
+            others.append(score)
     return audit(doomed, others)
 
 

@@ -44,8 +44,13 @@ def beside_tables(it: Explained) -> Iterator[str]:
 def lines_on(it: Explained, subject: str) -> list[str]:
     """What is known of a subject of `SUBJECTS`, or that it takes more trials."""
     told = list(SUBJECTS[subject](it))
-    few = f"{it.complete} complete trials of '{it.study}' are too few to say; {ENOUGH} are needed"
-    return told or [few]
+    if told:
+        return told
+    if it.complete < ENOUGH:
+        return [
+            f"{it.complete} complete trials of '{it.study}' are too few to say; {ENOUGH} are needed"
+        ]
+    return [NOTHING[subject]]
 
 
 def _parameters(it: Explained) -> Iterator[str]:
@@ -130,3 +135,7 @@ def _others(it: Explained) -> Iterator[str]:
 SUBJECTS: dict[str, Callable[[Explained], Iterator[str]]] = {"metric": _others, "budget": _ladder}
 """Questions that the trials answer as they are: would another metric choose another trial, and
 would shorter trials have done?"""
+NOTHING = {
+    "metric": "no other metric is recorded, so there is no other order to compare with",
+    "budget": "the trials have one score each, so there is no earlier order to compare with",
+}

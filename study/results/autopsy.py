@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -10,8 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from dcgan.evaluation.record import in_digits
 from study.config.study_config import StudyConfig
 from study.results.wording import percent
+from study.search.noise import scores_of
 from study.search.objective import penalised_score
-from study.search.rungs import Rungs, Standing, standings
+from study.search.rungs import Rungs, standings
 from study.storage.attributes import study_config
 from study.storage.trial_result import (
     DOOMED,
@@ -20,7 +23,6 @@ from study.storage.trial_result import (
     REASON,
     REVIVED,
     SAMPLER,
-    VALUES_BY_EPOCH,
 )
 
 LATE = 2 / 3
@@ -40,14 +42,13 @@ def autopsies(study: Study) -> dict[int, str]:
     )
     places = {trial.number: place for place, trial in enumerate(complete, 1)}
     rungs = Rungs.of(config)
-    found = standings(trials, rungs) if rungs else []
-    proposed = {it.number for it in trials if it.user_attrs.get("origin", SAMPLER) == SAMPLER}
+    reached = _reached(trials, rungs) if rungs else {}
     told = {}
     for trial in trials:
         if trial.number in places:
             parts = _complete(trial, config, complete, places[trial.number])
         elif trial.state == TrialState.PRUNED and trial.user_attrs.get(PAUSED) and rungs:
-            parts = _paused(trial, rungs, [it for it in found if it.number in proposed])
+            parts = _paused(trial, rungs, reached)
         else:
             parts = _other(trial)
         told[trial.number] = "; ".join(parts)
@@ -91,14 +92,6 @@ def trend(curve: Mapping[int, float]) -> Iterator[str]:
         yield f"level since epoch {then} ({percent(change)})"
 
 
-def scores_of(trial: FrozenTrial) -> dict[int, float]:
-    """Epoch → score, with several objectives the distance."""
-    if trial.intermediate_values:
-        return dict(trial.intermediate_values)
-    several = trial.user_attrs.get(VALUES_BY_EPOCH, {})
-    return {int(epoch): values[0] for epoch, values in several.items()}
-
-
 def _balance(trial: FrozenTrial, config: StudyConfig) -> Iterator[str]:
     imbalance, objective = trial.user_attrs.get("imbalance"), config.objective
     if imbalance is None or imbalance <= objective.tolerance or objective.mode != "score":
@@ -108,22 +101,45 @@ def _balance(trial: FrozenTrial, config: StudyConfig) -> Iterator[str]:
     yield f"imbalance {imbalance:.1f} raised its score by {raised:.0%}"
 
 
-def _paused(trial: FrozenTrial, rungs: Rungs, found: Sequence[Standing]) -> Iterator[str]:
-    """Among the trials of the sampler: the others do not wait."""
+class _Reached(NamedTuple):
+    """Trials of the sampler that reached the end of a rung; the others do not wait on rungs."""
+
+    scores: list[float]
+    """Ascending."""
+    further: list[float]
+    """Of those that went on by now."""
+
+
+def _reached(trials: Sequence[FrozenTrial], rungs: Rungs) -> dict[int, _Reached]:
+    """Rung, from 1 → the trials that reached its end."""
+    proposed = [it for it in trials if it.user_attrs.get("origin", SAMPLER) == SAMPLER]
+    found: dict[int, _Reached] = {}
+    for standing in standings(proposed, rungs):
+        for rung, score in standing.scores.items():
+            here = found.setdefault(rung, _Reached([], []))
+            here.scores.append(score)
+            if standing.paused != rung:
+                here.further.append(score)
+    for here in found.values():
+        here.scores.sort()
+    return found
+
+
+def _paused(trial: FrozenTrial, rungs: Rungs, reached: Mapping[int, _Reached]) -> Iterator[str]:
     rung: int = trial.user_attrs[PAUSED]
-    epoch, there = rungs.epochs[rung - 1], [it for it in found if rung in it.scores]
+    epoch = rungs.epochs[rung - 1]
     score = trial.intermediate_values.get(epoch)
-    if score is None:
+    if score is None or rung not in reached:
         yield f"waits on rung {rung} of {len(rungs.epochs)}"
         return
-    further = [it for it in there if it.paused != rung]
-    place = _ordinal(1 + sum(it.scores[rung] < score for it in there))
+    scores, further = reached[rung]
+    place, gone = _ordinal(1 + bisect_left(scores, score)), len(further)
     yield (
         f"waits on rung {rung} of {len(rungs.epochs)}: score {in_digits(score)} at epoch {epoch}, "
-        f"{place} of the {len(there)} proposed trials there, {len(further)} of which went on by now"
+        f"{place} of the {len(scores)} proposed trials there, {gone} of which went on by now"
     )
     if further:
-        yield f"the worst of these had {in_digits(max(it.scores[rung] for it in further))}"
+        yield f"the worst of these had {in_digits(max(further))}"
 
 
 def _other(trial: FrozenTrial) -> Iterator[str]:

@@ -32,7 +32,7 @@ def register_full_run(run: FullRun, bank: PhotoBank, *, force: bool = False) -> 
     if memorised is not None and memorised.beyond_chance and not force:
         raise RepeatsPhotosError(
             f"{memorised.describe()}; 'dcgan evaluate {chosen} --panel FILE' draws them, and the "
-            "same command with --force registers it with that in its model card"
+            "same command with --force registers it as champion, with that in its model card"
         )
     folder, checkpoint = run.folder / "model", scoring.checkpoint
     write_model(checkpoint, folder, model_card(checkpoint, record, memorised, which), which)

@@ -122,24 +122,24 @@ def told_traces(
 
     Empty without the study's photos (their `fingerprint`), which must be on this machine.
     """
-    told, path = list[str](), folder.path / KEPT
+    path = folder.path / KEPT
     known: dict[str, list[str]] = {}
     with suppress(OSError, ValueError):
-        known = json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(path.read_text(encoding="utf-8"))
+        known = read if isinstance(read, dict) else {}
     steps = [(row.number, row.step) for row in rows if row.state == TrialState.COMPLETE]
-    for key in keys:
-        basis = f"{fingerprint} {code_version()} {steps}"
-        before, sentence = known.get(key, ("", ""))
-        if before != basis:
-            photos = _photos(config, fingerprint)
-            trace = None if photos is None else trace_of(config, key, rows, folder, photos)
-            sentence = trace.describe() if trace else ""
-            known[key] = [basis, sentence]
-        if sentence:
-            told.append(sentence)
-    with suppress(OSError):
-        write_text_atomic(path, json.dumps(known, indent=1) + "\n")
-    return told
+    basis = f"{fingerprint} {code_version()} {steps}"
+    missing = [key for key in keys if known.get(key, [""])[0] != basis]
+    photos = _photos(config, fingerprint) if missing else None
+    for key in missing if photos is not None else []:
+        assert photos is not None
+        trace = trace_of(config, key, rows, folder, photos)
+        known[key] = [basis, trace.describe() if trace else ""]
+    if photos is not None:
+        with suppress(OSError):
+            write_text_atomic(path, json.dumps(known, indent=1) + "\n")
+    told = [known[key][1] for key in keys if known.get(key, [""])[0] == basis]
+    return [sentence for sentence in told if sentence]
 
 
 def _photos(config: StudyConfig, fingerprint: str | None) -> Tensor | None:

@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 
 from dcgan.evaluation.record import in_digits
 from study.evidence.noise import noise_at
-from study.evidence.race import Estimate, stand
+from study.evidence.race import USUAL, Estimate, Noise, stand
+from study.results.confirmed import Confirmation
 from study.search.noise import noise_of
 from study.search.objective import is_pareto
 from study.storage.attributes import study_config
@@ -18,6 +19,8 @@ from study.storage.store import trial_name
 from study.storage.trial_summaries import summaries_of
 
 FEWEST = 3
+MOST = 200
+"""Of more other trials, this many say how far the scores are scattered, of evenly spaced ranks."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +48,35 @@ class Winner:
         return {"trial": self.trial, "score": self.score, "expected": expected}
 
 
+def final_noise(study: Study) -> Noise:
+    """The noise between seeds at the end of a training, as far as it is known by now.
+
+    Of a confirmation, else of repeated trainings of this study and earlier ones, else assumed.
+    """
+    confirmed, config = Confirmation.read(study), study_config(study)
+    if confirmed and confirmed.standings:
+        repeated = sum(len(it.scores) - 1 for it in confirmed.scored)
+        return Noise(confirmed.standings.spread, USUAL.weight + repeated)
+    return noise_at(noise_of(study), config.base.train.epochs, config.noise.assumed)
+
+
 def winner_of(study: Study) -> Winner | None:
     """The winner's curse: the best of many noisy scores is partly luck.
 
     The scores of the complete trials are scattered around a common centre, and each differs by
     noise from what its config scores on average (see `study.evidence.race`). None with fewer than
-    `FEWEST` complete trials of the sampler, with several objectives, or without positive scores.
+    `FEWEST` complete trials of the sampler, with several objectives, without positive scores, and
+    for a study that trains configs of another one again.
     """
-    if is_pareto(study):
+    config = study_config(study)
+    if is_pareto(study) or any(it.repeats or it.continues for it in config.baselines):
         return None
     rows = [row for row in summaries_of(study) if row.state == TrialState.COMPLETE]
     found = {row.number: row.score for row in rows if row.score and not row.is_baseline}
     if len(found) < FEWEST or min(found.values()) <= 0:
         return None
-    config = study_config(study)
-    noise = noise_at(noise_of(study), config.base.train.epochs, config.noise.assumed)
-    everyone = [True] * len(found)
-    standings = stand([[score] for score in found.values()], everyone, everyone, noise)
-    best = min(found, key=lambda number: (found[number], number))
-    return Winner(best, found[best], standings.expected(list(found).index(best)))
+    best, *others = sorted(found, key=lambda number: (found[number], number))
+    scores = [found[best], *(found[number] for number in others[:: -(-len(others) // MOST)])]
+    everyone = [True] * len(scores)
+    standings = stand([[score] for score in scores], everyone, everyone, final_noise(study))
+    return Winner(best, scores[0], standings.expected(0))

@@ -27,7 +27,7 @@ from study.results.asked import Asked, name_of_question
 from study.running.derived import NOT_POSITIVE, begun, derived
 from study.running.warm_start import params_here
 from study.storage.attributes import study_config
-from study.storage.optuna_db import load_optuna_study
+from study.storage.optuna_db import briefly
 from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import summaries_of
@@ -59,7 +59,8 @@ class Question:
 
         A key alone asks about a choice of two values. Raises `UsageError` with what would do.
         """
-        config = study_config(load_optuna_study(store, name))
+        with briefly(store, name) as study:
+            config = study_config(study)
         asked, given, listed = text.partition("=")
         key = _key(config, asked)
         dimension, short = config.space[key], config.short_name(key)
@@ -109,7 +110,11 @@ def next_pairs(store: Store, question: Question, at_once: int = 1) -> StudyConfi
         StudyError: it has no complete trial, or scores that are not positive.
         UsageError: the question was begun with other values or trainings of another length.
     """
-    study = load_optuna_study(store, question.name)
+    with briefly(store, question.name) as study:
+        return _next_pairs(store, question, at_once, study)
+
+
+def _next_pairs(store: Store, question: Question, at_once: int, study: Study) -> StudyConfig | None:
     so_far, failed = _begun(store, question)
     asked = Asked.read(study, question.key)
     if asked and asked.is_over(question.pairs):

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyError
 from study.search.rungs import Rungs, going_on, standings
-from study.storage.attributes import ended_at
+from study.storage.attributes import ended_early
 from study.storage.leases import Leases
 from study.storage.locks import trial_is_held
 from study.storage.optuna_db import (
@@ -87,6 +87,7 @@ class Claims:
         with ExitStack() as held:
             with self.alone():
                 self.put_back_orphans()
+                self._see_reopened()
                 total = self.within(total)
                 trial = self._let_one_go_on(rungs, total) if rungs else None
                 if trial is None and self._taken() < total:
@@ -110,10 +111,16 @@ class Claims:
         unfinished = max(total - sum(trial.state in FINISHED for trial in trials), 0)
         return unfinished + len(going_on(standings(trials, rungs), rungs, new=unfinished > 0))
 
+    def _see_reopened(self) -> None:
+        """Read again if a trial that has ended waits again: it was revived, or goes on."""
+        ended = self.study.get_trials(deepcopy=False, states=FINISHED)
+        if finished_count(self.study) < len(ended):
+            read_again(self.study)
+
     def within(self, total: int) -> int:
         """The total, or fewer trials if the study has ended early."""
-        ended = ended_at(self.study)
-        return total if ended is None else min(total, ended)
+        ended = ended_early(self.study)
+        return total if ended is None else min(total, ended.trials)
 
     def _taken(self) -> int:
         """How many trials are finished or running."""

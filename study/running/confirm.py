@@ -28,7 +28,7 @@ from study.running.derived import NOT_POSITIVE, begun, derived
 from study.running.warm_start import params_here
 from study.search.objective import is_pareto
 from study.storage.attributes import study_config
-from study.storage.optuna_db import load_optuna_study
+from study.storage.optuna_db import briefly
 from study.storage.store import Store, trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import summaries_of
@@ -61,7 +61,11 @@ def next_round(store: Store, race: Race) -> StudyConfig | None:
     """
     if race.seeds < FEWEST_SEEDS:
         raise UsageError(f"--seeds must be at least {FEWEST_SEEDS}, but got {race.seeds}")
-    study = load_optuna_study(store, race.name)
+    with briefly(store, race.name) as study:
+        return _next_round(store, race, study)
+
+
+def _next_round(store: Store, race: Race, study: Study) -> StudyConfig | None:
     if is_pareto(study):
         raise UsageError(
             f"'{race.name}' minimises several objectives, but a race compares one score; choose "

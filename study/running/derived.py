@@ -21,7 +21,7 @@ from study.config.identity import check_fingerprints
 from study.config.study_config import StudyConfig
 from study.errors import UnknownStudyError
 from study.storage.attributes import stored_config, stored_identity
-from study.storage.optuna_db import load_optuna_study
+from study.storage.optuna_db import briefly
 from study.storage.store import Store
 
 NOT_POSITIVE = (
@@ -62,10 +62,11 @@ def begun(store: Store, name: str) -> tuple[StudyConfig | None, int]:
     None before its first launch has recorded it.
     """
     try:
-        study = load_optuna_study(store, name)
+        with briefly(store, name) as study:
+            failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+            return stored_config(study), len(failed)
     except UnknownStudyError:
         return None, 0
-    return stored_config(study), len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
 
 
 def check_same_measure(study: Study, config: StudyConfig, bank: PhotoBank) -> None:

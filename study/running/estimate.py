@@ -134,12 +134,14 @@ def estimate(
 def _hours_left(
     config: StudyConfig, trials: Sequence[TrialResult], workers: int, minutes: float | None
 ) -> float | None:
-    """What `study.max_hours` leaves; None if it is enough for `minutes` on so many workers."""
-    if config.study.max_hours is None:
+    """What `study.max_hours` leaves; None if that is enough for `minutes` on so many workers.
+
+    None as well if nobody knows how long they take.
+    """
+    if config.study.max_hours is None or minutes is None:
         return None
     left = config.study.max_hours - sum(trial.minutes or 0.0 for trial in trials) / 60
-    enough = minutes is not None and minutes * workers / 60 <= left
-    return None if enough else max(left, 0.0)
+    return None if minutes * workers / 60 <= left else max(left, 0.0)
 
 
 def minutes_by_trials(finished: Sequence[TrialResult], count: int) -> float | None:

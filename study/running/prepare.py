@@ -58,7 +58,7 @@ from study.storage.attributes import (
     IDENTITY_ATTRIBUTE,
     NOISE_ATTRIBUTE,
     TRACKING_ATTRIBUTE,
-    ended_at,
+    ended_early,
     stored_config,
     stored_identity,
     with_tracking,
@@ -73,7 +73,6 @@ from study.storage.trial_result import (
     EXTENDED,
     FIXED,
     REPEATED,
-    REPEATS,
 )
 from study.storage.trial_summaries import summaries_of
 
@@ -236,8 +235,9 @@ def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
     if store.tracking and study.user_attrs.get(TRACKING_ATTRIBUTE) != store.tracking:
         study.set_user_attr(TRACKING_ATTRIBUTE, store.tracking)
     changed = study.user_attrs.get(CONFIG_ATTRIBUTE) != config.model_dump_json()
-    if ended_at(study) is not None:  # this launch looks again
-        study.set_user_attr(ENDED_ATTRIBUTE, "null")
+    ended = ended_early(study)
+    if ended and (config.study.stop is None or config.study.trials > ended.asked):
+        study.set_user_attr(ENDED_ATTRIBUTE, "null")  # this launch looks again
     if changed:
         study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
     for baseline in config.trained_baselines:
@@ -262,8 +262,6 @@ def _enqueue(study: Study, baseline: Baseline, params: dict[str, Any]) -> None:
             return
     if baseline.continues:
         attributes[CONTINUES] = baseline.continues.model_dump()
-    if baseline.repeats:
-        attributes[REPEATS] = baseline.repeats.model_dump()
     study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=baseline.seed is None)
 
 

@@ -47,7 +47,7 @@ class Reporter:
         self.ranked = config.objective.mode == "score"
         self.values_by_epoch: dict[str, list[float]] = dict(attributes.get(VALUES_BY_EPOCH, {}))
         share = config.pruner.audit
-        self.audited = is_audited(share, config.study.seed, trial.number)
+        self.audited = self.ranked and is_audited(share, config.study.seed, trial.number)
         """Whether it trains on where the pruner would stop it."""
         self.rungs = Rungs.of(config)
         self.went_on: int = trial.user_attrs.get(WENT_ON, 0)
@@ -94,7 +94,7 @@ class Reporter:
     def _hopeless(self, epoch: int) -> str | None:
         """Why it is stopped for its score; an audited trial trains on, and the epoch is kept."""
         why = self._behind(epoch)
-        if why and self.audited:
+        if why and self.audited and epoch < self.train_config.train.epochs:
             if DOOMED not in self.trial.user_attrs:
                 self.trial.set_user_attr(DOOMED, epoch)
             return None

@@ -8,7 +8,8 @@ from optuna.trial import FrozenTrial, TrialState
 from dcgan.errors import UsageError
 from study.errors import StudyError
 from study.running.claims import Claims
-from study.storage.optuna_db import read_again, reopen
+from study.search.noise import scores_of
+from study.storage.optuna_db import finished_count, read_again, reopen
 from study.storage.trial_result import PAUSED, REASON
 
 STATES = {
@@ -21,12 +22,12 @@ NO_USE = ("diverged", "out of memory", "not enough memory")
 """How the reasons begin, or what they hold, of trials that would end in the same way again."""
 
 
-def revive(claims: Claims, number: int) -> None:
+def revive(claims: Claims, number: int, total: int) -> None:
     """Let a pruned or paused trial go on to its full length, whatever it scores.
 
-    It waits until a launch runs it, from its checkpoint; the study's total stays the same. Raises
-    `UsageError` for a trial that is not there or has not been stopped, and `StudyError` for one
-    that would only diverge again or still writes its outcome.
+    It waits until a launch with this `total` runs it, from its checkpoint. Raises `UsageError` for
+    a trial that is not there or has not been stopped, and if more trials are finished than the
+    total, and `StudyError` for one that would only diverge again or still writes its outcome.
     """
     study = claims.study
     with claims.alone():
@@ -46,17 +47,20 @@ def revive(claims: Claims, number: int) -> None:
             raise StudyError(
                 f"trial {number} of '{study.study_name}' still writes its outcome; try again"
             )
+        if (finished := finished_count(study)) > claims.within(total):
+            raise UsageError(
+                f"'{study.study_name}' has {finished} finished trials and a total of {total}, so "
+                "no launch would run this one; raise the total with 'study run --trials' first"
+            )
         reopen(study, trial, revived=True)
 
 
 def revivable(study: Study) -> list[int]:
     """Numbers of the trials that were stopped early, by their last score; paused ones first."""
     stopped = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
-    scored = [trial for trial in stopped if trial.values]
-    ordered = sorted(
-        scored, key=lambda it: (it.user_attrs.get(PAUSED) is None, (it.values or [])[0], it.number)
-    )
-    return [trial.number for trial in ordered]
+    last = {trial.number: scores[max(scores)] for trial in stopped if (scores := scores_of(trial))}
+    paused = {trial.number for trial in stopped if trial.user_attrs.get(PAUSED) is not None}
+    return sorted(last, key=lambda number: (number not in paused, last[number], number))
 
 
 def _trial(study: Study, number: int) -> FrozenTrial:

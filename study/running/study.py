@@ -106,14 +106,14 @@ def execute(
     failed for the same reason, or a database failed.
     """
     minutes, begun = plan.config.study.timeout_minutes, clock()
-    meter = ComputeMeter(plan.context.study, observer or Silent(), clock)
+    meter = ComputeMeter(plan.context.study, clock)
     hours = plan.config.study.max_hours
 
     def is_up() -> bool:
         late = minutes is not None and clock() >= begun + 60 * minutes
         return late or meter.has_used(hours)
 
-    context = replace(plan.context, observer=meter, out_of_time=is_up)
+    context = replace(plan.context, observer=observer or Silent(), out_of_time=is_up)
     if backend := backend_of(context.study):
         backend.say = context.warn
     if plan.joining:
@@ -174,7 +174,7 @@ def _run_trials(
     Returns why the study ended early, if it did (`study.stop`).
     """
     study, tell = context.study, context.observer.tell
-    why = end_if_no_gain(context) if context.left else None
+    why = end_if_no_gain(context)
     left, total = context.left, context.total
     tell(Progressed(finished_count(study), total))
     if not left or context.should_stop():

@@ -34,12 +34,14 @@ from study.running.reporter import Reporter, continue_from
 from study.search.objective import eval_attributes, rank_of, score_of, values_of
 from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import PAUSED, REPEATS
+from study.storage.trial_result import PAUSED
 
 if TYPE_CHECKING:
     from study.tracking.run_mirror import RunMirror
 
 MAX_TRIES = 3
+NOTE_SECONDS = 30
+"""Time between two notes of the minutes that a running trial has taken."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class TrialRun:
     ) -> None:
         self.context, self.trial, self.check = context, trial, check
         self.folder = context.folder.trial(trial.number)
+        self._begun = self._noted = time.time()
+        self._minutes_before = 0.0
         self._mirror: RunMirror | None = None
         self._shown = False
 
@@ -105,7 +109,8 @@ class TrialRun:
         except Exception as error:  # such as a GPU that is full: tried again, then failed
             return self.end_unopened(_in_words(error), try_again=True)
         record = self.open(config)
-        started = time.time()
+        self._begun, self._minutes_before = time.time(), record.minutes
+        self._noted = self._begun
         try:
             outcome = self.train(config, record)
         except LeaseLostError:
@@ -113,10 +118,10 @@ class TrialRun:
         except Exception as error:  # a bug or the environment: tried again, then failed
             outcome = _after_error(record, _in_words(error))
         except BaseException:  # a second Ctrl-C
-            self._save_minutes(record, started)
+            self._save_minutes(record)
             raise
         self.check()
-        self._save_minutes(record, started)
+        self._save_minutes(record)
         self.show(record)
         self.close(record, outcome)
         return outcome
@@ -162,7 +167,9 @@ class TrialRun:
             return Outcome(TrialState.PRUNED, reason)
         except OutOfMemoryError as error:
             # What does not fit says something in a search, and nothing of one that is repeated.
-            repeated = REPEATS in self.trial.user_attrs
+            name = self.trial.user_attrs.get("baseline")
+            named = [it for it in self.context.config.baselines if it.name == name]
+            repeated = any(it.repeats or it.continues for it in named)
             return Outcome(TrialState.FAIL if repeated else TrialState.PRUNED, str(error))
         for fault in result.picture_faults:
             self.context.warn(f"trial {self.trial.number}: {fault}; all else of it is there")
@@ -191,6 +198,7 @@ class TrialRun:
         def on_log(log: LogRecord) -> None:
             self.check()
             self.show(record)
+            self._note_minutes(record)
             tell(LossesLogged(number, log))
 
         def on_eval(scored: EvalRecord) -> bool:
@@ -267,9 +275,16 @@ class TrialRun:
             attributes["metrics"] = shown_in("leaderboard", last)
         return attributes
 
-    def _save_minutes(self, record: TrialRecord, started: float) -> None:
-        record.minutes += (time.time() - started) / 60
+    def _save_minutes(self, record: TrialRecord) -> None:
+        self._noted = time.time()
+        record.minutes = self._minutes_before + (self._noted - self._begun) / 60
         record.save(self.folder)
+
+    def _note_minutes(self, record: TrialRecord) -> None:
+        """Tell now and then how long the trial has taken: it may be killed, or use up a limit."""
+        if time.time() - self._noted >= NOTE_SECONDS:
+            self._save_minutes(record)
+            self.trial.set_user_attr("minutes", record.minutes)
 
 
 def _stopped(reporter: Reporter) -> Outcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from optuna.trial import TrialState
@@ -49,10 +49,19 @@ def warm_start(config: StudyConfig, store: Store, names: Sequence[str]) -> WarmS
     return WarmStart(config, notes)
 
 
+def first_of_each(rows: Iterable[TrialResult]) -> list[TrialResult]:
+    """The trials but those with the parameters of an earlier one, as of repeated baselines."""
+    found: list[TrialResult] = []
+    for row in rows:
+        if row.params not in [it.params for it in found]:
+            found.append(row)
+    return found
+
+
 def _best_of(config: StudyConfig, store: Store, name: str) -> tuple[list[Baseline], list[str]]:
     study = load_optuna_study(store, name)
     earlier, rows = study_config(study), rows_of(study)
-    best = [row for row in rows if row.state == TrialState.COMPLETE][:BEST]
+    best = first_of_each(row for row in rows if row.state == TrialState.COMPLETE)[:BEST]
     if not best:
         raise StudyError(f"--from {name}: none of its trials is complete, so it has no best config")
     taken, notes = list[Baseline](), list[str]()

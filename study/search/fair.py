@@ -67,7 +67,7 @@ class Fair(BasePruner):
         if not super().prune(study, trial):  # type: ignore[safe-super]
             return False
         behind = self.behind(study, trial)
-        return behind is not None and behind.beyond_chance
+        return behind is not None and (behind.spread == 0 or behind.beyond_chance)
 
     def behind(self, study: Study, trial: FrozenTrial) -> Behind | None:
         """How the trial stands at its last epoch; None if no other has a score there."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -14,10 +16,12 @@ from study.errors import StudyError
 from study.evidence.noise import Measured, Squares, measure, together
 from study.storage.attributes import NOISE_ATTRIBUTE, stored_config, stored_identity
 from study.storage.optuna_db import storage_of
+from study.storage.trial_result import VALUES_BY_EPOCH
 
 COMPARABLE = (
     *("data.fingerprint", "data.image_size", "data.holdout_fraction"),
-    *("extractor.fingerprint", "eval.n_samples", "objective.mode", "objective.metric"),
+    *("extractor.fingerprint", "eval.n_samples", "eval.score_model"),
+    *(f"objective.{name}" for name in ("mode", "metric", "tolerance", "weight", "cap")),
 )
 """What two studies must share for the noise of one to be that of the other."""
 
@@ -36,12 +40,35 @@ def noise_before(study: Study, identity: Mapping[str, Any]) -> Measured:
     for name in sorted(optuna.get_all_study_names(storage)):
         if name == study.study_name:
             continue
-        other = optuna.load_study(study_name=name, storage=storage)
-        there = stored_identity(other)
-        same = all(there.get(key) == identity.get(key) for key in COMPARABLE)
-        if same and _has_repeats(other):
-            found = together(found, repeated_in(other.get_trials(deepcopy=False)))
+        with suppress(KeyError):  # somebody deletes it just now
+            other = optuna.load_study(study_name=name, storage=storage)
+            there = stored_identity(other)
+            same = all(there.get(key) == identity.get(key) for key in COMPARABLE)
+            if same and _has_repeats(other):
+                found = together(found, repeated_in(other.get_trials(deepcopy=False)))
     return found
+
+
+def imbalance_noise_of(study: Study) -> Measured:
+    """As `noise_of`, of the imbalance in a study of several objectives: not of its logarithm."""
+
+    def raised(trial: FrozenTrial) -> dict[int, float]:
+        return {epoch: float(np.exp(values[1])) for epoch, values in values_of(trial).items()}
+
+    return repeated_in(study.get_trials(deepcopy=False), raised)
+
+
+def values_of(trial: FrozenTrial) -> dict[int, list[float]]:
+    """Epoch → the values of a trial of several objectives; empty for one objective."""
+    several: dict[str, list[float]] = trial.user_attrs.get(VALUES_BY_EPOCH, {})
+    return {int(epoch): values for epoch, values in several.items()}
+
+
+def scores_of(trial: FrozenTrial) -> dict[int, float]:
+    """Epoch → score, with several objectives the distance."""
+    if trial.intermediate_values:
+        return dict(trial.intermediate_values)
+    return {epoch: values[0] for epoch, values in values_of(trial).items()}
 
 
 def noise_as_text(measured: Measured) -> str:
@@ -60,11 +87,17 @@ def _has_repeats(study: Study) -> bool:
     return config.noise.seeds > 1 or any(baseline.repeats for baseline in config.baselines)
 
 
-def repeated_in(trials: Iterable[FrozenTrial]) -> Measured:
-    """The noise by trials of one study that have the same parameters and different seeds."""
-    groups: dict[str, dict[int, dict[int, float]]] = {}
+def repeated_in(
+    trials: Iterable[FrozenTrial], read: Callable[[FrozenTrial], dict[int, float]] = scores_of
+) -> Measured:
+    """The noise by trials of one study that have the same parameters and different seeds.
+
+    `read` gives what is compared, by epoch, positive.
+    """
+    groups: dict[tuple[tuple[str, Any], ...], dict[int, FrozenTrial]] = {}
     for trial in trials:
-        seed, params = trial.user_attrs.get("seed"), json.dumps(trial.params, sort_keys=True)
-        if seed is not None and trial.params:
-            groups.setdefault(params, {})[seed] = trial.intermediate_values
-    return measure([list(by_seed.values()) for by_seed in groups.values()])
+        seed, params = trial.user_attrs.get("seed"), tuple(sorted(trial.params.items()))
+        if seed is not None and params:
+            groups.setdefault(params, {})[seed] = trial
+    repeated = (by_seed.values() for by_seed in groups.values() if len(by_seed) > 1)
+    return measure([[read(trial) for trial in group] for group in repeated])

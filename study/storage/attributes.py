@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna.study import Study
@@ -17,7 +17,7 @@ CONFIG_ATTRIBUTE = "config"
 IDENTITY_ATTRIBUTE = "identity"
 TRACKING_ATTRIBUTE = "tracking"
 ENDED_ATTRIBUTE = "ended"
-"""The number of trials at which a study ended early, as JSON; `null` if it has not."""
+"""How a study ended before its total (`Ended`), as JSON; `null` if it has not."""
 NOISE_ATTRIBUTE = "noise"
 """What earlier studies of the same photos say of the noise between seeds, as JSON."""
 
@@ -27,10 +27,22 @@ def with_tracking(store: Store, study: Study) -> Store:
     return replace(store, tracking=store.tracking or study.user_attrs.get(TRACKING_ATTRIBUTE))
 
 
-def ended_at(study: Study) -> int | None:
-    """The number of trials at which the study ended before its total; None if it has not."""
-    found: int | None = json.loads(study.user_attrs.get(ENDED_ATTRIBUTE, "null"))
-    return found
+@dataclass(frozen=True)
+class Ended:
+    """A study that ended before its total."""
+
+    trials: int
+    """How many it had begun."""
+    asked: int
+    """The total that it had been asked for."""
+    why: str
+    """In words."""
+
+
+def ended_early(study: Study) -> Ended | None:
+    """How the study ended before its total; None if it has not."""
+    found = json.loads(study.user_attrs.get(ENDED_ATTRIBUTE, "null"))
+    return Ended(**found) if found else None
 
 
 def stored_config(study: Study) -> StudyConfig | None:

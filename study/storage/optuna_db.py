@@ -229,6 +229,20 @@ def load_optuna_study(
         raise UnknownStudyError(f"there is no study '{name}' in {place}; {there}") from None
 
 
+@contextmanager
+def briefly(store: Store, name: str) -> Iterator[Study]:
+    """A study for one look at it: what is connected with its database is closed afterwards.
+
+    Raises `UnknownStudyError` if there is no such study.
+    """
+    study = load_optuna_study(store, name)
+    try:
+        yield study
+    finally:
+        if storage := backend_of(study):
+            storage.engine.dispose()
+
+
 def load_all_studies(store: Store) -> list[Study]:
     """Load the studies of a store, by name; raises `UnknownStudyError` without a database."""
     storage = open_storage(store)

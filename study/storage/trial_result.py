@@ -19,8 +19,6 @@ continues one that the sampler of an earlier study had proposed; a repeated one 
 seed."""
 CONTINUES = "continues"
 """User attribute: study and number of the trial from whose checkpoint the trial continues."""
-REPEATS = "repeats"
-"""User attribute of a training that `study confirm` or `study ask` planned: what it repeats."""
 VALUES_BY_EPOCH = "values_by_epoch"
 """User attribute with several objectives: epoch → the values of the evaluation there."""
 DOOMED = "doomed"

@@ -10,9 +10,9 @@ from scipy import stats
 
 from study.evidence.audit import audit
 from study.evidence.noise import (
-    ONE_SIDED_95,
     Squares,
     beyond_chance,
+    margin,
     measure,
     noise_at,
     together,
@@ -75,7 +75,8 @@ def test_the_nearest_epoch_counts_beside_what_is_usual() -> None:
 
 
 def test_a_training_that_is_no_worse_is_seldom_beyond_chance() -> None:
-    assert pytest.approx(stats.norm.ppf(0.95), rel=1e-6) == ONE_SIDED_95
+    assert margin(2.0) == pytest.approx(2 * stats.norm.ppf(0.95))
+    assert margin(2.0, 20) == pytest.approx(2 * stats.norm.ppf(1 - 0.05 / 20))
     scores = np.exp(np.random.default_rng(1).normal(math.log(100), 0.3, 20_000))
     share = np.mean([beyond_chance(score, 100.0, 0.3) for score in scores])
     assert share == pytest.approx(0.05, abs=0.005)

@@ -25,6 +25,7 @@ from study.results.winner import winner_of
 from study.storage.attributes import CONFIG_ATTRIBUTE
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
+from study.storage.trial_result import DOOMED, REVIVED
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 EPOCHS = (10, 20, 30, 40, 50, 60)
@@ -217,6 +218,32 @@ def test_the_best_of_noisy_trials_is_expected_to_be_less_good(
     # The noise is not known exactly, so the expectation is a little too careful.
     assert true / studies < told / studies < true / studies + 0.08
     assert seen / studies < true / studies - 0.05
+
+
+def test_repeated_trainings_have_no_winner_that_was_picked(
+    store: Store, config: StudyConfig
+) -> None:
+    study = planted(store, config, 12, 0)
+    source = {"study": "other", "trial": 1}
+    repeats = {"name": "r", "params": {"optim.lr_g": 1e-3}, "seed": 3, "repeats": source}
+    again = StudyConfig.model_validate(config.model_dump() | {"baselines": [repeats]})
+    assert winner_of(study) is not None
+    study.set_user_attr(CONFIG_ATTRIBUTE, again.model_dump_json())
+    assert winner_of(study) is None
+
+
+def test_doomed_trials_that_ended_early_after_all_count_as_no_winners(
+    store: Store, config: StudyConfig
+) -> None:
+    study = planted(store, config, 12, 0)
+    for state, value in ((TrialState.COMPLETE, 1.0), (TrialState.PRUNED, 0.5)):
+        study.add_trial(create_trial(state=state, value=value, user_attrs={DOOMED: 10}))
+    study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.1, user_attrs={REVIVED: True}))
+    write_history(store, 12, {60: 1.0})
+    write_history(store, 14, {60: 1.0})
+    found = explain(study, store).audit
+    assert found is not None
+    assert (found.trials, found.better, found.ahead) == (2, 1, 1)
 
 
 def test_a_winner_needs_trials_of_the_sampler(store: Store, config: StudyConfig) -> None:

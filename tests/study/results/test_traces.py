@@ -111,7 +111,9 @@ def test_nothing_is_said_without_samples_photos_or_trials_that_had_it(
     assert trace_of(config, KEY, had, folder, photos) is None
     rows = trials(folder, {6: (15, 15)})
     assert trace_of(config, KEY, rows, folder, photos[:30]) is None
+    # Nor is it kept that the photos were missing.
     assert told_traces(config, rows, folder, "other photos", [KEY]) == []
+    assert not (folder.path / traces.KEPT).exists()
 
 
 def test_sentences_are_kept_until_the_samples_change(
@@ -130,6 +132,8 @@ def test_sentences_are_kept_until_the_samples_change(
     assert told[0].startswith("rotation_degrees 15 shows in the samples: ")
     assert told_traces(config, rows, folder, known, [KEY]) == told
     assert asked == [KEY]
-    (folder.path / traces.KEPT).write_text("{", encoding="utf-8")  # damaged: made again
     assert told_traces(config, rows[:1], folder, known, [KEY]) != told
-    assert asked == [KEY, KEY]
+    for damaged in ("{", "[]"):
+        (folder.path / traces.KEPT).write_text(damaged, encoding="utf-8")
+        assert told_traces(config, rows, folder, known, [KEY]) == told
+    assert asked == [KEY] * 4

@@ -14,13 +14,16 @@ from optuna.trial import TrialState, create_trial
 
 from dcgan.data.bank import PhotoBank
 from study.config.study_config import StudyConfig
-from study.running.limits import ComputeMeter
-from study.running.observer import Silent, TrialBegan, TrialEnded
+from study.running import limits
+from study.running import trial as trial_module
+from study.running.limits import LOOK_SECONDS, ComputeMeter
+from study.running.observer import LossesLogged, TrialBegan
 from study.running.prepare import prepare
 from study.running.study import execute, run_study
 from study.search import stopping
 from study.search.stopping import why_to_end
-from study.storage.attributes import ended_at, study_config
+from study.storage.attributes import ended_early, study_config
+from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
 Maker = Callable[..., StudyConfig]
@@ -37,46 +40,56 @@ class Clock:
         return self.now
 
 
-def test_the_meter_counts_ended_and_running_trials_of_all_workers() -> None:
+def test_the_meter_counts_all_trials_whoever_runs_them() -> None:
     study, clock = optuna.create_study(), Clock()
     study.add_trial(create_trial(state=TrialState.COMPLETE, value=1.0, user_attrs={"minutes": 90}))
     study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"minutes": 30.0}))
-    meter = ComputeMeter(study, Silent(), clock)
+    running = study.ask()
+    meter = ComputeMeter(study, clock)
     assert meter.hours() == 2.0
-    meter.tell(TrialBegan(2, ""), 1)
-    meter.tell(TrialBegan(3, ""), 2)
-    clock.now += 1800
+    running.set_user_attr("minutes", 60.0)
+    assert meter.hours() == 2.0  # it looks now and then
+    clock.now += LOOK_SECONDS
     assert meter.hours() == 3.0
-    study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs={"minutes": 30.0}))
-    meter.tell(TrialEnded(2, "PRUNED", None), 1)  # counted once
-    assert meter.hours() == 3.0
-    clock.now += 3600
-    assert meter.hours() == 4.0
+    assert not meter.has_used(None)
+    assert not meter.has_used(3.1)
+    assert meter.has_used(3.0)
+    assert meter.has_used(3.1)  # for good: a trial that has paused for it may tell a second less
+
+
+def test_a_running_trial_tells_its_minutes(
+    tiny_study: Maker, store: Store, bank: PhotoBank, monkeypatch: pytest.MonkeyPatch, watch: Any
+) -> None:
+    """So that a killed one has not run for nothing, and others see it."""
+    monkeypatch.setattr(trial_module, "NOTE_SECONDS", 0.0)
+    seen: list[float] = []
+
+    def look(event: Any) -> None:
+        if isinstance(event, LossesLogged):
+            study = load_optuna_study(store, "tiny")
+            seen.append(study.get_trials()[0].user_attrs["minutes"])
+
+    config = tiny_study(study__trials=1)
+    run_study(config, store, bank=bank, observer=watch(look, stop_after=(0, 2)))
+    study = run_study(config, store, bank=bank, observer=watch(look)).study
+    assert len(seen) == 4
+    assert seen == sorted(seen)
+    assert 0 < seen[0] < seen[-1] <= study.get_trials()[0].user_attrs["minutes"]
 
 
 def test_a_study_pauses_when_its_hours_are_used_and_a_higher_number_goes_on(
-    tiny_study: Maker, store: Store, bank: PhotoBank, watch: Any
+    tiny_study: Maker, store: Store, bank: PhotoBank, monkeypatch: pytest.MonkeyPatch, watch: Any
 ) -> None:
-    clock = Clock()
+    monkeypatch.setattr(limits, "LOOK_SECONDS", 0.0)
+    began: list[int] = []
+    monkeypatch.setattr(limits, "hours_of", lambda study: 2.0 if began else 0.0)
 
-    class Slow(Silent):
-        """The third trial has taken two hours as soon as it begins."""
+    def note(event: Any) -> None:
+        if isinstance(event, TrialBegan) and event.trial == 2:
+            began.append(event.trial)
 
-        def tell(self, event: Any, worker: int | None = None) -> None:
-            if isinstance(event, TrialBegan) and event.trial == 2:
-                began.append(clock.now)
-
-        def should_stop(self) -> bool:
-            if began:
-                clock.now = began[0] + 2 * 3600
-            return False
-
-    began: list[float] = []
     config = tiny_study(study__trials=4, study__max_hours=2)
-    with prepare(config, store, bank) as plan:
-        told = plan.estimate()
-        assert told is not None
-        paused = execute(plan, Slow(), clock=clock)
+    paused = run_study(config, store, bank=bank, observer=watch(note))
     assert (paused.interrupted, paused.finished) == (True, 2)
     assert paused.study.get_trials()[2].state == TrialState.WAITING
     assert paused.ended_because is not None
@@ -137,11 +150,14 @@ def test_it_is_ended_once_for_all_and_a_higher_total_looks_again(
     assert (done.finished, done.total, done.interrupted) == (3, 3, False)
     assert done.ended_because is not None
     assert done.ended_because.startswith("the study ends with 3 trials (study.stop: when_no_gain)")
-    assert ended_at(done.study) == study_config(done.study).study.trials == 3
+    ended = ended_early(done.study)
+    assert ended is not None
+    assert (ended.trials, ended.asked, ended.why) == (3, 6, done.ended_because)
+    assert study_config(done.study).study.trials == 3
     watcher = watch()
     again = run_study(config, store, bank=bank, observer=watcher)
     assert watcher.of(TrialBegan) == []
-    assert (again.finished, again.total) == (3, 3)
+    assert (again.finished, again.total, again.ended_because) == (3, 3, done.ended_because)
     more = run_study(tiny_study(study__trials=8, **given), store, bank=bank)
     assert (more.finished, more.total) == (5, 5)
     without = tiny_study(study__trials=6, pruner__name="none")

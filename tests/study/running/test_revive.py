@@ -20,7 +20,7 @@ from study.config.study_config import StudyConfig
 from study.errors import StudyError
 from study.results.leaderboard import rows_of
 from study.running.claims import Claims
-from study.running.observer import TrainingStarted
+from study.running.observer import TrainingStarted, TrialBegan
 from study.running.revive import revive
 from study.running.study import run_study
 from study.search.objective import score_of
@@ -55,7 +55,7 @@ def test_it_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(
     config, number = stopped
     others = [row for row in rows_of(load_optuna_study(store, "tiny")) if row.number != number]
     assert RunFolder(store.study("tiny").trial(number)).checkpoint.exists()
-    revive(claims_of(store), number)
+    revive(claims_of(store), number, 6)
     watcher = watch()
     summary = run_study(config, store, bank=bank, observer=watcher)
     (began,) = watcher.of(TrainingStarted)
@@ -86,13 +86,41 @@ def test_only_a_stopped_trial_can_be_revived(
 ) -> None:
     number = stopped[1]
     with pytest.raises(UsageError, match="trial 0 of 'tiny' trained to its end; only one can be"):
-        revive(claims_of(store), 0)
+        revive(claims_of(store), 0, 6)
     with pytest.raises(UsageError, match=rf"has no trial 99; stopped early were: .*{number}"):
-        revive(claims_of(store), 99)
-    revive(claims_of(store), number)
+        revive(claims_of(store), 99, 6)
+    revive(claims_of(store), number, 6)
     with pytest.raises(UsageError, match="waits to go on already"):
-        revive(claims_of(store), number)
+        revive(claims_of(store), number, 6)
     assert load_optuna_study(store, "tiny").get_trials()[0].state == TrialState.COMPLETE
+
+
+def test_a_running_launch_sees_a_trial_that_is_revived_meanwhile(
+    stopped: tuple[StudyConfig, int], store: Store, bank: PhotoBank, watch: Any
+) -> None:
+    """Its own cache of the trials holds it as finished."""
+    config, number = stopped
+    longer = config.model_copy(update={"study": config.study.model_copy(update={"trials": 7})})
+    done: list[int] = []
+
+    def revive_once(event: Any) -> None:
+        if isinstance(event, TrialBegan) and not done:
+            done.append(event.trial)
+            revive(claims_of(store), number, 7)
+
+    watcher = watch(revive_once)
+    summary = run_study(longer, store, bank=bank, observer=watcher)
+    assert [event.trial for event in watcher.of(TrialBegan)] == [6, number]
+    assert summary.finished == 7
+    assert summary.study.get_trials()[number].state == TrialState.COMPLETE
+
+
+def test_a_total_that_is_reached_without_it_is_refused(
+    stopped: tuple[StudyConfig, int], store: Store
+) -> None:
+    with pytest.raises(UsageError, match="has 6 finished trials and a total of 5, so no launch"):
+        revive(claims_of(store), stopped[1], 5)
+    assert load_optuna_study(store, "tiny").get_trials()[stopped[1]].state == TrialState.PRUNED
 
 
 def test_one_that_diverged_is_not_revived(tiny_study: Maker, store: Store, bank: PhotoBank) -> None:
@@ -101,7 +129,7 @@ def test_one_that_diverged_is_not_revived(tiny_study: Maker, store: Store, bank:
     with at_step(3, make_infinite):
         run_study(tiny_study(study__trials=1), store, bank=bank)
     with pytest.raises(StudyError, match="would end in the same way again: diverged at step 3"):
-        revive(claims_of(store), 0)
+        revive(claims_of(store), 0, 6)
 
 
 def test_a_trial_that_waits_on_a_rung_goes_on_to_the_end(
@@ -116,7 +144,7 @@ def test_a_trial_that_waits_on_a_rung_goes_on_to_the_end(
     )
     study = run_study(config, store, bank=bank).study
     waiting = [row for row in rows_of(study) if row.rung == 1]
-    revive(claims_of(store), waiting[-1].number)
+    revive(claims_of(store), waiting[-1].number, 4)
     again = run_study(config, store, bank=bank).study.get_trials()[waiting[-1].number]
     assert again.state == TrialState.COMPLETE
     assert sorted(again.intermediate_values) == [1, 2, 3, 4]
