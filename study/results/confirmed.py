@@ -11,9 +11,11 @@ from optuna.study import Study
 
 from study.config.baselines import Baseline
 from study.config.study_config import StudyConfig
+from study.evidence.noise import noise_at
 from study.evidence.promise import Promise
-from study.evidence.race import FEWEST_SEEDS, Estimate, Standings, stand
+from study.evidence.race import FEWEST_SEEDS, USUAL, Estimate, Noise, Standings, stand
 from study.results.repeated import read_repeats, trainings_of
+from study.search.noise import noise_of
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import summaries_of
@@ -65,6 +67,8 @@ class Confirmation:
     """Length of each training."""
     candidates: tuple[Candidate, ...]
     """In the order in which they joined; see `ranked`."""
+    noise: Noise = USUAL
+    """What the study knew of the noise between seeds before."""
 
     @classmethod
     def read(cls, study: Study) -> Confirmation | None:
@@ -74,7 +78,9 @@ class Confirmation:
             return None
         config, repeats = found
         candidates = _candidates(config, repeats, summaries_of(study))
-        return cls(study.study_name, config.base.train.epochs, tuple(candidates))
+        epochs, assumed = config.base.train.epochs, config.noise.assumed
+        noise = noise_at(noise_of(study), epochs, assumed)
+        return cls(study.study_name, epochs, tuple(candidates), noise)
 
     @cached_property
     def scored(self) -> list[Candidate]:
@@ -107,7 +113,7 @@ class Confirmation:
         racing = [candidate in self.racing for candidate in self.scored]
         scores = [list(candidate.scores.values()) for candidate in self.scored]
         found = [candidate.baseline is None for candidate in self.scored]
-        return stand(scores, racing if any(racing) else [True] * len(scores), found)
+        return stand(scores, racing if any(racing) else [True] * len(scores), found, self.noise)
 
     @property
     def leader(self) -> Candidate | None:

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from dcgan.evaluation.record import in_digits
 from study.evidence.noise import noise_at
-from study.evidence.race import USUAL, Estimate, Noise, stand
+from study.evidence.race import Estimate, Noise, stand
 from study.results.confirmed import Confirmation
 from study.search.noise import noise_of
 from study.search.objective import is_pareto
@@ -56,7 +56,7 @@ def final_noise(study: Study) -> Noise:
     confirmed, config = Confirmation.read(study), study_config(study)
     if confirmed and confirmed.standings:
         repeated = sum(len(it.scores) - 1 for it in confirmed.scored)
-        return Noise(confirmed.standings.spread, USUAL.weight + repeated)
+        return Noise(confirmed.standings.spread, confirmed.noise.weight + repeated)
     return noise_at(noise_of(study), config.base.train.epochs, config.noise.assumed)
 
 
