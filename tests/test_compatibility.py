@@ -160,7 +160,8 @@ def test_an_old_study_continues(store: OldStore) -> None:
     records = folder.history.read_text(encoding="utf-8")
     store.study("run", store.config("tiny"), "--trials", 6)
     after = store.shown("tiny")
-    assert all(after[number] == before[number] for number in range(4))
+    for number in range(4):  # `why` places a trial among all of them
+        assert after[number] | {"why": None} == before[number] | {"why": None}
     assert {after[number]["state"] for number in (4, 5)} <= {"COMPLETE", "PRUNED"}
     assert folder.history.read_text(encoding="utf-8").startswith(records)
     steps = [record.step for record in read_logs(folder.history)]

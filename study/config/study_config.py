@@ -128,7 +128,7 @@ class NoiseConfig(Section):
     comes from earlier studies of the same photos, or is assumed."""
     assumed: float = Field(0.15, ge=0.0, le=2.0)
     """Standard deviation of ln(score) between seeds of one config, as long as none is measured; it
-    counts as much as four repeated trainings."""
+    counts as much as four repeated trainings. 0: pruners take any difference for real."""
 
 
 class PrunerConfig(Section):

@@ -78,7 +78,7 @@ class Confirmation:
             return None
         config, repeats = found
         candidates = _candidates(config, repeats, summaries_of(study))
-        epochs, assumed = config.base.train.epochs, config.noise.assumed
+        epochs, assumed = config.base.train.epochs, config.noise.assumed or USUAL.spread
         noise = noise_at(noise_of(study), epochs, assumed)
         return cls(study.study_name, epochs, tuple(candidates), noise)
 

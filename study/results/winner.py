@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from dcgan.evaluation.record import in_digits
 from study.evidence.noise import noise_at
-from study.evidence.race import Estimate, Noise, stand
+from study.evidence.race import USUAL, Estimate, Noise, stand
 from study.results.confirmed import Confirmation
 from study.search.noise import noise_of
 from study.search.objective import is_pareto
@@ -57,7 +57,8 @@ def final_noise(study: Study) -> Noise:
     if confirmed and confirmed.standings:
         repeated = sum(len(it.scores) - 1 for it in confirmed.scored)
         return Noise(confirmed.standings.spread, confirmed.noise.weight + repeated)
-    return noise_at(noise_of(study), config.base.train.epochs, config.noise.assumed)
+    assumed = config.noise.assumed or USUAL.spread
+    return noise_at(noise_of(study), config.base.train.epochs, assumed)
 
 
 def winner_of(study: Study) -> Winner | None:

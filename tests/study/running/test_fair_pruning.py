@@ -45,7 +45,7 @@ def test_baselines_are_repeated_on_common_seeds_and_tell_the_noise(
     told = explain(study, store)
     assert told.repeated == 4
     assert told.variance is not None
-    assert told.variance.seed == pytest.approx(noise_at(measured, 2, 0.0).spread ** 2)
+    assert told.variance.seed == pytest.approx(noise_at(measured, 2).spread ** 2)
     # The same command finds them all there.
     assert len(run_study(config, store, bank=bank).study.get_trials()) == 6
 

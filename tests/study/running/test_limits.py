@@ -178,5 +178,7 @@ def test_the_command_says_why_it_stopped(
 
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny_data()), encoding="utf-8")
+    shell("run", path, "--trials", "1", "--store", store.root)
     told = shell("run", path, "--max-hours", "0.00001", "--store", store.root).stdout
+    assert "stopped at 1 of 3 trials\n" in told
     assert "have taken 1e-05 hours, as many as they may; a higher --max-hours goes on" in told

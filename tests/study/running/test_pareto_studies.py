@@ -449,7 +449,7 @@ def test_ctrl_c_then_the_same_command_then_train(
     waiting = load_optuna_study(store, "tiny").get_trials()[0]
     assert waiting.state == TrialState.WAITING
     done = shell(*command)
-    assert "note: objective.mode is pareto, so the pruner" in done.stderr
+    assert "note: objective.mode is pareto, so instead of the pruner" in done.stderr
     assert f"study export tiny --store {store.root} --pick score" in done.stdout
     assert "best config" not in done.stdout
     study = load_optuna_study(store, "tiny")
