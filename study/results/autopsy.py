@@ -29,6 +29,8 @@ LATE = 2 / 3
 """The part of a training after which its score is called falling, level or rising."""
 LEVEL = 0.05
 """A relative change of the score below this is none."""
+LEAST_SHOWN = 0.005
+"""A penalty below this share would be printed as 0 %."""
 WORSE = 0.1
 """A score that is higher by this share than the trial's best has got worse."""
 
@@ -98,7 +100,8 @@ def _balance(trial: FrozenTrial, config: StudyConfig) -> Iterator[str]:
         return
     limits = {"tolerance": objective.tolerance, "weight": objective.weight, "cap": objective.cap}
     raised = penalised_score(1.0, imbalance, **limits) - 1
-    yield f"imbalance {imbalance:.1f} raised its score by {raised:.0%}"
+    if raised >= LEAST_SHOWN:
+        yield f"imbalance {imbalance:.1f} raised its score by {raised:.0%}"
 
 
 class _Reached(NamedTuple):
