@@ -45,9 +45,8 @@ def grid_row(grid: Image.Image, columns: int, image_size: int) -> Image.Image | 
     The frames around the images become transparent, and all columns equally wide. None if the
     picture is no such grid.
     """
-    pitch = image_size + PADDING_PIXELS
-    scale, rest = divmod(grid.width, columns * pitch + PADDING_PIXELS)
-    if rest or grid.width != grid.height:
+    pitch, scale = image_size + PADDING_PIXELS, _scale_of(grid, columns, image_size)
+    if scale is None:
         return None
     side, padding = image_size * scale, PADDING_PIXELS * scale
     row = Image.new("RGBA", (columns * pitch * scale, side), (0, 0, 0, 0))
@@ -63,14 +62,20 @@ def grid_images(grid: Image.Image, columns: int, image_size: int) -> Tensor | No
 
     None if the picture is no such grid.
     """
-    pitch = image_size + PADDING_PIXELS
-    scale, rest = divmod(grid.width, columns * pitch + PADDING_PIXELS)
-    if rest or grid.width != grid.height:
+    pitch, scale = image_size + PADDING_PIXELS, _scale_of(grid, columns, image_size)
+    if scale is None:
         return None
     small = torch.from_numpy(np.array(grid.convert("RGB"))[::scale, ::scale]).permute(2, 0, 1)
     inner = small[:, PADDING_PIXELS:, PADDING_PIXELS:]
     tiles = inner.unfold(1, pitch, pitch).unfold(2, pitch, pitch)  # (3, columns, columns, p, p)
     return tiles[..., :image_size, :image_size].permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
+
+
+def _scale_of(grid: Image.Image, columns: int, image_size: int) -> int | None:
+    """The scale of a square `image_grid`; None if the picture is no such grid."""
+    plain = columns * (image_size + PADDING_PIXELS) + PADDING_PIXELS
+    scale, rest = divmod(grid.width, plain)
+    return None if rest or grid.width != grid.height else scale
 
 
 def grid_scale(image_size: int, tile_pixels: int = 128) -> int:

@@ -75,9 +75,8 @@ def run(
     from study.config.study_config import load_study_config
 
     overrides: dict[str, Any] = parse_assignments(settings or []) | data_settings(data, "base.")
-    overrides |= worker_settings(workers, trials_per_gpu)
-    given = {"study.name": name, "study.trials": trials, "study.timeout_minutes": timeout}
-    given |= {"study.max_hours": max_hours}
+    overrides |= worker_settings(workers, trials_per_gpu, timeout)
+    given = {"study.name": name, "study.trials": trials, "study.max_hours": max_hours}
     overrides |= {key: value for key, value in given.items() if value is not None}
     checked = load_study_config(config, overrides)  # before torch is imported
     with quick_imports():
@@ -104,8 +103,7 @@ def extend(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Train a study's best trials further from their checkpoints, as a study of their own."""
-    changes = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
-    changes |= {} if timeout is None else {"study.timeout_minutes": timeout}
+    changes = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu, timeout)
     chosen = Store.at(store, storage, tracking_uri)
     with quick_imports():
         from study.cli.extend import launch_extension

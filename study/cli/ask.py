@@ -61,18 +61,18 @@ def ask(
 
 def print_answer(study: Study, store: Store, question: Question) -> None:
     """The pairs, what they say in a sentence, and whether the samples show an augmentation."""
-    asked = Asked.read(study, question.key)
-    if asked is None or not asked.pairs:
+    name = name_of_question(study.study_name, question.key)
+    found = read_repeats(study, name)
+    asked = found and Asked.of(found[0], question.key, found[1])
+    if not found or not asked or not asked.pairs:
         say("no pair of trainings has ended yet")
         return
     for line in aligned(table_of(asked)):
         say(line)
     say(answer_in_words(asked, question.pairs))
-    found = read_repeats(study, name_of_question(study.study_name, question.key))
-    if found and question.key in augmentations_of(found[0]):
-        folder = store.study(name_of_question(study.study_name, question.key))
+    if question.key in augmentations_of(found[0]):
         fingerprint = stored_identity(study).get("data.fingerprint")
         with progress_bar("looking for traces of the augmentation"):
-            told = told_traces(found[0], found[1], folder, fingerprint, [question.key])
+            told = told_traces(*found, store.study(name), fingerprint, [question.key])
         for line in told:
             say(line)

@@ -12,7 +12,7 @@ from study.cli.rounds import run_rounds
 from study.cli.tables import aligned
 from study.results.confirmed import Confirmation
 from study.results.confirmed_words import sentences_of, table_of
-from study.results.winner import winner_of
+from study.results.winner import final_noise, winner_of
 from study.running.confirm import Race, next_round
 from study.storage.attributes import with_tracking
 from study.storage.optuna_db import load_optuna_study
@@ -55,5 +55,5 @@ def print_confirmation(study: Study) -> None:
         say(line)
     for sentence in sentences_of(confirmation):
         say(sentence)
-    if winner := winner_of(study):
+    if winner := winner_of(study, final_noise(study, confirmation)):
         say(winner.describe())

@@ -126,8 +126,7 @@ def revive(
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Let a trial that was stopped early go on to its end."""
-    changes = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
-    changes |= {} if timeout is None else {"study.timeout_minutes": timeout}
+    changes = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu, timeout)
     chosen = Store.at(store, storage, tracking_uri)
     with quick_imports():
         from study.cli.revive import revive as revive_trial

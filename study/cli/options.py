@@ -79,10 +79,16 @@ PickOption = Annotated[
 ]
 
 
-def worker_settings(workers: str | None, trials_per_gpu: int | None) -> dict[str, Any]:
-    """`--workers` and `--trials-per-gpu` as settings; raises `UsageError` for a wrong number."""
+def worker_settings(
+    workers: str | None, trials_per_gpu: int | None, timeout: float | None = None
+) -> dict[str, Any]:
+    """How a launch runs, as settings: `--workers`, `--trials-per-gpu`, `--timeout`.
+
+    Raises `UsageError` for a wrong number.
+    """
     number = int(workers) if workers and workers.isdecimal() else workers
     if number is not None and number != "auto" and not (isinstance(number, int) and number >= 1):
         raise UsageError(f"--workers must be a number from 1 on, or auto, but got '{workers}'")
-    given = {"study.workers": number, "study.trials_per_gpu": trials_per_gpu}
+    given: dict[str, Any] = {"study.workers": number, "study.trials_per_gpu": trials_per_gpu}
+    given |= {"study.timeout_minutes": timeout}
     return {key: value for key, value in given.items() if value is not None}

@@ -21,6 +21,7 @@ from study.evidence.failing import Part, failing_parts
 from study.evidence.race import USUAL
 from study.evidence.variance import Budget, budget
 from study.report.statistics import Edge, Importance, edges, importances
+from study.results.confirmed import Confirmation
 from study.results.winner import Winner, final_noise, winner_of
 from study.storage.attributes import study_config
 from study.storage.store import Store
@@ -96,7 +97,7 @@ def explain(study: Study, store: Store) -> Explained:
     histories = {it.number: RunFolder(folder.trial(it.number)).history for it in complete}
     evals = {number: read_evals(path) for number, path in histories.items()}
     important, minimised = importances(complete), _minimised(config, evals)
-    noise = final_noise(study)
+    noise = final_noise(study, Confirmation.read(study))
     single = config.objective.mode == "score" and len(complete) >= ENOUGH
     pairs = [
         (trial.values[0], trial.user_attrs["imbalance"])
@@ -112,7 +113,7 @@ def explain(study: Study, store: Store) -> Explained:
         _failing(config, trials),
         _variance(ranked, evals, noise.spread, minimised),
         round(noise.weight - USUAL.weight),
-        winner_of(study),
+        winner_of(study, noise),
         _audit(trials) if config.objective.mode == "score" else None,
         ladder([(trial.intermediate_values, trial.values[0]) for trial in complete]),
         rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),

@@ -11,11 +11,10 @@ from optuna.study import Study
 
 from study.config.baselines import Baseline
 from study.config.study_config import StudyConfig
-from study.evidence.noise import noise_at
 from study.evidence.promise import Promise
 from study.evidence.race import FEWEST_SEEDS, USUAL, Estimate, Noise, Standings, stand
 from study.results.repeated import read_repeats, trainings_of
-from study.search.noise import noise_of
+from study.search.noise import noise_between_seeds
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import summaries_of
@@ -79,7 +78,7 @@ class Confirmation:
         config, repeats = found
         candidates = _candidates(config, repeats, summaries_of(study))
         epochs, assumed = config.base.train.epochs, config.noise.assumed or USUAL.spread
-        noise = noise_at(noise_of(study), epochs, assumed)
+        noise = noise_between_seeds(study, epochs, assumed)
         return cls(study.study_name, epochs, tuple(candidates), noise)
 
     @cached_property

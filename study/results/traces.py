@@ -11,7 +11,7 @@ import torch
 from optuna.trial import TrialState
 from torch import Tensor
 
-from dcgan.config.settings import get_dotted, override
+from dcgan.config.settings import override
 from dcgan.data.bank import load_bank
 from dcgan.errors import DcganError
 from dcgan.evaluation.leakage import DETECTABLE, Detector, Leakage
@@ -36,11 +36,8 @@ MOST_TRIALS = 8
 class Trace(NamedTuple):
     """What samples show of one augmentation."""
 
-    name: str
     value: str
     """In words, with its short name: `hue 0.1`."""
-    tells: float
-    """How well a classifier tells photos with it from plain ones; see `Detector.tells`."""
     with_it: Leakage | None
     """Of trials that had it; None if nothing can be told."""
     without: Leakage | None
@@ -108,7 +105,7 @@ def trace_of(
         return None
     judged = {on: detector.judge(torch.cat(group)) for on, group in groups.items() if group}
     shown = f"{name} {plain(plain_value(getattr(augment, name)))}"
-    return Trace(name, shown, detector.tells, judged[True], judged.get(False))
+    return Trace(shown, judged[True], judged.get(False))
 
 
 def told_traces(
@@ -154,10 +151,7 @@ def _photos(config: StudyConfig, fingerprint: str | None) -> Tensor | None:
 
 def _value(config: StudyConfig, key: str, row: TrialResult) -> Any:
     """The value that a trial had, as the config writes it; None if it is not known."""
-    dimension = config.space.get(key)
-    if dimension is None:
-        return plain_value(get_dotted(config.base, key))
-    stored = row.params.get(config.short_name(key))
+    dimension, stored = config.space[key], row.params.get(config.short_name(key))
     return dimension.stored.get(stored, stored) if isinstance(dimension, Choices) else stored
 
 

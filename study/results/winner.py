@@ -9,10 +9,9 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.evaluation.record import in_digits
-from study.evidence.noise import noise_at
 from study.evidence.race import USUAL, Estimate, Noise, stand
 from study.results.confirmed import Confirmation
-from study.search.noise import noise_of
+from study.search.noise import noise_between_seeds
 from study.search.objective import is_pareto
 from study.storage.attributes import study_config
 from study.storage.store import trial_name
@@ -48,24 +47,24 @@ class Winner:
         return {"trial": self.trial, "score": self.score, "expected": expected}
 
 
-def final_noise(study: Study) -> Noise:
+def final_noise(study: Study, confirmed: Confirmation | None) -> Noise:
     """The noise between seeds at the end of a training, as far as it is known by now.
 
-    Of a confirmation, else of repeated trainings of this study and earlier ones, else assumed.
+    Of its confirmation, else of repeated trainings of this study and earlier ones, else assumed.
     """
-    confirmed, config = Confirmation.read(study), study_config(study)
+    config = study_config(study)
     if confirmed and confirmed.standings:
         repeated = sum(len(it.scores) - 1 for it in confirmed.scored)
         return Noise(confirmed.standings.spread, confirmed.noise.weight + repeated)
     assumed = config.noise.assumed or USUAL.spread
-    return noise_at(noise_of(study), config.base.train.epochs, assumed)
+    return noise_between_seeds(study, config.base.train.epochs, assumed)
 
 
-def winner_of(study: Study) -> Winner | None:
+def winner_of(study: Study, noise: Noise) -> Winner | None:
     """The winner's curse: the best of many noisy scores is partly luck.
 
     The scores of the complete trials are scattered around a common centre, and each differs by
-    noise from what its config scores on average (see `study.evidence.race`). None with fewer than
+    `noise` from what its config scores on average (see `study.evidence.race`). None with fewer than
     `FEWEST` complete trials of the sampler, with several objectives, without positive scores, and
     for a study that trains configs of another one again.
     """
@@ -79,5 +78,5 @@ def winner_of(study: Study) -> Winner | None:
     best, *others = sorted(found, key=lambda number: (found[number], number))
     scores = [found[best], *(found[number] for number in others[:: -(-len(others) // MOST)])]
     everyone = [True] * len(scores)
-    standings = stand([[score] for score in scores], everyone, everyone, final_noise(study))
+    standings = stand([[score] for score in scores], everyone, everyone, noise)
     return Winner(best, scores[0], standings.expected(0))

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from dcgan.evaluation.record import in_digits
 from study.config.study_config import StudyConfig
 from study.evidence.noise import beyond_chance, margin, noise_at
-from study.search.noise import imbalance_noise_of, noise_of, values_of
+from study.search.noise import imbalance_noise_of, noise_between_seeds, values_of
 
 Values = Sequence[float]
 """Distance, imbalance and perhaps the share of recognised images."""
@@ -61,7 +61,7 @@ def why_dominated(study: Study, epoch: int, own: Values, config: StudyConfig) ->
     if not ahead:
         return None
     spreads = (
-        noise_at(noise_of(study), epoch, config.noise.assumed).spread,
+        noise_between_seeds(study, epoch, config.noise.assumed).spread,
         noise_at(imbalance_noise_of(study), epoch, IMBALANCE_SPREAD).spread,
     )
     for number, values in ahead:

@@ -21,9 +21,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dcgan.evaluation.record import in_digits
 from dcgan.runtime.seeds import derive_seed
-from study.evidence.noise import beyond_chance, noise_at
+from study.evidence.noise import beyond_chance
 from study.evidence.race import USUAL
-from study.search.noise import noise_of
+from study.search.noise import noise_between_seeds
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Fair(BasePruner):
             epoch,
             min(trial.intermediate_values.values()),
             float(np.quantile(others, self.quantile)),
-            noise_at(noise_of(study), epoch, self.assumed).spread,
+            noise_between_seeds(study, epoch, self.assumed).spread,
         )
 
 

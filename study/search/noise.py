@@ -13,7 +13,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from study.errors import StudyError
-from study.evidence.noise import Measured, Squares, measure, together
+from study.evidence.noise import Measured, Squares, measure, noise_at, together
+from study.evidence.race import Noise
 from study.storage.attributes import NOISE_ATTRIBUTE, stored_config, stored_identity
 from study.storage.optuna_db import storage_of
 from study.storage.trial_result import VALUES_BY_EPOCH
@@ -31,6 +32,11 @@ def noise_of(study: Study) -> Measured:
     recorded = json.loads(study.user_attrs.get(NOISE_ATTRIBUTE, "{}"))
     earlier = {int(epoch): Squares(*squares) for epoch, squares in recorded.items()}
     return together(earlier, repeated_in(study.get_trials(deepcopy=False)))
+
+
+def noise_between_seeds(study: Study, epoch: int, assumed: float) -> Noise:
+    """The noise at an epoch, as far as a study knows it; `assumed` is what it began with."""
+    return noise_at(noise_of(study), epoch, assumed)
 
 
 def noise_before(study: Study, identity: Mapping[str, Any]) -> Measured:

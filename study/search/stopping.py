@@ -9,8 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.config.study_config import StudyConfig
 from study.evidence.gain import expected_gain
-from study.evidence.noise import noise_at
-from study.search.noise import noise_of
+from study.search.noise import noise_between_seeds
 from study.storage.trial_result import SAMPLER
 
 
@@ -29,7 +28,7 @@ def why_to_end(study: Study, config: StudyConfig) -> str | None:
         return None
     scores = [known[number] for number in proposed if number in known]
     gain = expected_gain(scores, min(known.values()), more)
-    spread = noise_at(noise_of(study), epoch, config.noise.assumed).spread
+    spread = noise_between_seeds(study, epoch, config.noise.assumed).spread
     if gain is None or gain >= spread:
         return None
     lower, s = 1 - math.exp(-gain), "s" * (more != 1)

@@ -31,7 +31,7 @@ HOPELESS = "hopeless"
 """How the reason of a trial begins that was stopped for its score."""
 ATTRIBUTES = (
     *(REASON, "minutes", "run_id", "epoch", "step", "imbalance", "seed", "code_version"),
-    *("baseline", "metric", "metrics", PAUSED, WENT_ON, DOOMED, REVIVED),
+    *("baseline", "metric", "metrics", PAUSED, WENT_ON),
 )
 """Fields that are user attributes of the same name."""
 SHOWN = (
@@ -83,10 +83,6 @@ class TrialResult:
     """The rung, from 1, at whose end the trial waits."""
     went_on: int | None = None
     """The last rung from which the trial went on."""
-    doomed: int | None = None
-    """The epoch at which the pruner would have stopped the trial, which trained on as an audit."""
-    revived: bool = False
-    """Whether it was stopped for its score, and a person let it go on."""
     seed: int | None = None
     code_version: str | None = None
 

@@ -206,7 +206,7 @@ def test_the_best_of_noisy_trials_is_expected_to_be_less_good(
         scores = np.exp(means + rng.normal(0, 0.15, 10))
         for score in scores:
             study.add_trial(create_trial(state=TrialState.COMPLETE, value=float(score)))
-        winner = winner_of(study)
+        winner = winner_of(study, USUAL)
         assert winner is not None
         assert winner.score == scores.min()
         mean = float(np.exp(means[winner.trial]))
@@ -227,9 +227,9 @@ def test_repeated_trainings_have_no_winner_that_was_picked(
     source = {"study": "other", "trial": 1}
     repeats = {"name": "r", "params": {"optim.lr_g": 1e-3}, "seed": 3, "repeats": source}
     again = StudyConfig.model_validate(config.model_dump() | {"baselines": [repeats]})
-    assert winner_of(study) is not None
+    assert winner_of(study, USUAL) is not None
     study.set_user_attr(CONFIG_ATTRIBUTE, again.model_dump_json())
-    assert winner_of(study) is None
+    assert winner_of(study, USUAL) is None
 
 
 def test_doomed_trials_that_ended_early_after_all_count_as_no_winners(
@@ -248,5 +248,5 @@ def test_doomed_trials_that_ended_early_after_all_count_as_no_winners(
 
 def test_a_winner_needs_trials_of_the_sampler(store: Store, config: StudyConfig) -> None:
     study = planted(store, config, 2, 3)
-    assert winner_of(study) is None
+    assert winner_of(study, USUAL) is None
     assert explain(study, store).winner is None
