@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 ENOUGH = 10
 """Pairs below which nothing is said."""
 
@@ -37,6 +35,8 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> Interva
     """
     if len(first) < ENOUGH or len(set(first)) == 1 or len(set(second)) == 1:
         return None
+    from scipy import stats  # late: half a second
+
     rho = float(stats.spearmanr(first, second).statistic)
     if abs(rho) >= 1:
         return Interval(rho, rho, rho)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from study.evidence.agreement import ENOUGH
 
@@ -29,11 +28,13 @@ def expected_gain(scores: Sequence[float], best: float, more: int) -> float | No
     """
     if len(scores) < ENOUGH or best <= 0 or min(scores) <= 0:
         return None
+    from scipy.special import ndtri  # late: 0.1 s
+
     logs = np.log(np.asarray(scores[-ENOUGH:], dtype=float))
     count, rng = len(logs), np.random.default_rng(0)
     spread = logs.std(ddof=1) * np.sqrt((count - 1) / rng.chisquare(count - 1, DRAWS))
     centre = logs.mean() + spread * rng.standard_normal(DRAWS) / np.sqrt(count)
     # The lowest of n uniform numbers is distributed as 1 - u^(1/n).
     lowest = 1 - rng.uniform(size=DRAWS) ** (1 / more)
-    reached = centre + spread * stats.norm.ppf(lowest)
+    reached = centre + spread * ndtri(lowest)
     return float(np.maximum(np.log(best) - reached, 0).mean())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 
 from study.evidence.race import USUAL, Noise
 
@@ -70,7 +70,7 @@ def margin(spread: float, comparisons: int = 1) -> float:
 
     With several comparisons, of which the largest counts, in 5 % for all together (Bonferroni).
     """
-    return float(-ndtri(0.05 / comparisons)) * spread
+    return -NormalDist().inv_cdf(0.05 / comparisons) * spread
 
 
 def beyond_chance(score: float, other: float, spread: float, comparisons: int = 1) -> bool:

@@ -199,7 +199,15 @@ class Tracker:
             profile=json.dumps(facts),
         )
         context = InputTag("mlflow.data.context", "training")
-        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
+        shown = [DatasetInput(dataset, [context])]
+        try:
+            self.client.log_inputs(run_id, datasets=shown)
+        except MlflowException as error:
+            # MLflow looks whether the experiment has the dataset and then adds it: of two workers
+            # that begin at once, one is refused. Then the dataset is there.
+            if "unique constraint" not in str(error).lower():
+                raise
+            self.client.log_inputs(run_id, datasets=shown)
 
     def parent_status(self) -> str:
         """The parent run's status as MLflow names it."""

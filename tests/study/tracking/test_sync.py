@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
 
+from dcgan.config.settings import save_config
+from study.config.study_config import StudyConfig
 from study.running.claims import Claims
 from study.storage.locks import hold
 from study.storage.optuna_db import load_optuna_study, remove_study
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
+from study.tracking.experiment import Tracker
 
 Shell = Callable[..., Any]
 
@@ -203,3 +208,31 @@ def test_a_damaged_optuna_database_hides_where_the_study_logs(
     own_finished.optuna_database.write_bytes(b"no database")
     said = shell("sync", "tiny", "--store", own_finished.root, code=1).stderr
     assert "cannot open the study database" in said
+
+
+def test_trials_that_begin_at_once_all_show_their_photos(
+    tiny_study: Callable[..., StudyConfig], store: Store
+) -> None:
+    config = tiny_study()
+    folder = store.study("tiny")
+    folder.path.mkdir(parents=True)
+    save_config(config, folder.config)
+    opened = Tracker(store, folder, config, {})
+    runs = opened.experiment_id, opened.parent_run_id
+    photos = [f"{number:036d}" for number in range(10)]  # each is new to MLflow
+    together = Barrier(4)
+
+    def begin(worker: int) -> list[str]:
+        tracker = Tracker(store, folder, config, {}, runs=runs)
+        shown = []
+        for turn, fingerprint in enumerate(photos):
+            record = TrialRecord(10 * worker + turn, {"nz": 3}, "sampler", None, 7)
+            record.identity["data.fingerprint"] = fingerprint
+            mirror = tracker.mirror_of(record)
+            together.wait(60)
+            run = tracker.client.get_run(mirror.open())
+            shown += [one.dataset.digest for one in run.inputs.dataset_inputs]
+        return shown
+
+    with ThreadPoolExecutor(4) as workers:
+        assert list(workers.map(begin, range(4))) == [photos] * 4
