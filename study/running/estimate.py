@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -22,7 +22,7 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.run.size import checkpoint_bytes, checkpoints_kept, kept_bytes
 from dcgan.training.schedule import Schedule
 from study.config.study_config import StudyConfig, possible_values
-from study.running.typical_speed import seconds_per_image
+from study.running.typical_speed import Speed, seconds_per_image
 from study.search.rungs import Rungs, epochs_in_all
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
@@ -89,7 +89,7 @@ def estimate(
     trials: Sequence[TrialResult],
     store: Store,
     photos: int,
-    measure: Callable[[StudyConfig], float | None] = seconds_per_image,
+    measure: Speed = seconds_per_image,
 ) -> Estimate | None:
     """What a launch takes with so many `workers` and `photos` to train on.
 

@@ -11,6 +11,7 @@ from optuna.study import Study
 
 from dcgan.config.settings import override
 from study.running.context import StudyContext
+from study.running.estimate import Estimate
 from study.search.stopping import why_to_end
 from study.storage.attributes import (
     CONFIG_ATTRIBUTE,
@@ -56,6 +57,17 @@ class ComputeMeter:
 def hours_of(study: Study) -> float:
     """What all trials of a study have taken so far."""
     return sum(trial.minutes or 0.0 for trial in summaries_of(study)) / 60
+
+
+def compute_in_words(used: float, limit: float, left: Estimate | None, workers: int) -> str:
+    """How many of the hours are used, and what share of the training left the rest is enough for.
+
+    `left` is what the trials still to come take on so many workers, if anybody knows.
+    """
+    told = f"{used:.1f} of {limit:g} hours"
+    if left is None or left.minutes is None or left.hours_left is None:
+        return told
+    return f"{told}, enough for {60 * left.hours_left / (left.minutes * workers):.0%} of the rest"
 
 
 def end_if_no_gain(context: StudyContext) -> str | None:

@@ -48,6 +48,7 @@ from study.running.resources import (
     choose_precision,
     choose_resources,
 )
+from study.running.typical_speed import Speed, seconds_per_image
 from study.search.noise import noise_as_text, noise_before
 from study.search.objective import check_mode, directions
 from study.search.pruners import pruner_note
@@ -96,13 +97,16 @@ class Plan:
         """The study's config with what was decided."""
         return self.context.config
 
-    def estimate(self) -> Estimate | None:
-        """The most time and disk space that the launch takes; None if nothing is left to do."""
+    def estimate(self, measure: Speed = seconds_per_image) -> Estimate | None:
+        """The most time and disk space that the launch takes; None if nothing is left to do.
+
+        `measure` gives seconds per image as long as no trial tells them.
+        """
         if not self.context.left:
             return None
         trials = summaries_of(self.context.study)
         photos = self.context.bank.trained_on(self.config.base.data.holdout_fraction)
-        return estimate(self.config, self.workers, trials, self.context.store, photos)
+        return estimate(self.config, self.workers, trials, self.context.store, photos, measure)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from study.results.notebook import ShownStudy
 from study.results.wording import standing
 from study.running.context import StudyContext
 from study.running.launchers.table import launcher_for
-from study.running.limits import ComputeMeter, end_if_no_gain
+from study.running.limits import ComputeMeter, compute_in_words, end_if_no_gain
 from study.running.observer import Observer, Progressed, Silent, Warned
 from study.running.prepare import Plan, prepare
 from study.running.progress import NotebookProgress
@@ -118,10 +118,10 @@ def execute(
         backend.say = context.warn
     if plan.joining:
         catch_up_mirror(context)
-        why = _run_trials(context, plan)
+        why = _run_trials(context, plan, meter)
         catch_up_mirror(context)
     else:
-        why = _lead(context, plan, throttle or Throttle())
+        why = _lead(context, plan, meter, throttle or Throttle())
     if context.left and meter.has_used(hours):
         why = (
             f"all trials together have taken {hours:g} hours, as many as they may; a higher "
@@ -147,7 +147,7 @@ def _summary(context: StudyContext, ended_because: str | None) -> StudySummary:
     )
 
 
-def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> str | None:
+def _lead(context: StudyContext, plan: Plan, meter: ComputeMeter, throttle: Throttle) -> str | None:
     """Run trials and publish what came of them; change nothing if nothing is left to do.
 
     Returns why the study ended early, if it did.
@@ -157,7 +157,7 @@ def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> str | None:
     if caught_up or context.left or plan.changed or is_stale(context):
         with parent_status(context):
             try:
-                why = _run_trials(context, plan, lambda: throttle(lambda: publish(context)))
+                why = _run_trials(context, plan, meter, lambda: throttle(lambda: publish(context)))
             except StudyError:
                 publish(context)
                 raise
@@ -167,7 +167,10 @@ def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> str | None:
 
 
 def _run_trials(
-    context: StudyContext, plan: Plan, after_each: Callable[[], None] = lambda: None
+    context: StudyContext,
+    plan: Plan,
+    meter: ComputeMeter,
+    after_each: Callable[[], None] = lambda: None,
 ) -> str | None:
     """Run trials until the total is finished, a stop is asked for, or repeated failure.
 
@@ -184,12 +187,21 @@ def _run_trials(
     with closing(launch(context, workers)) as ends:
         for end in ends:
             why = why or end_if_no_gain(context)
-            done, now = finished_count(study), standing(study, outcomes_of(study))
-            tell(Progressed(done, context.total, now))
+            tell(Progressed(finished_count(study), context.total, _standing(plan, meter)))
             after_each()
             if end.state == TrialState.FAIL.name:
                 _stop_if_hopeless(study, plan.config)
     return why
+
+
+def _standing(plan: Plan, meter: ComputeMeter) -> str:
+    """The best score so far, and how much of the compute is used if it is limited."""
+    study, limit = plan.context.study, plan.config.study.max_hours
+    told = standing(study, outcomes_of(study))
+    if limit is None:
+        return told
+    left = plan.estimate(measure=lambda _: None)
+    return f"{told}, {compute_in_words(meter.hours(), limit, left, plan.workers)}"
 
 
 def _stop_if_hopeless(study: Study, config: StudyConfig) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from dcgan.data.bank import PhotoBank
 from study.config.study_config import StudyConfig
 from study.running import limits
 from study.running import trial as trial_module
+from study.running.estimate import Estimate
 from study.running.limits import LOOK_SECONDS, ComputeMeter
-from study.running.observer import LossesLogged, TrialBegan
+from study.running.observer import LossesLogged, Progressed, TrialBegan
 from study.running.prepare import prepare
 from study.running.study import execute, run_study
 from study.search import stopping
@@ -113,6 +116,40 @@ def test_nothing_begins_once_the_hours_are_used(
     assert (done.finished, done.total, len(done.study.get_trials())) == (1, 2, 2)
     assert done.ended_because is not None
     assert "a higher --max-hours goes on" in done.ended_because
+
+
+def test_a_study_says_meanwhile_how_long_its_hours_will_last(
+    tiny_study: Maker, store: Store, bank: PhotoBank, monkeypatch: pytest.MonkeyPatch, watch: Any
+) -> None:
+    monkeypatch.setattr(limits, "LOOK_SECONDS", 0.0)
+    watcher = watch()
+    done = run_study(
+        tiny_study(study__trials=3, study__max_hours=100), store, bank=bank, observer=watcher
+    )
+    first, *_, last = [event.standing for event in watcher.of(Progressed)]
+    assert first == ""
+    assert re.fullmatch(r"best score [\d.]+, 0\.0 of 100 hours", last)
+    # With each trial taken to last as long as the first, half of four more is paid for.
+    minutes = done.study.get_trials()[0].user_attrs["minutes"]
+    left = Estimate(4, True, 4 * minutes, False, 0, 0, hours_left=2 * minutes / 60)
+    said = limits.compute_in_words(minutes / 60, 3 * minutes / 60, left, 1)
+    assert said.endswith("hours, enough for 50% of the rest")
+    said = limits.compute_in_words(0.1, 2, replace(left, minutes=4 * minutes / 2), 2)
+    assert said == "0.1 of 2 hours, enough for 50% of the rest"
+    assert limits.compute_in_words(0.1, 2, replace(left, hours_left=None), 1) == "0.1 of 2 hours"
+
+
+def test_a_study_says_if_its_hours_will_not_last(
+    tiny_study: Maker, store: Store, bank: PhotoBank, monkeypatch: pytest.MonkeyPatch, watch: Any
+) -> None:
+    monkeypatch.setattr(limits, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(limits, "hours_of", lambda study: 0.0)  # so that it does not end
+    watcher = watch()
+    config = tiny_study(study__trials=3, study__max_hours=1e-7)
+    run_study(config, store, bank=bank, observer=watcher)
+    told = [event.standing for event in watcher.of(Progressed)]
+    assert re.search(r", 0\.0 of 1e-07 hours, enough for 0% of the rest$", told[1])
+    assert told[-1].endswith("0.0 of 1e-07 hours")  # nothing is left to do
 
 
 def planted(config: StudyConfig, spread: float, trials: int = 14) -> optuna.Study:
