@@ -21,5 +21,9 @@ class StudyBusyError(UsageError):
     """Another process is running this study."""
 
 
+class SharedPlaceError(StudyError):
+    """The place that machines share trials' folders in (`--artifacts`) cannot be used."""
+
+
 class LeaseLostError(StudyError):
     """Another process has a running trial by now; this process must write nothing more of it."""

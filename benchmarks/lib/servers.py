@@ -1,4 +1,4 @@
-"""Real servers on this machine, for benchmarks and tests: PostgreSQL and MLflow."""
+"""Real servers on this machine, for benchmarks and tests: PostgreSQL, MLflow and S3."""
 
 from __future__ import annotations
 
@@ -186,3 +186,41 @@ def mlflow_server(
             yield server
         finally:
             server.stop()
+
+
+class S3Server:
+    """A server that speaks S3 (moto's). `variables` tell boto3 and s3fs where it is."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.variables = {
+            "AWS_ENDPOINT_URL": self.address,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.address}/moto-api/", timeout=5).close()
+                return
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise
+                time.sleep(0.1)
+
+    def make_bucket(self, name: str) -> str:
+        """A new bucket; returns its address."""
+        request = urllib.request.Request(f"{self.address}/{name}", method="PUT")
+        urllib.request.urlopen(request, timeout=30).close()
+        return f"s3://{name}"
+
+    def stop(self) -> None:
+        """End it with all that it holds."""
+        self.process.kill()
+        self.process.wait()

@@ -24,6 +24,7 @@ from dcgan.runtime.imports import quick_imports
 from study.cli.evidence import ask, confirm, explain, revive, verify
 from study.cli.options import (
     AnyMlflowOption,
+    ArtifactsOption,
     HostOption,
     NameArgument,
     OneStudyArgument,
@@ -69,6 +70,7 @@ def run(
     store: StoreOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    artifacts: ArtifactsOption = None,
 ) -> None:
     """Run a study; the same command again continues it."""
     from dcgan.config.settings import parse_assignments
@@ -82,7 +84,7 @@ def run(
     with quick_imports():
         from study.cli.run import launch
 
-    launch(checked, Store.at(store, storage, tracking_uri), earlier=earlier or [])
+    launch(checked, Store.at(store, storage, tracking_uri, artifacts), earlier=earlier or [])
 
 
 @app.command()
@@ -127,10 +129,11 @@ def worker(
     store: StoreOption = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    artifacts: ArtifactsOption = None,
 ) -> None:
     """Run trials of a study that another machine has begun."""
     settings = data_settings(data, "base.") | worker_settings(workers, trials_per_gpu)
-    chosen = Store.at(store, storage, tracking_uri)
+    chosen = Store.at(store, storage, tracking_uri, artifacts)
     with quick_imports():
         from study.cli.run import join
 

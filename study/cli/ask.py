@@ -17,7 +17,7 @@ from study.results.asked_words import answer_in_words, table_of
 from study.results.repeated import read_repeats
 from study.results.traces import augmentations_of, told_traces
 from study.running.ask import Question, next_pairs
-from study.storage.attributes import stored_identity, study_config, with_tracking
+from study.storage.attributes import stored_identity, study_config, with_addresses
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
@@ -46,7 +46,7 @@ def ask(
             say(line)
         return
     question = Question.parse(store, name, text, pairs, epochs)
-    store = with_tracking(store, study)
+    store = with_addresses(store, study)
     workers = settings.get("study.workers", study_config(study).study.workers)
     at_once = max(1, workers // 2) if isinstance(workers, int) else 1
     run_rounds(

@@ -14,7 +14,7 @@ from study.results.confirmed import Confirmation
 from study.results.confirmed_words import sentences_of, table_of
 from study.results.winner import final_noise, winner_of
 from study.running.confirm import Race, next_round
-from study.storage.attributes import with_tracking
+from study.storage.attributes import with_addresses
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
@@ -27,7 +27,7 @@ def confirm(
     `settings` and `minutes` are as for `run_rounds`. Raises, and exits, as it and `next_round` do.
     """
     study = load_optuna_study(store, race.name)
-    store = with_tracking(store, study)
+    store = with_addresses(store, study)
     run_rounds(
         lambda: next_round(store, race),
         study,

@@ -10,7 +10,7 @@ from dcgan.cli.console import load_bank_with_progress, say
 from dcgan.config.settings import override
 from study.cli.run import launch
 from study.running.extend import check_extension, extend
-from study.storage.attributes import with_tracking
+from study.storage.attributes import with_addresses
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
@@ -28,7 +28,7 @@ def launch_extension(
     `settings` are dotted keys that differ on this machine: photos, workers, the time that it may
     take. Raises, and exits, as `extend`, `check_extension` and `launch` do.
     """
-    store = with_tracking(store, load_optuna_study(store, name))
+    store = with_addresses(store, load_optuna_study(store, name))
     extension = extend(store, name, top, epochs, new_name)
     config = override(extension.config, settings)
     extension = replace(extension, config=config)

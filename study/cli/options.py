@@ -35,6 +35,15 @@ TrackingOption = Annotated[
         metavar="URL",
     ),
 ]
+ArtifactsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--artifacts",
+        help="Folder or s3:// or gs:// address that all machines reach, so that any of them "
+        "continues any trial (default: $DCGAN_STUDY_ARTIFACTS, else each machine's own disk).",
+        metavar="URI",
+    ),
+]
 AnyMlflowOption = Annotated[
     str | None,
     typer.Option(

@@ -11,7 +11,7 @@ from dcgan.cli.console import say
 from dcgan.errors import DcganError, UsageError
 from dcgan.runtime.imports import quick_imports
 from study.report.page import write_report
-from study.storage.attributes import with_tracking
+from study.storage.attributes import with_addresses
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
@@ -58,4 +58,4 @@ def _log(store: Store, study: Study, path: Path) -> None:
         from study.tracking.experiment import log_to_study
 
     with tolerate_mlflow_errors(lambda text: say(f"note: {text}")):
-        log_to_study(with_tracking(store, study), study.study_name, path)
+        log_to_study(with_addresses(store, study), study.study_name, path)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from dcgan.cli.console import say
 from dcgan.config.settings import override
 from dcgan.training.run.folder import RunFolder
 from study.cli.run import launch
+from study.errors import SharedPlaceError
 from study.running.claims import Claims
 from study.running.revive import revive as revive_trial
-from study.storage.attributes import study_config, with_tracking
+from study.running.travel import bring_trial
+from study.storage.attributes import study_config, with_addresses
 from study.storage.optuna_db import clear_storage_errors, load_optuna_study
 from study.storage.store import Store, trial_name
 
@@ -23,10 +26,12 @@ def revive(store: Store, name: str, number: int, settings: Mapping[str, Any]) ->
     `study.running.revive.revive` and `launch` do.
     """
     study = load_optuna_study(store, name)
-    store = with_tracking(store, study)
+    store = with_addresses(store, study)
     limits = {"study.timeout_minutes": None, "study.max_hours": None}
     config = override(study_config(study), {**limits, **settings})
     folder = store.study(name)
+    with suppress(SharedPlaceError):  # the launch tells it
+        bring_trial(store, name, number)
     with clear_storage_errors(store):
         revive_trial(Claims(study, folder), number, config.study.trials)
     kept = RunFolder(folder.trial(number)).checkpoint.exists()

@@ -23,7 +23,7 @@ from study.running.prepare import Plan, prepare
 from study.running.study import StudySummary, execute
 from study.running.warm_start import warm_start
 from study.search.objective import has_recognised, is_pareto
-from study.storage.attributes import study_config, with_tracking
+from study.storage.attributes import study_config, with_addresses
 from study.storage.file_systems import disk_doubt
 from study.storage.optuna_db import load_optuna_study
 from study.storage.schema_versions import check_schemas
@@ -43,7 +43,7 @@ def join(store: Store, name: str, settings: dict[str, Any]) -> None:
         UsageError: MLflow's database is on another machine.
     """
     study = load_optuna_study(store, name)
-    store = with_tracking(store, study)
+    store = with_addresses(store, study)
     if not store.tracking and not store.mlflow_database.is_file():
         raise UsageError(
             f"the study '{name}' keeps its MLflow database in the results folder of the machine "

@@ -16,7 +16,7 @@ from dcgan.training.loop import train
 from study.results.confirmed_words import expected_in_words
 from study.results.full_run import FullRun
 from study.results.registered import register_full_run
-from study.storage.attributes import with_tracking
+from study.storage.attributes import with_addresses
 from study.storage.store import Store
 from study.tracking.registry import CHAMPION, reading_command
 
@@ -86,4 +86,4 @@ def _register(run: FullRun, bank: PhotoBank, *, force: bool) -> None:
         return
     champion = f"the {CHAMPION}" if made.champion else f"not the {CHAMPION}"
     say(f"registered as version {made.number} of “{made.name}”: {champion}, because {made.why}")
-    say(f"draw from it: {reading_command(with_tracking(run.store, run.study), made)}")
+    say(f"draw from it: {reading_command(with_addresses(run.store, run.study), made)}")

@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Callable
 
 from dcgan.runtime.files import size_of
-from study.errors import StudyBusyError, StudyError
+from study.errors import SharedPlaceError, StudyBusyError, StudyError
 from study.running.claims import Claims
-from study.storage.attributes import with_tracking
+from study.storage.attributes import with_addresses
 from study.storage.locks import check_idle
 from study.storage.optuna_db import (
     clear_storage_errors,
@@ -16,6 +16,7 @@ from study.storage.optuna_db import (
     load_optuna_study,
     remove_study,
 )
+from study.storage.shared_trials import SharedTrials
 from study.storage.store import Store
 from study.tracking.experiment import forget_experiment
 
@@ -33,7 +34,7 @@ def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> boo
     """
     study = load_optuna_study(store, name)
     folder = store.study(name)
-    store = with_tracking(store, study)
+    store = with_addresses(store, study)
     with clear_storage_errors(store):
         check_idle(folder)
         elsewhere = Claims(study, folder).running_elsewhere()
@@ -44,10 +45,11 @@ def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> boo
             )
         trials = len(study.get_trials(deepcopy=False))
         places = [folder.path, store.artifacts / name]
+        also = f" and what {store.shared} has of it" if store.shared else ""
         question = (
             f"delete the study '{name}': {trials} trials ({finished_count(study)} finished), "
             f"{size_of(*places) / 1e6:,.0f} MB in {folder.path} and MLflow's artifacts, "
-            "and its MLflow experiment?"
+            f"and its MLflow experiment{also}?"
         )
         if not confirm(question):
             return False
@@ -61,4 +63,9 @@ def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> boo
             f"the study is gone from both databases, but {error.filename} cannot be deleted "
             f"({error.strerror}); delete {folder.path} yourself"
         ) from error
+    if shared := SharedTrials.of(store, name):
+        try:
+            shared.remove()
+        except SharedPlaceError as error:
+            raise StudyError(f"the study is deleted here, but {error}") from None
     return True

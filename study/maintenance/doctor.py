@@ -16,10 +16,11 @@ from dcgan.runtime.files import why_unwritable
 from dcgan.runtime.health import Check, Finding, cache, device, disk, versions
 from study.errors import StudyError
 from study.maintenance.study_checks import study_checks
-from study.storage.attributes import with_tracking
+from study.storage.attributes import with_addresses
 from study.storage.file_systems import disk_doubt, disk_fault, file_system
 from study.storage.optuna_db import load_all_studies, load_optuna_study, open_storage
 from study.storage.schema_versions import TITLES, databases, schema_problem
+from study.storage.shared_trials import SharedTrials
 from study.storage.store import Store
 from study.tracking.client import open_client, required
 from study.tracking.relocate import describe_misplaced
@@ -42,12 +43,23 @@ def store_checks(store: Store, name: str | None = None) -> list[Check]:
     if store.tracking:
         checks.append(partial(_tracking_server, store))
     checks.append(partial(_artifacts, store))
+    shared = {store.shared} if store.shared else set[str]()
     for study in _studies(store, name):
+        own = with_addresses(store, study)
+        shared |= {own.shared} if own.shared else set()
         try:
-            checks += study_checks(study, with_tracking(store, study))
+            checks += study_checks(study, own)
         except StudyError as error:  # a study of another program
             checks.append(partial(Finding, "warning", str(error)))
-    return checks
+    return checks + [partial(_shared_place, address) for address in sorted(shared)]
+
+
+def _shared_place(address: str) -> Finding:
+    try:
+        SharedTrials(address, ".doctor").check()
+    except StudyError as error:
+        return Finding("fault", str(error))
+    return Finding("ok", f"trials' folders are put to {address}, which can be written to")
 
 
 def _studies(store: Store, name: str | None) -> list[Study]:

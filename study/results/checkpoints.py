@@ -49,10 +49,15 @@ def expendable_checkpoints(
     study: Study, folder: StudyFolder, kept: CheckpointsConfig
 ) -> list[tuple[Path, ...]]:
     """The checkpoints on the disk that may go, together for each trial: its last and its best."""
-    numbers = expendable(outcomes_of(study), kept.keep, kept.keep_pruned, _racing(study))
+    numbers = without_checkpoint(study, kept)
     both = (RunFolder(folder.trial(number)).checkpoints for number in numbers)
     found = (tuple(path for path in paths if path.is_file()) for paths in both)
     return [paths for paths in found if paths]
+
+
+def without_checkpoint(study: Study, kept: CheckpointsConfig) -> list[int]:
+    """Numbers of the trials that need no checkpoint any more."""
+    return expendable(outcomes_of(study), kept.keep, kept.keep_pruned, _racing(study))
 
 
 def _racing(study: Study) -> set[int]:

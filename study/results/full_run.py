@@ -16,7 +16,7 @@ from dcgan.evaluation.record import EvalRecord
 from study.results.export import full_config
 from study.results.selection import pick_trial
 from study.search.objective import rank_of
-from study.storage.attributes import study_config, with_tracking
+from study.storage.attributes import study_config, with_addresses
 from study.storage.locks import hold
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
@@ -92,7 +92,7 @@ class FullRun:
 
     def _mirror(self, bank: PhotoBank) -> RunMirror:
         study, trial = self.study, self.trial
-        store, config = with_tracking(self.store, study), study_config(study)
+        store, config = with_addresses(self.store, study), study_config(study)
         tracker = Tracker(store, store.study(study.study_name), config, {})
         tags = {"data.fingerprint": bank.fingerprint, "origin": trial.origin}
         return tracker.mirror_of_full_run(trial.number, trial.params, tags)

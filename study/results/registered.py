@@ -11,7 +11,7 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.model_card import model_card
 from study.errors import StudyError
 from study.results.full_run import FullRun
-from study.storage.attributes import with_tracking
+from study.storage.attributes import with_addresses
 from study.tracking.client import open_client, required
 from study.tracking.experiment import find_experiment
 from study.tracking.registry import Evidence, Registered, register
@@ -36,14 +36,14 @@ def register_full_run(run: FullRun, bank: PhotoBank, *, force: bool = False) -> 
         )
     folder, checkpoint = run.folder / "model", scoring.checkpoint
     write_model(checkpoint, folder, model_card(checkpoint, record, memorised, which), which)
-    store, name = with_tracking(run.store, run.study), run.study.study_name
+    store, name = with_addresses(run.store, run.study), run.study.study_name
     evidence = Evidence.of(record, bank.fingerprint)
     return register(store, name, _run_id(run), folder, evidence, force=force)
 
 
 def _run_id(run: FullRun) -> str:
     """The MLflow run of the full run."""
-    store, name = with_tracking(run.store, run.study), run.study.study_name
+    store, name = with_addresses(run.store, run.study), run.study.study_name
     with required("ask", store):
         client = open_client(store)
         found = find_experiment(client, store.study(name))

@@ -62,8 +62,9 @@ class Claim:
 class Claims:
     """The claims on one study's trials, as one process makes them."""
 
-    def __init__(self, study: Study, folder: StudyFolder) -> None:
-        self.study, self.folder = study, folder
+    def __init__(self, study: Study, folder: StudyFolder, *, everywhere: bool = False) -> None:
+        self.study, self.folder, self.everywhere = study, folder, everywhere
+        """`everywhere`: every machine reaches the checkpoints of all trials."""
         storage = backend_of(study)
         self.leases: Leases | None = None
         self.locks = folder.locks
@@ -141,7 +142,7 @@ class Claims:
         held = self.held(chosen)
         free = [number for number in chosen if number not in held]
         here = [number for number in free if self.folder.trial(number).exists()]
-        if not here and free and self._are_left_behind():
+        if not here and free and (self.everywhere or self._are_left_behind()):
             here = free
         if not here:
             return None

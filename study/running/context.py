@@ -22,6 +22,7 @@ from study.search.pruners import make_pruner
 from study.search.rungs import Rungs
 from study.search.samplers import SeededSampler
 from study.storage.attributes import stored_identity
+from study.storage.shared_trials import SharedTrials
 from study.storage.store import Store, StudyFolder
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class StudyContext:
     identity: dict[str, Any]
     """Recorded with every trial: data, extractor, code, environment."""
     observer: Observer = field(default_factory=Silent)
+    shared: SharedTrials | None = None
+    """The trials' folders in the place that all machines reach, if there is one."""
     out_of_time: Callable[[], bool] = lambda: False
     """Whether the time that this launch may take is up."""
 
@@ -125,7 +128,8 @@ def open_context(
 
     if runs is None:
         tracking()
-    return StudyContext(config, claims, bank, extractor, store, tracking, facts, observer)
+    shared = SharedTrials.of(store, study.study_name)
+    return StudyContext(config, claims, bank, extractor, store, tracking, facts, observer, shared)
 
 
 def identity_tags(identity: dict[str, Any]) -> dict[str, Any]:

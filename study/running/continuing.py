@@ -17,12 +17,14 @@ from dcgan.training.run.checkpoint import Checkpoint, check_continues, load_chec
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.step import TrainState
 from study.config.baselines import Continued
-from study.errors import StudyError
+from study.errors import SharedPlaceError, StudyError
 from study.running.context import StudyContext
+from study.running.travel import bring_trial
+from study.storage.shared_trials import STAYS
 from study.storage.trial_record import TrialRecord
 from study.storage.trial_result import CONTINUES, WENT_ON
 
-NOT_COPIED = ("trial.json", "result.json", ".delivered_to_mlflow.json")
+NOT_COPIED = ("trial.json", "result.json", *STAYS)
 """Files that say how a trial ended, or what MLflow shows of it."""
 
 
@@ -73,6 +75,10 @@ def _bring(context: StudyContext, trial: Trial, folder: Path, config: TrainConfi
     """Copy the folder of the trial that this one continues, completely or not at all."""
     continued = Continued.model_validate(trial.user_attrs[CONTINUES])
     source = context.store.study(continued.study).trial(continued.trial)
+    try:
+        bring_trial(context.store, continued.study, continued.trial)
+    except SharedPlaceError as error:
+        context.warn(str(error))
     checkpoint = checkpoint_of(source)
     if checkpoint is None:
         context.warn(

@@ -21,6 +21,7 @@ from study.errors import StudyError, UnknownStudyError
 from study.results.leaderboard import rows_of
 from study.running.continuing import checkpoint_of
 from study.running.derived import check_same_measure, derived
+from study.running.travel import bring_trial
 from study.running.warm_start import params_here
 from study.storage.attributes import stored_config, study_config
 from study.storage.optuna_db import load_optuna_study
@@ -128,6 +129,7 @@ def check_extension(extension: Extension, store: Store, bank: PhotoBank) -> list
     for baseline in extension.added:
         assert baseline.continues
         number = baseline.continues.trial
+        bring_trial(store, source, number)
         checkpoint = checkpoint_of(store.study(source).trial(number))
         if checkpoint is None:
             notes.append(

@@ -58,14 +58,16 @@ from study.storage.attributes import (
     ENDED_ATTRIBUTE,
     IDENTITY_ATTRIBUTE,
     NOISE_ATTRIBUTE,
+    SHARED_ATTRIBUTE,
     TRACKING_ATTRIBUTE,
     ended_early,
     stored_config,
     stored_identity,
-    with_tracking,
+    with_addresses,
 )
 from study.storage.locks import announced
 from study.storage.optuna_db import FINISHED, clear_storage_errors, open_storage
+from study.storage.shared_trials import SharedTrials
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 from study.storage.trial_result import (
@@ -139,8 +141,13 @@ def prepare(
 
     with ExitStack() as stack:
         stack.enter_context(clear_storage_errors(store))
+        if shared := SharedTrials.of(store, config.study.name):
+            shared.check()
         study = _open_study(config, store, bank, warn)
-        claims = Claims(study, folder)
+        place = with_addresses(store, study)
+        if not shared and (shared := SharedTrials.of(place, config.study.name)):
+            shared.check()
+        claims = Claims(study, folder, everywhere=place.shared is not None)
         with claims.alone("opening"):
             if others := stack.enter_context(announced(folder)):
                 pids = ", ".join(map(str, others))
@@ -163,7 +170,6 @@ def prepare(
             if changed or not folder.config.exists():
                 save_config(config, folder.config)
             _put_back_orphans(claims, warn)
-            place = with_tracking(store, study)
             context = open_context(config, claims, place, bank, observer, extractor)
         for note in filter(None, (pruner_note(config), sampler_note(config))):
             warn(note)
@@ -236,8 +242,10 @@ def _record_launch(config: StudyConfig, study: Study, store: Store) -> bool:
 
     A launch may have widened ranges or changed the full run.
     """
-    if store.tracking and study.user_attrs.get(TRACKING_ATTRIBUTE) != store.tracking:
-        study.set_user_attr(TRACKING_ATTRIBUTE, store.tracking)
+    addresses = {TRACKING_ATTRIBUTE: store.tracking, SHARED_ATTRIBUTE: store.shared}
+    for attribute, address in addresses.items():
+        if address and study.user_attrs.get(attribute) != address:
+            study.set_user_attr(attribute, address)
     changed = study.user_attrs.get(CONFIG_ATTRIBUTE) != config.model_dump_json()
     ended = ended_early(study)
     if ended and (config.study.stop is None or config.study.trials > ended.asked):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from optuna.trial import TrialState
@@ -14,12 +13,11 @@ from study.results.contact_sheet import draw_contact_sheet
 from study.results.export import export_config, write_export
 from study.results.leaderboard import as_markdown, rows_of
 from study.running.context import StudyContext
+from study.running.travel import drop_shared_checkpoints
 from study.search.objective import is_pareto
 from study.storage.locks import running
 from study.storage.trial_result import TrialResult
 from study.tracking.catch_up import catch_up
-
-Clock = Callable[[], float]
 
 
 @contextmanager
@@ -83,26 +81,4 @@ def _publish_alone(context: StudyContext) -> None:
         publish_in_mlflow(context.tracker)
     with context.claims.alone():  # else a trial might go on between the looks at all trials
         remove_checkpoints(context.study, folder, context.config.checkpoints)
-
-
-class Throttle:
-    """Calls a function unless the last call was just now or such calls take too long.
-
-    `seconds` is the least pause after a call. `share` is the largest part of the time, from 0 to 1,
-    that calls may take. `clock` returns seconds from any origin.
-    """
-
-    def __init__(
-        self, seconds: float = 10.0, share: float = 0.05, clock: Clock = time.monotonic
-    ) -> None:
-        self.seconds, self.share, self.clock = seconds, share, clock
-        self._next = clock()
-
-    def __call__(self, action: Callable[[], object]) -> None:
-        """Call it, at first and whenever the pause after the last call is over."""
-        begun = self.clock()
-        if begun < self._next:
-            return
-        action()
-        ended = self.clock()
-        self._next = ended + max(self.seconds, (ended - begun) / self.share)
+    drop_shared_checkpoints(context)

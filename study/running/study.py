@@ -25,7 +25,9 @@ from study.running.limits import ComputeMeter, compute_in_words, end_if_no_gain
 from study.running.observer import Observer, Progressed, Silent, Warned
 from study.running.prepare import Plan, prepare
 from study.running.progress import NotebookProgress
-from study.running.publish import Throttle, catch_up_mirror, is_stale, parent_status, publish
+from study.running.publish import catch_up_mirror, is_stale, parent_status, publish
+from study.running.throttle import Throttle
+from study.running.travel import catch_up_shared
 from study.storage.optuna_db import FINISHED, backend_of, finished_count, read_again
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of
@@ -117,8 +119,10 @@ def execute(
     if backend := backend_of(context.study):
         backend.say = context.warn
     if plan.joining:
+        catch_up_shared(context)
         catch_up_mirror(context)
         why = _run_trials(context, plan, meter)
+        catch_up_shared(context)
         catch_up_mirror(context)
     else:
         why = _lead(context, plan, meter, throttle or Throttle())
@@ -153,6 +157,7 @@ def _lead(context: StudyContext, plan: Plan, meter: ComputeMeter, throttle: Thro
     Returns why the study ended early, if it did.
     """
     why = None
+    catch_up_shared(context)
     caught_up = catch_up_mirror(context)
     if caught_up or context.left or plan.changed or is_stale(context):
         with parent_status(context):
@@ -161,6 +166,7 @@ def _lead(context: StudyContext, plan: Plan, meter: ComputeMeter, throttle: Thro
             except StudyError:
                 publish(context)
                 raise
+            catch_up_shared(context)
             catch_up_mirror(context)  # what MLflow missed while it was away
             publish(context)
     return why

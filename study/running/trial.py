@@ -31,6 +31,7 @@ from study.running.context import StudyContext
 from study.running.continuing import make_continuable
 from study.running.observer import LossesLogged, Scored, TrainingStarted, TrialBegan
 from study.running.reporter import Reporter, continue_from
+from study.running.travel import Traveller
 from study.search.objective import eval_attributes, rank_of, score_of, values_of
 from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
@@ -97,6 +98,7 @@ class TrialRun:
         self._minutes_before = 0.0
         self._mirror: RunMirror | None = None
         self._shown = False
+        self.traveller = Traveller(context, trial.number, check)
 
     def run(self) -> Outcome:
         """Open, train and close; see `run_trial`."""
@@ -105,6 +107,7 @@ class TrialRun:
         except Exception as error:  # this trial can never train: no use in trying again
             return self.fail_before_start(_in_words(error))
         try:
+            self.traveller.bring()
             make_continuable(self.context, self.trial, self.folder, config)
         except Exception as error:  # such as a GPU that is full: tried again, then failed
             return self.end_unopened(_in_words(error), try_again=True)
@@ -112,7 +115,8 @@ class TrialRun:
         self._begun, self._minutes_before = time.time(), record.minutes
         self._noted = self._begun
         try:
-            outcome = self.train(config, record)
+            with self.traveller.underway():
+                outcome = self.train(config, record)
         except LeaseLostError:
             raise
         except Exception as error:  # a bug or the environment: tried again, then failed
@@ -123,7 +127,7 @@ class TrialRun:
         self.check()
         self._save_minutes(record)
         self.show(record)
-        self.close(record, outcome)
+        self.close(record, outcome, put=True)
         return outcome
 
     def open(self, config: TrainConfig) -> TrialRecord:
@@ -224,8 +228,11 @@ class TrialRun:
             progress=False,  # the observer shows it
         )
 
-    def close(self, record: TrialRecord, outcome: Outcome) -> None:
-        """Write the outcome: the folder first, then Optuna, then MLflow."""
+    def close(self, record: TrialRecord, outcome: Outcome, *, put: bool = False) -> None:
+        """Write the outcome: the folder first, then Optuna, then MLflow.
+
+        With `put`, the shared place has the folder before others hear of the end.
+        """
         study, trial = self.context.study, self.trial
         if self._mirror:  # MLflow may have been away at the start
             record.run_id = record.run_id or self._mirror.run_id
@@ -234,6 +241,8 @@ class TrialRun:
         record.best_epoch = outcome.best_epoch
         record.ended = time.time()
         record.save(self.folder)
+        if put:
+            self.traveller.finish()
         attributes = self._attributes(record, outcome.scored)
         # A kill may have left the attribute at a trial that does not wait on a rung after all.
         if outcome.paused is not None or PAUSED in trial.user_attrs:

@@ -56,6 +56,7 @@ class Job:
     root: str
     storage: str | None
     tracking: str | None
+    shared: str | None
     config: dict[str, Any]
     """The study's config as this launch uses it: paths differ between machines."""
     experiment_id: str
@@ -66,7 +67,8 @@ class Job:
         """The job of an opened study's workers."""
         store, config = context.store, context.config.model_dump(mode="json")
         ids = context.tracker.experiment_id, context.tracker.parent_run_id
-        return cls(str(store.root), store.storage, store.tracking, config, *ids)
+        addresses = store.storage, store.tracking, store.shared
+        return cls(str(store.root), *addresses, config, *ids)
 
     def line(self) -> str:
         """The job as one line of JSON."""
@@ -78,7 +80,7 @@ def run_job(job: Job, observer: Observer) -> None:
 
     Raises `DcganError` if photos, extractor or a database cannot be used.
     """
-    store = Store(Path(job.root), job.storage, job.tracking)
+    store = Store(Path(job.root), job.storage, job.tracking, job.shared)
     config = StudyConfig.model_validate(job.config)
 
     def warn(text: str) -> None:
@@ -86,7 +88,7 @@ def run_job(job: Job, observer: Observer) -> None:
 
     with clear_storage_errors(store), numerics(config.base.train):
         study = load_optuna_study(store, config.study.name, warn, wait=True)
-        claims = Claims(study, store.study(config.study.name))
+        claims = Claims(study, store.study(config.study.name), everywhere=job.shared is not None)
         bank, runs = load_bank(config.base.data), (job.experiment_id, job.parent_run_id)
         for _ in work(open_context(config, claims, store, bank, observer, runs=runs)):
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -45,6 +46,24 @@ def check_tracking_uri(uri: str) -> str:
             "folder (--store DIR)"
         )
     return uri.rstrip("/")
+
+
+def check_shared_address(address: str) -> str:
+    """The address of a place for trials' folders; the absolute path of a folder.
+
+    Raises `UsageError` for an address with a password, which messages and the database would show.
+    """
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme != "file":
+        if "@" in rest.partition("/")[0]:
+            raise UsageError(
+                f"'{hide_password(address)}' has a user or password in it, which the study's "
+                "database would keep; use the variables of its library, as AWS_SECRET_ACCESS_KEY"
+            )
+        if not rest.strip("/"):
+            raise UsageError(f"'{address}' names no bucket or folder, as in s3://BUCKET/FOLDER")
+        return address.rstrip("/")
+    return os.path.realpath(Path(rest if separator else address).expanduser())
 
 
 def hide_password(url: str) -> str:

@@ -16,15 +16,21 @@ from study.storage.store import Store
 CONFIG_ATTRIBUTE = "config"
 IDENTITY_ATTRIBUTE = "identity"
 TRACKING_ATTRIBUTE = "tracking"
+SHARED_ATTRIBUTE = "artifacts"
 ENDED_ATTRIBUTE = "ended"
 """How a study ended before its total (`Ended`), as JSON; `null` if it has not."""
 NOISE_ATTRIBUTE = "noise"
 """What earlier studies of the same photos say of the noise between seeds, as JSON."""
 
 
-def with_tracking(store: Store, study: Study) -> Store:
-    """The store with its own MLflow server, else with the one that the study's launches use."""
-    return replace(store, tracking=store.tracking or study.user_attrs.get(TRACKING_ATTRIBUTE))
+def with_addresses(store: Store, study: Study) -> Store:
+    """The store with its own MLflow server and shared place, else those of the study's launches."""
+    attributes = study.user_attrs
+    return replace(
+        store,
+        tracking=store.tracking or attributes.get(TRACKING_ATTRIBUTE),
+        shared=store.shared or attributes.get(SHARED_ATTRIBUTE),
+    )
 
 
 @dataclass(frozen=True)

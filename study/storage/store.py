@@ -2,6 +2,7 @@
 
 Machines share a study by sharing its databases: Optuna's on a PostgreSQL server (`storage`) and
 MLflow's behind an MLflow server (`tracking`). Each machine still has a results folder of its own.
+The folders of trials may be shared as well (`shared`), so that any machine continues any trial.
 """
 
 from __future__ import annotations
@@ -16,12 +17,19 @@ from filelock import FileLock
 
 from dcgan.errors import UsageError
 from dcgan.runtime.files import make_folder
-from study.storage.addresses import check_storage_url, check_tracking_uri, hide_password, sqlite_url
+from study.storage.addresses import (
+    check_shared_address,
+    check_storage_url,
+    check_tracking_uri,
+    hide_password,
+    sqlite_url,
+)
 from study.storage.file_systems import disk_fault
 
 STORE_VARIABLE = "DCGAN_STUDY_STORE"
 STORAGE_VARIABLE = "DCGAN_STUDY_STORAGE"
 TRACKING_VARIABLE = "DCGAN_STUDY_TRACKING_URI"
+SHARED_VARIABLE = "DCGAN_STUDY_ARTIFACTS"
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,16 @@ class Store:
     """URL of a PostgreSQL database that replaces the folder's Optuna database."""
     tracking: str | None = None
     """Address of an MLflow server that replaces the folder's MLflow database."""
+    shared: str | None = None
+    """Address of a place that all machines reach, for the folders of trials (`shared_trials`)."""
 
     @classmethod
     def at(
-        cls, path: Path | None = None, storage: str | None = None, tracking: str | None = None
+        cls,
+        path: Path | None = None,
+        storage: str | None = None,
+        tracking: str | None = None,
+        shared: str | None = None,
     ) -> Store:
         """The store at a path, else at $DCGAN_STUDY_STORE, else `mlruns/` of the working folder.
 
@@ -53,10 +67,12 @@ class Store:
             ) from None
         storage = storage or os.environ.get(STORAGE_VARIABLE) or None
         tracking = tracking or os.environ.get(TRACKING_VARIABLE) or None
+        shared = shared or os.environ.get(SHARED_VARIABLE) or None
         return cls(
             Path(os.path.realpath(chosen.expanduser())),
             check_storage_url(storage) if storage else None,
             check_tracking_uri(tracking) if tracking else None,
+            check_shared_address(shared) if shared else None,
         )
 
     @property

@@ -20,7 +20,7 @@ from study.config.study_config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.search.rungs import Rungs, going_on, standings
 from study.storage.addresses import check_tracking_uri
-from study.storage.attributes import with_tracking
+from study.storage.attributes import with_addresses
 from study.storage.locks import held_full_runs, lock_folders, running, trial_is_held
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, StudyFolder
@@ -93,7 +93,7 @@ def sync_study(
 def _own_mlflow(store: Store, name: str) -> Store:
     """The store with the MLflow server of the study's launches, if Optuna's database names one."""
     study = None if store.tracking else _optuna_study(store, name)
-    return with_tracking(store, study) if study else store
+    return with_addresses(store, study) if study else store
 
 
 def _optuna_study(store: Store, name: str) -> Study | None:

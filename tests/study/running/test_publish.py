@@ -25,8 +25,8 @@ from study.results.contact_sheet import MAX_TILES, draw_contact_sheet
 from study.results.leaderboard import rows_of
 from study.running.observer import Event, Progressed, TrainingStarted
 from study.running.prepare import prepare
-from study.running.publish import Throttle
 from study.running.study import execute
+from study.running.throttle import Throttle
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store, StudyFolder
 

@@ -1,0 +1,278 @@
+"""Trials whose folders lie where all machines reach them (`--artifacts`)."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from shared import ONE_STEP_AN_EPOCH, options, wait_for
+
+from benchmarks.lib.servers import S3Server, postgres_programs
+from dcgan.data.bank import PhotoBank
+from study.config.study_config import StudyConfig
+from study.errors import SharedPlaceError
+from study.maintenance.delete import delete_study
+from study.maintenance.doctor import store_checks
+from study.running import travel
+from study.running.extend import check_extension, extend
+from study.running.observer import LossesLogged, TrainingStarted
+from study.running.study import run_study
+from study.running.travel import bring_trial
+from study.storage.leases import LEASE_VARIABLE
+from study.storage.optuna_db import load_optuna_study
+from study.storage.shared_trials import SharedTrials, known_manifest
+from study.storage.store import Store
+
+Maker = Callable[..., StudyConfig]
+needs_postgres = pytest.mark.skipif(
+    postgres_programs() is None, reason="PostgreSQL (initdb, pg_ctl) is not installed"
+)
+LONG: dict[str, Any] = {
+    "pruner__name": "none",
+    "base__train": ONE_STEP_AN_EPOCH,
+    "base__train__epochs": 60,
+    "base__eval__every_epochs": 20,
+}
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every checkpoint is put at once."""
+    monkeypatch.setattr(travel, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(travel, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(travel, "SHARE", 1.0)
+
+
+@pytest.fixture
+def shared_store(store: Store, tmp_path: Path) -> Store:
+    return replace(store, shared=str(tmp_path / "shared"))
+
+
+def lose_disk(store: Store) -> None:
+    """The machine is gone, with the trials' folders on it."""
+    shutil.rmtree(store.study("tiny").path / "trials")
+
+
+def test_a_trial_goes_on_from_its_checkpoint_after_its_disk_is_lost(
+    tiny_study: Maker,
+    finished: Any,
+    shared_store: Store,
+    bank: PhotoBank,
+    watch: Any,
+    essence: Any,
+    mirror_of: Any,
+) -> None:
+    config = tiny_study(study__trials=2)
+    run_study(config, shared_store, bank=bank, observer=watch(stop_after=(1, 2)))
+    lose_disk(shared_store)
+    # The address is the study's own: the next launch need not name it.
+    watcher = watch()
+    summary = run_study(config, replace(shared_store, shared=None), bank=bank, observer=watcher)
+    assert [event.done for event in watcher.of(TrainingStarted)] == [3]
+    assert watcher.warnings == []
+    assert essence(summary.study) == essence(finished.summary.study)[:2]
+    mirror = mirror_of(shared_store)
+    for run in mirror.runs("trial"):
+        points = mirror.points(run)
+        assert len(points) == len(set(points))
+    assert len(mirror.runs("trial")) == 2
+    assert [run.info.status for run in mirror.runs("trial")] == ["FINISHED"] * 2
+    # What this disk lost of the trial that had ended is still in the place.
+    bring_trial(shared_store, "tiny", 0)
+    assert (shared_store.study("tiny").trial(0) / "samples_final.png").exists()
+
+
+def test_a_killed_process_loses_at_most_what_followed_the_last_put(
+    tiny_study: Maker,
+    shared_store: Store,
+    bank: PhotoBank,
+    watch: Any,
+    essence: Any,
+    new_store: Callable[[], Store],
+) -> None:
+    """A process that is gone at any moment has not told anybody; here it is an exception."""
+    config = tiny_study(**LONG, study__trials=1)
+
+    class Killed(BaseException):
+        pass
+
+    def react(event: Any) -> None:
+        put = known_manifest(shared_store.study("tiny").trial(0))
+        if isinstance(event, LossesLogged) and put and event.record.epoch > 25:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_study(config, shared_store, bank=bank, observer=watch(react))
+    lose_disk(shared_store)
+    watcher = watch()
+    summary = run_study(config, shared_store, bank=bank, observer=watcher)
+    (began,) = watcher.of(TrainingStarted)
+    assert began.done in (20, 25)
+    alone = run_study(config, new_store(), bank=bank)
+    assert essence(summary.study) == essence(alone.study)
+
+
+def test_a_place_that_is_away_delays_nothing_and_is_made_up_for(
+    tiny_study: Maker,
+    shared_store: Store,
+    bank: PhotoBank,
+    watch: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(travel, "TRIES", 1)
+    place = Path(str(shared_store.shared))
+
+    def react(event: Any) -> None:
+        if isinstance(event, TrainingStarted) and event.trial == 0:
+            shutil.rmtree(place)
+            place.write_text("a file where the folder was")
+
+    watcher = watch(react)
+    first = run_study(tiny_study(study__trials=2), shared_store, bank=bank, observer=watcher)
+    assert (first.finished, first.interrupted) == (2, False)
+    told = [
+        text for text in watcher.warnings if "other machines do not have its checkpoint" in text
+    ]
+    assert len(told) == 2, watcher.warnings  # once for each trial
+    assert any("is not in the shared place yet" in text for text in watcher.warnings)
+    with pytest.raises(SharedPlaceError, match="NotADirectoryError"):
+        run_study(tiny_study(study__trials=3), shared_store, bank=bank)
+    assert len(load_optuna_study(shared_store, "tiny").trials) == 2
+    place.unlink()
+    watcher = watch()
+    run_study(tiny_study(study__trials=3), shared_store, bank=bank, observer=watcher)
+    assert watcher.warnings == []
+    trials = SharedTrials(str(place), "tiny")
+    assert all(trials.trial(number).newest() for number in range(3))
+
+
+def test_checkpoints_that_nobody_needs_leave_the_place_too(
+    tiny_study: Maker, shared_store: Store, bank: PhotoBank, store: Store
+) -> None:
+    config = tiny_study(study__trials=3, checkpoints__keep=1, pruner__name="none")
+    done = run_study(config, shared_store, bank=bank)
+    trials = SharedTrials(str(shared_store.shared), "tiny")
+    manifests = [trials.trial(number).newest() for number in range(3)]
+    kept = [number for number, it in enumerate(manifests) if it and it.checkpoint]
+    assert kept == [done.study.best_trial.number]
+    checks = [check() for check in store_checks(store)]  # the address is the study's
+    assert f"trials' folders are put to {shared_store.shared}, which can be written to" in [
+        finding.text for finding in checks
+    ]
+    asked: list[str] = []
+    assert delete_study(store, "tiny", lambda question: not asked.append(question))
+    assert f"and what {shared_store.shared} has of it?" in asked[0]
+    assert not any(path.is_file() for path in Path(str(shared_store.shared)).rglob("*"))
+
+
+def test_an_extension_finds_the_checkpoint_in_the_place(
+    tiny_study: Maker, shared_store: Store, bank: PhotoBank, watch: Any
+) -> None:
+    first = run_study(tiny_study(study__trials=2), shared_store, bank=bank)
+    lose_disk(shared_store)
+    extension = extend(shared_store, "tiny", 1, 4, None)
+    assert check_extension(extension, shared_store, bank) == []
+    lose_disk(shared_store)
+    watcher = watch()
+    done = run_study(extension.config, shared_store, bank=bank, observer=watcher)
+    (began,) = watcher.of(TrainingStarted)
+    assert began.done == 2 * began.steps_per_epoch
+    assert watcher.warnings == []
+    scores = first.study.best_trial.intermediate_values
+    assert done.study.get_trials()[0].intermediate_values[2] == scores[2]
+
+
+RUNGS: dict[str, Any] = {
+    "study__trials": 3,
+    "budget__images": [320, 640, 1280],  # of 32 photos: epochs 10, 20 and 40
+    "budget__keep": "1/3",
+    "pruner__name": "none",
+    "collapse__patience_epochs": 0,
+    "base__eval__every_epochs": 10,
+    "base__train": ONE_STEP_AN_EPOCH,
+    "baselines": [],
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    started = S3Server()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of an empty bucket, which child processes reach as well."""
+    for name, value in server.variables.items():
+        monkeypatch.setenv(name, value)
+    return server.make_bucket(f"b{uuid4().hex}")
+
+
+@pytest.mark.slow
+@needs_postgres
+def test_what_waits_on_a_rung_goes_on_on_another_machine(
+    tiny_study: Maker,
+    machines: tuple[Store, Store],
+    bucket: str,
+    bank: PhotoBank,
+    watch: Any,
+    essence: Any,
+    new_store: Callable[[], Store],
+) -> None:
+    first, second = (replace(machine, shared=bucket) for machine in machines)
+    config = tiny_study(**RUNGS)
+    run_study(config, first, bank=bank, observer=watch(stop_after=(2, 3)))
+    watcher = watch()
+    done = run_study(config, second, bank=bank, observer=watcher)
+    assert not done.interrupted
+    assert watcher.warnings == []
+    began = [event.done for event in watcher.of(TrainingStarted)]
+    assert began[0] == 4
+    assert set(began[1:]) <= {10, 20}  # from the ends of rungs
+    assert essence(done.study) == essence(run_study(config, new_store(), bank=bank).study)
+
+
+@pytest.mark.slow
+@needs_postgres
+def test_a_machine_that_dies_leaves_its_trial_to_another(
+    study_file: Callable[..., Path],
+    study_process: Callable[..., subprocess.Popen[str]],
+    machines: tuple[Store, Store],
+    bucket: str,
+    mirror_of: Any,
+    tiny_study: Maker,
+    bank: PhotoBank,
+    watch: Any,
+    essence: Any,
+    new_store: Callable[[], Store],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(LEASE_VARIABLE, "3")
+    monkeypatch.setenv("DCGAN_STUDY_ARTIFACTS", bucket)
+    first, second = machines
+    settings = {**LONG, "study__trials": 1, "base__train__epochs": 600}
+    settings["base__eval__every_epochs"] = 100
+    dying = study_process("run", study_file(**settings), *options(first))
+    trial = SharedTrials(bucket, "tiny").trial(0)
+    wait_for(lambda: trial.newest() is not None or dying.poll() is not None)
+    dying.send_signal(signal.SIGKILL)
+    dying.wait()
+    watcher = watch()
+    done = run_study(tiny_study(**settings), second, bank=bank, observer=watcher)
+    (began,) = watcher.of(TrainingStarted)
+    assert began.done >= 5  # the first checkpoint of all
+    assert began.done % 5 == 0
+    assert done.finished == 1
+    alone = run_study(tiny_study(**settings), new_store(), bank=bank)
+    assert essence(done.study) == essence(alone.study)
+    (run,) = mirror_of(second).runs("trial")
+    points = mirror_of(second).points(run)
+    assert len(points) == len(set(points))
