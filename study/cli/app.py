@@ -39,6 +39,7 @@ from study.cli.options import (
     WorkersOption,
     worker_settings,
 )
+from study.cli.schedulers import submit
 from study.serving.address import HOST
 from study.storage.store import Store
 
@@ -118,6 +119,7 @@ app.command()(ask)
 app.command()(explain)
 app.command()(verify)
 app.command()(revive)
+app.command()(submit)
 
 
 @app.command()

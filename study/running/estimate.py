@@ -98,19 +98,8 @@ def estimate(
     """
     finished = [trial for trial in trials if trial.state in FINISHED]
     left = max(config.study.trials - len(finished), 0)
-    rounds = -(-left // workers)
     rungs = Rungs.of(config)
-    before = min((it.continues.epochs if it.continues else 0 for it in config.baselines), default=0)
-    epochs = rounds * (config.base.train.epochs - before)
-    if rungs is None and before:  # as `study extend` makes it
-        minutes = minutes_by_epochs(finished, epochs)
-    elif rungs is None:
-        minutes = minutes_by_trials(finished, rounds)
-    else:
-        done = sum(trial.epoch or 0 for trial in trials)
-        whole = epochs_in_all(rungs, len(config.trained_baselines))
-        epochs = math.ceil(max(whole - done, 0) / workers)
-        minutes = minutes_by_epochs(finished, epochs)
+    epochs, minutes = what_is_left(config, workers, trials)
     if not epochs:
         return None
     measured = minutes is None
@@ -129,6 +118,27 @@ def estimate(
         prunes=config.pruner.name != "none",
         hours_left=_hours_left(config, trials, workers, minutes),
     )
+
+
+def what_is_left(
+    config: StudyConfig, workers: int, trials: Sequence[TrialResult]
+) -> tuple[int, float | None]:
+    """Epochs that each of so many workers trains at most, and their minutes by the trials so far.
+
+    None for the minutes if no trial tells them.
+    """
+    finished = [trial for trial in trials if trial.state in FINISHED]
+    rounds = -(-max(config.study.trials - len(finished), 0) // workers)
+    before = min((it.continues.epochs if it.continues else 0 for it in config.baselines), default=0)
+    epochs = rounds * (config.base.train.epochs - before)
+    if rungs := Rungs.of(config):
+        done = sum(trial.epoch or 0 for trial in trials)
+        whole = epochs_in_all(rungs, len(config.trained_baselines))
+        epochs = math.ceil(max(whole - done, 0) / workers)
+        return epochs, minutes_by_epochs(finished, epochs)
+    if before:  # as `study extend` makes it
+        return epochs, minutes_by_epochs(finished, epochs)
+    return epochs, minutes_by_trials(finished, rounds)
 
 
 def _hours_left(

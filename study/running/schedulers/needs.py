@@ -1,0 +1,130 @@
+"""What workers of a study need, whoever starts them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.study import Study
+
+from dcgan.errors import UsageError
+from dcgan.training.run.folder import RunFolder
+from dcgan.training.run.history import LogRecord, read_history
+from study.running.estimate import what_is_left
+from study.running.resources import WORKER_BYTES
+from study.storage.attributes import stored_identity, study_config, with_addresses
+from study.storage.store import STORAGE_VARIABLE, Store
+from study.storage.trial_summaries import summaries_of
+
+GRACE_SECONDS = 120
+"""From a request to end until the kill: a step, a checkpoint, and putting it where all reach it."""
+SPARE = 1.5
+"""Memory and time that are asked for, as a multiple of what was measured."""
+LEAST_HOURS = 1.0
+"""A job also waits for others, starts, and loads photos."""
+UNKNOWN_HOURS = 24.0
+"""Time that is asked for if nobody knows how long trials take."""
+CLOUD_VARIABLES = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"),
+    "gs": ("GOOGLE_APPLICATION_CREDENTIALS",),
+}
+"""Scheme of the shared place → variables of its library."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Jobs that each run workers of a study until its total is finished."""
+
+    study: str
+    jobs: int
+    """How many run at the same time."""
+    cpus: int
+    """Of each job."""
+    gpus: int
+    """Of each job: 0 or 1."""
+    memory_bytes: int
+    """Of each job."""
+    hours: float
+    """That a job may take."""
+    command: tuple[str, ...]
+    """What a job runs, without photos and results folder."""
+    photos: str
+    shared: str | None
+    """The place of trials' folders, which the study knows."""
+    grace_seconds: int = GRACE_SECONDS
+
+    @property
+    def extras(self) -> str:
+        """What of this program's extras a machine has to install."""
+        scheme = (self.shared or "").partition("://")[0]
+        return ",".join(["postgres", *(name for name in CLOUD_VARIABLES if name == scheme)])
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Environment variables that a job needs, of which the first is always needed."""
+        scheme = (self.shared or "").partition("://")[0]
+        return (STORAGE_VARIABLE, *CLOUD_VARIABLES.get(scheme, ()))
+
+    @property
+    def memory_gib(self) -> int:
+        """Whole GiB."""
+        return math.ceil(self.memory_bytes / 2**30)
+
+    @property
+    def minutes(self) -> int:
+        """Whole minutes, in steps of ten."""
+        return 10 * math.ceil(6 * self.hours)
+
+
+def needs_of(
+    study: Study,
+    store: Store,
+    photos: Path | None,
+    jobs: int,
+    trials_per_gpu: int = 1,
+    hours: float | None = None,
+) -> Needs:
+    """What so many jobs need to finish a study.
+
+    `photos` is their folder on the machines of the jobs (default: as here). Memory is that of the
+    trials whose histories are on this disk, and time that of the trials so far, with a margin.
+    Raises `UsageError` if other machines could not reach the study's databases.
+    """
+    store, name, config = with_addresses(store, study), study.study_name, study_config(study)
+    missing = "--storage" if not store.storage else "--tracking-uri" if not store.tracking else ""
+    if missing:
+        raise UsageError(
+            f"the study '{name}' keeps a database in the results folder of this machine, which no "
+            f"job elsewhere reaches; launch it with {missing} (docs/scale.md)"
+        )
+    folder = photos or config.base.data.root
+    if folder is None and config.base.data.source == "folder":
+        raise UsageError(f"say with --data where the photos of '{name}' are on those machines")
+    on_gpu = stored_identity(study).get("environment.device") == "cuda"
+    each = trials_per_gpu if on_gpu else 1
+    peak = peak_bytes(store.study(name).trials().values())
+    command = ["study", "worker", name]
+    if each > 1:
+        command += ["--workers", str(each), "--trials-per-gpu", str(each)]
+    _, minutes = what_is_left(config, jobs * each, summaries_of(study))
+    known = minutes / 60 * SPARE if minutes else UNKNOWN_HOURS
+    return Needs(
+        study=name,
+        jobs=jobs,
+        cpus=(config.base.train.threads or 2) * each,
+        gpus=int(on_gpu),
+        memory_bytes=max(round(peak * SPARE), WORKER_BYTES) * each,
+        hours=hours or max(known, LEAST_HOURS),
+        command=tuple(command),
+        photos=str(folder or ""),
+        shared=store.shared,
+    )
+
+
+def peak_bytes(folders: Iterable[Path]) -> int:
+    """The most memory that a process has taken for any of these trials; 0 if none says so."""
+    records = (record for folder in folders for record in read_history(RunFolder(folder).history))
+    peaks = (it.memory_peak_mib or 0.0 for it in records if isinstance(it, LogRecord))
+    return round(max(peaks, default=0.0) * 2**20)

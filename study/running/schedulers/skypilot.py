@@ -1,0 +1,39 @@
+"""A task for SkyPilot, which finds machines in clouds: one node a worker."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from study.running.schedulers.needs import Needs
+
+PROGRAM = ("sky", "jobs", "launch", "-y")
+
+
+def script(needs: Needs, options: Mapping[str, str]) -> str:
+    """The task; `options` are more keys of its `resources`, such as `accelerators` or `cloud`."""
+    resources: dict[str, Any] = {
+        "cpus": f"{needs.cpus}+",
+        "memory": f"{needs.memory_gib}+",
+        "use_spot": True,
+    }
+    resources |= {"accelerators": "A10:1"} if needs.gpus else {}
+    resources |= {key: yaml.safe_load(value) for key, value in options.items()}
+    data = " --data ~/photos" if needs.photos else ""
+    task: dict[str, Any] = {
+        "name": needs.study,
+        "num_nodes": needs.jobs,
+        "resources": resources,
+        **({"file_mounts": {"~/photos": needs.photos}} if needs.photos else {}),
+        "secrets": dict.fromkeys(needs.variables),
+        "setup": f"pip install 'dcgan-study[{needs.extras}]'",
+        "run": f"exec {shlex.join(needs.command)}{data} --store ~/{shlex.quote(needs.study)}",
+    }
+    given = " ".join(f"--secret {name}" for name in needs.variables)
+    return (
+        f"# sky jobs launch {given} THIS_FILE\n"
+        "# The values of these variables come from your environment.\n"
+    ) + yaml.safe_dump(task, sort_keys=False)
