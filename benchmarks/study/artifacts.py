@@ -22,7 +22,6 @@ from benchmarks.lib.servers import S3Server
 from benchmarks.study.trial_overhead import Clock
 from study.config.study_config import StudyConfig, load_study_config
 from study.running.study import run_study
-from study.storage.shared_trials import SharedTrials, Stored
 from study.storage.store import Store
 
 
@@ -60,10 +59,6 @@ def report(config: StudyConfig, bucket: str, pairs: int) -> None:
             seconds[place].append(trial_seconds(config, place))
         plain, shared = seconds[None][-1], seconds[bucket][-1]
         print(f"pair {pair + 1}: {plain:.1f} s without, {shared:.1f} s with --artifacts")
-    sizes = [stored.size for stored in newest_files(config, bucket)]
-    print(
-        f"a trial's folder has {sum(sizes) / 1e6:.0f} MB, its largest file {max(sizes) / 1e6:.0f}"
-    )
     ratios = np.log(seconds[bucket]) - np.log(seconds[None])
     change = f"{np.expm1(ratios.mean()):+.1%}"
     if pairs > 1:
@@ -79,13 +74,6 @@ def trial_seconds(config: StudyConfig, place: str | None) -> float:
         store = Store.at(Path(folder), shared=place)
         assert run_study(config, store, observer=clock).finished == 1
     return clock.marks[-1] - clock.marks[0]
-
-
-def newest_files(config: StudyConfig, bucket: str) -> list[Stored]:
-    """What the place has of the trial."""
-    manifest = SharedTrials(bucket, config.study.name).trial(0).newest()
-    assert manifest
-    return list(manifest.files.values())
 
 
 if __name__ == "__main__":

@@ -30,10 +30,10 @@ def revive(store: Store, name: str, number: int, settings: Mapping[str, Any]) ->
     limits = {"study.timeout_minutes": None, "study.max_hours": None}
     config = override(study_config(study), {**limits, **settings})
     folder = store.study(name)
-    with suppress(SharedPlaceError):  # the launch tells it
-        bring_trial(store, name, number)
     with clear_storage_errors(store):
         revive_trial(Claims(study, folder), number, config.study.trials)
+    with suppress(SharedPlaceError, OSError):  # the launch tells it
+        bring_trial(store, name, number)
     kept = RunFolder(folder.trial(number)).checkpoint.exists()
     where = "from its checkpoint" if kept else "from step 0, since its checkpoint is gone"
     say(f"{trial_name(number)} goes on {where} to epoch {config.base.train.epochs}")

@@ -45,7 +45,13 @@ def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> boo
             )
         trials = len(study.get_trials(deepcopy=False))
         places = [folder.path, store.artifacts / name]
-        also = f" and what {store.shared} has of it" if store.shared else ""
+        shared, also = SharedTrials.of(store, study), ""
+        if shared:
+            also = f" and what is in {shared.address}/{shared.name}"
+            try:
+                shared.check()
+            except SharedPlaceError:
+                also, shared = f" (but not {shared.address}/{shared.name}, which is away)", None
         question = (
             f"delete the study '{name}': {trials} trials ({finished_count(study)} finished), "
             f"{size_of(*places) / 1e6:,.0f} MB in {folder.path} and MLflow's artifacts, "
@@ -63,9 +69,10 @@ def delete_study(store: Store, name: str, confirm: Callable[[str], bool]) -> boo
             f"the study is gone from both databases, but {error.filename} cannot be deleted "
             f"({error.strerror}); delete {folder.path} yourself"
         ) from error
-    if shared := SharedTrials.of(store, name):
+    if shared:
         try:
             shared.remove()
         except SharedPlaceError as error:
-            raise StudyError(f"the study is deleted here, but {error}") from None
+            left = f"{shared.address}/{shared.name}"
+            raise StudyError(f"the study is deleted, but {left} is left: {error}") from None
     return True

@@ -43,23 +43,20 @@ def store_checks(store: Store, name: str | None = None) -> list[Check]:
     if store.tracking:
         checks.append(partial(_tracking_server, store))
     checks.append(partial(_artifacts, store))
-    shared = {store.shared} if store.shared else set[str]()
     for study in _studies(store, name):
         own = with_addresses(store, study)
-        shared |= {own.shared} if own.shared else set()
+        if shared := SharedTrials.of(own, study):
+            checks.append(partial(_shared_place, shared))
         try:
             checks += study_checks(study, own)
         except StudyError as error:  # a study of another program
             checks.append(partial(Finding, "warning", str(error)))
-    return checks + [partial(_shared_place, address) for address in sorted(shared)]
+    return checks
 
 
-def _shared_place(address: str) -> Finding:
-    try:
-        SharedTrials(address, ".doctor").check()
-    except StudyError as error:
-        return Finding("fault", str(error))
-    return Finding("ok", f"trials' folders are put to {address}, which can be written to")
+def _shared_place(shared: SharedTrials) -> Finding:
+    shared.check()
+    return Finding("ok", f"{shared.address}/{shared.name} gets trials' folders, and takes them")
 
 
 def _studies(store: Store, name: str | None) -> list[Study]:

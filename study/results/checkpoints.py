@@ -49,7 +49,10 @@ def expendable_checkpoints(
     study: Study, folder: StudyFolder, kept: CheckpointsConfig
 ) -> list[tuple[Path, ...]]:
     """The checkpoints on the disk that may go, together for each trial: its last and its best."""
-    numbers = without_checkpoint(study, kept)
+    return _files_of(without_checkpoint(study, kept), folder)
+
+
+def _files_of(numbers: list[int], folder: StudyFolder) -> list[tuple[Path, ...]]:
     both = (RunFolder(folder.trial(number)).checkpoints for number in numbers)
     found = (tuple(path for path in paths if path.is_file()) for paths in both)
     return [paths for paths in found if paths]
@@ -72,8 +75,13 @@ def _racing(study: Study) -> set[int]:
     return paused - out_of_the_race(trials, rungs)
 
 
-def remove_checkpoints(study: Study, folder: StudyFolder, kept: CheckpointsConfig) -> None:
-    """Remove the checkpoints that may go. Raises `OSError` if one cannot be removed."""
-    for paths in expendable_checkpoints(study, folder, kept):
+def remove_checkpoints(study: Study, folder: StudyFolder, kept: CheckpointsConfig) -> list[int]:
+    """Remove the checkpoints that may go, and return the numbers of the trials that need none.
+
+    Raises `OSError` if one cannot be removed.
+    """
+    numbers = without_checkpoint(study, kept)
+    for paths in _files_of(numbers, folder):
         for path in paths:
             path.unlink(missing_ok=True)
+    return numbers

@@ -38,6 +38,7 @@ from study.storage.optuna_db import (
     stored_trial,
 )
 from study.storage.store import StudyFolder, trial_name
+from study.storage.trial_result import ATTEMPT
 
 PATIENCE_SECONDS = 120
 """Timeout for another process that makes a claim: a proposal takes well under a second."""
@@ -62,9 +63,11 @@ class Claim:
 class Claims:
     """The claims on one study's trials, as one process makes them."""
 
-    def __init__(self, study: Study, folder: StudyFolder, *, everywhere: bool = False) -> None:
-        self.study, self.folder, self.everywhere = study, folder, everywhere
-        """`everywhere`: every machine reaches the checkpoints of all trials."""
+    def __init__(self, study: Study, folder: StudyFolder) -> None:
+        self.study, self.folder = study, folder
+        self.everywhere = False
+        """Whether this process reaches the checkpoints that other machines have put, and can go on
+        from them."""
         storage = backend_of(study)
         self.leases: Leases | None = None
         self.locks = folder.locks
@@ -142,7 +145,9 @@ class Claims:
         held = self.held(chosen)
         free = [number for number in chosen if number not in held]
         here = [number for number in free if self.folder.trial(number).exists()]
-        if not here and free and (self.everywhere or self._are_left_behind()):
+        if not here and self.everywhere:
+            here = [number for number in free if ATTEMPT in trials[number].user_attrs]
+        if not here and free and self._are_left_behind():
             here = free
         if not here:
             return None

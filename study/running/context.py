@@ -128,7 +128,10 @@ def open_context(
 
     if runs is None:
         tracking()
-    shared = SharedTrials.of(store, study.study_name)
+    shared = SharedTrials.of(store, study)
+    # A checkpoint of another kind of device cannot be continued bit for bit, or not at all.
+    same = stored_identity(study).get("environment.device") == device.type
+    claims.everywhere = shared is not None and same
     return StudyContext(config, claims, bank, extractor, store, tracking, facts, observer, shared)
 
 

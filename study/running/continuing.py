@@ -10,14 +10,14 @@ from pathlib import Path
 from optuna.trial import Trial
 
 from dcgan.config.train_config import TrainConfig
-from dcgan.errors import CheckpointError
+from dcgan.errors import CheckpointError, DcganError
 from dcgan.runtime.devices import resolve_device
 from dcgan.runtime.files import write_atomic
 from dcgan.training.run.checkpoint import Checkpoint, check_continues, load_checkpoint, restore
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.step import TrainState
 from study.config.baselines import Continued
-from study.errors import SharedPlaceError, StudyError
+from study.errors import StudyError
 from study.running.context import StudyContext
 from study.running.travel import bring_trial
 from study.storage.shared_trials import STAYS
@@ -77,7 +77,7 @@ def _bring(context: StudyContext, trial: Trial, folder: Path, config: TrainConfi
     source = context.store.study(continued.study).trial(continued.trial)
     try:
         bring_trial(context.store, continued.study, continued.trial)
-    except SharedPlaceError as error:
+    except (DcganError, OSError) as error:
         context.warn(str(error))
     checkpoint = checkpoint_of(source)
     if checkpoint is None:

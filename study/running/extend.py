@@ -17,7 +17,7 @@ from dcgan.training.run.checkpoint import check_continues
 from study.config.baselines import BASELINE_NAME_LENGTH, Baseline, Continued
 from study.config.space import trial_config, trial_seed
 from study.config.study_config import StudyConfig
-from study.errors import StudyError, UnknownStudyError
+from study.errors import SharedPlaceError, StudyError, UnknownStudyError
 from study.results.leaderboard import rows_of
 from study.running.continuing import checkpoint_of
 from study.running.derived import check_same_measure, derived
@@ -129,7 +129,10 @@ def check_extension(extension: Extension, store: Store, bank: PhotoBank) -> list
     for baseline in extension.added:
         assert baseline.continues
         number = baseline.continues.trial
-        bring_trial(store, source, number)
+        try:
+            bring_trial(store, source, number)
+        except (SharedPlaceError, OSError) as error:
+            notes.append(str(error))
         checkpoint = checkpoint_of(store.study(source).trial(number))
         if checkpoint is None:
             notes.append(

@@ -48,6 +48,7 @@ from study.running.resources import (
     choose_precision,
     choose_resources,
 )
+from study.running.travel import open_shared
 from study.running.typical_speed import Speed, seconds_per_image
 from study.search.noise import noise_as_text, noise_before
 from study.search.objective import check_mode, directions
@@ -67,7 +68,7 @@ from study.storage.attributes import (
 )
 from study.storage.locks import announced
 from study.storage.optuna_db import FINISHED, clear_storage_errors, open_storage
-from study.storage.shared_trials import SharedTrials
+from study.storage.places import Place
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 from study.storage.trial_result import (
@@ -141,13 +142,12 @@ def prepare(
 
     with ExitStack() as stack:
         stack.enter_context(clear_storage_errors(store))
-        if shared := SharedTrials.of(store, config.study.name):
-            shared.check()
+        if store.shared:
+            Place.at(store.shared).check()
         study = _open_study(config, store, bank, warn)
         place = with_addresses(store, study)
-        if not shared and (shared := SharedTrials.of(place, config.study.name)):
-            shared.check()
-        claims = Claims(study, folder, everywhere=place.shared is not None)
+        open_shared(place, study, joining=joining)
+        claims = Claims(study, folder)
         with claims.alone("opening"):
             if others := stack.enter_context(announced(folder)):
                 pids = ", ".join(map(str, others))
@@ -169,7 +169,7 @@ def prepare(
             changed = False if joining else _record_launch(config, study, store)
             if changed or not folder.config.exists():
                 save_config(config, folder.config)
-            _put_back_orphans(claims, warn)
+            _put_back_orphans(claims, warn, shared=place.shared is not None)
             context = open_context(config, claims, place, bank, observer, extractor)
         for note in filter(None, (pruner_note(config), sampler_note(config))):
             warn(note)
@@ -277,11 +277,11 @@ def _enqueue(study: Study, baseline: Baseline, params: dict[str, Any]) -> None:
     study.enqueue_trial(params, user_attrs=attributes, skip_if_exists=baseline.seed is None)
 
 
-def _put_back_orphans(claims: Claims, warn: Callable[[str], None]) -> None:
+def _put_back_orphans(claims: Claims, warn: Callable[[str], None], *, shared: bool) -> None:
     """Let trials be continued whose process is gone."""
     with claims.alone():
         orphans = claims.put_back_orphans()
     for number in orphans:
         kept = RunFolder(claims.folder.trial(number)).checkpoint.exists()
-        where = "from its checkpoint" if kept else "from step 0"
-        warn(f"trial {number} was cut off earlier and continues {where}")
+        where = " from its checkpoint" if kept else "" if shared else " from step 0"
+        warn(f"trial {number} was cut off earlier and continues{where}")

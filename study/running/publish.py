@@ -80,5 +80,5 @@ def _publish_alone(context: StudyContext) -> None:
 
         publish_in_mlflow(context.tracker)
     with context.claims.alone():  # else a trial might go on between the looks at all trials
-        remove_checkpoints(context.study, folder, context.config.checkpoints)
-    drop_shared_checkpoints(context)
+        useless = remove_checkpoints(context.study, folder, context.config.checkpoints)
+    drop_shared_checkpoints(context, useless)

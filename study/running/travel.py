@@ -1,28 +1,39 @@
 """A trial's folder is put where all machines reach it while the trial runs, and comes from there.
 
-Nothing waits for the shared place (`--artifacts`) but the end of a trial, so that a trial that
-another machine may claim at once has its checkpoint there. A place that cannot be reached is told,
-and made up for when it can be again.
+Training does not wait for the shared place (`--artifacts`). The end of a trial does, for a while,
+so that a trial that another machine may claim at once has its checkpoint there. A place that cannot
+be reached is told, and made up for when it can be again.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
-from dcgan.errors import DcganError
+from optuna.study import Study
+from optuna.trial import Trial
+
+from dcgan.errors import UsageError
 from dcgan.training.run.folder import RunFolder
-from study.errors import LeaseLostError, SharedPlaceError
-from study.results.checkpoints import without_checkpoint
+from study.errors import LeaseLostError, SharedPlaceError, StudyError
 from study.running.context import StudyContext
 from study.running.throttle import Throttle
-from study.storage.shared_trials import Manifest, SharedTrial, SharedTrials, changed, known_manifest
+from study.storage.attributes import SHARED_ATTRIBUTE, with_addresses
+from study.storage.optuna_db import briefly
+from study.storage.places import Place
+from study.storage.shared_trials import (
+    Attempt,
+    Known,
+    SharedTrial,
+    SharedTrials,
+    changed,
+    forget_mlflow_run,
+)
 from study.storage.store import Store, trial_name
-from study.storage.trial_record import TrialRecord
+from study.storage.trial_result import ATTEMPT
 
 LOOK_SECONDS = 1.0
 """Time between two looks whether there is a new checkpoint."""
@@ -31,7 +42,9 @@ PAUSE_SECONDS = 5.0
 SHARE = 0.1
 """The largest part of the time in which a trial's folder is being put."""
 TRIES = 3
-"""How often the folder of a trial that ends is put, if the place cannot be reached."""
+"""How often a trial that begins or ends tries to reach the place."""
+END_SECONDS = 40.0
+"""How long the end of a trial waits; a launcher kills a worker after 60 s (`GRACE_SECONDS`)."""
 
 
 class Traveller:
@@ -41,24 +54,41 @@ class Traveller:
     """
 
     def __init__(
-        self, context: StudyContext, number: int, check: Callable[[], None] = lambda: None
+        self, context: StudyContext, trial: Trial, check: Callable[[], None] = lambda: None
     ) -> None:
-        self.warn, self.check, self.number = context.warn, check, number
-        self.folder = context.folder.trial(number)
+        self.trial, self.warn, self.check = trial, context.warn, check
+        self.folder = context.folder.trial(trial.number)
         self.shared = context.shared
-        self._attempt: int | None = None
+        self._attempt: Attempt | None = None
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        """Set when the training is over: what is put then is put by `finish`."""
         self._seen: float | None = None
         """When the checkpoint that was last put was written."""
         self._told = False
 
     def bring(self) -> None:
-        """Bring the folder if another machine has put a later one than this disk has."""
-        if self.shared is None:
+        """Bring the folder if another machine has put a later one than this disk has.
+
+        Raises `StudyError` if that fails: without it the trial would begin again.
+        """
+        before = self.trial.user_attrs.get(ATTEMPT)
+        if self.shared is None or before is None:
             return
-        try:
-            bring_newest(self.shared.trial(self.number), self.folder)
-        except SharedPlaceError as error:
-            self.warn(f"trial {self.number} continues from what is on this machine: {error}")
+        shared = self.shared.trial(self.trial.number)
+        for again in range(TRIES):
+            try:
+                bring_newest(shared, self.folder, before)
+                return
+            except SharedPlaceError as error:
+                failed: Exception = error
+            except OSError as error:
+                raise StudyError(
+                    f"cannot write {self.folder}: {error.strerror or error}"
+                ) from error
+            if again < TRIES - 1:
+                time.sleep(2.0**again)
+        raise StudyError(f"trial {self.trial.number} waits to be continued: {failed}") from failed
 
     @contextmanager
     def underway(self) -> Iterator[None]:
@@ -66,137 +96,168 @@ class Traveller:
         if self.shared is None:
             yield
             return
-        ended = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(ended,), daemon=True)
-        thread.start()
+        number = int(self.trial.user_attrs.get(ATTEMPT) or 0) + 1
+        self.trial.set_user_attr(ATTEMPT, number)
+        Known(number).save(self.folder)
+        shared = self.shared.trial(self.trial.number)
+        self._attempt = Attempt(shared, self.folder, number, self.check)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
         try:
             yield
         finally:
-            ended.set()
-            thread.join()
+            self._ended.set()
 
-    def _watch(self, ended: threading.Event) -> None:
+    def _watch(self) -> None:
         throttle = Throttle(PAUSE_SECONDS, SHARE)
-        while not ended.wait(LOOK_SECONDS):
-            if self._is_new():
-                throttle(self._put_once)
+        while not self._ended.wait(LOOK_SECONDS):
+            if self._written() not in (None, self._seen):
+                throttle(self._put_now)
 
-    def _is_new(self) -> bool:
+    def _put_now(self) -> None:
+        """Put the folder; tell what fails, whatever it is, and go on."""
+        assert self._attempt
+        seen = self._written()
         try:
-            written = RunFolder(self.folder).checkpoint.stat().st_mtime
-        except OSError:
-            return False
-        return written != self._seen
-
-    def _put_once(self) -> None:
-        try:
-            self.put()
+            self._attempt.put(self._ended.is_set)
+            self._seen = seen
         except LeaseLostError:
-            self._seen = None  # the training loop finds it out by itself
-        except (DcganError, OSError) as error:
-            self._tell(error)
-
-    def put(self) -> None:
-        """Put what has changed; raises `SharedPlaceError`, `LeaseLostError` or `OSError`."""
-        if self.shared is None:
-            return
-        self.check()
-        trial, seen = self.shared.trial(self.number), self._written()
-        if self._attempt is None:
-            newest = trial.newest()
-            # Clocks of machines differ, so the attempt before counts as well.
-            self._attempt = max(int(time.time()), newest.attempt + 1 if newest else 0)
-        trial.put(self.folder, self._attempt)
-        self._seen = seen
+            pass  # the training loop finds it out by itself
+        except Exception as error:
+            if not self._ended.is_set():
+                self._tell(error)
 
     def finish(self) -> None:
         """Put the folder as it ends, before others hear of the end; try more than once."""
-        if self.shared is None:
+        if self._attempt is None or self._thread is None:
             return
-        for attempt in range(TRIES):
+        deadline = time.monotonic() + END_SECONDS
+        self._thread.join(END_SECONDS / 2)
+        if self._thread.is_alive():
+            self._tell(SharedPlaceError("the place does not answer"))
+            return
+        failed: Exception | None = None
+        for again in range(TRIES):
             try:
-                self.put()
+                self._attempt.put(lambda: time.monotonic() >= deadline)
                 return
             except (SharedPlaceError, OSError) as error:
                 failed = error
-                time.sleep(2.0**attempt)
+            if again == TRIES - 1 or time.monotonic() + 2.0**again >= deadline:
+                break
+            time.sleep(2.0**again)
+        assert failed
         self._tell(failed)
 
     def _written(self) -> float | None:
-        checkpoint = RunFolder(self.folder).checkpoint
-        return checkpoint.stat().st_mtime if checkpoint.exists() else None
+        try:
+            return RunFolder(self.folder).checkpoint.stat().st_mtime
+        except OSError:
+            return None
 
     def _tell(self, error: Exception) -> None:
         if not self._told:  # once a trial
             self._told = True
             self.warn(
-                f"trial {self.number} goes on, but other machines do not have its checkpoint: "
-                f"{error}"
+                f"trial {self.trial.number} goes on, but other machines do not have its latest "
+                f"checkpoint: {error}"
             )
 
 
-def bring_newest(trial: SharedTrial, folder: Path) -> bool:
-    """Bring a trial's folder if the shared one is another machine's, and so a later one.
+def bring_newest(trial: SharedTrial, folder: Path, before: int | None) -> bool:
+    """Bring a trial's folder if the shared one is later than that on this disk, or has more.
 
-    Also if the checkpoint is there but not on this disk any more. Returns whether it came. The
-    trial then gets a fresh run in MLflow, which may have seen more of it than its checkpoint has.
+    `before` is the attempt before this one. If it was another machine's, the trial gets a fresh run
+    in MLflow, which may have seen more of it than the folder has. Returns whether it came.
     """
-    newest = trial.newest()
-    if newest is None or not _is_later(newest, folder):
-        return False
-    trial.bring(newest, folder)
-    if record := TrialRecord.load(folder):
-        replace(record, run_id=None).save(folder)
-    return True
-
-
-def _is_later(newest: Manifest, folder: Path) -> bool:
-    known = known_manifest(folder)
-    if known is None or known.attempt != newest.attempt:
+    newest, known = trial.newest(), Known.load(folder)
+    lost = not RunFolder(folder).checkpoint.exists()
+    if newest and (
+        known is None or newest.attempt > known.attempt or (lost and newest.has_checkpoint)
+    ):
+        trial.bring(newest, folder)
         return True
-    return newest.checkpoint is not None and not RunFolder(folder).checkpoint.exists()
+    if known is None or known.attempt != before:
+        forget_mlflow_run(folder)
+    return False
 
 
-def bring_trial(store: Store, study: str, number: int) -> None:
+def bring_trial(store: Store, name: str, number: int) -> None:
     """Bring the folder of a trial of any study, if this disk lacks its checkpoint.
 
-    Raises `SharedPlaceError` if the place cannot be reached.
+    Raises `SharedPlaceError` if its place cannot be reached, and `OSError`.
     """
-    shared, folder = SharedTrials.of(store, study), store.study(study).trial(number)
-    if shared and not RunFolder(folder).checkpoint.exists():
-        bring_newest(shared.trial(number), folder)
+    folder = store.study(name).trial(number)
+    if RunFolder(folder).checkpoint.exists():
+        return
+    with briefly(store, name) as study:
+        shared = SharedTrials.of(with_addresses(store, study), study)
+        attempts = study.get_trials(deepcopy=False)[number].user_attrs.get(ATTEMPT)
+    if shared and attempts is not None:
+        bring_newest(shared.trial(number), folder, attempts)
 
 
-def drop_shared_checkpoints(context: StudyContext) -> None:
-    """Remove the checkpoints that no trial needs any more from the shared place.
+def open_shared(store: Store, study: Study, *, joining: bool) -> SharedTrials | None:
+    """The shared place of a study, which a launch with one begins to use.
 
-    A trial that is revived at this very moment starts again from step 0.
+    Raises `SharedPlaceError` if it cannot be used or is not the study's, and `UsageError` for a
+    machine that joins with a place which the study does not use.
+    """
+    if store.shared is None:
+        return None
+    recorded = study.user_attrs.get(SHARED_ATTRIBUTE)
+    if joining and recorded is None:
+        raise UsageError(
+            f"the study '{study.study_name}' was launched without --artifacts; launch it "
+            "with --artifacts first"
+        )
+    if not joining and store.shared != recorded:
+        Place.at(store.shared).check()
+        SharedTrials.begin(store, study)
+    shared = SharedTrials.of(store, study)
+    if shared:
+        shared.check()
+    return shared
+
+
+def drop_shared_checkpoints(context: StudyContext, useless: Collection[int]) -> None:
+    """Remove the checkpoints that these trials do not need any more from the shared place.
+
+    A trial that is revived at this very moment may have to start again from step 0.
     """
     shared = context.shared
     if shared is None:
         return
+    shared.dropped &= set(useless)
+    if not set(useless) - shared.dropped:
+        return
     try:
-        for number in without_checkpoint(context.study, context.config.checkpoints):
-            if number not in shared.dropped:
-                shared.trial(number).drop_checkpoints()
-                shared.dropped.add(number)
+        for number in shared.with_checkpoints() & set(useless):
+            shared.trial(number).drop_checkpoints()
+        shared.dropped |= set(useless)
     except SharedPlaceError as error:
         context.warn(f"checkpoints that nobody needs stay in the shared place: {error}")
 
 
 def catch_up_shared(context: StudyContext) -> None:
-    """Put the folders that could not be put when they changed."""
+    """Put the folders of this disk that could not be put when they changed."""
     if context.shared is None:
         return
+    attempts = {it.number: it.user_attrs.get(ATTEMPT) for it in context.study.get_trials(False)}
     for number, folder in context.folder.trials().items():
-        if not changed(folder) or context.claims.is_held(number):
+        known = Known.load(folder)
+        mine = known is not None and known.attempt == attempts.get(number)
+        if known is None or not mine or not changed(folder, known):
             continue
-        trial, known = context.shared.trial(number), known_manifest(folder)
+        if context.claims.is_held(number):
+            continue
+        trial = context.shared.trial(number)
         try:
             newest = trial.newest()
-            mine = known.attempt if known else 0
-            if newest is None or newest.attempt == mine:
-                trial.put(folder, mine or int(time.time()))
-        except (SharedPlaceError, OSError) as error:
+            if newest is None or (newest.attempt, newest.count) <= (known.attempt, known.count):
+                attempt = Attempt(trial, folder, known.attempt, lambda: None)
+                attempt.count = known.count
+                attempt.put()
+        except (StudyError, OSError) as error:
             context.warn(f"{trial_name(number)} is not in the shared place yet: {error}")
             return

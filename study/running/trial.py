@@ -24,7 +24,7 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import LogRecord, read_evals
 from dcgan.training.schedule import Schedule
 from study.config.space import suggest
-from study.errors import LeaseLostError
+from study.errors import LeaseLostError, StudyError
 from study.results.wording import describe_trial
 from study.running.claims import Claim
 from study.running.context import StudyContext
@@ -98,7 +98,7 @@ class TrialRun:
         self._minutes_before = 0.0
         self._mirror: RunMirror | None = None
         self._shown = False
-        self.traveller = Traveller(context, trial.number, check)
+        self.traveller = Traveller(context, trial, check)
 
     def run(self) -> Outcome:
         """Open, train and close; see `run_trial`."""
@@ -108,6 +108,10 @@ class TrialRun:
             return self.fail_before_start(_in_words(error))
         try:
             self.traveller.bring()
+        except StudyError:  # it may be continued where its folder can be had
+            put_back(self.context.study, self.trial)
+            raise
+        try:
             make_continuable(self.context, self.trial, self.folder, config)
         except Exception as error:  # such as a GPU that is full: tried again, then failed
             return self.end_unopened(_in_words(error), try_again=True)

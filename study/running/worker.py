@@ -88,7 +88,7 @@ def run_job(job: Job, observer: Observer) -> None:
 
     with clear_storage_errors(store), numerics(config.base.train):
         study = load_optuna_study(store, config.study.name, warn, wait=True)
-        claims = Claims(study, store.study(config.study.name), everywhere=job.shared is not None)
+        claims = Claims(study, store.study(config.study.name))
         bank, runs = load_bank(config.base.data), (job.experiment_id, job.parent_run_id)
         for _ in work(open_context(config, claims, store, bank, observer, runs=runs)):
             pass

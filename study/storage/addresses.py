@@ -55,14 +55,17 @@ def check_shared_address(address: str) -> str:
     """
     scheme, separator, rest = address.partition("://")
     if separator and scheme != "file":
-        if "@" in rest.partition("/")[0]:
+        before, at, _ = rest.rpartition("@")
+        if (at and ":" in before) or "?" in rest:
             raise UsageError(
-                f"'{hide_password(address)}' has a user or password in it, which the study's "
+                f"the address at {scheme}:// has a password or a query in it, which the study's "
                 "database would keep; use the variables of its library, as AWS_SECRET_ACCESS_KEY"
             )
         if not rest.strip("/"):
             raise UsageError(f"'{address}' names no bucket or folder, as in s3://BUCKET/FOLDER")
         return address.rstrip("/")
+    if not separator and re.match(r"[a-z0-9]{2,}:/", address):
+        raise UsageError(f"'{address}' is no address; did you mean {address.replace(':/', '://')}?")
     return os.path.realpath(Path(rest if separator else address).expanduser())
 
 

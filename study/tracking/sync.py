@@ -69,7 +69,7 @@ def sync_study(
         tracker = Tracker(target, folder, config, records[0].identity)
         delivered = catch_up(
             tracker,
-            {record.number: record.state for record in records},
+            _states(store, name, records),
             lambda number: any(trial_is_held(place, number) for place in places),
             on_progress=on_progress,
         )
@@ -119,6 +119,20 @@ def _is_over(store: Store, config: StudyConfig, records: list[TrialRecord]) -> b
     if rungs is None or study is None:
         return True
     return not going_on(standings(study.get_trials(deepcopy=False), rungs), rungs, new=False)
+
+
+def _states(store: Store, name: str, records: list[TrialRecord]) -> dict[int, str]:
+    """Optuna's states, which are later than this disk's if another machine went on with a trial.
+
+    Those of the records where its database is lost.
+    """
+    states, study = {record.number: record.state for record in records}, None
+    with suppress(StudyError):
+        study = _optuna_study(store, name)
+    if study is None:
+        return states
+    now = {trial.number: trial.state.name for trial in study.get_trials(deepcopy=False)}
+    return {number: now.get(number, state) for number, state in states.items()}
 
 
 def _records(folder: StudyFolder, say: Callable[[str], None]) -> list[TrialRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -12,23 +13,31 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from optuna.trial import TrialState
 from shared import ONE_STEP_AN_EPOCH, options, wait_for
 
 from benchmarks.lib.servers import S3Server, postgres_programs
 from dcgan.data.bank import PhotoBank
+from dcgan.errors import UsageError
+from dcgan.training.run.checkpoint import load_checkpoint
+from dcgan.training.run.folder import RunFolder
 from study.config.study_config import StudyConfig
-from study.errors import SharedPlaceError
+from study.errors import SharedPlaceError, StudyError
 from study.maintenance.delete import delete_study
 from study.maintenance.doctor import store_checks
 from study.running import travel
 from study.running.extend import check_extension, extend
 from study.running.observer import LossesLogged, TrainingStarted
+from study.running.prepare import prepare
 from study.running.study import run_study
-from study.running.travel import bring_trial
+from study.running.travel import bring_newest, bring_trial
+from study.storage.attributes import IDENTITY_ATTRIBUTE, stored_identity, with_addresses
 from study.storage.leases import LEASE_VARIABLE
 from study.storage.optuna_db import load_optuna_study
-from study.storage.shared_trials import SharedTrials, known_manifest
+from study.storage.places import Place
+from study.storage.shared_trials import Known, SharedTrials
 from study.storage.store import Store
+from study.storage.trial_record import TrialRecord
 
 Maker = Callable[..., StudyConfig]
 needs_postgres = pytest.mark.skipif(
@@ -47,12 +56,19 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every checkpoint is put at once."""
     monkeypatch.setattr(travel, "LOOK_SECONDS", 0.02)
     monkeypatch.setattr(travel, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(travel, "SHARE", 1.0)
+    monkeypatch.setattr(travel, "SHARE", 1e9)
 
 
 @pytest.fixture
 def shared_store(store: Store, tmp_path: Path) -> Store:
     return replace(store, shared=str(tmp_path / "shared"))
+
+
+def shared_of(store: Store) -> SharedTrials:
+    study = load_optuna_study(store, "tiny")
+    found = SharedTrials.of(with_addresses(store, study), study)
+    assert found
+    return found
 
 
 def lose_disk(store: Store) -> None:
@@ -96,6 +112,7 @@ def test_a_killed_process_loses_at_most_what_followed_the_last_put(
     watch: Any,
     essence: Any,
     new_store: Callable[[], Store],
+    tmp_path: Path,
 ) -> None:
     """A process that is gone at any moment has not told anybody; here it is an exception."""
     config = tiny_study(**LONG, study__trials=1)
@@ -104,17 +121,20 @@ def test_a_killed_process_loses_at_most_what_followed_the_last_put(
         pass
 
     def react(event: Any) -> None:
-        put = known_manifest(shared_store.study("tiny").trial(0))
-        if isinstance(event, LossesLogged) and put and event.record.epoch > 25:
+        known = Known.load(shared_store.study("tiny").trial(0))
+        if isinstance(event, LossesLogged) and known and known.count and event.record.epoch > 25:
             raise Killed
 
     with pytest.raises(Killed):
         run_study(config, shared_store, bank=bank, observer=watch(react))
     lose_disk(shared_store)
+    put = shared_of(shared_store).trial(0)
+    bring_newest(put, folder := tmp_path / "looked at", 1)
+    step = load_checkpoint(RunFolder(folder).checkpoint).step
     watcher = watch()
     summary = run_study(config, shared_store, bank=bank, observer=watcher)
     (began,) = watcher.of(TrainingStarted)
-    assert began.done in (20, 25)
+    assert began.done == step > 0
     alone = run_study(config, new_store(), bank=bank)
     assert essence(summary.study) == essence(alone.study)
 
@@ -128,29 +148,31 @@ def test_a_place_that_is_away_delays_nothing_and_is_made_up_for(
 ) -> None:
     monkeypatch.setattr(travel, "TRIES", 1)
     place = Path(str(shared_store.shared))
+    away = place.with_name("away")
 
     def react(event: Any) -> None:
         if isinstance(event, TrainingStarted) and event.trial == 0:
-            shutil.rmtree(place)
+            place.rename(away)
             place.write_text("a file where the folder was")
 
     watcher = watch(react)
     first = run_study(tiny_study(study__trials=2), shared_store, bank=bank, observer=watcher)
     assert (first.finished, first.interrupted) == (2, False)
-    told = [
-        text for text in watcher.warnings if "other machines do not have its checkpoint" in text
-    ]
+    told = [text for text in watcher.warnings if "do not have its latest checkpoint" in text]
     assert len(told) == 2, watcher.warnings  # once for each trial
     assert any("is not in the shared place yet" in text for text in watcher.warnings)
-    with pytest.raises(SharedPlaceError, match="NotADirectoryError"):
+    with pytest.raises(SharedPlaceError, match=r"FileExistsError|NotADirectoryError"):
         run_study(tiny_study(study__trials=3), shared_store, bank=bank)
     assert len(load_optuna_study(shared_store, "tiny").trials) == 2
     place.unlink()
+    away.rename(place)
     watcher = watch()
     run_study(tiny_study(study__trials=3), shared_store, bank=bank, observer=watcher)
     assert watcher.warnings == []
-    trials = SharedTrials(str(place), "tiny")
-    assert all(trials.trial(number).newest() for number in range(3))
+    for number in range(3):
+        newest = shared_of(shared_store).trial(number).newest()
+        assert newest
+        assert "result.json" in newest.files
 
 
 def test_checkpoints_that_nobody_needs_leave_the_place_too(
@@ -158,17 +180,16 @@ def test_checkpoints_that_nobody_needs_leave_the_place_too(
 ) -> None:
     config = tiny_study(study__trials=3, checkpoints__keep=1, pruner__name="none")
     done = run_study(config, shared_store, bank=bank)
-    trials = SharedTrials(str(shared_store.shared), "tiny")
+    trials = shared_of(shared_store)
     manifests = [trials.trial(number).newest() for number in range(3)]
-    kept = [number for number, it in enumerate(manifests) if it and it.checkpoint]
+    kept = [number for number, it in enumerate(manifests) if it and it.has_checkpoint]
     assert kept == [done.study.best_trial.number]
     checks = [check() for check in store_checks(store)]  # the address is the study's
-    assert f"trials' folders are put to {shared_store.shared}, which can be written to" in [
-        finding.text for finding in checks
-    ]
+    place = f"{shared_store.shared}/{trials.name}"
+    assert f"{place} gets trials' folders, and takes them" in [it.text for it in checks]
     asked: list[str] = []
     assert delete_study(store, "tiny", lambda question: not asked.append(question))
-    assert f"and what {shared_store.shared} has of it?" in asked[0]
+    assert asked[0].endswith(f"and its MLflow experiment and what is in {place}?")
     assert not any(path.is_file() for path in Path(str(shared_store.shared)).rglob("*"))
 
 
@@ -187,6 +208,104 @@ def test_an_extension_finds_the_checkpoint_in_the_place(
     assert watcher.warnings == []
     scores = first.study.best_trial.intermediate_values
     assert done.study.get_trials()[0].intermediate_values[2] == scores[2]
+
+
+def test_a_trial_waits_if_its_folder_cannot_be_had(
+    tiny_study: Maker,
+    shared_store: Store,
+    bank: PhotoBank,
+    watch: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without it the trial would begin again, and its first put would replace what is there."""
+    config = tiny_study(study__trials=1)
+    run_study(config, shared_store, bank=bank, observer=watch(stop_after=(0, 2)))
+    lose_disk(shared_store)
+    monkeypatch.setattr(travel, "TRIES", 1)
+
+    def broken(place: Place, key: str, target: Any) -> str:
+        raise place.fault("read", "the cable is out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "download", broken)
+        with pytest.raises(StudyError, match="trial 0 waits to be continued: cannot read"):
+            run_study(config, shared_store, bank=bank)
+    assert load_optuna_study(shared_store, "tiny").trials[0].state == TrialState.WAITING
+    assert not shared_store.study("tiny").trial(0).exists()
+    watcher = watch()
+    run_study(config, shared_store, bank=bank, observer=watcher)
+    assert [event.done for event in watcher.of(TrainingStarted)] == [3]
+
+
+def test_a_machine_without_the_mount_does_not_join(
+    tiny_study: Maker, shared_store: Store, bank: PhotoBank, tmp_path: Path, new_store: Any
+) -> None:
+    config = tiny_study(study__trials=1)
+    run_study(config, shared_store, bank=bank)
+    elsewhere = replace(shared_store, shared=str(tmp_path / "not mounted"))
+    with (
+        pytest.raises(SharedPlaceError, match=r"has no folder tiny-\w+ of this study: is it the"),
+        prepare(config, elsewhere, bank, joining=True),
+    ):
+        pass
+    plain = new_store()
+    run_study(config, plain, bank=bank)
+    with (
+        pytest.raises(UsageError, match="the study 'tiny' was launched without --artifacts"),
+        prepare(config, replace(plain, shared=shared_store.shared), bank, joining=True),
+    ):
+        pass
+
+
+def test_a_study_that_moves_to_another_place_puts_all_that_it_needs_there(
+    tiny_study: Maker, shared_store: Store, bank: PhotoBank, watch: Any, tmp_path: Path
+) -> None:
+    run_study(tiny_study(study__trials=1), shared_store, bank=bank)
+    moved = replace(shared_store, shared=str(tmp_path / "another"))
+    two = tiny_study(study__trials=2)
+    run_study(two, moved, bank=bank, observer=watch(stop_after=(1, 2)))
+    shutil.rmtree(str(shared_store.shared))
+    lose_disk(moved)
+    watcher = watch()
+    run_study(two, replace(moved, shared=None), bank=bank, observer=watcher)
+    assert [event.done for event in watcher.of(TrainingStarted)] == [3]
+    assert watcher.warnings == []
+
+
+def test_another_kind_of_device_leaves_paused_trials_to_their_machine(
+    tiny_study: Maker, shared_store: Store, bank: PhotoBank
+) -> None:
+    config = tiny_study(study__trials=1)
+    run_study(config, shared_store, bank=bank)
+    with prepare(config, shared_store, bank) as plan:
+        assert plan.context.claims.everywhere
+    study = load_optuna_study(shared_store, "tiny")
+    identity = {**stored_identity(study), "environment.device": "cuda"}
+    study.set_user_attr(IDENTITY_ATTRIBUTE, json.dumps(identity))
+    with prepare(config, shared_store, bank) as plan:
+        assert not plan.context.claims.everywhere
+
+
+def test_the_machine_that_had_a_trial_before_does_not_show_its_old_end(
+    tiny_study: Maker, own_finished: Store, mirror_of: Any, shell: Any
+) -> None:
+    """`study sync` on it, after another machine went on with the trial."""
+    shown = mirror_of(own_finished).runs("trial")
+    complete = next(run for run in shown if run.info.status == "FINISHED")
+    number = int(complete.data.tags["optuna.trial_number"])
+    folder = own_finished.study("tiny").trial(number)
+    record = TrialRecord.load(folder)
+    assert record
+    assert record.ended
+    replace(record, state="PRUNED", reason="waits on rung 1", ended=record.ended - 60).save(folder)
+    shell("sync", "tiny", "--store", own_finished.root)
+    (run,) = [
+        run
+        for run in mirror_of(own_finished).runs("trial")
+        if run.info.run_id == complete.info.run_id
+    ]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["optuna.state"] == "COMPLETE"
 
 
 RUNGS: dict[str, Any] = {
@@ -261,8 +380,10 @@ def test_a_machine_that_dies_leaves_its_trial_to_another(
     settings = {**LONG, "study__trials": 1, "base__train__epochs": 600}
     settings["base__eval__every_epochs"] = 100
     dying = study_process("run", study_file(**settings), *options(first))
-    trial = SharedTrials(bucket, "tiny").trial(0)
-    wait_for(lambda: trial.newest() is not None or dying.poll() is not None)
+    root = Place.at(bucket)
+    wait_for(
+        lambda: any("/manifest-" in name for name in root.names("")) or dying.poll() is not None
+    )
     dying.send_signal(signal.SIGKILL)
     dying.wait()
     watcher = watch()
