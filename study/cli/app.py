@@ -23,9 +23,11 @@ from dcgan.errors import UsageError
 from dcgan.runtime.imports import quick_imports
 from study.cli.evidence import ask, confirm, explain, revive, verify
 from study.cli.options import (
+    AddressOption,
     AnyMlflowOption,
     ArtifactsOption,
     HostOption,
+    LauncherOption,
     NameArgument,
     OneStudyArgument,
     OutputOption,
@@ -59,6 +61,8 @@ def run(
     ] = None,
     workers: WorkersOption = None,
     trials_per_gpu: PerGpuOption = None,
+    launcher: LauncherOption = None,
+    address: AddressOption = None,
     earlier: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +84,7 @@ def run(
     overrides: dict[str, Any] = parse_assignments(settings or []) | data_settings(data, "base.")
     overrides |= worker_settings(workers, trials_per_gpu, timeout)
     given = {"study.name": name, "study.trials": trials, "study.max_hours": max_hours}
+    given |= {"study.launcher": launcher, "study.address": address}
     overrides |= {key: value for key, value in given.items() if value is not None}
     checked = load_study_config(config, overrides)  # before torch is imported
     with quick_imports():

@@ -16,6 +16,7 @@ from study.running.observer import (
     TrialBegan,
     TrialEnded,
     Warned,
+    WorkerPlaced,
 )
 from study.storage.store import trial_name
 
@@ -63,6 +64,8 @@ class WorkerLine:
         self.worker, self.display = worker, display
         self.task: Any = None
         self.started = TrainingStarted(0, 1, 0, 1, 1)
+        self.node = ""
+        """The machine of a cluster that it is on."""
         self.score: float | None = None
         """The last distance of its trial."""
 
@@ -70,7 +73,9 @@ class WorkerLine:
         """Show what the worker tells."""
         match event:
             case TrialBegan(_, text):
-                self.display.line(f"worker {self.worker}: {text}")
+                self.display.line(f"worker {self.worker}{self.node}: {text}")
+            case WorkerPlaced(node):
+                self.node = f" on {node}"
             case TrainingStarted():
                 self._start(event)
             case LossesLogged(trial, record):
@@ -87,7 +92,7 @@ class WorkerLine:
         progress = self.display.progress
         if self.task is not None:
             progress.remove_task(self.task)
-        label, total = f"{self.worker} {trial_name(event.trial)}", event.total_steps
+        label, total = f"{self.worker}{self.node} {trial_name(event.trial)}", event.total_steps
         self.task = progress.add_task(label, total=total, completed=event.done, status="")
 
     def _log(self, label: str, record: LogRecord) -> None:

@@ -72,6 +72,18 @@ WorkersOption = Annotated[
 PerGpuOption = Annotated[
     int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (default: 1).")
 ]
+LauncherOption = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher", metavar="processes|ray", help="What runs the workers (default: processes)."
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="auto|HOST:PORT", help="The Ray cluster (default: this machine)."
+    ),
+]
 TimeoutOption = Annotated[
     float | None, typer.Option("--timeout", metavar="MINUTES", help="Stop after this long.")
 ]

@@ -64,8 +64,12 @@ class StudySection(Section):
     trials_per_gpu: int = Field(1, ge=1, le=64)
     """How many workers may share a GPU (`--trials-per-gpu`)."""
     launcher: str = "auto"
-    """What runs the trials: `here` (one after the other, in this process), `processes` (several
-    workers on this machine), or `auto`: `processes` for more than one worker."""
+    """What runs the trials (`--launcher`): `here` (one after the other, in this process),
+    `processes` (several workers on this machine), `ray` (workers on a Ray cluster), or `auto`:
+    `processes` for more than one worker."""
+    address: str | None = None
+    """Of the Ray cluster (`--address`): `auto`, `HOST:PORT` or `ray://HOST:PORT`; null: one of this
+    machine alone."""
 
     @field_validator("name")
     @classmethod

@@ -40,6 +40,8 @@ from study.storage.optuna_db import (
 from study.storage.store import StudyFolder, trial_name
 from study.storage.trial_result import ATTEMPT
 
+DEATHS = "deaths"
+"""User attribute: how many processes have died while they ran the trial."""
 PATIENCE_SECONDS = 120
 """Timeout for another process that makes a claim: a proposal takes well under a second."""
 SHARED_PATIENCE_SECONDS = 1000
@@ -178,6 +180,13 @@ class Claims:
                     self._own(number, held)
             yield running_again(self.study, orphans[number]) if number in orphans else None
 
+    def count_death(self, number: int) -> None:
+        """Note that the process that ran a trial has died, whoever has the trial by now."""
+        read_again(self.study)
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number == number:
+                running_again(self.study, trial).set_user_attr(DEATHS, deaths_of(trial) + 1)
+
     def orphans(self) -> list[FrozenTrial]:
         """Running trials whose process is gone."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -251,6 +260,11 @@ class Claims:
                 "can be claimed; stop that process, and the same command continues"
             ) from None
         return lock
+
+
+def deaths_of(trial: Trial | FrozenTrial) -> int:
+    """How many processes have died while they ran a trial."""
+    return int(trial.user_attrs.get(DEATHS, 0))
 
 
 def _place(locks: Path) -> str:

@@ -19,6 +19,14 @@ class TrialBegan:
 
 
 @dataclass(frozen=True)
+class WorkerPlaced:
+    """A worker process has started on a machine of a cluster."""
+
+    node: str
+    """The address of the machine."""
+
+
+@dataclass(frozen=True)
 class TrainingStarted:
     """The training of a trial starts; `done` of its `total_steps` were trained earlier."""
 
@@ -71,7 +79,16 @@ class Progressed:
     """The best score so far, in words."""
 
 
-Event = TrialBegan | TrainingStarted | LossesLogged | Scored | TrialEnded | Warned | Progressed
+Event = (
+    TrialBegan
+    | WorkerPlaced
+    | TrainingStarted
+    | LossesLogged
+    | Scored
+    | TrialEnded
+    | Warned
+    | Progressed
+)
 
 
 class Observer(Protocol):

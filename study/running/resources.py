@@ -103,7 +103,7 @@ def _choose_threads(
 
 def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
     workers, each = config.study.workers, config.study.trials_per_gpu
-    if machine.device != "cuda":
+    if machine.device != "cuda" or config.study.launcher == "ray":  # the cluster has others
         return 1 if workers == "auto" else workers
     if workers == "auto":
         return machine.gpus * each

@@ -15,16 +15,18 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from dcgan.data.bank import load_bank
+from dcgan.data.bank import PhotoBank, load_bank
 from dcgan.runtime.numerics import numerics
 from study.config.study_config import StudyConfig
-from study.running.claims import Claims
+from study.running.claims import Claims, deaths_of
 from study.running.context import StudyContext, open_context
 from study.running.observer import Observer, TrialEnded, Warned
-from study.running.trial import run_trial
+from study.running.trial import fail_trial, run_trial
 from study.storage.optuna_db import clear_storage_errors, load_optuna_study
 from study.storage.store import Store
 
+MAX_DEATHS = 3
+"""Worker deaths after which a trial fails: it would kill workers for ever."""
 POLL_SECONDS = 0.5
 """Between two checks whether a trial that another worker runs has become free."""
 
@@ -37,7 +39,10 @@ def work(context: StudyContext) -> Generator[TrialEnded, None, None]:
     total = context.config.study.trials
     while context.left and not context.should_stop():
         with context.claims.next(total, context.rungs) as claim:
-            if claim is not None:
+            if claim is not None and deaths_of(claim.trial) >= MAX_DEATHS:
+                reason = f"its worker died {MAX_DEATHS} times"
+                outcome = fail_trial(context, claim.trial, reason)
+            elif claim is not None:
                 outcome = run_trial(context, claim)
         if claim is None:
             time.sleep(POLL_SECONDS)
@@ -75,10 +80,11 @@ class Job:
         return json.dumps(asdict(self)) + "\n"
 
 
-def run_job(job: Job, observer: Observer) -> None:
+def run_job(job: Job, observer: Observer, bank: PhotoBank | None = None) -> None:
     """Open the study of a job in this process, and run trials as `work` does.
 
-    Raises `DcganError` if photos, extractor or a database cannot be used.
+    `bank` is the photos (default: loaded as the job's config says). Raises `DcganError` if photos,
+    extractor or a database cannot be used.
     """
     store = Store(Path(job.root), job.storage, job.tracking, job.shared)
     config = StudyConfig.model_validate(job.config)
@@ -89,6 +95,7 @@ def run_job(job: Job, observer: Observer) -> None:
     with clear_storage_errors(store), numerics(config.base.train):
         study = load_optuna_study(store, config.study.name, warn, wait=True)
         claims = Claims(study, store.study(config.study.name))
-        bank, runs = load_bank(config.base.data), (job.experiment_id, job.parent_run_id)
+        bank = bank or load_bank(config.base.data)
+        runs = job.experiment_id, job.parent_run_id
         for _ in work(open_context(config, claims, store, bank, observer, runs=runs)):
             pass

@@ -6,7 +6,7 @@ import json
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TextIO, get_args
+from typing import Any, Protocol, get_args
 
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.history import LogRecord
@@ -36,10 +36,20 @@ def decode(line: str) -> Event | None:
         return None
 
 
+class Lines(Protocol):
+    """What takes the lines: a stream, or something like one."""
+
+    def write(self, line: str, /) -> object:
+        """Take a line."""
+
+    def flush(self) -> object:
+        """Pass on what was taken."""
+
+
 class Pipe:
     """Writes events to a stream, and asks to stop once `stop` is set."""
 
-    def __init__(self, stream: TextIO, stop: threading.Event) -> None:
+    def __init__(self, stream: Lines, stop: threading.Event) -> None:
         self.stream, self.stop = stream, stop
 
     def tell(self, event: Event, worker: int | None = None) -> None:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import torch
 
 from study.errors import StudyError
+from study.running.claims import DEATHS, deaths_of
 from study.running.context import StudyContext
 from study.running.launchers.worker_process import Messages, WorkerProcess
 from study.running.observer import Event, TrialBegan, TrialEnded
 from study.running.trial import fail_trial
-from study.running.worker import Job
+from study.running.worker import MAX_DEATHS, Job
 
 POLL_SECONDS = 0.2
 """Between two checks for a stop request, while no event arrives."""
@@ -33,7 +34,7 @@ class RestartPolicy:
 
     max_restarts: int = 3
     """Restarts of one worker since it last finished a trial."""
-    max_deaths: int = 3
+    max_deaths: int = MAX_DEATHS
     """Worker deaths after which a trial fails."""
 
     def gives_up_worker(self, restarts: int) -> bool:
@@ -140,8 +141,8 @@ class Supervisor:
         with self.context.claims.take(number) as trial:
             if trial is None:
                 return None
-            deaths = int(trial.user_attrs.get("deaths", 0)) + 1
-            trial.set_user_attr("deaths", deaths)
+            deaths = deaths_of(trial) + 1
+            trial.set_user_attr(DEATHS, deaths)
             if not self.policy.gives_up_trial(deaths):
                 return None
             reason = f"its worker died {deaths} times, last: {self.last_reason}"

@@ -31,7 +31,14 @@ class Launcher(Protocol):
 LAUNCHERS: dict[str, Launcher] = {
     "here": lambda context, workers: work(context),
     "processes": lambda context, workers: Supervisor(context, workers).run(),
+    "ray": lambda context, workers: _on_ray(context, workers),
 }
+
+
+def _on_ray(context: StudyContext, workers: int) -> Generator[TrialEnded, None, None]:
+    from study.running.launchers.ray_cluster import run_on_ray
+
+    return run_on_ray(context, workers)
 
 
 def launcher_for(name: str, workers: int, *, joining: bool) -> Launcher:

@@ -1,0 +1,155 @@
+"""Studies on a real Ray cluster of several nodes on this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from optuna.trial import TrialState
+from shared import ONE_STEP_AN_EPOCH
+
+from dcgan.data.bank import PhotoBank
+from dcgan.errors import UsageError
+from study.config.study_config import StudyConfig
+from study.running.launchers.ray_cluster import connect
+from study.running.observer import LossesLogged, TrainingStarted, WorkerPlaced
+from study.running.study import run_study
+from study.storage.store import Store
+
+Maker = Callable[..., StudyConfig]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+    ),
+]
+NICENESS = "RAY_worker_niceness"
+SMALL = {"object_store_memory": 100_000_000}
+SHORT: dict[str, Any] = {
+    "pruner__name": "none",
+    "study__launcher": "ray",
+    "base__train": ONE_STEP_AN_EPOCH,
+    "base__train__epochs": 60,
+    "base__eval__every_epochs": 20,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster with a head that runs nothing, and two nodes of two processors."""
+    from ray.cluster_utils import Cluster
+
+    os.environ[NICENESS] = "0"  # beside other tests it would hardly run at 15
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
+    for _ in range(2):
+        made.add_node(num_cpus=2, memory=8 << 30, **SMALL)
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+    del os.environ[NICENESS]
+
+
+def actors() -> list[psutil.Process]:
+    """The processes of workers."""
+    found = (it for it in psutil.process_iter(["cmdline"]) if it.info["cmdline"])
+    return [it for it in found if it.info["cmdline"][0].startswith("ray::RayWorker")]
+
+
+def check_shown_once(mirror: Any, total: int) -> None:
+    runs = mirror.runs("trial")
+    assert [int(run.data.tags["optuna.trial_number"]) for run in runs] == list(range(total))
+    for run in runs:
+        points = mirror.points(run)
+        assert len(points) == len(set(points))
+        assert run.info.status == "FINISHED"
+
+
+def test_a_study_on_two_nodes_is_that_of_one_process(
+    cluster: Any,
+    tiny_study: Maker,
+    store: Store,
+    new_store: Callable[[], Store],
+    bank: PhotoBank,
+    watch: Any,
+    mirror_of: Any,
+) -> None:
+    config = tiny_study(**SHORT, study__trials=3, study__workers=2, study__address=cluster.address)
+    watcher = watch(stop_after=(1, 5))
+    paused = run_study(config, store, bank=bank, observer=watcher)
+    assert paused.interrupted
+    assert {trial.state for trial in paused.study.get_trials()} >= {TrialState.WAITING}
+    assert len(watcher.of(WorkerPlaced)) == 2
+    assert actors() == []
+    watcher = watch()
+    done = run_study(config, store, bank=bank, observer=watcher)
+    assert (done.finished, done.interrupted) == (3, False)
+    assert watcher.warnings == []
+    assert max(event.done for event in watcher.of(TrainingStarted)) > 0
+    plain = tiny_study(**SHORT | {"study__launcher": "auto"}, study__trials=2)
+    alone = run_study(plain, new_store(), bank=bank).study.get_trials()
+    # The first two are baselines; what follows depends on which of them ends first.
+    assert [it.values for it in done.study.get_trials()[:2]] == [it.values for it in alone]
+    check_shown_once(mirror_of(store), 3)
+
+
+def test_workers_and_nodes_that_die_lose_nothing(
+    cluster: Any,
+    tiny_study: Maker,
+    store: Store,
+    bank: PhotoBank,
+    watch: Any,
+    mirror_of: Any,
+    tmp_path: Path,
+) -> None:
+    spare = cluster.add_node(num_cpus=2, memory=8 << 30, **SMALL)
+    config = tiny_study(
+        **SHORT | {"base__train__epochs": 300, "base__eval__every_epochs": 100},
+        study__trials=4,
+        study__workers=2,
+        study__address=cluster.address,
+    )
+    done: list[str] = []
+
+    def react(event: Any) -> None:
+        if isinstance(event, LossesLogged) and event.record.epoch > 20 and not done:
+            done.append("killed a worker")
+            actors()[0].kill()
+        if isinstance(event, LossesLogged) and event.trial >= 2 and len(done) == 1:
+            done.append("lost a node")
+            cluster.remove_node(spare)
+            cluster.remove_node(cluster.list_all_nodes()[-1])
+            cluster.add_node(num_cpus=2, memory=8 << 30, **SMALL)
+
+    watcher = watch(react)
+    shared = replace(store, shared=str(tmp_path / "shared"))
+    ended = run_study(config, shared, bank=bank, observer=watcher)
+    assert len(done) == 2
+    assert (ended.finished, ended.interrupted) == (4, False)
+    assert {trial.state for trial in ended.study.get_trials()} == {TrialState.COMPLETE}
+    assert any("died in trial" in text for text in watcher.warnings), watcher.warnings
+    continued = [event.done for event in watcher.of(TrainingStarted) if event.done]
+    assert continued
+    check_shown_once(mirror_of(store), 4)
+
+
+def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        with pytest.raises(
+            UsageError, match=r"127\.0\.0\.1:1 \(--address\): Connection refused; 'r"
+        ):
+            connect(address)
+    with pytest.raises(UsageError, match="--address nonsense must be auto, HOST:PORT or ray://"):
+        connect("nonsense")
+    with pytest.raises(UsageError, match=r"no Ray cluster at auto \(--address\): "):
+        connect("auto")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"needs Ray: pip install 'dcgan-study\[ray\]'"):
+        connect(None)
