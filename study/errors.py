@@ -25,5 +25,9 @@ class SharedPlaceError(StudyError):
     """The place that machines share trials' folders in (`--artifacts`) cannot be used."""
 
 
+class DamagedError(SharedPlaceError):
+    """What lies in such a place is damaged or gone, so that no retry helps."""
+
+
 class LeaseLostError(StudyError):
     """Another process has a running trial by now; this process must write nothing more of it."""

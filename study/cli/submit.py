@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dcgan.cli.console import say
+from study.running.schedulers.kubernetes import secret
 from study.running.schedulers.needs import Needs, needs_of
 from study.running.schedulers.table import SCHEDULERS, hand_over, with_variables
 from study.storage.optuna_db import clear_storage_errors, load_optuna_study
@@ -35,6 +36,8 @@ def submit(
         say(hand_over(scheduler, text, needs, with_variables(store, os.environ)))
     else:
         print(text, end="", flush=True)
+    if go and scheduler == "kubernetes":
+        print(f"its pods wait for this secret:\n{secret(needs, options)}", file=sys.stderr)
     for note in notes_on(needs):
         print(note, file=sys.stderr)  # the script alone goes into a file
 

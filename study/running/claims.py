@@ -183,7 +183,8 @@ class Claims:
     def count_death(self, number: int) -> None:
         """Note that the process that ran a trial has died, whoever has the trial by now."""
         read_again(self.study)
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        begun = (TrialState.RUNNING, TrialState.WAITING)
+        for trial in self.study.get_trials(deepcopy=False, states=begun):
             if trial.number == number:
                 running_again(self.study, trial).set_user_attr(DEATHS, deaths_of(trial) + 1)
 

@@ -57,6 +57,8 @@ class Estimate:
     """0 if the study has none. With rungs, trials that have ended may go on."""
     prunes: bool = True
     """Whether trials may be stopped for their scores."""
+    compute_hours: float | None = None
+    """What they take of all workers together."""
     hours_left: float | None = None
     """Hours of compute that `study.max_hours` leaves, if that is less than they need."""
 
@@ -116,7 +118,8 @@ def estimate(
         free_bytes=shutil.disk_usage(store.root).free,
         rungs=len(rungs.epochs) if rungs else 0,
         prunes=config.pruner.name != "none",
-        hours_left=_hours_left(config, trials, workers, minutes),
+        compute_hours=(compute := _compute_hours(config, trials, workers, minutes)),
+        hours_left=_hours_left(config, trials, compute),
     )
 
 
@@ -141,17 +144,29 @@ def what_is_left(
     return epochs, minutes_by_trials(finished, rounds)
 
 
-def _hours_left(
+def _compute_hours(
     config: StudyConfig, trials: Sequence[TrialResult], workers: int, minutes: float | None
 ) -> float | None:
-    """What `study.max_hours` leaves; None if that is enough for `minutes` on so many workers.
+    """What `minutes` on so many workers are together; in the last round some have no trial."""
+    if minutes is None:
+        return None
+    unfinished = config.study.trials - sum(trial.state in FINISHED for trial in trials)
+    rounds = -(-unfinished // workers)
+    busy = workers if Rungs.of(config) or not rounds else unfinished / rounds
+    return minutes * busy / 60
+
+
+def _hours_left(
+    config: StudyConfig, trials: Sequence[TrialResult], compute: float | None
+) -> float | None:
+    """What `study.max_hours` leaves; None if that is enough for so many hours of compute.
 
     None as well if nobody knows how long they take.
     """
-    if config.study.max_hours is None or minutes is None:
+    if config.study.max_hours is None or compute is None:
         return None
     left = config.study.max_hours - sum(trial.minutes or 0.0 for trial in trials) / 60
-    return None if minutes * workers / 60 <= left else max(left, 0.0)
+    return None if compute <= left else max(left, 0.0)
 
 
 def minutes_by_trials(finished: Sequence[TrialResult], count: int) -> float | None:

@@ -59,15 +59,15 @@ def hours_of(study: Study) -> float:
     return sum(trial.minutes or 0.0 for trial in summaries_of(study)) / 60
 
 
-def compute_in_words(used: float, limit: float, left: Estimate | None, workers: int) -> str:
+def compute_in_words(used: float, limit: float, left: Estimate | None) -> str:
     """How many of the hours are used, and what share of the training left the rest is enough for.
 
-    `left` is what the trials still to come take on so many workers, if anybody knows.
+    `left` is what the trials still to come take, if anybody knows.
     """
     told = f"{used:.1f} of {limit:g} hours"
-    if left is None or left.minutes is None or left.hours_left is None:
+    if left is None or left.compute_hours is None or left.hours_left is None:
         return told
-    return f"{told}, enough for {60 * left.hours_left / (left.minutes * workers):.0%} of the rest"
+    return f"{told}, enough for {left.hours_left / left.compute_hours:.0%} of the rest"
 
 
 def end_if_no_gain(context: StudyContext) -> str | None:

@@ -72,6 +72,8 @@ def choose_resources(
     threads, notes = _choose_threads(config, earlier, machine, measure)
     if config.study.workers != "auto":
         return Resources(threads, config.study.workers, tuple(notes))
+    if config.study.launcher == "ray":  # which finds out how many there is room for
+        return Resources(threads, 1, tuple(notes))
     share = 1 if threads is None else max(1, machine.processors // threads)
     if machine.room < share:
         notes.append(f"--workers auto: {machine.room}, as many as the free memory is enough for")
@@ -85,7 +87,8 @@ def _choose_threads(
     if config.base.train.threads is not None:
         return config.base.train.threads, []
     cpus, workers = machine.processors, config.study.workers
-    most = cpus if workers == "auto" else max(1, cpus // workers)
+    elsewhere = config.study.launcher == "ray"  # workers do not share this machine's processors
+    most = cpus if workers == "auto" or elsewhere else max(1, cpus // workers)
     if earlier is not None:
         threads = earlier.base.train.threads
         if threads is None or threads <= most:

@@ -207,7 +207,7 @@ def _standing(plan: Plan, meter: ComputeMeter) -> str:
     if limit is None:
         return told
     left = plan.estimate(measure=lambda _: None)
-    return f"{told}, {compute_in_words(meter.hours(), limit, left, plan.workers)}"
+    return f"{told}, {compute_in_words(meter.hours(), limit, left)}"
 
 
 def _stop_if_hopeless(study: Study, config: StudyConfig) -> None:

@@ -18,7 +18,7 @@ from optuna.trial import Trial
 
 from dcgan.errors import UsageError
 from dcgan.training.run.folder import RunFolder
-from study.errors import LeaseLostError, SharedPlaceError, StudyError
+from study.errors import DamagedError, LeaseLostError, SharedPlaceError, StudyError
 from study.running.context import StudyContext
 from study.running.throttle import Throttle
 from study.storage.attributes import SHARED_ATTRIBUTE, with_addresses
@@ -81,13 +81,17 @@ class Traveller:
                 bring_newest(shared, self.folder, before)
                 return
             except SharedPlaceError as error:
-                failed: Exception = error
+                failed: StudyError = error
             except OSError as error:
                 raise StudyError(
                     f"cannot write {self.folder}: {error.strerror or error}"
                 ) from error
             if again < TRIES - 1:
                 time.sleep(2.0**again)
+        if isinstance(failed, DamagedError):
+            self.warn(f"trial {self.trial.number} continues from what is on this disk: {failed}")
+            forget_mlflow_run(self.folder)
+            return
         raise StudyError(f"trial {self.trial.number} waits to be continued: {failed}") from failed
 
     @contextmanager
@@ -96,6 +100,7 @@ class Traveller:
         if self.shared is None:
             yield
             return
+        self.check()
         number = int(self.trial.user_attrs.get(ATTEMPT) or 0) + 1
         self.trial.set_user_attr(ATTEMPT, number)
         Known(number).save(self.folder)

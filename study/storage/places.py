@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from dcgan.errors import first_line
 from dcgan.runtime.files import write_atomic
-from study.errors import SharedPlaceError
+from study.errors import DamagedError, SharedPlaceError
 from study.storage.addresses import hide_password
 
 CHUNK_BYTES = 8 << 20
@@ -48,6 +48,10 @@ class Place:
         if address.startswith("s3://"):
             system.retries = 1  # it would try each of botocore's tries five times
         return cls(address, system, root)
+
+    def damage(self, key: str, why: str) -> DamagedError:
+        """The error for an object that cannot be used, however often it is read."""
+        return DamagedError(f"{hide_password(self.address)}/{key} {why}")
 
     def fault(self, what: str, why: str) -> SharedPlaceError:
         """The error that says what failed, and why."""
@@ -121,7 +125,10 @@ class Place:
         """Read an object into a file; returns its SHA-256. Raises `OSError` if that is full."""
         digest = hashlib.sha256()
         with self._faults("read"):
-            source = self.system.open(self._path(key), "rb")
+            try:
+                source = self.system.open(self._path(key), "rb")
+            except FileNotFoundError:
+                raise self.damage(key, "is gone") from None
         with source:
             while True:
                 with self._faults("read"):

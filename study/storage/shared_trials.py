@@ -176,7 +176,7 @@ class SharedTrial:
         try:
             return Manifest.from_text(self.place.read(f"{self.path}/{name}").decode())
         except (ValueError, KeyError, TypeError) as error:
-            raise self.place.fault("read", f"{self.path}/{name} is damaged") from error
+            raise self.place.damage(f"{self.path}/{name}", "is damaged") from error
 
     def bring(self, manifest: Manifest, folder: Path) -> None:
         """Replace a folder on this disk by that of a manifest, completely or not at all.
@@ -191,7 +191,7 @@ class SharedTrial:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
                 if self.place.download(f"{self.path}/{stored.key}", file) != stored.sha256:
-                    raise self.place.fault("read", f"{self.path}/{stored.key} is damaged")
+                    raise self.place.damage(f"{self.path}/{stored.key}", "is damaged")
         forget_mlflow_run(unfinished)
         Known(manifest.attempt, manifest.count, _identities(unfinished)).save(unfinished)
         shutil.rmtree(folder, ignore_errors=not folder.exists())
@@ -240,7 +240,7 @@ class Attempt:
         Raises `SharedPlaceError`, also as soon as `stop` says so, `LeaseLostError`, and `OSError`
         if the folder cannot be read.
         """
-        useless = self._useless if self._useless is not None else self._of_earlier_attempts()
+        useless = self._useless if self._useless is not None else self._useless_before()
         with ExitStack() as stack:
             opened = _opened(self.folder, stack)
             identities = {name: _identity(os.fstat(file.fileno())) for name, file in opened.items()}
@@ -255,14 +255,16 @@ class Attempt:
         self.trial.place.remove([f"{self.trial.path}/{key}" for key in useless])
         self._useless = set()
 
-    def _of_earlier_attempts(self) -> set[str]:
+    def _useless_before(self) -> set[str]:
+        """The objects that the first put replaces."""
         names = self.trial.place.names(self.trial.path)
         manifests = manifests_among(names)
         if max(manifests, default=0) > self.number:
             raise LeaseLostError(f"another process has put {self.trial.path}")
         earlier = {name for attempt, name in manifests.items() if attempt < self.number}
         found = ((name, re.search(r"~(\d+)\.[0-9a-f]+$", name)) for name in names)
-        return earlier | {name for name, of in found if of and int(of[1]) < self.number}
+        # Of this one, too: what another process of the attempt put is put again.
+        return earlier | {name for name, of in found if of and int(of[1]) <= self.number}
 
     def _put_files(
         self, opened: dict[str, BinaryIO], stop: Callable[[], bool]

@@ -99,7 +99,8 @@ def changed(settings: dict[str, Any]) -> dict[str, Any]:
     """The tiny study as plain data with keys replaced (`study__trials` for `study.trials`)."""
     data = copy.deepcopy(TINY_STUDY)
     for key, value in settings.items():
-        set_dotted(data, key.replace("__", "."), value)
+        # A copy: a section that is given may itself be changed by the next setting.
+        set_dotted(data, key.replace("__", "."), copy.deepcopy(value))
     return data
 
 

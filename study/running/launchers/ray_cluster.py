@@ -1,17 +1,21 @@
 """The launcher `ray`: a worker is an actor on a Ray cluster.
 
-Ray places the actors by processors, GPUs and memory, starts them again on another node when theirs
-is lost, and carries the photos to each node once. The trials are claimed by the workers as always.
+Ray places the actors by processors, GPUs and memory, notices when one or its node is lost, and
+carries the photos to each node once. The trials are claimed by the workers as always, so what was
+being run is continued by whoever claims it next.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import Any
 
 from dcgan.data.bank import PhotoBank
@@ -28,9 +32,11 @@ from study.running.worker import Job
 CONNECT_SECONDS = 5.0
 POLL_SECONDS = 0.2
 """Between two checks for a stop request, while no event arrives."""
-LOOK_SECONDS = 10.0
-"""Between two looks how many workers the cluster has room for (`--workers auto`)."""
-PASSED_ON = ("DCGAN_", "AWS_", "GOOGLE_")
+LOOK_SECONDS = 5.0
+"""Between two looks how many workers the cluster has room for."""
+PATIENCE_SECONDS = 30.0
+"""After which a person is told that a worker waits for room."""
+PASSED_ON = ("DCGAN_", "AWS_", "GOOGLE_", "MLFLOW_", "PG")
 """How the names of environment variables begin that workers get from this process."""
 
 
@@ -56,15 +62,19 @@ def connect(address: str | None) -> Any:
         _check_answers(address)  # Ray itself waits for minutes, and then ends the process
     # A cluster that begins here: its workers are this machine's main work, not beside it.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address=address,
+            address=address or "local",  # else a cluster that happens to run here would be taken
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level="ERROR",
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise _no_cluster(address or "this machine", first_line(error)) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process at once
     return ray
 
 
@@ -87,22 +97,21 @@ def _no_cluster(where: str, why: str) -> UsageError:
 
 
 @dataclass
-class Crew:
+class Worker:
     """One worker, as the driver sees it."""
 
     number: int
     actor: Any
-    run: Any
-    """The future of its work, which Ray starts again on another node if its own is lost."""
     poll: Any
     """The future of its next events."""
-    incarnation: str = ""
-    """Which process it is: another one after each death."""
+    began: float
+    node: str = ""
+    """Ray's id of its node; empty until it is placed."""
     trial: int | None = None
     restarts: int = 0
-    """Deaths and failures since it last finished a trial."""
-    over: bool = False
-    reason: str = field(default="", repr=False)
+    """Deaths and failures of its number since it last finished a trial."""
+    told: bool = False
+    """Whether a person knows that it waits for room."""
 
 
 class RayLauncher:
@@ -113,139 +122,184 @@ class RayLauncher:
         self.policy = RestartPolicy()
         self.job = asdict(Job.of(context))
         self.bank = ray.put(as_arrays(context.bank))
-        self.crews: list[Crew] = []
-        self.stopping = False
-        self._last_look = float("-inf")
+        self.each = resources_of(ray, context)
+        self.crew: dict[int, Worker] = {}
+        """Number → worker."""
+        self.given_up: set[int] = set()
+        self.last_reason = ""
+        self.stop_at: float | None = None
+        """Until when workers may save a checkpoint, once a stop was asked for."""
+        self._next_look = 0.0
+        self._has_no_room = False
 
     def run(self) -> Generator[TrialEnded, None, None]:
         """Run until the total is finished, a stop is asked for, or no worker is left."""
         try:
-            yield from self._listen()
+            while not self._is_over():
+                self._hear_stop()
+                self._start_missing()
+                waiting = {worker.poll: worker for worker in self.crew.values()}
+                if not waiting:
+                    time.sleep(POLL_SECONDS)
+                    continue
+                ready, _ = self.ray.wait(list(waiting), timeout=POLL_SECONDS)
+                for future in ready:
+                    yield from self._heard(waiting[future], future)
         finally:
-            self._dismiss()
-        if not self.stopping and self.context.left:
-            reasons = [crew.reason for crew in self.crews if crew.reason]
+            for worker in self.crew.values():
+                self.ray.kill(worker.actor)
+        if self.stop_at is None and self.context.left:
             raise StudyError(
-                f"all workers have ended; the last one: {reasons[-1] if reasons else 'unknown'}; "
-                "what is finished is kept, and the same command continues"
+                f"all workers have died; the last one: {self.last_reason}; what is finished is "
+                "kept, and the same command continues"
             )
 
-    def _listen(self) -> Iterator[TrialEnded]:
-        self._start_missing()
-        while any(not crew.over for crew in self.crews):
-            if not self.stopping and self.context.should_stop():
-                self.stopping = True
-                for crew in self.crews:
-                    crew.actor.stop.remote()
-            self._start_missing()
-            waiting = {crew.poll: crew for crew in self.crews if not crew.over}
-            ready, _ = self.ray.wait(list(waiting), timeout=POLL_SECONDS)
-            for future in ready:
-                yield from self._heard(waiting[future], future)
+    def _is_over(self) -> bool:
+        if self.stop_at is not None:
+            return not self.crew or time.monotonic() >= self.stop_at
+        if any(worker.trial is not None for worker in self.crew.values()):
+            return False
+        return len(self.given_up) >= self.workers or not self.context.left
 
-    def _heard(self, crew: Crew, future: Any) -> Iterator[TrialEnded]:
-        try:
-            incarnation, node, lines = self.ray.get(future)
-        except self.ray.exceptions.RayError as error:  # Ray has given the actor up
-            crew.over, crew.reason = True, first_line(error)
-            self.context.warn(f"worker {crew.number} ended: {crew.reason}")
+    def _hear_stop(self) -> None:
+        if self.stop_at is None and self.context.should_stop():
+            self.stop_at = time.monotonic() + GRACE_SECONDS
+            for worker in list(self.crew.values()):
+                if worker.node:
+                    worker.actor.stop.remote()
+                else:  # it has not begun
+                    self._leave(worker)
+
+    def _heard(self, worker: Worker, future: Any) -> Iterator[TrialEnded]:
+        if worker.number not in self.crew:  # it was told to leave meanwhile
             return
-        crew.poll = crew.actor.events.remote()
+        try:
+            node, address, lines = self.ray.get(future)
+        except self.ray.exceptions.ActorUnavailableError:  # the network, for a moment
+            worker.poll = worker.actor.events.remote()
+            return
+        except self.ray.exceptions.RayError as error:
+            self._died(worker, error)
+            return
         tell = self.context.observer.tell
-        if incarnation != crew.incarnation:
-            if crew.incarnation:
-                self._died(crew, node)
-            crew.incarnation = incarnation
-            tell(WorkerPlaced(node), crew.number)
+        worker.poll = worker.actor.events.remote()
+        if not worker.node:
+            worker.node = node
+            tell(WorkerPlaced(address), worker.number)
         for line in lines:
             if line == FINISHED:
-                crew.over = True
+                self._leave(worker)
             elif line.startswith(FAILED):
-                self._failed(crew, line.removeprefix(FAILED).strip())
+                self._ended(worker, line.removeprefix(FAILED))
             elif event := decode(line):
-                tell(event, crew.number)
+                tell(event, worker.number)
                 if isinstance(event, TrialBegan):
-                    crew.trial = event.trial
+                    worker.trial = event.trial
                 if isinstance(event, TrialEnded):
-                    crew.trial, crew.restarts = None, 0
+                    worker.trial, worker.restarts = None, 0
                     yield event
 
-    def _died(self, crew: Crew, node: str) -> None:
-        """Ray has started a worker again; its trial is continued by whoever claims it next."""
-        trial, crew.trial = crew.trial, None
-        on = "" if trial is None else f" in trial {trial}"
-        self.context.warn(f"worker {crew.number} died{on}; Ray has started it again on {node}")
-        if trial is not None:
-            self.context.claims.count_death(trial)
+    def _died(self, worker: Worker, error: Exception) -> None:
+        """Its process is gone, for a reason of its own or with its node."""
+        lost = worker.node not in {it["NodeID"] for it in self.ray.nodes() if it["Alive"]}
+        reason = "its node is gone" if lost else last_line(error)
+        if worker.trial is not None and not lost:
+            self.context.claims.count_death(worker.trial)
+        self._ended(worker, reason, blameless=lost)
 
-    def _failed(self, crew: Crew, reason: str) -> None:
-        """A worker that ended with an error starts again, unless it keeps failing."""
-        crew.restarts, crew.reason, crew.trial = crew.restarts + 1, reason, None
-        if self.stopping or self.policy.gives_up_worker(crew.restarts):
-            crew.over = True
-            what = f"given up after {self.policy.max_restarts} restarts"
+    def _ended(self, worker: Worker, reason: str, *, blameless: bool = False) -> None:
+        """A worker has ended before it should: start it again, unless it keeps doing so."""
+        self._leave(worker)
+        self.last_reason = reason
+        if self.stop_at is not None:
+            return
+        restarts = worker.restarts + (not blameless)
+        what = f"given up after {self.policy.max_restarts} restarts"
+        if self.policy.gives_up_worker(restarts):
+            self.given_up.add(worker.number)
         else:
-            crew.run = crew.actor.run.remote(self.job, self.bank)
+            self._start(worker.number, restarts)
             what = "it is started again"
-        self.context.warn(f"worker {crew.number} ended: {reason}; {what}")
+        on = "" if worker.trial is None else f" in trial {worker.trial}"
+        self.context.warn(f"worker {worker.number} died{on}: {reason}; {what}")
+
+    def _leave(self, worker: Worker) -> None:
+        """Free what a worker holds of the cluster."""
+        del self.crew[worker.number]
+        self.ray.kill(worker.actor)
 
     def _start_missing(self) -> None:
-        """Start workers until there are as many as are wanted, or as the cluster has room for."""
+        """Start workers until there are as many as are wanted and have room."""
         now = time.monotonic()
-        if self.stopping or now - self._last_look < LOOK_SECONDS:
+        if self.stop_at is not None or now < self._next_look:
             return
-        self._last_look = now
-        wanted = min(self._wanted(), self.context.left)
-        working = sum(not crew.over for crew in self.crews)
-        for _ in range(wanted - working):
-            if any(crew.over and not crew.reason for crew in self.crews):
-                return  # one has found nothing to do
-            self.crews.append(self._start(len(self.crews) + 1))
+        self._next_look = now + LOOK_SECONDS
+        room = self._room()
+        if self.context.config.study.workers == "auto":
+            self.workers = max(1, room)
+        if room == 0 and not self._has_no_room:
+            self.context.warn(f"no node of the cluster has {self._needs()}; workers wait for one")
+        self._has_no_room = room == 0
+        wanted = min(self.workers - len(self.given_up), room, self.context.left)
+        free = (it for it in count(1) if it not in self.crew and it not in self.given_up)
+        while len(self.crew) < wanted:
+            self._start(next(free))
+        for worker in self.crew.values():
+            if not (worker.node or worker.told) and now - worker.began > PATIENCE_SECONDS:
+                worker.told = True
+                self.context.warn(
+                    f"worker {worker.number} waits until {self._needs()} are free on a node"
+                )
 
-    def _wanted(self) -> int:
-        if self.context.config.study.workers != "auto":
-            return self.workers
-        there, each = self.ray.cluster_resources(), self._resources()
-        room = [int(there.get("CPU", 0) // each["num_cpus"])]
-        if each["num_gpus"]:
-            room.append(int(there.get("GPU", 0) / each["num_gpus"] + 1e-6))
-        room.append(int(there.get("memory", 0) // each["memory"]))
-        return max(1, min(room))
+    def _needs(self) -> str:
+        gpu = " and a share of a GPU" if self.each["num_gpus"] else ""
+        gib = self.each["memory"] / 2**30
+        return f"{self.each['num_cpus']} processors, {gib:.1f} GiB of memory{gpu}"
 
-    def _start(self, number: int) -> Crew:
-        actor_class = self.ray.remote(RayWorker).options(
-            max_restarts=-1,
-            max_task_retries=-1,
-            max_concurrency=3,  # it works, tells events, and hears a stop
-            runtime_env={"env_vars": passed_on()},
-            **self._resources(),
+    def _room(self) -> int:
+        """How many workers fit on the nodes of the cluster if nothing else runs there."""
+        asked = {"CPU": self.each["num_cpus"], "GPU": self.each["num_gpus"]}
+        asked |= {"memory": self.each["memory"], **self.each["resources"]}
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        fits = (
+            min(int(node.get(key, 0) / need + 1e-6) for key, need in asked.items() if need)
+            for node in nodes
         )
-        actor = actor_class.remote()
-        run = actor.run.remote(self.job, self.bank)
-        return Crew(number, actor, run, actor.events.remote())
+        return sum(fits)
 
-    def _resources(self) -> dict[str, Any]:
-        """What a worker reserves of its node."""
-        config, context = self.context.config, self.context
-        on_gpu = context.extractor.device.type == "cuda"
-        share = 1 / config.study.trials_per_gpu if on_gpu else 0
-        threads = config.base.train.threads or 1
-        asked: dict[str, Any] = {"num_cpus": threads, "num_gpus": share, "memory": WORKER_BYTES}
-        if context.store.has_databases:  # files of this machine, which no other one reaches
-            own = self.ray.util.get_node_ip_address()
-            asked["resources"] = {f"node:{own}": 0.001}
-        return asked
+    def _start(self, number: int, restarts: int = 0) -> None:
+        options = {"max_restarts": 0, "max_concurrency": 3, **self.each}
+        # Three threads: it works, tells events, and hears a stop.
+        actor = self.ray.remote(RayWorker).options(**options).remote()
+        actor.run.remote(self.job, self.bank, passed_on())
+        poll = actor.events.remote()
+        self.crew[number] = Worker(number, actor, poll, time.monotonic(), restarts=restarts)
 
-    def _dismiss(self) -> None:
-        """Let workers save a checkpoint, then end them."""
-        for crew in self.crews:
-            if not crew.over:
-                crew.actor.stop.remote()
-        pending = [crew.run for crew in self.crews if not crew.over]
-        if pending:
-            self.ray.wait(pending, num_returns=len(pending), timeout=GRACE_SECONDS)
-        for crew in self.crews:
-            self.ray.kill(crew.actor)
+
+def resources_of(ray: Any, context: StudyContext) -> dict[str, Any]:
+    """What a worker reserves of its node; raises `UsageError` if it could reach no database."""
+    config = context.config
+    on_gpu = context.extractor.device.type == "cuda"
+    asked: dict[str, Any] = {
+        "num_cpus": config.base.train.threads or 1,
+        "num_gpus": 1 / config.study.trials_per_gpu if on_gpu else 0,
+        "memory": WORKER_BYTES,
+        "resources": {},
+    }
+    if context.store.has_databases:  # files of this machine, which no other one reaches
+        if (config.study.address or "").startswith("ray://"):
+            raise UsageError(
+                "--address ray:// runs workers on other machines, which do not reach the databases "
+                "in this results folder: give --storage and --tracking-uri (docs/scale.md)"
+            )
+        asked["resources"] = {f"node:{ray.util.get_node_ip_address()}": 0.001}
+    return asked
+
+
+def last_line(error: Exception) -> str:
+    """The end of what Ray says, where the cause is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
 
 
 def as_arrays(bank: PhotoBank) -> PhotoBank:

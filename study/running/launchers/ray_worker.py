@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import warnings
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 EVENTS_SECONDS = 0.5
 """How long a call waits for the first event."""
@@ -21,12 +21,15 @@ class RayWorker:
     """Runs trials in one thread; others tell its events and hear that it should stop."""
 
     def __init__(self) -> None:
-        self.incarnation = uuid4().hex
         self.stopping = threading.Event()
         self.lines: queue.Queue[str] = queue.Queue()
 
-    def run(self, job: dict[str, Any], bank: Any) -> None:
-        """Run trials of the job's study until its total is finished or it should stop."""
+    def run(self, job: dict[str, Any], bank: Any, variables: dict[str, str]) -> None:
+        """Run trials of the job's study until its total is finished or it should stop.
+
+        `variables` are the launcher's, with passwords: Ray would show those of `runtime_env`.
+        """
+        os.environ |= variables
         from dcgan.errors import first_line
         from dcgan.runtime.imports import quick_imports
 
@@ -40,17 +43,17 @@ class RayWorker:
             self.lines.put(FAILED + first_line(error))
 
     def events(self) -> tuple[str, str, list[str]]:
-        """Which process this is, on which node, and the events since the last call."""
+        """Ray's id of the node, its address, and the events since the last call."""
         import ray
 
-        node = str(ray.util.get_node_ip_address())
+        where = ray.get_runtime_context().get_node_id(), str(ray.util.get_node_ip_address())
         lines = []
         try:
             lines.append(self.lines.get(timeout=EVENTS_SECONDS))
             while True:
                 lines.append(self.lines.get_nowait())
         except queue.Empty:
-            return self.incarnation, node, lines
+            return *where, lines
 
     def stop(self) -> None:
         """Save a checkpoint and end."""

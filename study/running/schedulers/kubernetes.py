@@ -14,6 +14,7 @@ from study.running.schedulers.needs import Needs
 PROGRAM = ("kubectl", "apply", "-f", "-")
 EVICTED = {"type": "DisruptionTarget", "status": "True"}
 """The condition of a pod that its node or a more important pod has ended."""
+# A wrong command, such as other photos than the study's, ends with 2: no retry helps.
 RETRIES_EACH = 10
 """Failures of pods, for each of the workers, after which the Job has failed. Evictions are none."""
 IMAGE = "dcgan-study"
@@ -30,7 +31,6 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
             "PersistentVolumeClaim with the photos); edit the rest in the file"
         )
     name = _name(needs.study)
-    secrets = " \\\n#     ".join(f'--from-literal={key}="${key}"' for key in needs.variables)
     manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -39,15 +39,30 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
             "parallelism": needs.jobs,
             "completions": needs.jobs,
             "backoffLimit": RETRIES_EACH * needs.jobs,
-            "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": [EVICTED]}]},
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [EVICTED]},
+                    {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [2]}},
+                ]
+            },
             "template": {"spec": _pod(needs, options, name)},
         },
     }
+    first = "".join(f"#   {line}\n" for line in secret(needs, options).splitlines())
     return (
-        "# Once, with the values of your environment (the first is the study's database):\n"
-        f"#   kubectl create secret generic {name} \\\n#     {secrets}\n"
-        + yaml.safe_dump(manifest, sort_keys=False)
+        "# Before, once, with what is set in your environment; the first is the database's "
+        f"address:\n{first}{yaml.safe_dump(manifest, sort_keys=False)}"
     )
+
+
+def secret(needs: Needs, options: Mapping[str, str]) -> str:
+    """The command that makes the secret with the variables of the pods."""
+    first, *others = needs.variables
+    where = f" --namespace {options['namespace']}" if "namespace" in options else ""
+    given = [f'--from-literal={first}="${first}"']
+    given += [f'${{{key}:+--from-literal={key}="${key}"}}' for key in others]
+    named = f"kubectl create secret generic {_name(needs.study)}{where}"
+    return " \\\n  ".join([named, *given])
 
 
 def _pod(needs: Needs, options: Mapping[str, str], name: str) -> dict[str, Any]:

@@ -28,7 +28,7 @@ UNKNOWN_HOURS = 24.0
 """Time that is asked for if nobody knows how long trials take."""
 CLOUD_VARIABLES = {
     "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"),
-    "gs": ("GOOGLE_APPLICATION_CREDENTIALS",),
+    "gs": (),  # what names a file of this machine is of no use elsewhere
 }
 """Scheme of the shared place → variables of its library."""
 
@@ -63,7 +63,7 @@ class Needs:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Environment variables that a job needs, of which the first is always needed."""
+        """Environment variables that a job may need; the first is always needed."""
         scheme = (self.shared or "").partition("://")[0]
         return (STORAGE_VARIABLE, *CLOUD_VARIABLES.get(scheme, ()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import yaml
 
 from study.running.schedulers.needs import Needs
+from study.storage.store import STORAGE_VARIABLE
 
 PROGRAM = ("sky", "jobs", "launch", "-y")
 
@@ -22,18 +24,20 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
     }
     resources |= {"accelerators": "A10:1"} if needs.gpus else {}
     resources |= {key: yaml.safe_load(value) for key, value in options.items()}
+    # SkyPilot refuses variables that are not set.
+    given = [name for name in needs.variables if name == STORAGE_VARIABLE or os.environ.get(name)]
     data = " --data ~/photos" if needs.photos else ""
     task: dict[str, Any] = {
         "name": needs.study,
         "num_nodes": needs.jobs,
         "resources": resources,
         **({"file_mounts": {"~/photos": needs.photos}} if needs.photos else {}),
-        "secrets": dict.fromkeys(needs.variables),
+        "secrets": dict.fromkeys(given),
         "setup": f"pip install 'dcgan-study[{needs.extras}]'",
         "run": f"exec {shlex.join(needs.command)}{data} --store ~/{shlex.quote(needs.study)}",
     }
-    given = " ".join(f"--secret {name}" for name in needs.variables)
+    flags = " ".join(f"--secret {name}" for name in given)
     return (
-        f"# sky jobs launch {given} THIS_FILE\n"
+        f"# sky jobs launch {flags} THIS_FILE\n"
         "# The values of these variables come from your environment.\n"
     ) + yaml.safe_dump(task, sort_keys=False)

@@ -18,13 +18,14 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
         "cpus-per-task": str(needs.cpus),
         "mem": f"{needs.memory_gib}G",
         "time": f"{needs.minutes // 60:02d}:{needs.minutes % 60:02d}:00",
-        "signal": f"B:TERM@{needs.grace_seconds}",
+        "signal": f"B:USR1@{needs.grace_seconds}",
         "open-mode": "append",
         **({"gres": "gpu:1"} if needs.gpus else {}),
         **options,
     }
     lines = [
-        f"#SBATCH --{key}={value}" if value else f"#SBATCH --{key}" for key, value in asked.items()
+        f"#SBATCH --{key}={shlex.quote(value)}" if value else f"#SBATCH --{key}"
+        for key, value in asked.items()
     ]
     data = f" --data {shlex.quote(needs.photos)}" if needs.photos else ""
     where = f"{needs.study}-$SLURM_ARRAY_TASK_ID"
@@ -42,12 +43,15 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
             f'{shlex.join(needs.command)}{data} --store "$store" &',
             "worker=$!",
             "",
-            f"# TERM comes {needs.grace_seconds} s before the time is up. The worker then saves a",
-            "# checkpoint, returns its trial and ends with 130, and the job is queued again.",
-            "trap 'kill -TERM \"$worker\" 2> /dev/null' TERM",
-            'wait "$worker"; code=$?',
+            f"# USR1 comes {needs.grace_seconds} s before the time is up. The worker then saves a",
+            "# checkpoint and returns its trial, and the job is queued again. At a TERM, as of",
+            "# scancel, the worker does the same by itself, and the job ends.",
+            "again=",
+            "trap 'again=1; kill -TERM \"$worker\" 2> /dev/null' USR1",
+            "trap : TERM",
+            "code=0",
             'while kill -0 "$worker" 2> /dev/null; do wait "$worker"; code=$?; done',
-            'if [ "$code" = 130 ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
+            'if [ "$again" ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
             'exit "$code"',
             "",
         ]

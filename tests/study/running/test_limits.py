@@ -14,11 +14,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank
 from study.config.study_config import StudyConfig
 from study.running import limits
 from study.running import trial as trial_module
-from study.running.estimate import Estimate
+from study.running.estimate import estimate
 from study.running.limits import LOOK_SECONDS, ComputeMeter
 from study.running.observer import LossesLogged, Progressed, TrialBegan
 from study.running.prepare import prepare
@@ -28,6 +29,7 @@ from study.search.stopping import why_to_end
 from study.storage.attributes import ended_early, study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
+from study.storage.trial_result import TrialResult
 
 Maker = Callable[..., StudyConfig]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -131,12 +133,26 @@ def test_a_study_says_meanwhile_how_long_its_hours_will_last(
     assert re.fullmatch(r"best score [\d.]+, 0\.0 of 100 hours", last)
     # With each trial taken to last as long as the first, half of four more is paid for.
     minutes = done.study.get_trials()[0].user_attrs["minutes"]
-    left = Estimate(4, True, 4 * minutes, False, 0, 0, hours_left=2 * minutes / 60)
-    said = limits.compute_in_words(minutes / 60, 3 * minutes / 60, left, 1)
-    assert said.endswith("hours, enough for 50% of the rest")
-    said = limits.compute_in_words(0.1, 2, replace(left, minutes=4 * minutes / 2), 2)
-    assert said == "0.1 of 2 hours, enough for 50% of the rest"
-    assert limits.compute_in_words(0.1, 2, replace(left, hours_left=None), 1) == "0.1 of 2 hours"
+    three = tiny_study(study__trials=7, study__max_hours=5 * minutes / 60)
+    trial = TrialResult(0, TrialState.COMPLETE, minutes=minutes)
+    left = estimate(three, 4, [replace(trial, number=it) for it in range(3)], store, 32)
+    assert left
+    assert left.minutes == pytest.approx(minutes)  # all four at once
+    assert left.compute_hours == pytest.approx(4 * minutes / 60)
+    said = limits.compute_in_words(3 * minutes / 60, 2, left)
+    assert said.endswith(" of 2 hours, enough for 50% of the rest")
+    # Four workers have one round more, in which only one of them trains.
+    last = estimate(
+        override(three, {"study.trials": 8, "study.max_hours": 1e9}),
+        4,
+        [replace(trial, number=it) for it in range(3)],
+        store,
+        32,
+    )
+    assert last
+    assert last.minutes == pytest.approx(2 * minutes)
+    assert last.compute_hours == pytest.approx(5 * minutes / 60)
+    assert limits.compute_in_words(0.1, 2, last) == "0.1 of 2 hours"
 
 
 def test_a_study_says_if_its_hours_will_not_last(

@@ -22,6 +22,7 @@ from study.running.observer import (
     TrialBegan,
     TrialEnded,
     Warned,
+    WorkerPlaced,
 )
 
 LOG = LogRecord(
@@ -44,6 +45,7 @@ EVAL = EvalRecord(
 EVENTS: list[Event] = [
     Progressed(0, 2),
     TrialBegan(7, "trial-007: lr_g 0.001"),
+    WorkerPlaced("10.0.0.5"),
     TrainingStarted(7, 4, 0, 2, 2),
     LossesLogged(7, LOG),
     Scored(7, EVAL),

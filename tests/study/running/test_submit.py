@@ -23,6 +23,7 @@ from dcgan.data.bank import PhotoBank
 from dcgan.errors import UsageError
 from study.config.study_config import StudyConfig
 from study.running.resources import WORKER_BYTES
+from study.running.schedulers import kubernetes
 from study.running.schedulers.needs import Needs, needs_of
 from study.running.schedulers.table import SCHEDULERS, hand_over
 from study.running.study import run_study
@@ -85,7 +86,19 @@ def test_kubernetes_takes_the_manifest() -> None:
         manifest = yaml.safe_load(text)
         for version in ("1.29", kubernetes_validate.latest_version()):
             kubernetes_validate.validate(manifest, version, strict=True)
-        assert "--from-literal=DCGAN_STUDY_STORAGE=" in text
+        assert '--from-literal=DCGAN_STUDY_STORAGE="$DCGAN_STUDY_STORAGE"' in text
+        assert ("--namespace lab" in text) == bool(given)
+    command = kubernetes.secret(NEEDS, {}).replace("kubectl", "printf '[%s]'")
+    said = subprocess.run(
+        ["bash", "-c", command],
+        env={"DCGAN_STUDY_STORAGE": "a b", "AWS_ACCESS_KEY_ID": "key"},
+        text=True,
+        capture_output=True,
+    ).stdout
+    assert said == (
+        "[create][secret][generic][my-cats-2][--from-literal=DCGAN_STUDY_STORAGE=a b]"
+        "[--from-literal=AWS_ACCESS_KEY_ID=key]"
+    )
     assert manifest["metadata"] == {"name": "my-cats-2", "namespace": "lab"}
     pod = manifest["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -99,7 +112,10 @@ def test_kubernetes_takes_the_manifest() -> None:
         SCHEDULERS["kubernetes"].script(NEEDS, {"partition": "gpu"})
 
 
-def test_a_task_for_skypilot() -> None:
+def test_a_task_for_skypilot(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NEEDS.variables:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     text = SCHEDULERS["skypilot"].script(NEEDS, {"accelerators": "H100:1", "use_spot": "false"})
     task = yaml.safe_load(text)
     assert task["num_nodes"] == 8
@@ -109,7 +125,7 @@ def test_a_task_for_skypilot() -> None:
     assert task["file_mounts"] == {"~/photos": "/photos of cats"}
     assert task["setup"] == "pip install 'dcgan-study[postgres,s3]'"
     assert task["run"] == "exec study worker My_cats.2 --data ~/photos --store ~/My_cats.2"
-    assert set(task["secrets"]) == set(NEEDS.variables)
+    assert task["secrets"] == {"DCGAN_STUDY_STORAGE": None, "AWS_ACCESS_KEY_ID": None}
     assert text.startswith(
         "# sky jobs launch --secret DCGAN_STUDY_STORAGE --secret AWS_ACCESS_KEY_ID"
     )
@@ -195,9 +211,18 @@ def test_slurm_runs_a_study_and_a_stopped_job_goes_on(
         return subprocess.run(command, capture_output=True, text=True).stdout
 
     study = load_optuna_study(store, "tiny")
-    wait_for(lambda: TrialState.RUNNING in {trial.state for trial in study.get_trials()})
+
+    def running() -> int:
+        return sum(trial.state == TrialState.RUNNING for trial in study.get_trials())
+
+    wait_for(lambda: running() == 2)
+    # A job that is cancelled gives its trial back and does not come again.
+    slurm_says("scancel", f"{job}_1")
+    wait_for(lambda: f"{job}_1" not in slurm_says("squeue", "-h", "-r", "-o", "%i", "-j", job))
+    assert "stopped at" in (tmp_path / "1.txt").read_text()
+    wait_for(lambda: running() == 1)
     # As before the end of its time: the worker gives its trial back, and the job is queued again.
-    slurm_says("scancel", "--batch", "--signal=TERM", f"{job}_0")
+    slurm_says("scancel", "--batch", "--signal=USR1", f"{job}_0")
     wait_for(lambda: "Restarts=1" in slurm_says("scontrol", "show", "job", f"{job}_0"))
     slurm_says("scontrol", "update", f"JobId={job}_0", "StartTime=now")
     wait_for(

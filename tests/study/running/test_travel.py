@@ -237,6 +237,27 @@ def test_a_trial_waits_if_its_folder_cannot_be_had(
     assert [event.done for event in watcher.of(TrainingStarted)] == [3]
 
 
+def test_what_is_damaged_there_does_not_stop_a_study(
+    tiny_study: Maker,
+    shared_store: Store,
+    bank: PhotoBank,
+    watch: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tiny_study(study__trials=1)
+    run_study(config, shared_store, bank=bank, observer=watch(stop_after=(0, 2)))
+    lose_disk(shared_store)
+    monkeypatch.setattr(travel, "TRIES", 1)
+    for path in Path(str(shared_store.shared)).rglob("history.jsonl~*"):
+        path.write_text("not what was put")
+    watcher = watch()
+    run_study(config, shared_store, bank=bank, observer=watcher)
+    assert [event.done for event in watcher.of(TrainingStarted)] == [0]
+    (told,) = watcher.warnings
+    assert told.startswith("trial 0 continues from what is on this disk: ")
+    assert told.endswith(" is damaged")
+
+
 def test_a_machine_without_the_mount_does_not_join(
     tiny_study: Maker, shared_store: Store, bank: PhotoBank, tmp_path: Path, new_store: Any
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.lib.servers import S3Server, free_port
 from dcgan.errors import UsageError
-from study.errors import LeaseLostError, SharedPlaceError
+from study.errors import DamagedError, LeaseLostError, SharedPlaceError
 from study.storage.addresses import check_shared_address
 from study.storage.places import Place
 from study.storage.shared_trials import (
@@ -225,7 +225,7 @@ def test_a_damaged_object_is_refused(shared: SharedTrials, folder: Path, tmp_pat
     with pytest.raises(SharedPlaceError, match=r"history\.jsonl~1\.[0-9a-f]+ is damaged"):
         trial.bring(put, other)
     shared.place.remove([key])
-    with pytest.raises(SharedPlaceError, match="FileNotFoundError"):
+    with pytest.raises(DamagedError, match=r"history\.jsonl~1\.[0-9a-f]+ is gone$"):
         trial.bring(put, other)
     assert content(other) == {"checkpoint.pt": b"of this disk"}
     evil = put.text().replace("history.jsonl", "../history.jsonl")
