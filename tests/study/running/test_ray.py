@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,13 @@ def cluster() -> Iterator[Any]:
 
 
 def actors() -> list[psutil.Process]:
-    """The processes of workers."""
-    found = (it for it in psutil.process_iter(["cmdline"]) if it.info["cmdline"])
-    return [it for it in found if it.info["cmdline"][0].startswith("ray::RayWorker")]
+    """The processes of workers on this test's nodes; another cluster may run beside it."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it has just ended
+            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RayWorker"):
+                found.append(process)
+    return found
 
 
 def check_shown_once(mirror: Any, total: int) -> None:
@@ -168,7 +173,7 @@ def test_workers_without_room_are_told_and_can_be_stopped(
     assert told == [
         "no node of the cluster has 3 processors, 1.5 GiB of memory; workers wait for one"
     ]
-    assert actors() == []
+    wait_for(lambda: actors() == [])
 
 
 def test_a_request_to_end_is_heard(
