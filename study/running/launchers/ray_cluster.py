@@ -171,7 +171,7 @@ class RayLauncher:
                     self._leave(worker)
 
     def _heard(self, worker: Worker, future: Any) -> Iterator[TrialEnded]:
-        if worker.number not in self.crew:  # it was told to leave meanwhile
+        if self.crew.get(worker.number) is not worker:  # it has left meanwhile
             return
         try:
             node, address, lines = self.ray.get(future)
@@ -201,7 +201,8 @@ class RayLauncher:
 
     def _died(self, worker: Worker, error: Exception) -> None:
         """Its process is gone, for a reason of its own or with its node."""
-        lost = worker.node not in {it["NodeID"] for it in self.ray.nodes() if it["Alive"]}
+        alive = {it["NodeID"] for it in self.ray.nodes() if it["Alive"]}
+        lost = bool(worker.node) and worker.node not in alive
         reason = "its node is gone" if lost else last_line(error)
         if worker.trial is not None and not lost:
             self.context.claims.count_death(worker.trial)

@@ -30,11 +30,11 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
             f"--option {min(unknown)}: a manifest takes image, namespace and photos-claim (the "
             "PersistentVolumeClaim with the photos); edit the rest in the file"
         )
-    name = _name(needs.study)
+    name, where = _name(needs.study), options.get("namespace")
     manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, **_given("namespace", options.get("namespace"))},
+        "metadata": {"name": name, **({"namespace": where} if where else {})},
         "spec": {
             "parallelism": needs.jobs,
             "completions": needs.jobs,
@@ -91,10 +91,6 @@ def _pod(needs: Needs, options: Mapping[str, str], name: str) -> dict[str, Any]:
         "containers": [worker],
         "volumes": volumes,
     }
-
-
-def _given(key: str, value: str | None) -> dict[str, str]:
-    return {key: value} if value else {}
 
 
 def _name(study: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +66,11 @@ class Needs:
         """Environment variables that a job may need; the first is always needed."""
         scheme = (self.shared or "").partition("://")[0]
         return (STORAGE_VARIABLE, *CLOUD_VARIABLES.get(scheme, ()))
+
+    def given(self, environment: Mapping[str, str]) -> list[str]:
+        """Those of `variables` that are set, and the first."""
+        first, *others = self.variables
+        return [first, *(name for name in others if environment.get(name))]
 
     @property
     def memory_gib(self) -> int:

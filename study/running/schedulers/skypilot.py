@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from study.running.schedulers.needs import Needs
-from study.storage.store import STORAGE_VARIABLE
 
 PROGRAM = ("sky", "jobs", "launch", "-y")
 
@@ -24,8 +23,7 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
     }
     resources |= {"accelerators": "A10:1"} if needs.gpus else {}
     resources |= {key: yaml.safe_load(value) for key, value in options.items()}
-    # SkyPilot refuses variables that are not set.
-    given = [name for name in needs.variables if name == STORAGE_VARIABLE or os.environ.get(name)]
+    given = needs.given(os.environ)  # SkyPilot refuses variables that are not set
     data = " --data ~/photos" if needs.photos else ""
     task: dict[str, Any] = {
         "name": needs.study,

@@ -53,8 +53,7 @@ def hand_over(name: str, text: str, needs: Needs, environment: Mapping[str, str]
         if scheduler.takes_file:
             file = Path(folder) / "task.yaml"
             file.write_text(text, encoding="utf-8")
-            given = [variable for variable in needs.variables if environment.get(variable)]
-            program += [part for variable in given for part in ("--secret", variable)]
+            program += [part for it in needs.given(environment) for part in ("--secret", it)]
             program.append(str(file))
         done = subprocess.run(
             program, input=text, text=True, capture_output=True, env=dict(environment)

@@ -21,8 +21,10 @@ from shared import ONE_STEP_AN_EPOCH, wait_for
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import UsageError
 from study.config.study_config import StudyConfig
+from study.errors import StudyError
 from study.running.launchers import ray_cluster
 from study.running.launchers.ray_cluster import connect
+from study.running.launchers.ray_worker import RayWorker
 from study.running.observer import LossesLogged, TrainingStarted, WorkerPlaced
 from study.running.study import run_study
 from study.storage.optuna_db import load_optuna_study
@@ -174,6 +176,31 @@ def test_workers_without_room_are_told_and_can_be_stopped(
         "no node of the cluster has 3 processors, 1.5 GiB of memory; workers wait for one"
     ]
     wait_for(lambda: actors() == [])
+
+
+class Stillborn(RayWorker):
+    """Ends before it answers for the first time."""
+
+    def __init__(self) -> None:
+        os._exit(3)
+
+
+def test_workers_that_die_before_they_begin_are_given_up(
+    cluster: Any,
+    tiny_study: Maker,
+    store: Store,
+    bank: PhotoBank,
+    watch: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_cluster, "RayWorker", Stillborn)
+    config = tiny_study(**SHORT, study__trials=2, study__address=cluster.address)
+    watcher = watch()
+    with pytest.raises(StudyError, match="all workers have died; the last one: "):
+        run_study(config, store, bank=bank, observer=watcher)
+    told = [text for text in watcher.warnings if text.startswith("worker 1 died: ")]
+    assert len(told) == 4
+    assert told[-1].endswith("; given up after 3 restarts")
 
 
 def test_a_request_to_end_is_heard(
