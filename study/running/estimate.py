@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -22,7 +22,7 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.run.size import checkpoint_bytes, checkpoints_kept, kept_bytes
 from dcgan.training.schedule import Schedule
 from study.config.study_config import StudyConfig, possible_values
-from study.running.typical_speed import Speed, seconds_per_image
+from study.running.typical_speed import seconds_per_image
 from study.search.rungs import Rungs, epochs_in_all
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
@@ -57,8 +57,6 @@ class Estimate:
     """0 if the study has none. With rungs, trials that have ended may go on."""
     prunes: bool = True
     """Whether trials may be stopped for their scores."""
-    compute_hours: float | None = None
-    """What they take of all workers together."""
     hours_left: float | None = None
     """Hours of compute that `study.max_hours` leaves, if that is less than they need."""
 
@@ -91,7 +89,7 @@ def estimate(
     trials: Sequence[TrialResult],
     store: Store,
     photos: int,
-    measure: Speed = seconds_per_image,
+    measure: Callable[[StudyConfig], float | None] = seconds_per_image,
 ) -> Estimate | None:
     """What a launch takes with so many `workers` and `photos` to train on.
 
@@ -118,8 +116,7 @@ def estimate(
         free_bytes=shutil.disk_usage(store.root).free,
         rungs=len(rungs.epochs) if rungs else 0,
         prunes=config.pruner.name != "none",
-        compute_hours=(compute := _compute_hours(config, trials, workers, minutes)),
-        hours_left=_hours_left(config, trials, compute),
+        hours_left=hours_left(config, trials, compute_hours(config, trials, workers, minutes)),
     )
 
 
@@ -144,7 +141,7 @@ def what_is_left(
     return epochs, minutes_by_trials(finished, rounds)
 
 
-def _compute_hours(
+def compute_hours(
     config: StudyConfig, trials: Sequence[TrialResult], workers: int, minutes: float | None
 ) -> float | None:
     """What `minutes` on so many workers are together; in the last round some have no trial."""
@@ -156,7 +153,7 @@ def _compute_hours(
     return minutes * busy / 60
 
 
-def _hours_left(
+def hours_left(
     config: StudyConfig, trials: Sequence[TrialResult], compute: float | None
 ) -> float | None:
     """What `study.max_hours` leaves; None if that is enough for so many hours of compute.

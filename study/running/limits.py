@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from optuna.study import Study
 
 from dcgan.config.settings import override
+from study.config.study_config import StudyConfig
 from study.running.context import StudyContext
-from study.running.estimate import Estimate
+from study.running.estimate import compute_hours, hours_left, what_is_left
 from study.search.stopping import why_to_end
 from study.storage.attributes import (
     CONFIG_ATTRIBUTE,
@@ -20,6 +21,7 @@ from study.storage.attributes import (
     ended_early,
     study_config,
 )
+from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import summaries_of
 
 LOOK_SECONDS = 10
@@ -59,15 +61,22 @@ def hours_of(study: Study) -> float:
     return sum(trial.minutes or 0.0 for trial in summaries_of(study)) / 60
 
 
-def compute_in_words(used: float, limit: float, left: Estimate | None) -> str:
-    """How many of the hours are used, and what share of the training left the rest is enough for.
+def compute_in_words(config: StudyConfig, workers: int, trials: Sequence[TrialResult]) -> str:
+    """How many of `study.max_hours` are used, and for what share of what is left they are enough.
 
-    `left` is what the trials still to come take, if anybody knows.
+    By the trials so far, on so many workers; the share only if they are not enough, and if the
+    trials tell how long others take.
     """
-    told = f"{used:.1f} of {limit:g} hours"
-    if left is None or left.compute_hours is None or left.hours_left is None:
-        return told
-    return f"{told}, enough for {left.hours_left / left.compute_hours:.0%} of the rest"
+    used = sum(trial.minutes or 0.0 for trial in trials) / 60
+    told = f"{used:.1f} of {config.study.max_hours:g} hours"
+    _, minutes = what_is_left(config, workers, trials)
+    needed = compute_hours(config, trials, workers, minutes)
+    left = hours_left(config, trials, needed)
+    return (
+        told
+        if left is None or not needed
+        else f"{told}, enough for {left / needed:.0%} of the rest"
+    )
 
 
 def end_if_no_gain(context: StudyContext) -> str | None:

@@ -49,7 +49,6 @@ from study.running.resources import (
     choose_resources,
 )
 from study.running.travel import open_shared
-from study.running.typical_speed import Speed, seconds_per_image
 from study.search.noise import noise_as_text, noise_before
 from study.search.objective import check_mode, directions
 from study.search.pruners import pruner_note
@@ -100,16 +99,13 @@ class Plan:
         """The study's config with what was decided."""
         return self.context.config
 
-    def estimate(self, measure: Speed = seconds_per_image) -> Estimate | None:
-        """The most time and disk space that the launch takes; None if nothing is left to do.
-
-        `measure` gives seconds per image as long as no trial tells them.
-        """
+    def estimate(self) -> Estimate | None:
+        """The most time and disk space that the launch takes; None if nothing is left to do."""
         if not self.context.left:
             return None
         trials = summaries_of(self.context.study)
         photos = self.context.bank.trained_on(self.config.base.data.holdout_fraction)
-        return estimate(self.config, self.workers, trials, self.context.store, photos, measure)
+        return estimate(self.config, self.workers, trials, self.context.store, photos)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from study.running.throttle import Throttle
 from study.running.travel import catch_up_shared
 from study.storage.optuna_db import FINISHED, backend_of, finished_count, read_again
 from study.storage.store import Store
-from study.storage.trial_summaries import outcomes_of
+from study.storage.trial_summaries import outcomes_of, summaries_of
 
 MAX_SAME_FAILURES = 3
 
@@ -121,11 +121,11 @@ def execute(
     if plan.joining:
         catch_up_shared(context)
         catch_up_mirror(context)
-        why = _run_trials(context, plan, meter)
+        why = _run_trials(context, plan)
         catch_up_shared(context)
         catch_up_mirror(context)
     else:
-        why = _lead(context, plan, meter, throttle or Throttle())
+        why = _lead(context, plan, throttle or Throttle())
     if context.left and meter.has_used(hours):
         why = (
             f"all trials together have taken {hours:g} hours, as many as they may; a higher "
@@ -151,7 +151,7 @@ def _summary(context: StudyContext, ended_because: str | None) -> StudySummary:
     )
 
 
-def _lead(context: StudyContext, plan: Plan, meter: ComputeMeter, throttle: Throttle) -> str | None:
+def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> str | None:
     """Run trials and publish what came of them; change nothing if nothing is left to do.
 
     Returns why the study ended early, if it did.
@@ -162,7 +162,7 @@ def _lead(context: StudyContext, plan: Plan, meter: ComputeMeter, throttle: Thro
     if caught_up or context.left or plan.changed or is_stale(context):
         with parent_status(context):
             try:
-                why = _run_trials(context, plan, meter, lambda: throttle(lambda: publish(context)))
+                why = _run_trials(context, plan, lambda: throttle(lambda: publish(context)))
             except StudyError:
                 publish(context)
                 raise
@@ -175,7 +175,6 @@ def _lead(context: StudyContext, plan: Plan, meter: ComputeMeter, throttle: Thro
 def _run_trials(
     context: StudyContext,
     plan: Plan,
-    meter: ComputeMeter,
     after_each: Callable[[], None] = lambda: None,
 ) -> str | None:
     """Run trials until the total is finished, a stop is asked for, or repeated failure.
@@ -193,21 +192,20 @@ def _run_trials(
     with closing(launch(context, workers)) as ends:
         for end in ends:
             why = why or end_if_no_gain(context)
-            tell(Progressed(finished_count(study), context.total, _standing(plan, meter)))
+            tell(Progressed(finished_count(study), context.total, _standing(plan)))
             after_each()
             if end.state == TrialState.FAIL.name:
                 _stop_if_hopeless(study, plan.config)
     return why
 
 
-def _standing(plan: Plan, meter: ComputeMeter) -> str:
+def _standing(plan: Plan) -> str:
     """The best score so far, and how much of the compute is used if it is limited."""
-    study, limit = plan.context.study, plan.config.study.max_hours
-    told = standing(study, outcomes_of(study))
-    if limit is None:
-        return told
-    left = plan.estimate(measure=lambda _: None)
-    return f"{told}, {compute_in_words(meter.hours(), limit, left)}"
+    study, config = plan.context.study, plan.config
+    if config.study.max_hours is None:
+        return standing(study, outcomes_of(study))
+    trials = summaries_of(study)
+    return f"{standing(study, trials)}, {compute_in_words(config, plan.workers, trials)}"
 
 
 def _stop_if_hopeless(study: Study, config: StudyConfig) -> None:

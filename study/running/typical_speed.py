@@ -16,8 +16,6 @@ from study.config.space import suggest_params, trial_config
 from study.config.study_config import StudyConfig
 from study.search.rungs import Rungs, epochs_in_all
 
-Speed = Callable[[StudyConfig], float | None]
-"""Seconds per image of a study's trials; None if that cannot be measured."""
 DRAWS = 4
 """Random configs that are measured, and the most baselines."""
 

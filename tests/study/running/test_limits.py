@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from dcgan.data.bank import PhotoBank
 from study.config.study_config import StudyConfig
 from study.running import limits
 from study.running import trial as trial_module
-from study.running.estimate import estimate
+from study.running.estimate import compute_hours, what_is_left
 from study.running.limits import LOOK_SECONDS, ComputeMeter
 from study.running.observer import LossesLogged, Progressed, TrialBegan
 from study.running.prepare import prepare
@@ -131,28 +130,22 @@ def test_a_study_says_meanwhile_how_long_its_hours_will_last(
     first, *_, last = [event.standing for event in watcher.of(Progressed)]
     assert first == ""
     assert re.fullmatch(r"best score [\d.]+, 0\.0 of 100 hours", last)
-    # With each trial taken to last as long as the first, half of four more is paid for.
     minutes = done.study.get_trials()[0].user_attrs["minutes"]
-    three = tiny_study(study__trials=7, study__max_hours=5 * minutes / 60)
-    trial = TrialResult(0, TrialState.COMPLETE, minutes=minutes)
-    left = estimate(three, 4, [replace(trial, number=it) for it in range(3)], store, 32)
-    assert left
-    assert left.minutes == pytest.approx(minutes)  # all four at once
-    assert left.compute_hours == pytest.approx(4 * minutes / 60)
-    said = limits.compute_in_words(3 * minutes / 60, 2, left)
-    assert said.endswith(" of 2 hours, enough for 50% of the rest")
+    config = tiny_study(study__trials=7, study__max_hours=5 * minutes / 60)
+    trials = [TrialResult(it, TrialState.COMPLETE, minutes=minutes) for it in range(3)]
+    # Four trials are to come, all at once, and the hours are enough for two of them.
+    assert what_is_left(config, 4, trials)[1] == pytest.approx(minutes)
+    assert compute_hours(config, trials, 4, minutes) == pytest.approx(4 * minutes / 60)
+    said = limits.compute_in_words(config, 4, trials)
+    assert said.endswith(f" of {5 * minutes / 60:g} hours, enough for 50% of the rest")
     # Four workers have one round more, in which only one of them trains.
-    last = estimate(
-        override(three, {"study.trials": 8, "study.max_hours": 1e9}),
-        4,
-        [replace(trial, number=it) for it in range(3)],
-        store,
-        32,
-    )
-    assert last
-    assert last.minutes == pytest.approx(2 * minutes)
-    assert last.compute_hours == pytest.approx(5 * minutes / 60)
-    assert limits.compute_in_words(0.1, 2, last) == "0.1 of 2 hours"
+    more = override(config, {"study.trials": 8, "study.max_hours": 3.5 * minutes / 60})
+    assert what_is_left(more, 4, trials)[1] == pytest.approx(2 * minutes)
+    assert compute_hours(more, trials, 4, 2 * minutes) == pytest.approx(5 * minutes / 60)
+    assert limits.compute_in_words(more, 4, trials).endswith(", enough for 10% of the rest")
+    assert limits.compute_in_words(
+        override(more, {"study.max_hours": 8 * minutes / 60 + 1e-9}), 4, trials
+    ).endswith(" hours")
 
 
 def test_a_study_says_if_its_hours_will_not_last(
