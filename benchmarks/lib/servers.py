@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LOCAL = "127.0.0.1"
 PASSWORD = "a-password"
 WAIT_SECONDS = 90
 
@@ -48,10 +49,15 @@ def postgres_programs() -> Path | None:
 
 
 class Postgres:
-    """A PostgreSQL server with a database `study`, reached by `url`."""
+    """A PostgreSQL server with a database `study`, reached by `url`.
 
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self.programs, self.folder = programs, folder
+    `prefix` is what a command begins with on the machine with the address `host`.
+    """
+
+    def __init__(
+        self, programs: Path, folder: Path, host: str = LOCAL, prefix: tuple[str, ...] = ()
+    ) -> None:
+        self.programs, self.folder, self.host, self.prefix = programs, folder, host, prefix
         self.data, self.port = folder / "data", free_port()
         # PostgreSQL refuses to run as root.
         self.user = "postgres" if os.getuid() == 0 else None
@@ -59,17 +65,19 @@ class Postgres:
             folder.chmod(0o755)
             owner = pwd.getpwnam(self.user)
             os.chown(folder, owner.pw_uid, owner.pw_gid)
-        self.url = f"postgresql://study:{PASSWORD}@127.0.0.1:{self.port}/study"
+        self.url = f"postgresql://study:{PASSWORD}@{host}:{self.port}/study"
         secret = folder / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
         self._run("initdb", "-A", "scram-sha-256", "-U", "study", "--pwfile", str(secret))
+        with (self.data / "pg_hba.conf").open("a") as access:
+            access.write("host all study samenet scram-sha-256\n")
         self.start()
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "study", "study")
+        self._run("createdb", "-h", host, "-p", str(self.port), "-U", "study", "study")
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self.folder}"
+        options = f"-p {self.port} -c listen_addresses={self.host} -c fsync=off -k {self.folder}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "start", "-w", "-l", log, "-o", options)
 
@@ -79,13 +87,15 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         environment = {**os.environ, "PGDATA": str(self.data), "PGPASSWORD": PASSWORD}
-        command = [str(self.programs / program), *arguments]
+        command = [*self.prefix, str(self.programs / program), *arguments]
+        if self.user and self.prefix:  # root alone may enter another network
+            command[len(self.prefix) : len(self.prefix)] = ["runuser", "-u", self.user, "--"]
         with (self.folder / "output").open("w") as output:
             try:
                 subprocess.run(
                     command,
                     env=environment,
-                    user=self.user,
+                    user=None if self.prefix else self.user,
                     cwd=self.folder,
                     stdout=output,
                     stderr=output,
@@ -97,8 +107,8 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
-    """Start a new PostgreSQL server; stop and delete it at the end.
+def postgres(host: str = LOCAL, prefix: tuple[str, ...] = ()) -> Iterator[Postgres]:
+    """Start a new PostgreSQL server; stop and delete it at the end. The arguments are its own.
 
     Raises:
         RuntimeError: PostgreSQL is not installed.
@@ -107,7 +117,7 @@ def postgres() -> Iterator[Postgres]:
     if programs is None:
         raise RuntimeError("PostgreSQL (initdb, pg_ctl) is not installed")
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
-        server = Postgres(programs, Path(folder))
+        server = Postgres(programs, Path(folder), host, prefix)
         try:
             yield server
         finally:
@@ -121,6 +131,8 @@ class MlflowServer:
         folder: Where the database and the artifacts go.
         python: The interpreter that runs the server.
         group_of: Gives the process group of the server from the process id of `python`.
+        host: The address that it serves.
+        prefix: What a command begins with on the machine that has it.
     """
 
     def __init__(
@@ -128,15 +140,17 @@ class MlflowServer:
         folder: Path,
         python: str = sys.executable,
         group_of: Callable[[int], int] = lambda pid: pid,
+        host: str = LOCAL,
+        prefix: tuple[str, ...] = (),
     ) -> None:
         self.folder, self.python, self.group_of = folder, python, group_of
-        self.port = free_port()
-        self.uri = f"http://127.0.0.1:{self.port}"
+        self.host, self.prefix, self.port = host, prefix, free_port()
+        self.uri = f"http://{host}:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        command = [self.python, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+        command = [*self.prefix, self.python, "-m", "mlflow", "server", "--host", self.host]
         command += ["--port", str(self.port), "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{self.folder}/server.db"]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
@@ -176,11 +190,14 @@ class MlflowServer:
 
 @contextmanager
 def mlflow_server(
-    python: str = sys.executable, group_of: Callable[[int], int] = lambda pid: pid
+    python: str = sys.executable,
+    group_of: Callable[[int], int] = lambda pid: pid,
+    host: str = LOCAL,
+    prefix: tuple[str, ...] = (),
 ) -> Iterator[MlflowServer]:
     """Start a new MLflow server; stop and delete it at the end. The arguments are the server's."""
     with tempfile.TemporaryDirectory(prefix="mlflow", ignore_cleanup_errors=True) as folder:
-        server = MlflowServer(Path(folder), python, group_of)
+        server = MlflowServer(Path(folder), python, group_of, host, prefix)
         server.start()
         try:
             yield server

@@ -22,26 +22,21 @@ from optuna.storages._rdb import models as models
 from optuna.study import Study
 from optuna.study._frozen import FrozenStudy as FrozenStudy
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import Executable, create_engine, delete, func, insert, select, text, update
+from sqlalchemy import Executable, delete, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import NullPool
 
 from dcgan.errors import first_line
 from study.errors import StudyError, UnknownStudyError
-from study.storage.leases import TABLE as LEASES
 from study.storage.retries import patiently, reason_of
 from study.storage.schema_versions import schema_problem
+from study.storage.server import open_server
 from study.storage.store import Store, make_database
 from study.storage.trial_result import PAUSED, REASON, REVIVED, WENT_ON
 from study.storage.waiting import Say, announce, wait_for_sqlite
 
-LOCK_WAIT_SECONDS = 60
 SQLITE_WAIT_SECONDS = 10
 """How long SQLite itself waits for a lock, in silence. Then the call is retried."""
-CONNECT_SECONDS = 10
-TABLES_LOCK = 0x6463_6761
-"""Key of the lock that a process holds while it makes a server's tables."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 """The outcomes that count towards a study's total."""
 
@@ -137,7 +132,9 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if store.storage:
-        return _open_server(store, store.storage, wait)
+        return open_server(
+            store, lambda url, options: PatientStorage(url, engine_kwargs=options), wait=wait
+        )
     if not create and not store.optuna_database.is_file():
         raise UnknownStudyError(
             f"there are no studies in {store.root}; start one with 'study run', or name another "
@@ -155,44 +152,6 @@ def open_storage(store: Store, *, create: bool = False, wait: bool = False) -> P
         raise StudyError(
             f"cannot open the study database {store.optuna_database}: {first_line(error)}; restore "
             "it from a backup, or name another results folder with --store"
-        ) from error
-
-
-def _open_server(store: Store, url: str, wait: bool) -> PatientStorage:
-    # A server allows a hundred connections and serves dozens of workers, so each worker keeps one.
-    connection_options = {
-        "connect_timeout": CONNECT_SECONDS,
-        "application_name": "dcgan-study",
-        # Client and server notice within a minute that the other one is gone. The server then
-        # releases the client's locks.
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 60_000,
-        "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10"
-        " -c tcp_keepalives_count=3",
-    }
-    options = {"pool_size": 1, "pool_pre_ping": True, "connect_args": connection_options}
-
-    def connect() -> PatientStorage:
-        engine = create_engine(url, poolclass=NullPool, connect_args=connection_options)
-        with engine.connect() as connection:  # one process at a time makes tables
-            connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
-            connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
-            LEASES.create(engine, checkfirst=True)
-            return PatientStorage(url, engine_kwargs=options)
-
-    try:
-        return patiently(connect) if wait else connect()
-    except ModuleNotFoundError as error:
-        raise StudyError(
-            f"the database driver '{error.name}' is missing, which {store.optuna_place} needs; "
-            "install it with: pip install 'dcgan-study[postgres]'"
-        ) from None
-    except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
-        raise StudyError(
-            f"cannot open the study database {store.optuna_place}: {reason_of(error)}; check that "
-            "the server runs, and its address, database, user and password (--storage)"
         ) from error
 
 

@@ -1,0 +1,95 @@
+"""The way to a PostgreSQL server: how many connections, how long they last, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, create_engine, func, select, text
+from sqlalchemy.pool import NullPool
+
+from study.errors import StudyError
+from study.storage.leases import TABLE as LEASES
+from study.storage.retries import patiently, reason_of
+from study.storage.store import Store
+
+LOCK_WAIT_SECONDS = 60
+CONNECTIONS = 4
+"""The most that a process has: for Optuna, for each of two nested locks, and for renewing a lease.
+It keeps one; the others are closed after use. A server allows a hundred."""
+TABLES_LOCK = 0x6463_6761
+"""Key of the lock that a process holds while it makes a server's tables."""
+CONNECTION = {
+    "connect_timeout": 10,
+    "application_name": "dcgan-study",
+    # Client and server notice within a minute that the other one is gone. The server then
+    # releases the client's locks.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+    "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
+}
+"""Options of psycopg and of the session."""
+
+S = TypeVar("S")
+
+
+def open_server(store: Store, make: Callable[[str, dict[str, Any]], S], *, wait: bool) -> S:
+    """What `make` makes of the address of a store's server and the options for SQLAlchemy's engine.
+
+    `wait` retries while the server does not answer. Raises `StudyError` if it cannot be used.
+    """
+    url = store.storage or ""
+    options = {
+        "pool_size": 1,
+        "max_overflow": CONNECTIONS - 1,
+        "pool_pre_ping": True,
+        "connect_args": CONNECTION,
+    }
+
+    def connect() -> S:
+        engine = create_engine(url, poolclass=NullPool, connect_args=CONNECTION)
+        with engine.connect() as connection:
+            _refuse_pooler(connection, store)
+            # One process at a time makes tables.
+            connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
+            connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
+            LEASES.create(engine, checkfirst=True)
+            return make(url, options)
+
+    try:
+        return patiently(connect) if wait else connect()
+    except ModuleNotFoundError as error:
+        raise StudyError(
+            f"the database driver '{error.name}' is missing, which {store.optuna_place} needs; "
+            "install it with: pip install 'dcgan-study[postgres]'"
+        ) from None
+    except StudyError:
+        raise
+    except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
+        if "unsupported startup parameter" in str(error):  # which PostgreSQL itself never says
+            raise StudyError(_behind_pooler(store)) from None
+        raise StudyError(
+            f"cannot open the study database {store.optuna_place}: {reason_of(error)}; check that "
+            "the server runs, and its address, database, user and password (--storage)"
+        ) from error
+
+
+def _refuse_pooler(connection: Connection, store: Store) -> None:
+    """Raise `StudyError` if the database is reached through a pooler of connections.
+
+    A pooler may give each transaction another session, and a session's locks then belong to
+    nobody. It cannot hide: what it tells the client as the process id of the session is its own.
+    """
+    told = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
+    if told != connection.scalar(select(func.pg_backend_pid())):
+        raise StudyError(_behind_pooler(store))
+
+
+def _behind_pooler(store: Store) -> str:
+    return (
+        f"{store.optuna_place} is a pooler of connections such as PgBouncer, and the locks of a "
+        "study need a session that stays; give the address of PostgreSQL itself: a worker has at "
+        f"most {CONNECTIONS} connections to it"
+    )
