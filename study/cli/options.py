@@ -70,7 +70,10 @@ WorkersOption = Annotated[
     typer.Option("--workers", metavar="N|auto", help="Trials at the same time (default: 1)."),
 ]
 PerGpuOption = Annotated[
-    int | None, typer.Option("--trials-per-gpu", help="Workers that share a GPU (default: 1).")
+    str | None,
+    typer.Option(
+        "--trials-per-gpu", metavar="K|auto", help="Workers that share a GPU (default: 1)."
+    ),
 ]
 LauncherOption = Annotated[
     str | None,
@@ -101,15 +104,27 @@ PickOption = Annotated[
 
 
 def worker_settings(
-    workers: str | None, trials_per_gpu: int | None, timeout: float | None = None
+    workers: str | None, trials_per_gpu: str | None, timeout: float | None = None
 ) -> dict[str, Any]:
     """How a launch runs, as settings: `--workers`, `--trials-per-gpu`, `--timeout`.
 
-    Raises `UsageError` for a wrong number.
+    `--trials-per-gpu auto` alone means `--workers auto` as well. Raises `UsageError` for a wrong
+    number.
     """
-    number = int(workers) if workers and workers.isdecimal() else workers
-    if number is not None and number != "auto" and not (isinstance(number, int) and number >= 1):
-        raise UsageError(f"--workers must be a number from 1 on, or auto, but got '{workers}'")
-    given: dict[str, Any] = {"study.workers": number, "study.trials_per_gpu": trials_per_gpu}
+    if trials_per_gpu == "auto" and workers is None:
+        workers = "auto"
+    given: dict[str, Any] = {
+        "study.workers": number_or_auto("--workers", workers),
+        "study.trials_per_gpu": number_or_auto("--trials-per-gpu", trials_per_gpu),
+    }
     given |= {"study.timeout_minutes": timeout}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def number_or_auto(option: str, text: str | None) -> int | str | None:
+    """What a person gave for a number from 1 on; raises `UsageError` for anything else."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"{option} must be a number from 1 on, or auto, but got '{text}'")
+    return int(text)

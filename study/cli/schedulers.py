@@ -9,7 +9,14 @@ import typer
 
 from dcgan.errors import UsageError
 from dcgan.runtime.imports import quick_imports
-from study.cli.options import NameArgument, PerGpuOption, StorageOption, StoreOption, TrackingOption
+from study.cli.options import (
+    NameArgument,
+    PerGpuOption,
+    StorageOption,
+    StoreOption,
+    TrackingOption,
+    number_or_auto,
+)
 from study.storage.store import Store
 
 
@@ -56,5 +63,7 @@ def submit(
         from study.cli.submit import submit as submit_jobs
 
     given = {key: value for key, _, value in pairs}
-    each = trials_per_gpu or 1
+    each = number_or_auto("--trials-per-gpu", trials_per_gpu) or 1
+    if not isinstance(each, int):
+        raise UsageError("--trials-per-gpu auto is measured by a launch; give 'study submit' K")
     submit_jobs(where, name, chosen[0], data, jobs, each, hours, given, go=go)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,23 @@ def trial_config(
         value = params[config.short_name(key)]
         values[key] = dimension.stored[value] if isinstance(dimension, Choices) else value
     return override(config.base, values, f"trial {number}")
+
+
+def middle(config: StudyConfig) -> dict[str, Any]:
+    """The middle of every range, or of the list of choices, by short names."""
+    params: dict[str, Any] = {}
+    for key, dimension in config.space.items():
+        if isinstance(dimension, Choices):
+            stored = list(dimension.stored)
+            value = stored[len(stored) // 2]
+        else:
+            low, high = dimension.low, dimension.high
+            value = math.sqrt(low * high) if dimension.log else (low + high) / 2
+            if dimension.step:
+                value = low + dimension.step * round((value - low) / dimension.step)
+            value = value if isinstance(dimension, FloatRange) else round(value)
+        params[config.short_name(key)] = value
+    return params
 
 
 def trial_seed(study_seed: int, number: int, replicate: int = 0) -> int:

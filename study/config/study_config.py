@@ -61,8 +61,9 @@ class StudySection(Section):
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
     """Trials that run at the same time, each in its own process (`--workers`). `auto`: one per GPU
     (times `trials_per_gpu`); on a CPU as many as a short measurement finds fastest."""
-    trials_per_gpu: int = Field(1, ge=1, le=64)
-    """How many workers may share a GPU (`--trials-per-gpu`)."""
+    trials_per_gpu: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
+    """How many workers may share a GPU (`--trials-per-gpu`). `auto`: as many as a launch finds
+    fastest together, of 1, 2, 4 and 8."""
     launcher: str = "auto"
     """What runs the trials (`--launcher`): `here` (one after the other, in this process),
     `processes` (several workers on this machine), `ray` (workers on a Ray cluster), or `auto`:

@@ -45,6 +45,7 @@ from study.running.resources import (
     Machine,
     Measure,
     choose_extractor,
+    choose_packing,
     choose_precision,
     choose_resources,
 )
@@ -156,6 +157,7 @@ def prepare(
             earlier = stored_config(study)
             config, extractor, chosen = choose_extractor(config, earlier)
             machine = Machine.here(config.base)
+            config, packed = choose_packing(config, machine)
             resources = choose_resources(config, earlier, machine, measure)
             threads = {"base.train.threads": resources.threads}
             config = override(config, threads, "train.threads")
@@ -169,7 +171,7 @@ def prepare(
             context = open_context(config, claims, place, bank, observer, extractor)
         for note in filter(None, (pruner_note(config), sampler_note(config))):
             warn(note)
-        decisions = (*chosen, *resources.notes, *told)
+        decisions = (*chosen, *packed, *resources.notes, *told)
         yield Plan(context, resources.workers, decisions, joining, changed)
 
 

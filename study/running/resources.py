@@ -14,7 +14,9 @@ from dcgan.evaluation.evaluator import configured_extractor
 from dcgan.evaluation.extractors.base import Extractor
 from dcgan.runtime.devices import processors, resolve_device
 from dcgan.runtime.memory import available_memory
+from dcgan.training.packing import best_packing
 from dcgan.training.precision import continued, remark, settle
+from study.config.space import middle, trial_config
 from study.config.study_config import StudyConfig
 
 WORKER_BYTES = 3 * 2**29
@@ -105,7 +107,7 @@ def _choose_threads(
 
 
 def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
-    workers, each = config.study.workers, config.study.trials_per_gpu
+    workers, each = config.study.workers, trials_per_gpu(config)
     if machine.device != "cuda" or config.study.launcher == "ray":  # the cluster has others
         return 1 if workers == "auto" else workers
     if workers == "auto":
@@ -116,6 +118,35 @@ def _workers_on_gpus(config: StudyConfig, machine: Machine) -> int:
             "--workers or raise --trials-per-gpu"
         )
     return workers
+
+
+def trials_per_gpu(config: StudyConfig) -> int:
+    """How many workers may share a GPU; 1 where there is none, and `auto` measured nothing."""
+    each = config.study.trials_per_gpu
+    return 1 if each == "auto" else each
+
+
+def choose_packing(
+    config: StudyConfig,
+    machine: Machine,
+    measure: Callable[[TrainConfig], tuple[int, dict[int, float]]] = best_packing,
+) -> tuple[StudyConfig, list[str]]:
+    """Replace `trials_per_gpu: auto` by what trains fastest: the middle of the search space.
+
+    Trials that share a GPU have the numbers of those that do not, so each launch measures anew.
+    Returns the config, and a sentence about the choice.
+    """
+    if config.study.trials_per_gpu != "auto":
+        return config, []
+    if machine.device != "cuda":
+        return config, ["--trials-per-gpu auto measures a CUDA GPU; there is none here"]
+    settled, _ = choose_precision(config, None)
+    best, rates = measure(trial_config(settled, middle(settled), 0))
+    config = override(config, {"study.trials_per_gpu": best}, "study.trials_per_gpu")
+    if not rates:
+        return config, ["--trials-per-gpu auto: 1, because a training failed when it was measured"]
+    measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
+    return config, [f"--trials-per-gpu auto: {best}, the fastest here ({measured})"]
 
 
 def choose_precision(

@@ -26,7 +26,7 @@ from study.running.launchers.pipe import decode
 from study.running.launchers.ray_worker import FAILED, FINISHED, RayWorker
 from study.running.launchers.supervisor import GRACE_SECONDS, RestartPolicy
 from study.running.observer import TrialBegan, TrialEnded, WorkerPlaced
-from study.running.resources import WORKER_BYTES
+from study.running.resources import WORKER_BYTES, trials_per_gpu
 from study.running.worker import Job
 
 CONNECT_SECONDS = 5.0
@@ -283,7 +283,7 @@ def resources_of(ray: Any, context: StudyContext) -> dict[str, Any]:
     on_gpu = context.extractor.device.type == "cuda"
     asked: dict[str, Any] = {
         "num_cpus": config.base.train.threads or 1,
-        "num_gpus": 1 / config.study.trials_per_gpu if on_gpu else 0,
+        "num_gpus": 1 / trials_per_gpu(config) if on_gpu else 0,
         "memory": WORKER_BYTES,
         "resources": {},
     }
