@@ -56,8 +56,8 @@ class StudySection(Section):
     """Start no trial, and pause running ones, once all trials together have taken so many hours, on
     all workers and in all launches (`--max-hours`); null: no limit."""
     stop: Literal["when_no_gain"] | None = None
-    """`when_no_gain`: end before the total when the trials that are left are expected to lower the
-    best score by less than the noise between seeds."""
+    """`when_no_gain`: end before the total when the trials that are left would, with 90 %
+    probability, lower the best score by less than the noise between seeds."""
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 1
     """Trials that run at the same time, each in its own process (`--workers`). `auto`: one per GPU
     (times `trials_per_gpu`); on a CPU as many as a short measurement finds fastest."""

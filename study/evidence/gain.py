@@ -1,4 +1,4 @@
-"""What more trials are expected to gain over the best score so far."""
+"""What more trials may gain over the best score so far."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ import numpy as np
 
 from study.evidence.agreement import ENOUGH
 
-DRAWS = 4000
+DRAWS = 20_000
+LAST = 20
+SURE = 0.9
 
 
-def expected_gain(scores: Sequence[float], best: float, more: int) -> float | None:
-    """The expected fall of ln(best score) by so many more trials.
+def possible_gain(scores: Sequence[float], best: float, more: int) -> float | None:
+    """How far ln(best score) falls at most by so many more trials, with 90 % probability.
 
-    Further trials are taken to score like the last ones: ln(score) is normal, its mean and variance
-    are as uncertain as `ENOUGH` scores leave them (Gelman et al. 2013, *Bayesian Data Analysis*,
-    section 3.2). Their luck counts as gain, so the real gain is less.
+    Further trials are taken to score like the last twenty: ln(score) is normal, its mean and
+    variance are as uncertain as these scores leave them (Gelman et al. 2013, *Bayesian Data
+    Analysis*, section 3.2). Their luck counts as gain, so the real gain is less. The scores of a
+    sampler that still learns are more scattered, which makes this larger, as it should.
 
     Args:
         scores: of the last trials that the sampler proposed, positive.
@@ -30,11 +33,11 @@ def expected_gain(scores: Sequence[float], best: float, more: int) -> float | No
         return None
     from scipy.special import ndtri  # late: 0.1 s
 
-    logs = np.log(np.asarray(scores[-ENOUGH:], dtype=float))
+    logs = np.log(np.asarray(scores[-LAST:], dtype=float))
     count, rng = len(logs), np.random.default_rng(0)
     spread = logs.std(ddof=1) * np.sqrt((count - 1) / rng.chisquare(count - 1, DRAWS))
     centre = logs.mean() + spread * rng.standard_normal(DRAWS) / np.sqrt(count)
     # The lowest of n uniform numbers is distributed as 1 - u^(1/n).
     lowest = 1 - rng.uniform(size=DRAWS) ** (1 / more)
     reached = centre + spread * ndtri(lowest)
-    return float(np.maximum(np.log(best) - reached, 0).mean())
+    return float(np.quantile(np.maximum(np.log(best) - reached, 0), SURE))

@@ -8,7 +8,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config.study_config import StudyConfig
-from study.evidence.gain import expected_gain
+from study.evidence.gain import SURE, possible_gain
 from study.search.noise import noise_between_seeds
 from study.storage.trial_result import SAMPLER
 
@@ -27,14 +27,14 @@ def why_to_end(study: Study, config: StudyConfig) -> str | None:
     if more < 1 or not known:
         return None
     scores = [known[number] for number in proposed if number in known]
-    gain = expected_gain(scores, min(known.values()), more)
+    gain = possible_gain(scores, min(known.values()), more)
     spread = noise_between_seeds(study, epoch, config.noise.assumed).spread
     if gain is None or gain >= spread:
         return None
     lower, s = 1 - math.exp(-gain), "s" * (more != 1)
     return (
-        f"{more} more trial{s} would lower the best score by {lower:.0%} as it seems, and another "
-        f"seed changes a score by {spread:.0%}"
+        f"{more} more trial{s} would lower the best score by {lower:.0%} at most (with {SURE:.0%} "
+        f"probability), and another seed changes a score by {spread:.0%}"
     )
 
 

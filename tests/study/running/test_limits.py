@@ -189,7 +189,7 @@ def test_it_is_ended_once_for_all_and_a_higher_total_looks_again(
         asked.append(more)
         return 0.01 if more < 4 else 1.0
 
-    monkeypatch.setattr(stopping, "expected_gain", gain)
+    monkeypatch.setattr(stopping, "possible_gain", gain)
     given = {"study__stop": "when_no_gain", "pruner__name": "none", "noise__assumed": 0.15}
     config = tiny_study(study__trials=6, **given)
     done = run_study(config, store, bank=bank)
