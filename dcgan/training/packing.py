@@ -6,19 +6,22 @@ gain nothing once it is busy, and its memory may be full before.
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import resource
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
 
 import torch
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import DcganError
-from dcgan.runtime.devices import clear_memory_errors, processors, resolve_device
+from dcgan.runtime.devices import processors, resolve_device
 from dcgan.runtime.numerics import numerics
 from dcgan.training.cuda_graphs import EAGER_STEPS, Stepper
 from dcgan.training.schedule import Schedule
@@ -27,14 +30,19 @@ from dcgan.training.step import TrainState
 COUNTS = (1, 2, 4, 8)
 WORTH_IT = 1.05
 """The least speed-up for which twice as many trainings share a GPU."""
-FULL = 0.8
-"""The share of a GPU's memory beyond which no further training is tried: scoring takes some."""
+FULL = 0.5
+"""The share of a GPU's memory beyond which no further training is tried. Trials take more than what
+is measured: the largest configs, the photos, and the extractor, which all may score at once."""
 SECONDS = 3.0
 PATIENCE_SECONDS = 240.0
 """Beyond the seconds of training: imports, recording, one process after the other."""
 STEPS_PER_EPOCH = 8
-_ready: Any = None
-"""In each process: where it waits until all of them train."""
+COMMAND = (sys.executable, "-m", "dcgan.training.packing")
+Program = subprocess.Popen[str]
+
+
+class PackingError(DcganError):
+    """A training beside others failed: most likely they do not fit into the memory."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,7 @@ def best_packing(
     for count in COUNTS:
         try:
             found = (measure or train_together)(config, count)
-        except (DcganError, RuntimeError, multiprocessing.TimeoutError):
+        except PackingError:
             break
         rates[count] = found.images_per_second
         if count > 1 and rates[count] < WORTH_IT * rates[best]:
@@ -76,16 +84,25 @@ def best_packing(
 def train_together(config: TrainConfig, count: int, seconds: float = SECONDS) -> Together:
     """Train new networks on grey images in `count` processes at once, for some seconds.
 
-    If `train.threads` is not set, they share the processors. Raises what one of them raises.
+    If `train.threads` is not set, all that train on this machine's GPUs share the processors.
+    Raises `PackingError` if one of them ends without an answer.
     """
     if config.train.threads is None:
-        share = max(1, processors() // count)
+        share = max(1, processors() // (count * max(1, torch.cuda.device_count())))
         config = override(config, {"train.threads": share}, "train.threads")
-    context = multiprocessing.get_context("spawn")
-    ready = context.Barrier(count)
-    with context.Pool(count, initializer=_keep, initargs=(ready,)) as pool:
-        jobs = [pool.apply_async(_train, (config, seconds)) for _ in range(count)]
-        found = [job.get(seconds + PATIENCE_SECONDS) for job in jobs]
+    with ExitStack() as stack:
+        crew = [stack.enter_context(_program()) for _ in range(count)]
+        late = threading.Timer(seconds + PATIENCE_SECONDS, _end, [crew])
+        stack.callback(late.cancel)
+        stack.callback(_end, crew)
+        late.start()
+        for one in crew:
+            _tell(one, config.model_dump_json())
+        for one in crew:
+            _answer(one)  # it has warmed up, and waits
+        for one in crew:
+            _tell(one, str(seconds))
+        found = [Together(**json.loads(_answer(one))) for one in crew]
     return Together(
         images_per_second=sum(one.images_per_second for one in found),
         bytes_each=max(one.bytes_each for one in found),
@@ -93,28 +110,47 @@ def train_together(config: TrainConfig, count: int, seconds: float = SECONDS) ->
     )
 
 
-def _keep(ready: Any) -> None:
-    global _ready
-    _ready = ready
+def _program() -> Program:
+    """A process that trains; programs of this module need no guard in a person's script."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(COMMAND, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
 
 
-def _train(config: TrainConfig, seconds: float) -> Together:
-    """What one process does: warm up, wait for the others, train."""
-    with numerics(config.train), clear_memory_errors():
-        try:
-            device = resolve_device(config.train.device)
-            epochs = _endless(config, device)
-            for _ in range(1 + EAGER_STEPS // STEPS_PER_EPOCH):
-                next(epochs)
-        except BaseException:
-            _ready.abort()  # the others must not wait for this process
-            raise
-        _ready.wait()
+def _end(crew: list[Program]) -> None:
+    for one in crew:
+        one.kill()
+
+
+def _tell(program: Program, line: str) -> None:
+    assert program.stdin
+    with suppress(BrokenPipeError):  # its missing answer says so
+        program.stdin.write(line + "\n")
+        program.stdin.flush()
+
+
+def _answer(program: Program) -> str:
+    assert program.stdout
+    line = program.stdout.readline()
+    if not line:
+        raise PackingError("a training that was measured beside others ended without an answer")
+    return line
+
+
+def _main() -> None:
+    """What one process does: warm up, wait for the others, train, and tell what it did."""
+    config = TrainConfig.model_validate_json(sys.stdin.readline())
+    device = resolve_device(config.train.device)
+    with numerics(config.train):
+        epochs = _endless(config, device)
+        for _ in range(1 + EAGER_STEPS // STEPS_PER_EPOCH):
+            next(epochs)
+        print("ready", flush=True)
+        seconds = float(sys.stdin.readline())
         start, images = time.perf_counter(), 0
         while time.perf_counter() < start + seconds:
             images += next(epochs)
         rate = images / (time.perf_counter() - start)
-        return Together(rate, *_memory(device))
+        print(json.dumps(asdict(Together(rate, *_memory(device)))), flush=True)
 
 
 def _endless(config: TrainConfig, device: torch.device) -> Iterator[int]:
@@ -135,3 +171,7 @@ def _memory(device: torch.device) -> tuple[int, float]:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, 0.0
     free, total = torch.cuda.mem_get_info(device)
     return torch.cuda.max_memory_reserved(device), 1 - free / total
+
+
+if __name__ == "__main__":
+    _main()

@@ -25,7 +25,7 @@ from study.running.warm_start import warm_start
 from study.search.objective import has_recognised, is_pareto
 from study.storage.attributes import study_config, with_addresses
 from study.storage.file_systems import disk_doubt
-from study.storage.optuna_db import load_optuna_study
+from study.storage.optuna_db import briefly
 from study.storage.schema_versions import check_schemas
 from study.storage.store import Store
 from study.tracking.relocate import describe_misplaced
@@ -42,8 +42,8 @@ def join(store: Store, name: str, settings: dict[str, Any]) -> None:
         StudyMismatchError: the photos, or what scores them, are not the study's.
         UsageError: MLflow's database is on another machine.
     """
-    study = load_optuna_study(store, name)
-    store = with_addresses(store, study)
+    with briefly(store, name) as study:
+        store, config = with_addresses(store, study), study_config(study)
     if not store.tracking and not store.mlflow_database.is_file():
         raise UsageError(
             f"the study '{name}' keeps its MLflow database in the results folder of the machine "
@@ -52,8 +52,7 @@ def join(store: Store, name: str, settings: dict[str, Any]) -> None:
         )
     machine = {"study.workers": 1, "study.trials_per_gpu": 1, "study.launcher": "auto"}
     machine |= {"study.timeout_minutes": None}
-    config = override(study_config(study), machine | settings)
-    launch(config, store, joining=True)
+    launch(override(config, machine | settings), store, joining=True)
 
 
 def launch(

@@ -157,7 +157,7 @@ def prepare(
             earlier = stored_config(study)
             config, extractor, chosen = choose_extractor(config, earlier)
             machine = Machine.here(config.base)
-            config, packed = choose_packing(config, machine)
+            config, packed = choose_packing(config, earlier, machine)
             resources = choose_resources(config, earlier, machine, measure)
             threads = {"base.train.threads": resources.threads}
             config = override(config, threads, "train.threads")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 
@@ -128,25 +129,44 @@ def trials_per_gpu(config: StudyConfig) -> int:
 
 def choose_packing(
     config: StudyConfig,
+    earlier: StudyConfig | None,
     machine: Machine,
-    measure: Callable[[TrainConfig], tuple[int, dict[int, float]]] = best_packing,
+    measure: Callable[[TrainConfig], tuple[int, dict[int, float]]] | None = None,
 ) -> tuple[StudyConfig, list[str]]:
     """Replace `trials_per_gpu: auto` by what trains fastest: the middle of the search space.
 
-    Trials that share a GPU have the numbers of those that do not, so each launch measures anew.
-    Returns the config, and a sentence about the choice.
+    Trials that share a GPU have the numbers of those that do not, so another launch may choose
+    another number. A number of workers leaves nothing to choose. `earlier` is the config of the
+    last launch, None at the first. Returns the config, and a sentence about the choice.
     """
+    workers = config.study.workers
     if config.study.trials_per_gpu != "auto":
         return config, []
     if machine.device != "cuda":
         return config, ["--trials-per-gpu auto measures a CUDA GPU; there is none here"]
-    settled, _ = choose_precision(config, None)
-    best, rates = measure(trial_config(settled, middle(settled), 0))
-    config = override(config, {"study.trials_per_gpu": best}, "study.trials_per_gpu")
+    if workers != "auto":
+        return _with_packing(config, -(-workers // max(1, machine.gpus))), []
+    settled, _ = choose_precision(config, earlier)
+    typical = trial_config(settled, middle(settled), 0)
+    best, rates = (measure or _measured)(typical)
+    config = _with_packing(config, best)
     if not rates:
         return config, ["--trials-per-gpu auto: 1, because a training failed when it was measured"]
     measured = ", ".join(f"{count}: {rate:.0f} images/s" for count, rate in rates.items())
     return config, [f"--trials-per-gpu auto: {best}, the fastest here ({measured})"]
+
+
+def _measured(config: TrainConfig) -> tuple[int, dict[int, float]]:
+    return _measured_once(config.model_dump_json())
+
+
+@cache  # a confirmation launches one round after the other
+def _measured_once(config: str) -> tuple[int, dict[int, float]]:
+    return best_packing(TrainConfig.model_validate_json(config))
+
+
+def _with_packing(config: StudyConfig, each: int) -> StudyConfig:
+    return override(config, {"study.trials_per_gpu": each}, "study.trials_per_gpu")
 
 
 def choose_precision(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, create_engine, func, select, text
+from sqlalchemy import Engine, create_engine, func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from study.errors import StudyError
@@ -17,6 +19,8 @@ LOCK_WAIT_SECONDS = 60
 CONNECTIONS = 4
 """The most that a process has: for Optuna, for each of two nested locks, and for renewing a lease.
 It keeps one; the others are closed after use. A server allows a hundred."""
+OTHERS = 3
+"""Clients that ask for a session at once. A pooler lends the one that was last idle first."""
 TABLES_LOCK = 0x6463_6761
 """Key of the lock that a process holds while it makes a server's tables."""
 CONNECTION = {
@@ -50,9 +54,8 @@ def open_server(store: Store, make: Callable[[str, dict[str, Any]], S], *, wait:
 
     def connect() -> S:
         engine = create_engine(url, poolclass=NullPool, connect_args=CONNECTION)
-        with engine.connect() as connection:
-            _refuse_pooler(connection, store)
-            # One process at a time makes tables.
+        _refuse_shared_sessions(engine, store)
+        with engine.connect() as connection:  # one process at a time makes tables
             connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
             connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
             LEASES.create(engine, checkfirst=True)
@@ -68,28 +71,37 @@ def open_server(store: Store, make: Callable[[str, dict[str, Any]], S], *, wait:
     except StudyError:
         raise
     except Exception as error:  # SQLAlchemy's, alembic's and Optuna's own types
-        if "unsupported startup parameter" in str(error):  # which PostgreSQL itself never says
-            raise StudyError(_behind_pooler(store)) from None
         raise StudyError(
             f"cannot open the study database {store.optuna_place}: {reason_of(error)}; check that "
             "the server runs, and its address, database, user and password (--storage)"
         ) from error
 
 
-def _refuse_pooler(connection: Connection, store: Store) -> None:
-    """Raise `StudyError` if the database is reached through a pooler of connections.
+def _refuse_shared_sessions(engine: Engine, store: Store) -> None:
+    """Raise `StudyError` if a pooler of connections gives one session to several clients.
 
-    A pooler may give each transaction another session, and a session's locks then belong to
-    nobody. It cannot hide: what it tells the client as the process id of the session is its own.
+    Each transaction may then have another session, and a session's locks belong to nobody. A proxy
+    shows in what it tells the client as the process id of the session, which is its own. Whether
+    it shares sessions shows when the session of an idle client serves another one.
     """
-    told = connection.connection.dbapi_connection.info.backend_pid  # type: ignore[union-attr]
-    if told != connection.scalar(select(func.pg_backend_pid())):
-        raise StudyError(_behind_pooler(store))
-
-
-def _behind_pooler(store: Store) -> str:
-    return (
+    number = select(func.pg_backend_pid())
+    try:
+        with ExitStack() as stack:
+            idle = stack.enter_context(engine.connect())
+            mine = idle.scalar(number)
+            driver = idle.connection.dbapi_connection
+            if driver is None or driver.info.backend_pid == mine:
+                return
+            idle.commit()
+            others = [stack.enter_context(engine.connect()) for _ in range(OTHERS)]
+            if mine not in [other.scalar(number) for other in others]:
+                return
+    except OperationalError as error:
+        if "unsupported startup parameter" not in str(error):  # PostgreSQL itself never says that
+            raise
+    raise StudyError(
         f"{store.optuna_place} is a pooler of connections such as PgBouncer, and the locks of a "
-        "study need a session that stays; give the address of PostgreSQL itself: a worker has at "
-        f"most {CONNECTIONS} connections to it"
+        "study need a session that stays. Give the address of PostgreSQL itself (a process has at "
+        f"most {CONNECTIONS} connections to it), or set pool_mode = session and "
+        "ignore_startup_parameters = options in PgBouncer"
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-NETWORK = "10.77.0"
+from functools import cache
+from pathlib import Path
 
 
 def missing() -> str | None:
@@ -18,8 +19,16 @@ def missing() -> str | None:
     absent = [name for name in ("ip", "unshare") if shutil.which(name) is None]
     if absent:
         return f"{' and '.join(absent)} not found"
-    tried = subprocess.run(["unshare", "--net", "true"], capture_output=True)
-    return tried.stderr.decode().strip() if tried.returncode else None
+    return _tried()
+
+
+@cache
+def _tried() -> str | None:
+    try:
+        with two_hosts():
+            return None
+    except subprocess.CalledProcessError as error:
+        return f"network namespaces: {error.stderr.decode().strip()}"
 
 
 class Host:
@@ -27,7 +36,7 @@ class Host:
 
     def __init__(self, switch: str, number: int) -> None:
         self.switch, self.port = switch, f"port{number}"
-        self.name, self.address = f"{switch}-{number}", f"{NETWORK}.{number}"
+        self.name, self.address = f"{switch}-{number}", f"{_network()}.{number}"
         _ip("netns", "add", self.name)
         _ip("-n", self.name, "link", "set", "lo", "up")
         self._cable(self.name, "eth0", "-n", self.name)
@@ -64,13 +73,17 @@ class Here(Host):
 
     def __init__(self, switch: str, number: int) -> None:
         self.switch, self.port = switch, f"port{number}"
-        self.address = f"{NETWORK}.{number}"
+        self.address = f"{_network()}.{number}"
         self._cable(str(os.getpid()), f"sw{os.getpid()}")
 
 
 @contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host]]:
     """Two hosts that this process can reach too."""
+    for name in subprocess.run(["ip", "netns"], capture_output=True, text=True).stdout.split():
+        found = re.fullmatch(r"switch(\d+)(-\d)?", name)
+        if found and not Path("/proc", found[1]).exists():  # of a run that was killed
+            _ip("netns", "delete", name)
     switch = f"switch{os.getpid()}"
     _ip("netns", "add", switch)
     names = [switch]
@@ -86,6 +99,12 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
     finally:
         for name in names:  # with the cables, whose other ends go too
             _ip("netns", "delete", name)
+
+
+def _network() -> str:
+    """A network for each process that makes hosts."""
+    high, low = divmod(os.getpid(), 256)
+    return f"10.{64 + high % 128}.{low}"
 
 
 def _ip(*words: str) -> None:

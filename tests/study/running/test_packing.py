@@ -27,7 +27,7 @@ def test_what_shares_a_gpu_is_measured_in_the_middle_of_the_space(tiny_study: Ma
 
     asked = tiny_study(study__trials_per_gpu="auto", study__workers="auto")
     machine = Machine("cuda", processors=8, gpus=2)
-    config, (note,) = choose_packing(asked, machine, pack)
+    config, (note,) = choose_packing(asked, None, machine, pack)
     assert config.study.trials_per_gpu == 4
     assert "4, the fastest here (1: 100 images/s, 2: 190 images/s, 4: 300 images/s" in note
     assert choose_resources(config, None, machine, fastest_threads).workers == 8
@@ -38,10 +38,14 @@ def test_what_shares_a_gpu_is_measured_in_the_middle_of_the_space(tiny_study: Ma
             assert value in dimension.choices
         else:
             assert dimension.low <= value <= dimension.high
-    assert choose_packing(config, machine, pack) == (config, [])
-    same, (note,) = choose_packing(asked, Machine(processors=8), pack)
+    assert choose_packing(config, None, machine, pack) == (config, [])
+    same, (note,) = choose_packing(asked, None, Machine(processors=8), pack)
     assert "there is none here" in note
     assert same == asked
+    fixed = tiny_study(study__trials_per_gpu="auto", study__workers=5)
+    config, notes = choose_packing(fixed, None, machine, pack)
+    assert (config.study.trials_per_gpu, notes) == (3, [])
+    assert choose_resources(config, None, machine, fastest_threads).workers == 5
     assert len(measured) == 1
     assert trials_per_gpu(same) == 1
 

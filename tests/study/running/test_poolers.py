@@ -1,4 +1,4 @@
-"""A study refuses PgBouncer, and a worker's connections to PostgreSQL are counted."""
+"""A study refuses a pooler that shares sessions, and keeps few connections to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _answers(port: int) -> bool:
 
 @pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
 @pytest.mark.parametrize(
-    ("mode", "ignored"), [("transaction", "options"), ("session", "options"), ("transaction", "")]
+    ("mode", "ignored"), [("transaction", "options"), ("transaction", ""), ("session", "")]
 )
 def test_a_pooler_is_refused_with_the_reason(
     database: Postgres, shell: Any, study_file: Any, tmp_path: Path, mode: str, ignored: str
@@ -72,9 +72,19 @@ def test_a_pooler_is_refused_with_the_reason(
         arguments = ("run", study_file(), "--store", tmp_path / "s", "--storage", url)
         (line,) = shell(*arguments, code=1).stderr.strip().splitlines()
     assert "is a pooler of connections such as PgBouncer" in line
-    assert f"a worker has at most {CONNECTIONS} connections" in line
+    assert f"a process has at most {CONNECTIONS} connections" in line
     assert PASSWORD not in line
     assert not (tmp_path / "s/studies").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="PgBouncer is not installed")
+def test_a_pooler_that_leaves_sessions_alone_works(
+    database: Postgres, url: str, tiny_study: Callable[..., Any], bank: Any, tmp_path: Path
+) -> None:
+    with pgbouncer(database, "session", "options") as pooled:
+        done = run_study(tiny_study(study__trials=2), Store.at(tmp_path / "a", pooled), bank=bank)
+        assert done.finished == 2
 
 
 @pytest.mark.slow

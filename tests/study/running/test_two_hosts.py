@@ -93,8 +93,13 @@ def test_a_cut_cable_and_a_sleeping_host_lose_nothing(
     def trials_of(host: hosts.Host) -> set[int]:
         return {trial for trial, place in places().items() if place == host.name}
 
+    def trains(host: hosts.Host, results: Store) -> bool:
+        """Whether a host has begun a trial that it has: its claim is over."""
+        folders = [results.study("tiny").trial(number) for number in trials_of(host)]
+        return any((folder / "history.jsonl").exists() for folder in folders)
+
     def taken_from_second(disturb: Callable[[], object]) -> None:
-        wait_for(lambda: bool(trials_of(second)))
+        wait_for(lambda: trains(second, other))
         disturb()
         (lost,) = trials_of(second)
         wait_for(lambda: places().get(lost) == first.name)
@@ -112,7 +117,7 @@ def test_a_cut_cable_and_a_sleeping_host_lose_nothing(
         (number, TrialState.COMPLETE) for number in range(8)
     ]
     said = (tmp_path / "b.txt").read_text()
-    assert said.count("is another process's by now") == 2
+    assert said.count("is another process's by now") >= 2
     assert "Traceback" not in said + (tmp_path / "a.txt").read_text()
     shown = mirror_of(store, "tiny")
     runs = shown.runs("trial")
