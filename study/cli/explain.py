@@ -19,6 +19,6 @@ def print_explanation(store: Store, name: str, *, as_json: bool = False) -> None
     if as_json:
         say(json.dumps(explained.as_dict(), indent=2))
         return
-    say(f"{name}: what {explained.complete} complete trials say")
+    say(f"{name}: what {explained.rests_on} say")
     for line in lines_of(explained):
         say(line)

@@ -17,6 +17,7 @@ from study.cli.front import front_picture
 from study.cli.tables import print_table
 from study.errors import StudyError
 from study.results.autopsy import autopsies
+from study.results.compared import compared
 from study.results.confirmed_words import expected_in_words
 from study.results.export import FORMATS, SUFFIXES, full_config, write_export
 from study.results.leaderboard import best_rows_of, flat, rows_of
@@ -99,26 +100,19 @@ def _print_importance(study: Study) -> None:
     from study.evidence.agreement import ENOUGH
     from study.report.statistics import MOST, importances  # late: it takes seconds
 
-    complete = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if trial.values
-    ]
-    found = importances(complete)
-    if len(complete) < ENOUGH:
-        say(
-            f"importance: {len(complete)} complete trials are too few to say which parameter "
-            f"mattered; {ENOUGH} are needed"
-        )
+    alike = compared(study_config(study), study.get_trials(deepcopy=False))
+    found = importances(alike.trials)
+    if len(alike.trials) < ENOUGH:
+        say(f"importance: {alike} are too few to say which parameter mattered; {ENOUGH} are needed")
         return
     if not found:
-        say("importance: all complete trials have the same score or parameters, so none mattered")
+        say(f"importance: {alike} have the same score or parameters, so none mattered")
         return
     aim = "distance" if is_pareto(study) else "score"
+    most = f" ({MOST} of them)" if len(alike.trials) > MOST else ""
     say(
-        f"importance over {min(len(complete), MOST)} complete trials: the share of the {aim}'s "
-        "variance that a parameter explains alone (fANOVA), its limits over resamples, and what "
-        "chance gives"
+        f"importance over {alike}{most}: the share of the {aim}'s variance that a parameter "
+        "explains alone (fANOVA), its limits over resamples, and what chance gives"
     )
     width = max(map(len, found))
     for key, share in found.items():

@@ -21,6 +21,7 @@ from study.evidence.failing import Part, failing_parts
 from study.evidence.race import USUAL
 from study.evidence.variance import Budget, budget
 from study.report.statistics import Edge, Importance, edges, importances
+from study.results.compared import compared
 from study.results.confirmed import Confirmation
 from study.results.winner import Winner, final_noise, winner_of
 from study.storage.attributes import study_config
@@ -49,7 +50,11 @@ class Explained:
 
     study: str
     complete: int
-    """Trials that this rests on."""
+    """Trials that all but what parameters do rests on."""
+    compared: int
+    """Trials that tell what parameters do: on rungs more than the complete ones."""
+    rests_on: str
+    """Which these are, in words."""
     importance: dict[str, Importance]
     no_effect_seen: list[str]
     """Parameters whose importance chance explains as well."""
@@ -96,9 +101,10 @@ def explain(study: Study, store: Store) -> Explained:
     folder = store.study(study.study_name)
     histories = {it.number: RunFolder(folder.trial(it.number)).history for it in complete}
     evals = {number: read_evals(path) for number, path in histories.items()}
-    important, minimised = importances(complete), _minimised(config, evals)
+    alike = compared(config, trials)
+    important, minimised = importances(alike.trials), _minimised(config, evals)
     noise = final_noise(study, Confirmation.read(study))
-    single = config.objective.mode == "score" and len(complete) >= ENOUGH
+    single = config.objective.mode == "score" and len(alike.trials) >= ENOUGH and ranked
     pairs = [
         (trial.values[0], trial.user_attrs["imbalance"])
         for trial in complete
@@ -107,6 +113,8 @@ def explain(study: Study, store: Store) -> Explained:
     return Explained(
         study.study_name,
         len(complete),
+        len(alike.trials),
+        str(alike),
         important,
         [name for name, it in important.items() if not it.above_chance],
         _edges(config, ranked[0].params) if single else [],

@@ -19,10 +19,15 @@ AGREES = 0.9
 
 def lines_of(it: Explained) -> Iterator[str]:
     """One line or more on each subject."""
-    if it.complete < ENOUGH:
+    if it.compared < ENOUGH:
         yield (
             f"they are too few for importance, agreement and correlation: {ENOUGH} are needed; let "
             "the study run longer (--trials)"
+        )
+    elif it.complete < ENOUGH:
+        yield (
+            f"{it.complete} complete trials are too few for agreement and correlation: {ENOUGH} "
+            "are needed"
         )
     yield from _parameters(it)
     yield from beside_tables(it)

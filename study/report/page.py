@@ -37,6 +37,7 @@ from study.report.statistics import (
 from study.report.verdict import verdict
 from study.report.words import beside_photos, setting, words_of
 from study.results.autopsy import autopsies
+from study.results.compared import compared
 from study.results.confirmed import Confirmation
 from study.results.confirmed_words import sentences_of, table_of
 from study.results.leaderboard import cells_of, rows_of
@@ -146,15 +147,15 @@ def _about_parameters(
     explained: Explained,
 ) -> dict[str, Any]:
     space = {config.short_name(key): item for key, item in config.space.items()}
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.values]
+    alike = compared(config, trials)
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED]
     return {
         "enough": ENOUGH,
         "resamples": RESAMPLES,
-        "complete": len(complete),
+        "rests_on": explained.rests_on,
         "importance": explained.importance,
         "no_effect_seen": explained.no_effect_seen,
-        "effects": [_in_words(it, space, pruned) for it in choice_effects(complete, space)],
+        "effects": [_in_words(it, space, pruned) for it in choice_effects(alike.trials, space)],
         "edges": explained.edges,
         "correlation": explained.balance,
     }

@@ -17,12 +17,14 @@ from optuna.trial import TrialState, create_trial
 
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.folder import RunFolder
+from study.config.rung_ends import with_rungs
 from study.config.study_config import StudyConfig
 from study.evidence.race import USUAL
 from study.report.explained import Explained, explain
 from study.report.explained_words import lines_of, lines_on
+from study.results.compared import compared
 from study.results.winner import winner_of
-from study.storage.attributes import CONFIG_ATTRIBUTE
+from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.optuna_db import open_storage
 from study.storage.store import Store
 from study.storage.trial_result import DOOMED, REVIVED
@@ -165,6 +167,32 @@ def test_scripts_get_the_same_as_json(explained: Explained) -> None:
     assert plain["ladder"][0]["correlation"]["value"] == explained.ladder[0].correlation.value
     assert plain["failing"][0]["name"] == "lr_g"
     assert 0 <= plain["variance"]["reliability"] <= 1
+
+
+def test_on_rungs_all_trials_tell_what_parameters_do(
+    store: Store, tiny_study: Callable[..., StudyConfig], config: StudyConfig
+) -> None:
+    """Few trials are complete, and those were the best: at the first rung all compare."""
+    rungs = {"budget__images": [320, 960, 1920], "base__eval__every_epochs": 10}
+    space = {key: it.model_dump() for key, it in config.space.items()}
+    given = tiny_study(space=space, baselines=[], study__trials=30, pruner__name="none", **rungs)
+    study = planted(store, with_rungs(given, 32), 3, 21)
+    found = explain(study, store)
+    assert (found.complete, found.compared) == (3, 24)
+    assert found.rests_on == "24 trials at epoch 10, the end of the first rung"
+    assert found.importance["lr_g"].above_chance
+    assert found.importance["lr_g"].share > 0.5
+    assert found.no_effect_seen == ["rotation_degrees"]
+    # The score at epoch 10 is compared, not the last one that a waiting trial has.
+    (early,) = {
+        trial.values[0]
+        for trial in compared(study_config(study), study.trials).trials
+        if trial.number == 5
+    }
+    assert early == study.trials[5].intermediate_values[10] != study.trials[5].values[0]
+    said = list(lines_of(found))
+    assert said[0] == "3 complete trials are too few for agreement and correlation: 10 are needed"
+    assert any(line.startswith("lr_g matters: it explains") for line in said)
 
 
 def test_few_trials_say_what_they_can(store: Store, config: StudyConfig) -> None:
