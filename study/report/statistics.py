@@ -154,6 +154,7 @@ class Importance:
 def importances(trials: Sequence[FrozenTrial], seed: int = 0) -> dict[str, Importance]:
     """Share of the scores' variance that each parameter explains alone, most important first.
 
+    Of the logarithms, unless a score is not positive (a kernel distance may be below 0). By
     fANOVA of Optuna (Hutter et al. 2014), not normalised, over at most `MOST` trials. Empty with
     fewer than `ENOUGH` trials.
     """
@@ -164,6 +165,8 @@ def importances(trials: Sequence[FrozenTrial], seed: int = 0) -> dict[str, Impor
     if len(chosen) > MOST:
         chosen = [chosen[i] for i in generator.choice(len(chosen), MOST, replace=False)]
     scores = [trial.values[0] for trial in chosen]
+    if min(scores) > 0:  # one trial that failed would be all of the variance
+        scores = [math.log(score) for score in scores]
     whole = _importance(chosen, scores)
     drawn, dealt = [], []
     for _ in range(RESAMPLES):
