@@ -153,7 +153,8 @@ def test_a_third_of_three_is_one() -> None:
 
 def test_images_become_epochs_with_a_score() -> None:
     config = load_study_config(
-        "quickstart", {"budget.images": [1000, 3000, 9000], "budget.keep": "1/4"}
+        "quickstart",
+        {"budget.images": [1000, 3000, 9000], "budget.keep": "1/4", "eval.every_epochs": 3},
     )
     assert config.budget.keep == 0.25
     settled = with_rungs(config, 480)
@@ -206,7 +207,7 @@ def test_a_file_has_one_length(study_file: Callable[..., Path]) -> None:
 
 def test_rungs_that_end_at_the_same_score_are_refused() -> None:
     config = load_study_config("quickstart", {"budget.images": [900, 1000, 9000]})
-    with pytest.raises(ConfigError, match=r"end at the epochs 3, 3, 19, which must ascend") as it:
+    with pytest.raises(ConfigError, match=r"end at the epochs 4, 4, 19, which must ascend") as it:
         with_rungs(config, 480)
     assert str(it.value).endswith("set base.eval.every_epochs to 1")
     config = load_study_config("quickstart", {"budget.images": [90, 100, 9000]})
