@@ -17,10 +17,10 @@ ENV PATH=/opt/venv/bin:$PATH \
     VIRTUAL_ENV=/opt/venv \
     PYTHONUNBUFFERED=1 \
     GIT_PYTHON_REFRESH=quiet \
-    HOME=/work \
+    HOME=/results \
     LOGNAME=study \
-    DCGAN_CACHE=/work/cache \
-    DCGAN_STUDY_STORE=/work/mlruns
+    DCGAN_CACHE=/results/cache \
+    DCGAN_STUDY_STORE=/results/mlruns
 
 RUN python3 -m venv /opt/venv \
     && pip install --no-cache-dir uv
@@ -39,11 +39,11 @@ RUN extras=$(for extra in $EXTRAS; do printf -- '--extra %s ' "$extra"; done) \
 
 COPY . /src/
 RUN uv pip install --no-cache --no-deps /src \
-    && mkdir --mode 777 /work
+    && mkdir --mode 777 /results
 
 # Any other user works too: docker run --user "$(id -u):$(id -g)".
 USER 1000:1000
-WORKDIR /work
-VOLUME /work
+WORKDIR /results
+VOLUME /results
 EXPOSE 5000
 CMD ["study", "--help"]

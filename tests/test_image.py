@@ -101,7 +101,7 @@ class Image:
 
     def _here(self, text: str) -> str:
         """A text with the image's folders inside the root."""
-        return re.sub(r"(?<![\w.:/])/(?=(opt|src|work)\b)", f"{self.root}/", text)
+        return re.sub(r"(?<![\w.:/])/(?=(opt|src|results)\b)", f"{self.root}/", text)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_its_steps_make_an_environment_in_which_any_user_runs_a_study(root: Path
     short = ("base.train.epochs=1", "base.eval.every_epochs=1", "base.eval.n_samples=64")
     settings = [word for setting in short for word in ("--set", setting)]
     image.run("study", "run", "quickstart", "--trials", "1", *settings)
-    results = root / "work/mlruns/studies/quickstart"
+    results = root / "results/mlruns/studies/quickstart"
     assert (results / "best.yaml").stat().st_size > 0
     assert os.getuid() != 0 or results.stat().st_uid == int(image.user.partition(":")[0])
 

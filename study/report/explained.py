@@ -104,7 +104,7 @@ def explain(study: Study, store: Store) -> Explained:
     alike = compared(config, trials)
     important, minimised = importances(alike.trials), _minimised(config, evals)
     noise = final_noise(study, Confirmation.read(study))
-    single = config.objective.mode == "score" and len(alike.trials) >= ENOUGH and ranked
+    single = config.objective.mode == "score" and len(alike.trials) >= ENOUGH and bool(ranked)
     pairs = [
         (trial.values[0], trial.user_attrs["imbalance"])
         for trial in complete

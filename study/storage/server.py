@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, func, select, text
+from sqlalchemy import Connection, Engine, create_engine, func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
@@ -54,8 +54,10 @@ def open_server(store: Store, make: Callable[[str, dict[str, Any]], S], *, wait:
 
     def connect() -> S:
         engine = create_engine(url, poolclass=NullPool, connect_args=CONNECTION)
-        _refuse_shared_sessions(engine, store)
-        with engine.connect() as connection:  # one process at a time makes tables
+        with _connected(engine, store) as connection:
+            if _shares_sessions(engine, connection):
+                raise StudyError(_behind_pooler(store))
+            # One process at a time makes tables.
             connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT_SECONDS}s'"))
             connection.execute(select(func.pg_advisory_lock(TABLES_LOCK)))
             LEASES.create(engine, checkfirst=True)
@@ -77,29 +79,35 @@ def open_server(store: Store, make: Callable[[str, dict[str, Any]], S], *, wait:
         ) from error
 
 
-def _refuse_shared_sessions(engine: Engine, store: Store) -> None:
-    """Raise `StudyError` if a pooler of connections gives one session to several clients.
+def _connected(engine: Engine, store: Store) -> Connection:
+    """A connection. Raises `StudyError` for a pooler that does not take our options."""
+    try:
+        return engine.connect()
+    except OperationalError as error:
+        if "unsupported startup parameter" in str(error):  # PostgreSQL itself never says that
+            raise StudyError(_behind_pooler(store)) from None
+        raise
+
+
+def _shares_sessions(engine: Engine, idle: Connection) -> bool:
+    """Whether a pooler of connections gives one session to several clients.
 
     Each transaction may then have another session, and a session's locks belong to nobody. A proxy
     shows in what it tells the client as the process id of the session, which is its own. Whether
     it shares sessions shows when the session of an idle client serves another one.
     """
     number = select(func.pg_backend_pid())
-    try:
-        with ExitStack() as stack:
-            idle = stack.enter_context(engine.connect())
-            mine = idle.scalar(number)
-            driver = idle.connection.dbapi_connection
-            if driver is None or driver.info.backend_pid == mine:
-                return
-            idle.commit()
-            others = [stack.enter_context(engine.connect()) for _ in range(OTHERS)]
-            if mine not in [other.scalar(number) for other in others]:
-                return
-    except OperationalError as error:
-        if "unsupported startup parameter" not in str(error):  # PostgreSQL itself never says that
-            raise
-    raise StudyError(
+    mine, driver = idle.scalar(number), idle.connection.dbapi_connection
+    idle.commit()
+    if driver is None or driver.info.backend_pid == mine:
+        return False
+    with ExitStack() as stack:
+        others = [stack.enter_context(engine.connect()) for _ in range(OTHERS)]
+        return mine in [other.scalar(number) for other in others]
+
+
+def _behind_pooler(store: Store) -> str:
+    return (
         f"{store.optuna_place} is a pooler of connections such as PgBouncer, and the locks of a "
         "study need a session that stays. Give the address of PostgreSQL itself (a process has at "
         f"most {CONNECTIONS} connections to it), or set pool_mode = session and "

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from optuna.trial import FrozenTrial
 
 from study.storage.store import Store
 
@@ -25,6 +29,18 @@ def options(store: Store, *, tracking: bool = True) -> list[str]:
     assert store.tracking
     shared = ["--store", str(store.root), "--storage", store.storage]
     return [*shared, "--tracking-uri", store.tracking] if tracking else shared
+
+
+def check_mirror(shown: Any, trials: Sequence[FrozenTrial]) -> None:
+    """Every trial is in MLflow once and whole; `shown` is the study's mirror."""
+    runs = shown.runs("trial")
+    assert [int(run.data.tags["optuna.trial_number"]) for run in runs] == list(range(len(trials)))
+    for trial, run in zip(trials, runs, strict=True):
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["objective"] == pytest.approx(trial.value)
+        points = shown.points(run)
+        assert len(points) == len(set(points))
+        assert {"config.yaml", "samples_final.png"} <= shown.artifacts(run)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

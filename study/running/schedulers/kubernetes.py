@@ -70,7 +70,7 @@ def _pod(needs: Needs, options: Mapping[str, str], name: str) -> dict[str, Any]:
     limits |= {"nvidia.com/gpu": needs.gpus} if needs.gpus else {}
     claim = options.get("photos-claim")
     photos = "/photos" if claim else needs.photos
-    mounts = [{"name": "work", "mountPath": "/work"}]
+    mounts = [{"name": "work", "mountPath": "/results"}]
     volumes: list[dict[str, Any]] = [{"name": "work", "emptyDir": {}}]
     if claim:
         mounts.append({"name": "photos", "mountPath": photos})
@@ -79,7 +79,7 @@ def _pod(needs: Needs, options: Mapping[str, str], name: str) -> dict[str, Any]:
     worker = {
         "name": "worker",
         "image": options.get("image", IMAGE),
-        "command": [*needs.command, *(["--data", photos] if photos else []), "--store", "/work"],
+        "command": [*needs.command, *(["--data", photos] if photos else []), "--store", "/results"],
         "envFrom": [{"secretRef": {"name": name}}],
         "resources": {"requests": {"cpu": needs.cpus}, "limits": limits},
         "volumeMounts": mounts,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shared import PATIENCE_SECONDS, options, wait_for
+from shared import PATIENCE_SECONDS, check_mirror, options, wait_for
 
 from benchmarks.lib.servers import (
     Postgres,
@@ -52,15 +52,7 @@ def check_as_alone(store: Store, name: str, total: int, mirror: Any, alone: Any)
         if trial.params == same.params:  # what the sampler knew depends on who finished when
             assert trial.values == same.values
             assert trial.intermediate_values == same.intermediate_values
-    shown = mirror(store, name)
-    runs = shown.runs("trial")
-    assert [int(run.data.tags["optuna.trial_number"]) for run in runs] == list(range(total))
-    for trial, run in zip(trials, runs, strict=True):
-        assert run.info.status == "FINISHED"
-        assert run.data.metrics["objective"] == pytest.approx(trial.value)
-        points = shown.points(run)
-        assert len(points) == len(set(points))
-        assert {"config.yaml", "samples_final.png"} <= shown.artifacts(run)
+    check_mirror(mirror(store, name), trials)
 
 
 @pytest.fixture(scope="module")

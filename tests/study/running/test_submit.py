@@ -102,7 +102,7 @@ def test_kubernetes_takes_the_manifest() -> None:
     assert manifest["metadata"] == {"name": "my-cats-2", "namespace": "lab"}
     pod = manifest["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    assert container["command"] == [*NEEDS.command, "--data", "/photos", "--store", "/work"]
+    assert container["command"] == [*NEEDS.command, "--data", "/photos", "--store", "/results"]
     assert container["resources"]["limits"] == {"memory": "6Gi", "nvidia.com/gpu": 1}
     assert pod["terminationGracePeriodSeconds"] == 120
     broken = {**manifest, "spec": {**manifest["spec"], "paralelism": 3}}

@@ -15,7 +15,7 @@ import hosts
 import pytest
 import sqlalchemy as sa
 from optuna.trial import TrialState
-from shared import ONE_STEP_AN_EPOCH, PATIENCE_SECONDS, options, wait_for
+from shared import ONE_STEP_AN_EPOCH, PATIENCE_SECONDS, check_mirror, options, wait_for
 
 from benchmarks.lib.servers import mlflow_server, postgres, postgres_programs
 from study.storage.leases import LEASE_VARIABLE, TABLE
@@ -119,12 +119,4 @@ def test_a_cut_cable_and_a_sleeping_host_lose_nothing(
     said = (tmp_path / "b.txt").read_text()
     assert said.count("is another process's by now") >= 2
     assert "Traceback" not in said + (tmp_path / "a.txt").read_text()
-    shown = mirror_of(store, "tiny")
-    runs = shown.runs("trial")
-    assert [int(run.data.tags["optuna.trial_number"]) for run in runs] == list(range(8))
-    for trial, run in zip(trials, runs, strict=True):
-        assert run.info.status == "FINISHED"
-        assert run.data.metrics["objective"] == pytest.approx(trial.value)
-        points = shown.points(run)
-        assert len(points) == len(set(points))
-        assert {"config.yaml", "samples_final.png"} <= shown.artifacts(run)
+    check_mirror(mirror_of(store, "tiny"), trials)
