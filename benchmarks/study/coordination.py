@@ -17,6 +17,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -106,12 +107,23 @@ def measure(name: str, store: Store, workers: int, trials: int) -> dict[str, Any
 
 
 def work(store: Store, config: StudyConfig, queue: Any, barrier: Any) -> None:
-    """One worker, as `study.running.worker.work` claims trials, without the training."""
-    study = load_optuna_study(store, "coordination")
+    """One worker: its trials, once all are ready."""
+    queue.put(list(without_training(store, config, barrier.wait)))
+
+
+def without_training(
+    store: Store, config: StudyConfig, ready: Callable[[], object] = lambda: None
+) -> Iterator[int]:
+    """Claim trials as `study.running.worker.work` does, until the total is finished.
+
+    `ready` is called once before. Yields the number of each trial at its end.
+    """
+    name = config.study.name
+    study = load_optuna_study(store, name)
     study.sampler = SeededSampler(config.sampler, config.study.seed)
     study.pruner = make_pruner(config)
-    claims, total, mine = Claims(study, store.study("coordination")), config.study.trials, []
-    barrier.wait()
+    claims, total = Claims(study, store.study(name)), config.study.trials
+    ready()
     while finished_count(study) < total:
         with claims.next(total) as claim:
             if claim is None:
@@ -125,13 +137,12 @@ def work(store: Store, config: StudyConfig, queue: Any, barrier: Any) -> None:
             trial.set_user_attr("fd_random", score)
             trial.set_user_attr("epoch", 1)
             study.tell(trial, score)
-            mine.append(trial.number)
-    queue.put(mine)
+            yield trial.number
 
 
-def inspect(store: Store, total: int, done: list[int]) -> list[str]:
+def inspect(store: Store, total: int, done: list[int], name: str = "coordination") -> list[str]:
     """What was lost, doubled or left over."""
-    trials = load_optuna_study(store, "coordination").get_trials(deepcopy=False)
+    trials = load_optuna_study(store, name).get_trials(deepcopy=False)
     faults = [] if len(trials) == total else [f"{len(trials)} trials instead of {total}"]
     faults += [f"trial {t.number} is {t.state}" for t in trials if t.state != TrialState.COMPLETE]
     if sorted(done) != list(range(total)):

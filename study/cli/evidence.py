@@ -33,6 +33,10 @@ def confirm(
     seeds: Annotated[
         int, typer.Option("--seeds", min=2, max=100, help="The most seeds for each.")
     ] = 5,
+    min_seeds: Annotated[
+        int,
+        typer.Option("--min-seeds", min=2, max=100, help="Seeds for each before any drops out."),
+    ] = 2,
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", min=1, help="Length of each training (default: the full run's)."),
@@ -52,7 +56,7 @@ def confirm(
         from study.cli.confirm import confirm as confirm_study
         from study.running.confirm import Race
 
-    confirm_study(chosen, Race(name, top, seeds, epochs), changes, budget)
+    confirm_study(chosen, Race(name, top, seeds, epochs, min_seeds), changes, budget)
 
 
 def ask(

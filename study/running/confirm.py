@@ -46,6 +46,8 @@ class Race:
     """The most seeds that a candidate trains on."""
     epochs: int | None = None
     """Length of each training (default: that of the full run)."""
+    least: int = FEWEST_SEEDS
+    """Seeds that every candidate trains on before any drops out or the race may end."""
 
 
 def next_round(store: Store, race: Race) -> StudyConfig | None:
@@ -59,8 +61,10 @@ def next_round(store: Store, race: Race) -> StudyConfig | None:
         UsageError: it has several objectives, the race was begun with trainings of another length,
             or has fewer seeds to come than it needs.
     """
-    if race.seeds < FEWEST_SEEDS:
-        raise UsageError(f"--seeds must be at least {FEWEST_SEEDS}, but got {race.seeds}")
+    if race.least < FEWEST_SEEDS:
+        raise UsageError(f"--min-seeds must be at least {FEWEST_SEEDS}, but got {race.least}")
+    if race.seeds < race.least:
+        raise UsageError(f"--seeds must be at least {race.least}, but got {race.seeds}")
     with briefly(store, race.name) as study:
         return _next_round(store, race, study)
 
@@ -75,7 +79,7 @@ def _next_round(store: Store, race: Race, study: Study) -> StudyConfig | None:
     so_far, failed = _begun(store, race, rows)
     confirmation = Confirmation.read(study)
     candidates = _with_new(study, confirmation, rows, race.top)
-    places = _asked_for(confirmation, candidates, race.seeds)
+    places = _asked_for(confirmation, candidates, race)
     if not places and all(candidate.is_done for candidate in candidates):
         return None
     earlier = study_config(study)
@@ -145,17 +149,20 @@ def _with_new(
 
 
 def _asked_for(
-    confirmation: Confirmation | None, candidates: Sequence[Candidate], most: int
+    confirmation: Confirmation | None, candidates: Sequence[Candidate], race: Race
 ) -> list[tuple[Candidate, int]]:
     """Who is to train next on which of the race's seeds, counted from 0."""
     reached = max(len(it.planned) for it in candidates)
-    new = [it for it in candidates if not it.planned]
-    if new:  # they catch up before anyone trains further
-        return [(it, place) for place in range(max(FEWEST_SEEDS, reached)) for it in new]
-    if confirmation is None or not all(it.is_done for it in candidates):
-        return []
+    behind = [  # new ones, and those with too few seeds, catch up before anyone trains further
+        (it, place)
+        for place in range(max(race.least, reached))
+        for it in candidates
+        if len(it.planned) <= place and (place < race.least or not it.planned)
+    ]
+    if behind or confirmation is None or not all(it.is_done for it in candidates):
+        return behind
     standings = confirmation.standings
-    if standings is None or standings.decided or reached >= most:
+    if standings is None or standings.decided or reached >= race.seeds:
         return []
     hopeless = {confirmation.scored[place].trial for place in standings.hopeless()}
     going_on = [it for it in confirmation.racing if it.trial not in hopeless]

@@ -22,7 +22,7 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.run.size import checkpoint_bytes, checkpoints_kept, kept_bytes
 from dcgan.training.schedule import Schedule
 from study.config.study_config import StudyConfig, possible_values
-from study.running.typical_speed import seconds_per_image
+from study.running.typical_speed import Pace, seconds_per_image
 from study.search.rungs import Rungs, epochs_in_all
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
@@ -38,6 +38,8 @@ KINDS = (
     "projected.mix",
 )
 """Keys on which the size of the networks depends, not simply growing with them."""
+WORTH_TELLING = 1.15
+"""How much longer than the mean the slowest configs must take to be told."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ class Estimate:
     begun: bool
     """Whether trials of the study have finished before."""
     minutes: float | None
-    training_only: bool
+    slow_minutes: float | None
+    """If the slowest of the configs that were measured prove best; None if `minutes` is not
+    measured on a few steps.
+    """
     """Whether `minutes` leave out the time of scoring."""
     disk_bytes: float
     free_bytes: float
@@ -67,8 +72,10 @@ class Estimate:
         if self.rungs:
             what = f"{what} on {self.rungs} rungs" if self.trials else "trials that go on"
         time = "" if self.minutes is None else f"about {_duration(self.minutes)}"
-        if time and self.training_only:
+        if self.minutes and self.slow_minutes:
             time += " of training"
+            if self.slow_minutes > max(WORTH_TELLING * self.minutes, 1.0):
+                time += f", {_duration(self.slow_minutes)} if slow configs prove best"
         if time and self.prunes:
             time = f"{time} (pruning makes it less)"
         takes = ", ".join(filter(None, [time, f"at most about {_gigabytes(self.disk_bytes)}"]))
@@ -89,12 +96,12 @@ def estimate(
     trials: Sequence[TrialResult],
     store: Store,
     photos: int,
-    measure: Callable[[StudyConfig], float | None] = seconds_per_image,
+    measure: Callable[[StudyConfig, int], Pace | None] = seconds_per_image,
 ) -> Estimate | None:
     """What a launch takes with so many `workers` and `photos` to train on.
 
-    `trials` are the study's trials so far; `measure` gives seconds per image where they tell
-    nothing. None if all trials have ended, which on rungs may still go on.
+    `trials` are the study's trials so far; `measure` gives seconds per image, with so many workers,
+    where they tell nothing. None if all trials have ended, which on rungs may still go on.
     """
     finished = [trial for trial in trials if trial.state in FINISHED]
     left = max(config.study.trials - len(finished), 0)
@@ -102,16 +109,15 @@ def estimate(
     epochs, minutes = what_is_left(config, workers, trials)
     if not epochs:
         return None
-    measured = minutes is None
+    slow, on_cpu = None, resolve_device(config.base.train.device).type == "cpu"
     # On a GPU a few steps tell too little.
-    if measured and resolve_device(config.base.train.device).type == "cpu":
-        seconds = measure(config)
-        minutes = seconds and photos * epochs * seconds / 60
+    if minutes is None and on_cpu and (pace := measure(config, workers)):
+        minutes, slow = (photos * epochs * seconds / 60 for seconds in pace)
     return Estimate(
         trials=left,
         begun=bool(finished),
         minutes=minutes,
-        training_only=measured,
+        slow_minutes=slow,
         disk_bytes=disk_bytes(config, left, photos, workers),
         free_bytes=shutil.disk_usage(store.root).free,
         rungs=len(rungs.epochs) if rungs else 0,

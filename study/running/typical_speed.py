@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
+from typing import NamedTuple
 
 import optuna
 from optuna.samplers import RandomSampler
 
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import OutOfMemoryError
+from dcgan.runtime.children import child_environment
 from dcgan.training.speed import images_per_second
 from study.config.space import suggest_params, trial_config
 from study.config.study_config import StudyConfig
@@ -18,17 +23,41 @@ from study.search.rungs import Rungs, epochs_in_all
 
 DRAWS = 4
 """Random configs that are measured, and the most baselines."""
+BUSY = """
+import os, numpy
+parent, matrix = os.getppid(), numpy.ones((1024, 1024), numpy.float32)
+print(flush=True)
+while os.getppid() == parent:
+    matrix @ matrix
+"""
+"""A process that multiplies matrices until the one that started it is gone."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class Pace(NamedTuple):
+    """Seconds per image of what a study trains."""
+
+    mean: float
+    slowest: float
+    """If all that the sampler proposes were like the slowest config that was measured."""
 
 
 def seconds_per_image(
-    config: StudyConfig, measure: Callable[[TrainConfig], float] = images_per_second
-) -> float | None:
-    """The mean of all that a study trains, on this machine.
+    config: StudyConfig,
+    workers: int = 1,
+    measure: Callable[[TrainConfig], float] = images_per_second,
+) -> Pace | None:
+    """The pace of one of so many workers, while the others are at work on the same processors.
 
     Baselines train to their end. What the sampler will propose, and which of it goes on, is not
     known, so random configs stand for it. Configs that memory is not enough for are left out, as
     their trials will end at once; None if there is no other. `measure` gives a config's images/s.
     """
+    with busy((workers - 1) * (config.base.train.threads or 1)):
+        return _pace(config, measure)
+
+
+def _pace(config: StudyConfig, measure: Callable[[TrainConfig], float]) -> Pace | None:
     length, rungs = config.base.train.epochs, Rungs.of(config)
     baselines = len(config.trained_baselines)
     whole = epochs_in_all(rungs, baselines) if rungs else config.study.trials * length
@@ -38,13 +67,33 @@ def seconds_per_image(
         for number, baseline in enumerate(config.baselines[:DRAWS])
     ]
     parts = [(share, known), (1 - share, random_configs(config))]
-    seconds = weight = 0.0
+    mean = slowest = weight = 0.0
     for part, configs in parts:
-        rates = list(_measured(configs, measure)) if part else []
-        if rates:
-            seconds += part * statistics.mean(1 / rate for rate in rates)
+        seconds = [1 / rate for rate in _measured(configs, measure)] if part else []
+        if seconds:
+            mean += part * statistics.mean(seconds)
+            slowest += part * (statistics.mean(seconds) if configs is known else max(seconds))
             weight += part
-    return seconds / weight if weight else None
+    return Pace(mean / weight, slowest / weight) if weight else None
+
+
+@contextmanager
+def busy(threads: int) -> Iterator[None]:
+    """Keep other threads busy meanwhile, as other workers do.
+
+    Two trainings beside each other are slower than one alone, because they share memory and often
+    the two halves of a processor's core.
+    """
+    command = [sys.executable, "-c", BUSY]
+    environment = child_environment({**os.environ, **ONE_THREAD})
+    with ExitStack() as stack:
+        for _ in range(threads):
+            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            assert process.stdout
+            process.stdout.readline()  # it has begun
+        yield
 
 
 def _measured(

@@ -159,7 +159,10 @@ class RayLauncher:
             return not self.crew or time.monotonic() >= self.stop_at
         if any(worker.trial is not None for worker in self.crew.values()):
             return False
-        return len(self.given_up) >= self.workers or not self.context.left
+        if self.context.left:
+            return len(self.given_up) >= self.workers
+        # A worker that has begun finds nothing left and says so, after all events of its trials.
+        return not any(worker.node for worker in self.crew.values())
 
     def _hear_stop(self) -> None:
         if self.stop_at is None and self.context.should_stop():

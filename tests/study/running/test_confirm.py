@@ -145,6 +145,11 @@ def test_those_that_cannot_win_drop_out(
     assert counts.pop(last) == races.FEWEST_SEEDS
     assert set(counts.values()) == {3}
     assert last not in {it.trial for it in read(own_finished).racing}
+    # Who asks for so many seeds of each gets them of those that had dropped out, too.
+    more = next_round(own_finished, replace(RACE, least=3))
+    assert more is not None
+    added = more.baselines[sum(counts.values()) + races.FEWEST_SEEDS :]
+    assert [it.repeats.trial for it in added if it.repeats] == [last]
 
 
 def test_a_race_ends_when_it_is_decided(
@@ -154,6 +159,14 @@ def test_a_race_ends_when_it_is_decided(
     run_all(own_finished, RACE, bank)
     assert read(own_finished).seeds == races.FEWEST_SEEDS
     assert next_round(own_finished, RACE) is None
+    # With a least number of seeds nothing ends or drops out before; it goes on from what is there.
+    run_all(own_finished, replace(RACE, least=3), bank)
+    found = read(own_finished)
+    assert all(len(it.scores) == 3 for it in found.candidates)
+    with pytest.raises(UsageError, match="--seeds must be at least 4, but got 3"):
+        next_round(own_finished, replace(RACE, least=4))
+    with pytest.raises(UsageError, match="--min-seeds must be at least 2, but got 1"):
+        next_round(own_finished, replace(RACE, least=1))
 
 
 def test_a_new_candidate_catches_up_first(tiny_study: Maker, store: Store, bank: PhotoBank) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 from optuna.trial import TrialState
+from shared import wait_for
 
+from benchmarks.lib.servers import children
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import OutOfMemoryError
@@ -31,7 +35,7 @@ from study.running.estimate import (
     trial_bytes,
 )
 from study.running.prepare import prepare
-from study.running.typical_speed import seconds_per_image
+from study.running.typical_speed import Pace, seconds_per_image
 from study.storage.store import Store
 from study.storage.trial_result import TrialResult
 from study.storage.trial_summaries import summaries_of
@@ -173,7 +177,7 @@ def test_a_study_that_goes_on(finished: Any, tiny_study: Maker) -> None:
     one, four = expected(18, 1), expected(18, 4)
     assert one is not None
     assert four is not None
-    assert (one.trials, one.begun, one.training_only, one.fits) == (12, True, False, True)
+    assert (one.trials, one.begun, one.slow_minutes, one.fits) == (12, True, None, True)
     assert one.minutes == pytest.approx(minutes_by_trials(trials, 12))
     assert four.minutes == pytest.approx(minutes_by_trials(trials, 3))
     assert one.disk_bytes == disk_bytes(finished.config, 12, 32)
@@ -189,12 +193,13 @@ def test_rungs_are_forecast_by_epochs(tiny_study: Maker, store: Store) -> None:
     assert two is not None
     assert two.minutes == pytest.approx((whole - 30) / 2 * 0.2)
     first, straight = (
-        estimate(it, 1, [], store, 32, lambda _: 1 / 100)
+        estimate(it, 1, [], store, 32, lambda *_: Pace(1 / 100, 1 / 50))
         for it in (config, override(config, {"budget.images": [], "budget.epochs": []}))
     )
     assert first is not None
     assert straight is not None
     assert first.minutes == pytest.approx(whole * 32 / 100 / 60)
+    assert first.slow_minutes == pytest.approx(whole * 32 / 50 / 60)
     assert straight.minutes == pytest.approx(40 * 90 * 32 / 100 / 60)
     # Waiting trials keep their checkpoints.
     one = checkpoint_bytes(largest_networks(config), 180)
@@ -202,28 +207,31 @@ def test_rungs_are_forecast_by_epochs(tiny_study: Maker, store: Store) -> None:
 
 
 def test_speed_is_that_of_what_is_trained(tiny_study: Maker) -> None:
-    """By hand: baselines are counted with their full length, the rest with random configs' mean."""
+    """By hand: baselines are counted with their full length, the rest with random configs."""
     measured = list[TrainConfig]()
 
     def measure(config: TrainConfig) -> float:
         measured.append(config)
-        return 10.0 if len(measured) <= 2 else 40.0
+        return 10.0 if len(measured) <= 2 else 20.0 if len(measured) == 3 else 40.0
 
-    config = tiny_study(study__trials=8)
-    assert seconds_per_image(config, measure) == pytest.approx(2 / 8 / 10 + 6 / 8 / 40)
+    config, mean = tiny_study(study__trials=8), (1 / 20 + 3 / 40) / 4
+    known = 2 / 8 / 10
+    expected = pytest.approx((known + 6 / 8 * mean, known + 6 / 8 / 20))
+    assert seconds_per_image(config, 1, measure) == expected
     assert [one.model.nz for one in measured[:2]] == [
         baseline.params["model.nz"] for baseline in config.baselines
     ]
     assert len({one.model.nz for one in measured[2:]}) > 1
     again = measured.copy()
     measured.clear()
-    seconds_per_image(config, measure)
+    seconds_per_image(config, 1, measure)
     assert measured == again
     settings = {"budget__images": [320, 960, 2880], "pruner__name": "none", "study__trials": 40}
     measured.clear()
     share = 2 * 90 / (40 * 10 + 15 * 20 + 7 * 60)
     rungs = with_rungs(tiny_study(**settings), 32)
-    assert seconds_per_image(rungs, measure) == pytest.approx(share / 10 + (1 - share) / 40)
+    expected = pytest.approx((share / 10 + (1 - share) * mean, share / 10 + (1 - share) / 20))
+    assert seconds_per_image(rungs, 1, measure) == expected
 
 
 def test_what_memory_is_not_enough_for_is_left_out(tiny_study: Maker) -> None:
@@ -236,8 +244,9 @@ def test_what_memory_is_not_enough_for_is_left_out(tiny_study: Maker) -> None:
             raise OutOfMemoryError("too large")
         return 50.0
 
-    assert seconds_per_image(tiny_study(study__trials=8), measure) == pytest.approx(1 / 50)
-    assert seconds_per_image(tiny_study(study__trials=8), measure) is None
+    expected = pytest.approx((1 / 50, 1 / 50))
+    assert seconds_per_image(tiny_study(study__trials=8), 1, measure) == expected
+    assert seconds_per_image(tiny_study(study__trials=8), 1, measure) is None
 
 
 def test_a_study_of_baselines_alone_measures_only_these(tiny_study: Maker) -> None:
@@ -247,8 +256,34 @@ def test_a_study_of_baselines_alone_measures_only_these(tiny_study: Maker) -> No
         measured.append(config)
         return 20.0
 
-    assert seconds_per_image(tiny_study(study__trials=2), measure) == pytest.approx(1 / 20)
+    expected = pytest.approx((1 / 20, 1 / 20))
+    assert seconds_per_image(tiny_study(study__trials=2), 1, measure) == expected
     assert len(measured) == 2
+
+
+def test_other_workers_are_at_work_while_one_is_measured(tiny_study: Maker) -> None:
+    beside: list[list[int]] = []
+
+    def measure(_: TrainConfig) -> float:
+        beside.append(children(os.getpid()))
+        return 20.0
+
+    before = set(children(os.getpid()))
+    config = override(tiny_study(study__trials=2), {"base.train.threads": 2})
+    seconds_per_image(config, 2, measure)
+    assert [len(set(pids) - before) for pids in beside] == [2, 2]
+    assert set(children(os.getpid())) <= before
+    # They end with the process that started them, however that ends.
+    code = "import os, sys\nfrom study.running.typical_speed import busy\nwith busy(1):\n"
+    code += " print(os.getpid(), flush=True)\n sys.stdin.read()"
+    killed = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with killed:
+        assert killed.stdout
+        (pid,) = children(int(killed.stdout.readline()))
+        killed.kill()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_first_launch_measures_a_few_steps(tiny_study: Maker, store: Store) -> None:
@@ -256,7 +291,7 @@ def test_a_first_launch_measures_a_few_steps(tiny_study: Maker, store: Store) ->
     double = estimate(tiny_study(study__trials=400), 2, [], store, 32)
     assert first is not None
     assert double is not None
-    assert first.training_only
+    assert first.slow_minutes is not None
     assert first.minutes is not None
     assert double.minutes is not None
     # Fifty times the trials for each worker; the machine's speed varies, but not tenfold.
@@ -264,22 +299,23 @@ def test_a_first_launch_measures_a_few_steps(tiny_study: Maker, store: Store) ->
 
 
 def test_the_sentence() -> None:
-    told = Estimate(30, False, 45.2, False, 6e8, 80e9).describe()
+    told = Estimate(30, False, 45.2, None, 6e8, 80e9).describe()
     assert told == (
         "30 trials: about 45 min (pruning makes it less), at most about 0.6 GB; 80.0 GB are free"
     )
-    told = Estimate(1, True, 200.0, True, 2e7, 5e7).describe()
+    told = Estimate(1, True, 200.0, 210.0, 2e7, 5e7).describe()
     assert told == (
         "1 more trial: about 3.3 h of training (pruning makes it less), at most about 20 MB; 50 MB "
         "are free"
     )
-    told = Estimate(24, False, 190.0, True, 2e9, 5e10, rungs=3, prunes=False).describe()
+    told = Estimate(24, False, 85.0, 190.0, 2e9, 5e10, rungs=3, prunes=False).describe()
     assert told == (
-        "24 trials on 3 rungs: about 3.2 h of training, at most about 2.0 GB; 50.0 GB are free"
+        "24 trials on 3 rungs: about 85 min of training, 3.2 h if slow configs prove best, at most "
+        "about 2.0 GB; 50.0 GB are free"
     )
-    told = Estimate(2, False, None, False, 2e7, 1e7).describe()
+    told = Estimate(2, False, None, None, 2e7, 1e7).describe()
     assert told == "2 trials: at most about 20 MB; 10 MB are free"
-    assert not Estimate(2, False, None, False, 2e7, 1e7).fits
+    assert not Estimate(2, False, None, None, 2e7, 1e7).fits
 
 
 @pytest.mark.slow

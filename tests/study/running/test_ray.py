@@ -8,16 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from optuna.trial import TrialState
 from shared import ONE_STEP_AN_EPOCH, wait_for
 
+from benchmarks.lib.ray_nodes import Nodes, actors, ray_nodes
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import UsageError
 from study.config.study_config import StudyConfig
@@ -38,8 +37,6 @@ pytestmark = [
         "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
     ),
 ]
-NICENESS = "RAY_worker_niceness"
-SMALL = {"object_store_memory": 100_000_000}
 SHORT: dict[str, Any] = {
     "pruner__name": "none",
     "study__launcher": "ray",
@@ -50,28 +47,9 @@ SHORT: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A cluster with a head that runs nothing, and two nodes of two processors."""
-    from ray.cluster_utils import Cluster
-
-    os.environ[NICENESS] = "0"  # beside other tests it would hardly run at 15
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **SMALL})
-    for _ in range(2):
-        made.add_node(num_cpus=2, memory=8 << 30, **SMALL)
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
-    del os.environ[NICENESS]
-
-
-def actors() -> list[psutil.Process]:
-    """The processes of workers on this test's nodes; another cluster may run beside it."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):  # it has just ended
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RayWorker"):
-                found.append(process)
-    return found
+def cluster() -> Iterator[Nodes]:
+    with ray_nodes(2, cpus=2) as made:
+        yield made
 
 
 def check_shown_once(mirror: Any, total: int) -> None:
@@ -84,7 +62,7 @@ def check_shown_once(mirror: Any, total: int) -> None:
 
 
 def test_a_study_on_two_nodes_is_that_of_one_process(
-    cluster: Any,
+    cluster: Nodes,
     tiny_study: Maker,
     store: Store,
     new_store: Callable[[], Store],
@@ -112,7 +90,7 @@ def test_a_study_on_two_nodes_is_that_of_one_process(
 
 
 def test_workers_and_nodes_that_die_lose_nothing(
-    cluster: Any,
+    cluster: Nodes,
     tiny_study: Maker,
     store: Store,
     bank: PhotoBank,
@@ -138,10 +116,9 @@ def test_workers_and_nodes_that_die_lose_nothing(
                 process.kill()
         if training and event.trial == 2 and "node" not in lost:
             lost.add("node")
-            for node in cluster.list_all_nodes():  # all that run anything
-                if node != cluster.head_node:
-                    cluster.remove_node(node)
-            cluster.add_node(num_cpus=2, memory=8 << 30, **SMALL)
+            for node in cluster.working:
+                cluster.remove(node)
+            cluster.add()
 
     watcher = watch(react)
     shared = replace(store, shared=str(tmp_path / "shared"))
@@ -160,7 +137,7 @@ def test_workers_and_nodes_that_die_lose_nothing(
 
 
 def test_workers_without_room_are_told_and_can_be_stopped(
-    cluster: Any, tiny_study: Maker, store: Store, bank: PhotoBank, watch: Any
+    cluster: Nodes, tiny_study: Maker, store: Store, bank: PhotoBank, watch: Any
 ) -> None:
     config = tiny_study(
         **SHORT | {"base__train": {**ONE_STEP_AN_EPOCH, "threads": 3}},
@@ -186,7 +163,7 @@ class Stillborn(RayWorker):
 
 
 def test_workers_that_die_before_they_begin_are_given_up(
-    cluster: Any,
+    cluster: Nodes,
     tiny_study: Maker,
     store: Store,
     bank: PhotoBank,
@@ -204,7 +181,7 @@ def test_workers_that_die_before_they_begin_are_given_up(
 
 
 def test_a_request_to_end_is_heard(
-    cluster: Any,
+    cluster: Nodes,
     study_file: Callable[..., Path],
     study_process: Callable[..., subprocess.Popen[str]],
     store: Store,
