@@ -168,6 +168,8 @@ def without_training(store: Store, trials: int, nodes: int, each: int) -> list[s
     done = [number for number, times in watch.ended.items() for _ in times]
     faults = coordination.inspect(store, trials, done, "trials")
     placed = max(watch.placed)
+    if max(max(times) for times in watch.ended.values()) <= placed:
+        raise SystemExit("all trials ended before the last actor had begun; give more --trials")
     later = [moment for times in watch.ended.values() for moment in times if moment > placed]
     rate = len(later) / (max(later) - placed)
     print(
@@ -203,15 +205,14 @@ def campaign(store: Store, kills: int, most: int, rng: random.Random) -> list[st
     """Studies, until the kills are used up; returns what is wrong."""
     struck: Counter[str] = Counter()
     faults: list[str] = []
+    number = 0
     with ray_nodes(3, cpus=1) as cluster:
-        for number in range(kills):
-            left = kills - struck.total()
-            if left <= 0:
-                break
+        while (left := kills - struck.total()) > 0:
             name = f"kills-{number}"
             found = disturb(cluster, store, name, min(left, most), struck, rng)
             faults += [f"{name}: {fault}" for fault in found]
-            done = f"{number + 1} studies, {struck.total()} kills, {len(faults)} faults"
+            number += 1
+            done = f"{number} studies, {struck.total()} kills, {len(faults)} faults"
             print(done, file=sys.stderr)
     parts = ", ".join(f"{count} of {victim}" for victim, count in sorted(struck.items()))
     print(f"{struck.total()} kills ({parts}) in {number} studies: {len(faults)} faults")

@@ -6,12 +6,12 @@ Data", arXiv:2006.06676). A small classifier learns to tell augmented photos fro
 Applied to generated images it says how far these lie on the way from plain to augmented photos.
 
     detector = Detector.trained(photos, config.augment, "rotation_degrees")
-    detector.judge(images).share     # 0: as plain photos, 1: as augmented ones
+    detector.judge([images]).share   # 0: as plain photos, 1: as augmented ones
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +48,7 @@ class Leakage:
     outside: the images differ from photos in other ways, too."""
     low: float
     high: float
-    """Its 95 % interval, by the bootstrap over images and photos."""
+    """Its 95 % interval, by the bootstrap over trainings, their images, and photos."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +100,25 @@ class Detector:
         pairs = self.augmented[:, None] - self.plain[None]
         return float(((pairs > 0).double() + (pairs == 0).double() / 2).mean())
 
-    def judge(self, images: Tensor) -> Leakage | None:
-        """Judge images, uint8 `(M, 3, S, S)`; None if the classifier cannot tell photos apart."""
+    def judge(self, trainings: Sequence[Tensor]) -> Leakage | None:
+        """Judge the images of trainings; None if the classifier cannot tell photos apart.
+
+        Args:
+            trainings: uint8 `(M, 3, S, S)` each, as many images of each training.
+        """
         if self.tells < TELLS:
             return None
-        seen = to_unit(images.cpu())
-        drawn = torch.stack([_probability(it, seen) for it in self.networks]).mean(dim=0)
+        drawn = [self._judged(images) for images in trainings]
         rng = torch.Generator().manual_seed(0)
-        shares = self._share(*(_resampled(it, rng) for it in (drawn, self.plain, self.augmented)))
+        photos = self.plain, self.augmented
+        shares = self._share(_of_groups(drawn, rng), *(_resampled(it, rng) for it in photos))
         low, high = shares.quantile(torch.tensor([0.025, 0.975])).tolist()
-        middle = self._share(*(it.mean() for it in (drawn, self.plain, self.augmented)))
+        middle = self._share(*(it.mean() for it in (torch.cat(drawn), *photos)))
         return Leakage(float(middle), low, high)
+
+    def _judged(self, images: Tensor) -> Tensor:
+        seen = to_unit(images.cpu())
+        return torch.stack([_probability(it, seen) for it in self.networks]).mean(dim=0)
 
     @staticmethod
     def _share(drawn: Tensor, plain: Tensor, augmented: Tensor) -> Tensor:
@@ -169,6 +177,17 @@ def _logits(network: nn.Module, images: Tensor) -> Tensor:
 @torch.no_grad()
 def _probability(network: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([_logits(network, part).sigmoid() for part in images.split(256)])
+
+
+def _of_groups(groups: Sequence[Tensor], rng: torch.Generator) -> Tensor:
+    """As `_resampled`, of groups that are drawn anew as well: images of a training are alike."""
+    count = len(groups)
+    # (group, place in the sample, resample)
+    means = torch.stack(
+        [torch.stack([_resampled(group, rng) for _ in range(count)]) for group in groups]
+    )
+    chosen = torch.randint(count, (1, count, RESAMPLES), generator=rng)
+    return means.gather(0, chosen)[0].mean(dim=0)
 
 
 def _resampled(values: Tensor, rng: torch.Generator) -> Tensor:

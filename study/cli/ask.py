@@ -10,6 +10,7 @@ from optuna.study import Study
 from dcgan.cli.console import progress_bar, say
 from study.cli.rounds import run_rounds
 from study.cli.tables import aligned
+from study.config.study_config import StudyConfig
 from study.report.explained import explain
 from study.report.explained_words import SUBJECTS, lines_on
 from study.results.asked import Asked, name_of_question
@@ -26,7 +27,7 @@ def ask(
     store: Store,
     name: str,
     text: str,
-    pairs: int,
+    pairs: int | None,
     epochs: int | None,
     settings: Mapping[str, Any],
     minutes: float | None = None,
@@ -34,7 +35,8 @@ def ask(
     """Train pairs until the question is answered, and print the answer.
 
     `text` is the question (see `Question.parse`), or a subject of which the trials tell without any
-    training (`SUBJECTS`). `pairs` is the most that are trained, `epochs` their length. `settings`
+    training (`SUBJECTS`). `pairs` is the most that are trained (default: as the question was
+    begun, else 12), `epochs` their length. `settings`
     and `minutes` are as for `run_rounds`. Raises, and exits, as it, `next_pairs` and
     `Question.parse` do.
     """
@@ -62,14 +64,14 @@ def ask(
 def print_answer(study: Study, store: Store, question: Question) -> None:
     """The pairs, what they say in a sentence, and whether the samples show an augmentation."""
     name = name_of_question(study.study_name, question.key)
-    found = read_repeats(study, name)
+    found = read_repeats(study, name, StudyConfig.short_name(question.key))
     asked = found and Asked.of(found[0], question.key, found[1])
     if not found or not asked or not asked.pairs:
         say("no pair of trainings has ended yet")
         return
     for line in aligned(table_of(asked)):
         say(line)
-    say(answer_in_words(asked, question.pairs))
+    say(answer_in_words(asked))
     if question.key in augmentations_of(found[0]):
         fingerprint = stored_identity(study).get("data.fingerprint")
         with progress_bar("looking for traces of the augmentation"):

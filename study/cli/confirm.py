@@ -55,5 +55,5 @@ def print_confirmation(study: Study) -> None:
         say(line)
     for sentence in sentences_of(confirmation):
         say(sentence)
-    if winner := winner_of(study, final_noise(study, confirmation)):
+    if winner := winner_of(study, final_noise(study)):
         say(winner.describe())

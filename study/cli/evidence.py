@@ -68,8 +68,9 @@ def ask(
         ),
     ],
     pairs: Annotated[
-        int, typer.Option("--pairs", min=2, max=100, help="The most pairs to train.")
-    ] = 12,
+        int | None,
+        typer.Option("--pairs", min=2, max=100, help="The most pairs to train (default: 12)."),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option("--epochs", min=1, help="Length of each training (default: a trial's)."),

@@ -35,6 +35,8 @@ class Repeated(Section):
     """The trial's number."""
     baseline: str | None = None
     """Its name there if it was a baseline, which it stays."""
+    pairs: int | None = None
+    """Pairs at which the question ends undecided that it is trained for."""
 
 
 class Baseline(Section):

@@ -105,6 +105,7 @@ def stand(
     racing: Sequence[bool],
     trials: Sequence[bool],
     noise: Noise = USUAL,
+    measured: Sequence[Sequence[bool]] | None = None,
 ) -> Standings:
     """Where the configs stand.
 
@@ -114,13 +115,19 @@ def stand(
         trials: which configs were found by a study and may be picked for their scores; the others
             are baselines.
         noise: what is known of the noise between seeds beforehand.
+        measured: for each config which of its scores were measured (default: all). Others stand for
+            trainings that have none, so they say nothing of the noise.
     """
     logs = [np.log(np.asarray(values, dtype=float)) for values in scores]
     counts = np.array([len(values) for values in logs], dtype=float)
     means = np.array([values.mean() for values in logs])
-    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in logs)
+    kept = logs
+    if measured is not None:
+        kept = [values[np.asarray(those)] for values, those in zip(logs, measured, strict=True)]
+    kept = [values for values in kept if len(values)]
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in kept)
     rng = np.random.default_rng(0)
-    freedom = noise.weight + float((counts - 1).sum())
+    freedom = noise.weight + sum(len(values) - 1 for values in kept)
     variance = max((noise.weight * noise.spread**2 + squares) / freedom, LEAST_SPREAD**2)
     variances = variance * freedom / rng.chisquare(freedom, (DRAWS, 1))
     found = np.asarray(trials, dtype=bool)

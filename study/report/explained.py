@@ -15,10 +15,10 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import read_evals
 from study.config.dimensions import Choices, Dimension, check_dimension
 from study.config.study_config import StudyConfig
-from study.evidence.agreement import ENOUGH, Interval, Step, ladder, rank_correlation
+from study.evidence.agreement import ENOUGH, FEW, Interval, Step, ladder, rank_correlation
 from study.evidence.audit import Audit, audit
 from study.evidence.failing import Part, failing_parts
-from study.evidence.race import USUAL
+from study.evidence.race import FEWEST_SEEDS, USUAL
 from study.evidence.variance import Budget, budget
 from study.report.statistics import Edge, Importance, edges, importances
 from study.results.compared import compared
@@ -26,7 +26,7 @@ from study.results.confirmed import Confirmation
 from study.results.winner import Winner, final_noise, winner_of
 from study.storage.attributes import study_config
 from study.storage.store import Store
-from study.storage.trial_result import DOOMED, HOPELESS, PAUSED, REASON, REVIVED
+from study.storage.trial_result import DOOMED, HOPELESS, PAUSED, REASON, REVIVED, TrialResult
 
 LAST_SCORES = 6
 """Scores of each trial from which the noise of checkpoints is estimated."""
@@ -42,6 +42,19 @@ class Other:
     """Of the ranks with those by the score."""
     best: int
     """The trial that is best by it."""
+
+
+@dataclass(frozen=True)
+class FullRun:
+    """Configs that were confirmed, and their scores in the search."""
+
+    configs: int
+    seeds: int
+    """The fewest on which one of them was trained."""
+    epochs: int
+    """Length of these trainings."""
+    steps: list[Step]
+    """How well the order at an epoch of the search agrees with the confirmed one."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,8 @@ class Explained:
     audit: Audit | None
     """Trials that the pruner would have stopped, which trained on."""
     ladder: list[Step]
+    full_run: FullRun | None
+    """How well the search's order agrees with the confirmed one."""
     balance: Interval | None
     """Rank correlation of imbalance and distance."""
     others: list[Other]
@@ -103,13 +118,8 @@ def explain(study: Study, store: Store) -> Explained:
     evals = {number: read_evals(path) for number, path in histories.items()}
     alike = compared(config, trials)
     important, minimised = importances(alike.trials), _minimised(config, evals)
-    noise = final_noise(study, Confirmation.read(study))
+    noise, counted = final_noise(study), _records(ranked, evals)
     single = config.objective.mode == "score" and len(alike.trials) >= ENOUGH and bool(ranked)
-    pairs = [
-        (trial.values[0], trial.user_attrs["imbalance"])
-        for trial in complete
-        if trial.user_attrs.get("imbalance") is not None
-    ]
     return Explained(
         study.study_name,
         len(complete),
@@ -124,8 +134,9 @@ def explain(study: Study, store: Store) -> Explained:
         winner_of(study, noise),
         _audit(trials) if config.objective.mode == "score" else None,
         ladder([(trial.intermediate_values, trial.values[0]) for trial in complete]),
-        rank_correlation([a for a, _ in pairs], [b for _, b in pairs]),
-        _others(ranked, evals, minimised),
+        full_run(trials, Confirmation.read(study)),
+        _balance(config, complete),
+        _others(ranked, counted, minimised),
         ranked[0].number if ranked else None,
     )
 
@@ -205,18 +216,46 @@ def _variance(
     return budget(finals, spread, intervals, curves)
 
 
-def _counted(trial: FrozenTrial, records: Sequence[EvalRecord]) -> EvalRecord | None:
-    """The evaluation that counts, else the last one."""
-    epoch = trial.user_attrs.get("epoch")
-    return next((it for it in records if it.epoch == epoch), records[-1] if records else None)
+def _balance(config: StudyConfig, complete: Sequence[FrozenTrial]) -> Interval | None:
+    """Of the distance, not of the score, of which the imbalance may be a part."""
+    kinds = ("fd_", "fid") if config.objective.metric == "frechet" else ("kd_", "kid")
+    pairs = [
+        (distance, row.imbalance)
+        for row in map(TrialResult.from_trial, complete)
+        for name, distance in row.distances.items()
+        if name.startswith(kinds) and row.imbalance is not None
+    ]
+    return rank_correlation([a for a, _ in pairs], [b for _, b in pairs])
+
+
+def _records(
+    ranked: Sequence[FrozenTrial], evals: Mapping[int, Sequence[EvalRecord]]
+) -> dict[int, EvalRecord]:
+    """Trial → the evaluation that counts, else its last one."""
+    found = {}
+    for trial in ranked:
+        epoch, records = trial.user_attrs.get("epoch"), evals[trial.number]
+        if records:
+            found[trial.number] = next((it for it in records if it.epoch == epoch), records[-1])
+    return found
+
+
+def full_run(trials: Sequence[FrozenTrial], confirmed: Confirmation | None) -> FullRun | None:
+    """None unless `FEW` configs were confirmed."""
+    if confirmed is None or confirmed.standings is None:
+        return None
+    known = [it for it in confirmed.scored if len(it.scores) >= FEWEST_SEEDS]
+    courses = {trial.number: trial.intermediate_values for trial in trials}
+    pairs = [(courses[it.trial], confirmed.expected(it).value) for it in known]
+    steps = ladder(pairs, FEW)
+    fewest = min((len(it.scores) for it in known), default=0)
+    return FullRun(len(known), fewest, confirmed.epochs, steps) if steps else None
 
 
 def _others(
-    ranked: Sequence[FrozenTrial], evals: Mapping[int, Sequence[EvalRecord]], minimised: str | None
+    ranked: Sequence[FrozenTrial], records: Mapping[int, EvalRecord], minimised: str | None
 ) -> list[Other]:
     """Other numbers than the distance that is minimised."""
-    counted = {trial.number: _counted(trial, evals[trial.number]) for trial in ranked}
-    records = {number: record for number, record in counted.items() if record is not None}
     scores = {trial.number: trial.values[0] for trial in ranked}
     found = []
     for name in dict.fromkeys(key for record in records.values() for key in record.metrics):

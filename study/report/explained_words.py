@@ -13,6 +13,8 @@ from study.storage.store import trial_name
 
 HALF_CHANCE = 0.5
 """Below this reliability the order of the trials is chance for the larger part."""
+LONG_ENOUGH = 0.5
+"""A rank correlation with the full run from which on the trials choose well."""
 AGREES = 0.9
 """A rank correlation with the end from which on an epoch says nearly as much."""
 
@@ -33,7 +35,7 @@ def lines_of(it: Explained) -> Iterator[str]:
     yield from beside_tables(it)
     if it.balance:
         meaning = "says something" if it.balance.low * it.balance.high > 0 else "says nothing"
-        told = f"{meaning} about the score here: {_rho(it.balance)}"
+        told = f"{meaning} about the distance here: {_rho(it.balance)}"
         yield f"balance: the imbalance of G and D {told}"
 
 
@@ -41,7 +43,7 @@ def beside_tables(it: Explained) -> Iterator[str]:
     """What a report shows in no table and no chart."""
     yield from map(_failing, it.failing)
     yield from _variance(it)
-    yield from _ladder(it)
+    yield from _budget(it)
     yield from _audit(it)
     yield from _others(it)
 
@@ -111,6 +113,31 @@ def _ladder(it: Explained) -> Iterator[str]:
         yield f"epoch {early.epoch} says nearly as much as the end; shorter trials would do"
 
 
+def _full_run(it: Explained) -> Iterator[str]:
+    found = it.full_run
+    if found is None:
+        return
+    steps = ", ".join(
+        f"{_rho(step.correlation)} at epoch {step.epoch}" for step in found.steps[-3:]
+    )
+    yield (
+        f"full run: the order of {found.configs} configs, trained for {found.epochs} epochs on "
+        f"{found.seeds} seeds or more, agrees with theirs in the search: {steps}"
+    )
+    last = found.steps[-1].correlation
+    if last.low >= LONG_ENOUGH:
+        yield "so the trials are long enough to choose by"
+    elif last.high < AGREES:
+        yield "so longer trials would choose better"
+    else:
+        yield "that does not tell whether the trials are long enough; more configs would (--top)"
+
+
+def _budget(it: Explained) -> Iterator[str]:
+    yield from _ladder(it)
+    yield from _full_run(it)
+
+
 def _audit(it: Explained) -> Iterator[str]:
     if it.audit is None:
         return
@@ -137,7 +164,7 @@ def _others(it: Explained) -> Iterator[str]:
         yield f"look at their samples: study compare {it.study} --trials {numbers}"
 
 
-SUBJECTS: dict[str, Callable[[Explained], Iterator[str]]] = {"metric": _others, "budget": _ladder}
+SUBJECTS: dict[str, Callable[[Explained], Iterator[str]]] = {"metric": _others, "budget": _budget}
 """Questions that the trials answer as they are: would another metric choose another trial, and
 would shorter trials have done?"""
 NOTHING = {

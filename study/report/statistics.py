@@ -16,7 +16,7 @@ from scipy import stats
 from study.config.dimensions import Choices, Dimension, FloatRange, IntRange
 from study.evidence.agreement import ENOUGH
 
-RESAMPLES = 8
+RESAMPLES = 19
 MOST = 100
 """Trials that the importance is computed from; more would take long and change little."""
 EDGE = 0.05
@@ -143,11 +143,14 @@ class Importance:
     high: float
     """The smallest and largest share over bootstrap samples of the trials."""
     chance: float
-    """The largest share that this parameter got when the scores were dealt out anew."""
+    """The largest share that any parameter got when the scores were dealt out anew."""
 
     @property
     def above_chance(self) -> bool:
-        """Whether the share says anything."""
+        """Whether the share says anything.
+
+        If none matters, one is said to in at most 1 of `RESAMPLES` + 1 studies.
+        """
         return self.share > self.chance
 
 
@@ -174,12 +177,13 @@ def importances(trials: Sequence[FrozenTrial], seed: int = 0) -> dict[str, Impor
         drawn.append(_importance([chosen[i] for i in sample], [scores[i] for i in sample]))
         order = generator.permutation(len(chosen))
         dealt.append(_importance(chosen, [scores[i] for i in order]))
+    chance = max((share for sample in dealt for share in sample.values()), default=0.0)
     return {
         name: Importance(
             share,
             min(share, *(sample.get(name, 0.0) for sample in drawn)),
             max(share, *(sample.get(name, 0.0) for sample in drawn)),
-            max(sample.get(name, 0.0) for sample in dealt),
+            chance,
         )
         for name, share in whole.items()
     }

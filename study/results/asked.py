@@ -16,10 +16,18 @@ from study.evidence.paired import Change, Verdict, judge
 from study.results.repeated import Training, read_repeats, trainings_of
 from study.storage.trial_result import TrialResult
 
+USUAL_PAIRS = 12
+
 
 def name_of_question(name: str, key: str) -> str:
     """The name of the study that holds the pairs of a question about a searched key."""
     return f"{name}.ask.{StudyConfig.short_name(key)}"
+
+
+def most_pairs(config: StudyConfig) -> int:
+    """Pairs at which a question that has begun ends undecided: its error rate holds for these."""
+    said = (it.repeats.pairs for it in config.baselines if it.repeats and it.repeats.pairs)
+    return next(said, USUAL_PAIRS)
 
 
 class Pair(NamedTuple):
@@ -54,11 +62,14 @@ class Asked:
     """Pairs that were asked for."""
     pairs: tuple[Pair, ...]
     """Those that have ended, in their order, up to the first one that has not."""
+    most: int
+    """Pairs at which the question ends undecided."""
 
     @classmethod
     def read(cls, study: Study, key: str) -> Asked | None:
         """The pairs of a question about a study, from its database; None without."""
-        found = read_repeats(study, name_of_question(study.study_name, key))
+        name = name_of_question(study.study_name, key)
+        found = read_repeats(study, name, StudyConfig.short_name(key))
         return None if found is None else cls.of(found[0], key, found[1])
 
     @classmethod
@@ -87,20 +98,21 @@ class Asked:
                 f"'{config.study.name}' has scores that are not positive, so their ratios say "
                 "nothing; a kernel distance near 0 can be so"
             )
-        return cls(key, (first, second), config.base.train.epochs, len(names), tuple(pairs))
+        epochs, most = config.base.train.epochs, most_pairs(config)
+        return cls(key, (first, second), epochs, len(names), tuple(pairs), most)
 
-    def change(self, most: int) -> Change | None:
-        """What the pairs say of the change, at most `most` of them; None before the first.
+    def change(self) -> Change | None:
+        """What the pairs say of the change; None before the first.
 
         Pairs of which both trainings collapsed say nothing.
         """
         differences = [pair.difference for pair in self.pairs if not pair.is_lost]
-        return judge(differences, max(most, len(differences))) if differences else None
+        return judge(differences, max(self.most, len(differences))) if differences else None
 
-    def is_over(self, most: int) -> bool:
+    def is_over(self) -> bool:
         """Whether there is a verdict, or all pairs have ended."""
         if len(self.pairs) < self.planned:
             return False
-        change = self.change(most)
+        change = self.change()
         decided = change is not None and change.verdict is not Verdict.UNDECIDED
-        return decided or len(self.pairs) >= most
+        return decided or len(self.pairs) >= self.most

@@ -26,9 +26,9 @@ def table_of(asked: Asked) -> list[list[str]]:
     return rows
 
 
-def answer_in_words(asked: Asked, most: int) -> str:
-    """The answer after these pairs, of at most `most`."""
-    change = asked.change(most)
+def answer_in_words(asked: Asked) -> str:
+    """The answer after these pairs."""
+    change = asked.change()
     if change is None:
         return "all trainings collapsed" if asked.pairs else "no pair of trainings has ended yet"
     first, second = map(plain, asked.values)

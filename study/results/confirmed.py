@@ -39,11 +39,13 @@ class Candidate:
     searched: float | None
     """The trial's score in the study."""
     scores: Mapping[int, float] = field(default_factory=dict)
-    """Seed → score, of finished trainings. A collapsed one counts as worse than all others."""
+    """Seed → score, of ended trainings. One that diverged counts as worse than all others."""
     planned: frozenset[int] = frozenset()
     """Seeds of the trainings that were asked for."""
-    collapsed: int = 0
-    """How many of its trainings collapsed."""
+    without_score: frozenset[int] = frozenset()
+    """Seeds of those that diverged, whose entry in `scores` stands for having none."""
+    joined_later: bool = False
+    """Whether others had been asked for a second training before."""
 
     @property
     def name(self) -> str:
@@ -62,8 +64,8 @@ class Confirmation:
 
     study: str
     """The study whose configs they are."""
-    epochs: int
-    """Length of each training."""
+    config: StudyConfig
+    """Of the study that holds the trainings."""
     candidates: tuple[Candidate, ...]
     """In the order in which they joined; see `ranked`."""
     noise: Noise = USUAL
@@ -77,9 +79,14 @@ class Confirmation:
             return None
         config, repeats = found
         candidates = _candidates(config, repeats, summaries_of(study))
-        epochs, assumed = config.base.train.epochs, config.noise.assumed or USUAL.spread
-        noise = noise_between_seeds(study, epochs, assumed)
-        return cls(study.study_name, epochs, tuple(candidates), noise)
+        assumed = config.noise.assumed or USUAL.spread
+        noise = noise_between_seeds(study, config.base.train.epochs, assumed)
+        return cls(study.study_name, config, tuple(candidates), noise)
+
+    @property
+    def epochs(self) -> int:
+        """Length of each training."""
+        return self.config.base.train.epochs
 
     @cached_property
     def scored(self) -> list[Candidate]:
@@ -109,15 +116,25 @@ class Confirmation:
         """
         if not self.scored or not self.is_comparable:
             return None
-        racing = [candidate in self.racing for candidate in self.scored]
-        scores = [list(candidate.scores.values()) for candidate in self.scored]
-        found = [candidate.baseline is None for candidate in self.scored]
-        return stand(scores, racing if any(racing) else [True] * len(scores), found, self.noise)
+        racing = [it in self.racing and len(it.scores) >= FEWEST_SEEDS for it in self.scored]
+        scores = [list(it.scores.values()) for it in self.scored]
+        measured = [[seed not in it.without_score for seed in it.scores] for it in self.scored]
+        return stand(
+            scores,
+            racing if any(racing) else [True] * len(scores),
+            [it.baseline is None for it in self.scored],
+            self.noise,
+            measured,
+        )
 
     @property
     def leader(self) -> Candidate | None:
-        """The config to choose by now; None before all in the race have `FEWEST_SEEDS` scores."""
-        if self.standings is None or any(len(it.scores) < FEWEST_SEEDS for it in self.racing):
+        """The config to choose by now.
+
+        None before all in the race have `FEWEST_SEEDS` scores, but for those that joined later.
+        """
+        open_still = (it for it in self.racing if len(it.scores) < FEWEST_SEEDS)
+        if self.standings is None or not all(it.joined_later for it in open_still):
             return None
         return self.scored[self.standings.leader]
 
@@ -173,9 +190,13 @@ def _candidates(
     config: StudyConfig, repeats: Sequence[TrialResult], trials: Sequence[TrialResult]
 ) -> list[Candidate]:
     planned: dict[int, list[Baseline]] = {}
+    later = set[int]()
     for baseline in config.baselines:
         if baseline.repeats:
-            planned.setdefault(baseline.repeats.trial, []).append(baseline)
+            trial = baseline.repeats.trial
+            if trial not in planned and any(len(it) > 1 for it in planned.values()):
+                later.add(trial)
+            planned.setdefault(trial, []).append(baseline)
     ended, searched = trainings_of(repeats), {row.number: row.score for row in trials}
     found = []
     for trial, baselines in planned.items():
@@ -188,7 +209,8 @@ def _candidates(
                 searched.get(trial),
                 {seed: training.score for seed, training in mine.items()},
                 frozenset(seeds.values()),
-                sum(training.collapsed for training in mine.values()),
+                frozenset(seed for seed, training in mine.items() if training.collapsed),
+                trial in later,
             )
         )
     return found

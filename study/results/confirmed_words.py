@@ -19,20 +19,26 @@ from study.results.wording import percent
 
 
 def table_of(confirmation: Confirmation) -> list[list[str]]:
-    """Headings and one row a candidate with scores, the leader first."""
+    """Headings and one row a candidate with scores, the leader first.
+
+    `above` compares with the leader, `ahead` says on how many of their common seeds it was better.
+    """
     leader, *others = confirmation.ranked
-    rows = [["trial", "seeds", "score", "95 %", "above", "best", "searched", "origin"]]
+    rows = [["trial", "seeds", "score", "95 %", "above", "ahead", "best", "searched", "origin"]]
     for candidate in (leader, *others):
         expected = confirmation.expected(candidate)
         above = "" if candidate is leader else _percent(confirmation.beyond(candidate, leader))
-        collapsed = f", {candidate.collapsed} collapsed" if candidate.collapsed else ""
+        ahead, both = wins(candidate, leader)
+        lost = len(candidate.without_score)
+        diverged = f", {lost} diverged" if lost else ""
         rows.append(
             [
                 candidate.name,
-                f"{len(candidate.scores)}{collapsed}",
+                f"{len(candidate.scores)}{diverged}",
                 in_digits(expected.value),
                 f"{in_digits(expected.low)} to {in_digits(expected.high)}",
                 above,
+                "" if candidate is leader else f"on {ahead} of {both}",
                 f"{confirmation.chance(candidate):.0%}",
                 "" if candidate.searched is None else in_digits(candidate.searched),
                 "baseline" if candidate.baseline else "sampler",
@@ -60,6 +66,11 @@ def sentences_of(confirmation: Confirmation) -> list[str]:
 
 def expected_in_words(provenance: Mapping[str, Any]) -> str | None:
     """What the record of an exported config says of its expected score; None without any."""
+    if differ := provenance.get("confirmed_with_other"):
+        return (
+            "what it is expected to score is not known: it was confirmed with another "
+            f"{', '.join(differ)}"
+        )
     try:
         promise = Promise.from_dict(provenance["expected"])
     except (KeyError, ValueError):

@@ -22,6 +22,7 @@ from dcgan.config.settings import (
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import ConfigError
 from dcgan.runtime.files import write_text_atomic
+from study.config.identity import FREE_TRAIN_KEYS, WARN_ONLY
 from study.config.space import trial_config
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
@@ -46,16 +47,26 @@ def full_config(study: Study, trial: TrialResult, rule: str | None = None) -> Tr
     trained = trial_config(config, trial.params, trial.number, trial.seed)
     full = override(trained, changes_of_full_run(config), "full_run")
     picked = {} if rule is None else {"picked_by": rule}
-    provenance = _provenance(study, trial, trained) | picked | _expected(study, trial)
+    provenance = _provenance(study, trial, trained) | picked | _expected(study, trial, full)
     return full.model_copy(update={"provenance": provenance})
 
 
-def _expected(study: Study, trial: TrialResult) -> dict[str, Any]:
-    """What the config is expected to score, and how a score is made, if it has been confirmed."""
+def _expected(study: Study, trial: TrialResult, full: TrainConfig) -> dict[str, Any]:
+    """What the config is expected to score, and how a score is made, if it has been confirmed.
+
+    If it was confirmed with other settings, which these are.
+    """
     confirmed = Confirmation.read(study)
     promise = confirmed.promise(trial.number) if confirmed else None
-    if promise is None:
+    if confirmed is None or promise is None:
         return {}
+    raced = trial_config(confirmed.config, trial.params, trial.number, trial.seed)
+    free = {*FREE_TRAIN_KEYS, "train.epochs"}  # the promise says after how many
+    keys = [
+        it for it in dotted_keys(TrainConfig) if it not in free and not it.startswith(WARN_ONLY)
+    ]
+    if differ := [key for key in keys if get_dotted(raced, key) != get_dotted(full, key)]:
+        return {"confirmed_with_other": differ}
     return {
         "expected": promise.as_dict(),
         "objective": study_config(study).objective.model_dump(mode="json"),

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-import torch
 from optuna.trial import TrialState
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from study.storage.trial_result import TrialResult
 KEPT = "traces.json"
 OFF = (0, [0, 0], (0, 0))
 """Values of an augmentation that switch it off."""
-MOST_TRIALS = 8
+MOST_TRIALS = 16
 """Trials with a value, best first, whose samples are judged together."""
 
 
@@ -103,7 +102,7 @@ def trace_of(
         detector = Detector.trained(photos, augment, name)
     except DcganError:
         return None
-    judged = {on: detector.judge(torch.cat(group)) for on, group in groups.items() if group}
+    judged = {on: detector.judge(group) for on, group in groups.items() if group}
     shown = f"{name} {plain(plain_value(getattr(augment, name)))}"
     return Trace(shown, judged[True], judged.get(False))
 

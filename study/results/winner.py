@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import optuna
 from optuna.study import Study
 from optuna.trial import TrialState
 
 from dcgan.evaluation.record import in_digits
+from study.evidence.noise import noise_at, together
 from study.evidence.race import USUAL, Estimate, Noise, stand
-from study.results.confirmed import Confirmation
-from study.search.noise import noise_between_seeds
+from study.results.confirmed import name_of_confirmation
+from study.results.repeated import read_repeats
+from study.search.noise import noise_of, repeated_in
 from study.search.objective import is_pareto
 from study.storage.attributes import study_config
+from study.storage.optuna_db import storage_of
 from study.storage.store import trial_name
 from study.storage.trial_summaries import summaries_of
 
@@ -47,17 +51,17 @@ class Winner:
         return {"trial": self.trial, "score": self.score, "expected": expected}
 
 
-def final_noise(study: Study, confirmed: Confirmation | None) -> Noise:
-    """The noise between seeds at the end of a training, as far as it is known by now.
+def final_noise(study: Study) -> Noise:
+    """The noise between seeds at the end of a trial, as far as it is known by now.
 
-    Of its confirmation, else of repeated trainings of this study and earlier ones, else assumed.
+    By repeated trainings of this study, its confirmation and earlier studies, else assumed.
     """
     config = study_config(study)
-    if confirmed and confirmed.standings:
-        repeated = sum(len(it.scores) - 1 for it in confirmed.scored)
-        return Noise(confirmed.standings.spread, confirmed.noise.weight + repeated)
-    assumed = config.noise.assumed or USUAL.spread
-    return noise_between_seeds(study, config.base.train.epochs, assumed)
+    measured = noise_of(study)
+    if read_repeats(study, name := name_of_confirmation(study.study_name)):
+        repeats = optuna.load_study(study_name=name, storage=storage_of(study))
+        measured = together(measured, repeated_in(repeats.get_trials(deepcopy=False)))
+    return noise_at(measured, config.base.train.epochs, config.noise.assumed or USUAL.spread)
 
 
 def winner_of(study: Study, noise: Noise) -> Winner | None:

@@ -23,8 +23,9 @@ from study.config.baselines import BASELINE_NAME_LENGTH, Baseline, Repeated
 from study.config.dimensions import Choices, plain, plain_value
 from study.config.study_config import StudyConfig
 from study.errors import StudyError
-from study.results.asked import Asked, name_of_question
-from study.running.derived import NOT_POSITIVE, begun, derived
+from study.results.asked import USUAL_PAIRS, Asked, most_pairs, name_of_question
+from study.results.repeated import repeats_trials_of
+from study.running.derived import NOT_POSITIVE, OTHER_STUDY, begun, derived
 from study.running.warm_start import params_here
 from study.storage.attributes import study_config
 from study.storage.optuna_db import briefly
@@ -48,13 +49,15 @@ class Question:
     """The searched key, in full."""
     values: tuple[Any, Any]
     """What is compared: the first value, and the one that takes its place."""
-    pairs: int
-    """Pairs after which the question ends undecided."""
+    pairs: int | None
+    """Pairs after which the question ends undecided (default: as it was begun, else 12)."""
     epochs: int | None = None
     """Length of each training (default: that of the study's trials)."""
 
     @classmethod
-    def parse(cls, store: Store, name: str, text: str, pairs: int, epochs: int | None) -> Question:
+    def parse(
+        cls, store: Store, name: str, text: str, pairs: int | None, epochs: int | None
+    ) -> Question:
         """Read a question: a searched key or the beginning of its name, alone or as `key=a,b`.
 
         A key alone asks about a choice of two values. Raises `UsageError` with what would do.
@@ -108,35 +111,39 @@ def next_pairs(store: Store, question: Question, at_once: int = 1) -> StudyConfi
     Raises:
         UnknownStudyError: there is no such study.
         StudyError: it has no complete trial, or scores that are not positive.
-        UsageError: the question was begun with other values or trainings of another length.
+        UsageError: the question was begun with other values, with trainings of another length, of
+            another study of that name, or with another number of pairs at which it ends.
     """
     with briefly(store, question.name) as study:
         return _next_pairs(store, question, at_once, study)
 
 
 def _next_pairs(store: Store, question: Question, at_once: int, study: Study) -> StudyConfig | None:
-    so_far, failed = _begun(store, question)
+    so_far, failed = _begun(store, question, study)
     asked = Asked.read(study, question.key)
-    if asked and asked.is_over(question.pairs):
+    if asked and asked.is_over():
         return None
+    most = asked.most if asked else question.pairs or USUAL_PAIRS
     planned, added = asked.planned if asked else 0, list[Baseline]()
     if asked is None or len(asked.pairs) == planned:
         contexts = _good(study, question.key)
         earlier = study_config(study)
-        for number in range(planned, min(planned + at_once, question.pairs)):
+        for number in range(planned, min(planned + at_once, most)):
             context = contexts[number % len(contexts)]
-            added += _pair(earlier, question, context, number)
+            added += _pair(earlier, question, context, number, most)
     baselines = [*(so_far.baselines if so_far else ()), *added]
     return _config(study_config(study), question, so_far, baselines, failed)
 
 
-def _begun(store: Store, question: Question) -> tuple[StudyConfig | None, int]:
+def _begun(store: Store, question: Question, study: Study) -> tuple[StudyConfig | None, int]:
     """The config of the pairs so far, and how many of their trainings have failed.
 
-    Raises `UsageError` if it compares other values or has trainings of another length.
+    Raises `UsageError` if it is another question, or one about another study of that name.
     """
     name = name_of_question(question.name, question.key)
     config, failed = begun(store, name)
+    if config and not repeats_trials_of(study, config, StudyConfig.short_name(question.key)):
+        raise UsageError(OTHER_STUDY.format(repeats=name, study=question.name))
     if config:
         dimension, epochs = config.space[question.key], config.base.train.epochs
         assert isinstance(dimension, Choices)
@@ -152,16 +159,26 @@ def _begun(store: Store, question: Question) -> tuple[StudyConfig | None, int]:
                 f"--epochs {question.epochs}: this was begun with trainings of {epochs} epochs; "
                 f"leave --epochs out, or {anew}"
             )
+        if question.pairs not in (None, most := most_pairs(config)):
+            raise UsageError(
+                f"--pairs {question.pairs}: this was begun to end after {most} pairs, for which "
+                f"its error rate holds; leave --pairs out, or {anew}"
+            )
     return config, failed
 
 
 def _good(study: Study, key: str) -> list[TrialResult]:
     """The best trials, of which no two differ in the key alone. Raises `StudyError` without any.
 
-    Complete ones come first, then those that were stopped, the ones that trained longest first.
+    Complete ones come first, then those that were stopped for their score or wait on a rung, the
+    ones that trained longest first.
     """
     ended = (TrialState.COMPLETE, TrialState.PRUNED)
-    scored = [it for it in summaries_of(study) if it.state in ended and it.score is not None]
+    scored = [
+        it
+        for it in summaries_of(study)
+        if it.state in ended and it.score is not None and not it.has_collapsed
+    ]
     if any(it.score is not None and it.score <= 0 for it in scored):
         raise StudyError(NOT_POSITIVE.format(study.study_name))
     if not any(it.state == TrialState.COMPLETE for it in scored):
@@ -181,11 +198,11 @@ def _good(study: Study, key: str) -> list[TrialResult]:
 
 
 def _pair(
-    earlier: StudyConfig, question: Question, context: TrialResult, number: int
+    earlier: StudyConfig, question: Question, context: TrialResult, number: int, most: int
 ) -> list[Baseline]:
-    """Both trainings of a pair, counted from 0."""
+    """Both trainings of a pair, counted from 0, of at most so many."""
     seed = derive_seed(earlier.study.seed, "ask", question.key, number) % 2**32
-    source = Repeated(study=question.name, trial=context.number)
+    source = Repeated(study=question.name, trial=context.number, pairs=most)
     short, params = StudyConfig.short_name(question.key), params_here(earlier, earlier, context)
     return [
         Baseline(

@@ -24,7 +24,8 @@ from study.errors import StudyError
 from study.evidence.race import FEWEST_SEEDS
 from study.results.confirmed import Candidate, Confirmation, name_of_confirmation
 from study.results.export import changes_of_full_run
-from study.running.derived import NOT_POSITIVE, begun, derived
+from study.results.repeated import repeats_trials_of
+from study.running.derived import NOT_POSITIVE, OTHER_STUDY, begun, derived
 from study.running.warm_start import params_here
 from study.search.objective import is_pareto
 from study.storage.attributes import study_config
@@ -76,7 +77,7 @@ def _next_round(store: Store, race: Race, study: Study) -> StudyConfig | None:
             "from its front with 'study export --pick'"
         )
     rows = {row.number: row for row in summaries_of(study)}
-    so_far, failed = _begun(store, race, rows)
+    so_far, failed = _begun(store, race, study)
     confirmation = Confirmation.read(study)
     candidates = _with_new(study, confirmation, rows, race.top)
     places = _asked_for(confirmation, candidates, race)
@@ -92,9 +93,7 @@ def _next_round(store: Store, race: Race, study: Study) -> StudyConfig | None:
     return _config(earlier, race, so_far, baselines, failed)
 
 
-def _begun(
-    store: Store, race: Race, rows: Mapping[int, TrialResult]
-) -> tuple[StudyConfig | None, int]:
+def _begun(store: Store, race: Race, study: Study) -> tuple[StudyConfig | None, int]:
     """The config of the race so far, and how many of its trainings have failed.
 
     Raises `UsageError` if it has trainings of another length, or of another study of that name.
@@ -107,13 +106,8 @@ def _begun(
             f"{config.base.train.epochs} epochs; leave --epochs out, or begin anew after 'study "
             f"delete {name}'"
         )
-    for baseline in config.baselines if config else ():
-        row = rows.get(baseline.repeats.trial) if baseline.repeats else None
-        if config and (row is None or row.params != config.baseline_params(baseline)):
-            raise UsageError(
-                f"'{name}' repeats trials of an earlier study '{race.name}', which this one is "
-                f"not; begin anew after 'study delete {name}'"
-            )
+    if config and not repeats_trials_of(study, config):
+        raise UsageError(OTHER_STUDY.format(repeats=name, study=race.name))
     return config, failed
 
 
@@ -157,7 +151,7 @@ def _asked_for(
         (it, place)
         for place in range(max(race.least, reached))
         for it in candidates
-        if len(it.planned) <= place and (place < race.least or not it.planned)
+        if len(it.planned) < race.least and len(it.planned) <= place
     ]
     if behind or confirmation is None or not all(it.is_done for it in candidates):
         return behind

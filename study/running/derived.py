@@ -28,6 +28,10 @@ NOT_POSITIVE = (
     "'{}' has scores that are not positive, so their ratios say nothing; a kernel distance near 0 "
     "can be so: raise base.eval.n_samples in another study"
 )
+OTHER_STUDY = (
+    "'{repeats}' repeats trials of an earlier study '{study}', which this one is not; begin anew "
+    "after 'study delete {repeats}'"
+)
 
 
 def derived(

@@ -52,10 +52,10 @@ class Estimate:
     """Whether trials of the study have finished before."""
     minutes: float | None
     slow_minutes: float | None
-    """If the slowest of the configs that were measured prove best; None if `minutes` is not
-    measured on a few steps.
+    """If the slowest of the configs that were measured prove best.
+
+    Known if `minutes` come from a few steps, without the time of scoring; else None.
     """
-    """Whether `minutes` leave out the time of scoring."""
     disk_bytes: float
     free_bytes: float
     rungs: int = 0
@@ -100,8 +100,9 @@ def estimate(
 ) -> Estimate | None:
     """What a launch takes with so many `workers` and `photos` to train on.
 
-    `trials` are the study's trials so far; `measure` gives seconds per image, with so many workers,
-    where they tell nothing. None if all trials have ended, which on rungs may still go on.
+    `trials` are the study's trials so far; `measure` gives seconds per image, of so many workers
+    on this machine, where they tell nothing. None if all trials have ended, which on rungs may
+    still go on.
     """
     finished = [trial for trial in trials if trial.state in FINISHED]
     left = max(config.study.trials - len(finished), 0)
@@ -110,8 +111,9 @@ def estimate(
     if not epochs:
         return None
     slow, on_cpu = None, resolve_device(config.base.train.device).type == "cpu"
+    beside = 1 if config.study.launcher == "ray" else max(1, min(workers, left))
     # On a GPU a few steps tell too little.
-    if minutes is None and on_cpu and (pace := measure(config, workers)):
+    if minutes is None and on_cpu and (pace := measure(config, beside)):
         minutes, slow = (photos * epochs * seconds / 60 for seconds in pace)
     return Estimate(
         trials=left,

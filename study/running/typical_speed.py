@@ -16,6 +16,7 @@ from optuna.samplers import RandomSampler
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import OutOfMemoryError
 from dcgan.runtime.children import child_environment
+from dcgan.runtime.devices import processors
 from dcgan.training.speed import images_per_second
 from study.config.space import suggest_params, trial_config
 from study.config.study_config import StudyConfig
@@ -53,7 +54,8 @@ def seconds_per_image(
     known, so random configs stand for it. Configs that memory is not enough for are left out, as
     their trials will end at once; None if there is no other. `measure` gives a config's images/s.
     """
-    with busy((workers - 1) * (config.base.train.threads or 1)):
+    threads = config.base.train.threads or 1
+    with busy(min(workers - 1, processors()) * threads):
         return _pace(config, measure)
 
 
@@ -88,7 +90,13 @@ def busy(threads: int) -> Iterator[None]:
     environment = child_environment({**os.environ, **ONE_THREAD})
     with ExitStack() as stack:
         for _ in range(threads):
-            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # a Ctrl-C is for the launch alone
+            )
             stack.enter_context(process)
             stack.callback(process.kill)
             assert process.stdout

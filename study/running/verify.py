@@ -49,7 +49,8 @@ class Verification:
             ) from None
         same = {"train.epochs": promise.epochs, "eval.fid_at_end": False}
         config = override(config, same, str(export))
-        folder = export.with_name(f"{export.stem}.verify") / str(config.provenance.get("trial"))
+        length = f"{config.provenance.get('trial')}-{promise.epochs}-epochs"
+        folder = export.with_name(f"{export.stem}.verify") / length
         return cls(config, promise, objective, folder)
 
     def check(self, bank: PhotoBank, extractor: Extractor) -> None:

@@ -94,6 +94,12 @@ class TrialResult:
         return self.rung or (self.went_on or 0) + 1
 
     @property
+    def has_collapsed(self) -> bool:
+        """Whether it ended early, and not for its score or to wait on a rung."""
+        early = self.state == TrialState.PRUNED and self.rung is None and bool(self.reason)
+        return early and not str(self.reason).startswith(HOPELESS)
+
+    @property
     def is_baseline(self) -> bool:
         """Whether the trial is something known that others are compared with."""
         return self.baseline is not None and not self.extended

@@ -129,6 +129,8 @@ class RayLauncher:
         self.last_reason = ""
         self.stop_at: float | None = None
         """Until when workers may save a checkpoint, once a stop was asked for."""
+        self._heard_out_by: float | None = None
+        """Until when workers may tell of their last trials, once nothing is left."""
         self._next_look = 0.0
         self._has_no_room = False
 
@@ -160,9 +162,13 @@ class RayLauncher:
         if any(worker.trial is not None for worker in self.crew.values()):
             return False
         if self.context.left:
+            self._heard_out_by = None
             return len(self.given_up) >= self.workers
         # A worker that has begun finds nothing left and says so, after all events of its trials.
-        return not any(worker.node for worker in self.crew.values())
+        if self._heard_out_by is None:
+            self._heard_out_by = time.monotonic() + GRACE_SECONDS
+        has_begun = any(worker.node for worker in self.crew.values())
+        return not has_begun or time.monotonic() >= self._heard_out_by
 
     def _hear_stop(self) -> None:
         if self.stop_at is None and self.context.should_stop():

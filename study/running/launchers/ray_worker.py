@@ -31,15 +31,16 @@ class RayWorker:
         """
         os.environ |= variables
         from dcgan.errors import first_line
-        from dcgan.runtime.imports import quick_imports
 
-        with quick_imports():
-            from study.running.launchers.pipe import Pipe
-            from study.running.worker import Job, run_job
         try:
+            from dcgan.runtime.imports import quick_imports
+
+            with quick_imports():
+                from study.running.launchers.pipe import Pipe
+                from study.running.worker import Job, run_job
             run_job(Job(**job), Pipe(self, self.stopping), _with_tensors(bank))
             self.lines.put(FINISHED)
-        except Exception as error:
+        except BaseException as error:
             self.lines.put(FAILED + first_line(error))
 
     def events(self) -> tuple[str, str, list[str]]:

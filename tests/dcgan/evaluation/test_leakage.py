@@ -41,7 +41,7 @@ def test_new_pictures_lie_where_they_belong(rotated: Detector) -> None:
     turned = changed(plain, "rotation_degrees")
     assert rotated.tells > 0.9
     for images, share in ((plain, 0.0), (turned, 1.0), (torch.cat([plain, turned]), 0.5)):
-        found = rotated.judge(images)
+        found = rotated.judge([images])
         assert found is not None
         assert found.share == pytest.approx(share, abs=0.12)
         assert found.low < found.share < found.high
@@ -49,7 +49,7 @@ def test_new_pictures_lie_where_they_belong(rotated: Detector) -> None:
 
 
 def test_another_augmentation_is_not_taken_for_it(rotated: Detector) -> None:
-    found = rotated.judge(changed(toy_cats(200, 1), "hue"))
+    found = rotated.judge([changed(toy_cats(200, 1), "hue")])
     assert found is not None
     assert abs(found.share) < 0.3
 
@@ -60,21 +60,34 @@ def test_each_augmentation_is_seen(photos: Tensor, key: str) -> None:
     detector = Detector.trained(photos, STRENGTHS, key)
     assert detector.tells > 0.75
     for images, share in ((toy_cats(200, 1), 0.0), (changed(toy_cats(200, 1), key), 1.0)):
-        found = detector.judge(images)
+        found = detector.judge([images])
         assert found is not None
         assert found.share == pytest.approx(share, abs=0.25)
+
+
+def test_trainings_that_differ_make_the_interval_wide(rotated: Detector) -> None:
+    """As many images as of one training tell less if those of each training are alike."""
+    plain = toy_cats(120, 1)
+    turned = changed(plain, "rotation_degrees")
+    half = torch.cat([plain[:60], turned[:60]])
+    mixed, apart = rotated.judge([half, half]), rotated.judge([plain, turned])
+    assert mixed is not None
+    assert apart is not None
+    assert mixed.share == pytest.approx(apart.share, abs=0.1)
+    assert apart.high - apart.low > 3 * (mixed.high - mixed.low)
+    assert apart.low < 0.2 < 0.8 < apart.high
 
 
 def test_what_cannot_be_told_is_not_judged(photos: Tensor) -> None:
     weak = AugmentConfig(saturation=0.001)
     detector = Detector.trained(photos[:60], weak, "saturation")
     assert 0.4 < detector.tells < 0.6
-    assert detector.judge(photos) is None
+    assert detector.judge([photos]) is None
 
 
 def test_it_is_the_same_each_time_and_leaves_the_random_numbers_alone(photos: Tensor) -> None:
     before = torch.get_rng_state()
-    one, two = (Detector.trained(photos[:64], STRENGTHS, "hue").judge(photos) for _ in range(2))
+    one, two = (Detector.trained(photos[:64], STRENGTHS, "hue").judge([photos]) for _ in range(2))
     assert one == two
     assert torch.equal(before, torch.get_rng_state())
 

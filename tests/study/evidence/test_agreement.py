@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.evidence.agreement import ENOUGH, ladder, rank_correlation
+from study.evidence.agreement import ENOUGH, FEW, ladder, rank_correlation
 
 
 def test_rank_correlation_holds_the_truth_as_often_as_it_says() -> None:
@@ -27,6 +27,21 @@ def test_rank_correlation_holds_the_truth_as_often_as_it_says() -> None:
     straight = rank_correlation(list(range(12)), list(range(12)))
     assert straight is not None
     assert straight.value == pytest.approx(1)
+    assert 0.9 < straight.low < straight.high == straight.value
+
+
+def test_few_pairs_have_a_wide_interval_that_holds() -> None:
+    truth, held, widths = 6 / math.pi * math.asin(0.35), 0, []
+    generator = np.random.default_rng(4)
+    for _ in range(400):
+        a, b = generator.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], size=6).T
+        assert rank_correlation(list(a), list(b)) is None
+        found = rank_correlation(list(a), list(b), FEW)
+        assert found is not None
+        held += found.low <= truth <= found.high
+        widths.append(found.high - found.low)
+    assert 0.92 <= held / 400 <= 1.0
+    assert np.median(widths) > 0.8
 
 
 def test_a_ladder_climbs_as_the_scores_come_closer_to_the_final_ones() -> None:

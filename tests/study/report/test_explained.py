@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,18 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
+from scipy import stats
 
+from dcgan.config.settings import override
 from dcgan.evaluation.record import EvalRecord
 from dcgan.training.run.folder import RunFolder
 from study.config.rung_ends import with_rungs
 from study.config.study_config import StudyConfig
 from study.evidence.race import USUAL
-from study.report.explained import Explained, explain
+from study.report.explained import Explained, explain, full_run
 from study.report.explained_words import lines_of, lines_on
 from study.results.compared import compared
+from study.results.confirmed import Candidate, Confirmation
 from study.results.winner import winner_of
 from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.optuna_db import open_storage
@@ -63,6 +67,7 @@ def planted(store: Store, config: StudyConfig, complete: int, collapsed: int) ->
                     "reason": reason,
                     "epoch": 60,
                     "imbalance": float(rng.uniform()),
+                    "fd_random": scores[60],
                 },
             )
         )
@@ -143,8 +148,42 @@ def test_it_is_said_in_sentences(explained: Explained) -> None:
     assert "trials fail where lr_g ≥ " in told
     assert "seeds alone by 15% (an assumption)" in told
     assert "ladder: the order of the trials agrees with that at epoch 60: " in told
-    assert "balance: the imbalance of G and D says nothing about the score here: " in told
+    assert "balance: the imbalance of G and D says nothing about the distance here: " in told
     assert f"study compare tiny --trials {explained.best}," in told
+
+
+@pytest.mark.parametrize(
+    ("order", "verdict"),
+    [
+        ((1, 2, 3, 4, 5, 6, 7, 8), "so the trials are long enough to choose by"),
+        ((8, 7, 6, 5, 4, 3, 2, 1), "so longer trials would choose better"),
+        ((1, 4, 2, 3, 7, 5, 8, 6), "that does not tell whether the trials are long enough"),
+    ],
+)
+def test_the_search_is_held_against_the_full_run(
+    store: Store, config: StudyConfig, order: tuple[int, ...], verdict: str
+) -> None:
+    study = planted(store, config, 24, 0)
+    ranked = sorted(study.get_trials(), key=lambda trial: trial.values[0])[: len(order)]
+    candidates = [
+        Candidate(trial.number, None, trial.values[0], {1: 30.0 * place, 2: 31.0 * place})
+        for trial, place in zip(ranked, order, strict=True)
+    ]
+    confirmed = Confirmation(
+        "tiny", override(config, {"base.train.epochs": 200}), tuple(candidates)
+    )
+    found = full_run(study.get_trials(), confirmed)
+    assert found is not None
+    assert (found.configs, found.seeds, found.epochs) == (8, 2, 200)
+    last = found.steps[-1]
+    assert (last.epoch, last.configs) == (60, 8)
+    assert last.correlation.value == pytest.approx(stats.spearmanr(range(8), order).statistic)
+    told = list(lines_of(replace(explain(study, store), full_run=found)))
+    (line,) = [line for line in told if line.startswith("full run: ")]
+    assert "of 8 configs, trained for 200 epochs on 2 seeds or more, agrees with theirs" in line
+    assert any(line.startswith(verdict) for line in told)
+    few = replace(confirmed, candidates=tuple(candidates[:4]))
+    assert full_run(study.get_trials(), few) is None
 
 
 def test_subjects_are_told_alone(explained: Explained, store: Store, config: StudyConfig) -> None:

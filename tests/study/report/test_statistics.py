@@ -116,6 +116,24 @@ def test_the_parameter_that_makes_the_score_is_the_important_one() -> None:
     assert all(shares[name].low <= shares[name].chance for name in ("x", "y"))
 
 
+@pytest.mark.slow
+def test_of_many_parameters_that_do_nothing_hardly_one_is_said_to_matter() -> None:
+    """Each alone is above its own chance in 5 %, so that of ten one would be in 40 %."""
+    names, wrong = [f"p{i}" for i in range(10)], 0
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        trials = [
+            create_trial(
+                value=float(np.exp(generator.normal(5, 0.3))),
+                params={name: float(generator.random()) for name in names},
+                distributions={name: FloatDistribution(0, 1) for name in names},
+            )
+            for _ in range(24)
+        ]
+        wrong += any(it.above_chance for it in importances(trials).values())
+    assert wrong <= 3  # 0.5 are expected, 4 or more in 0.1 %
+
+
 def test_a_range_that_was_widened_is_one_parameter() -> None:
     def of(value: float, nz: int, high: int) -> FrozenTrial:
         return create_trial(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from optuna.trial import TrialState
 
@@ -13,17 +15,17 @@ from study.results.repeated import Training, trainings_of
 from study.storage.trial_result import TrialResult
 
 
-def asked(*scores: tuple[float, float]) -> Asked:
+def asked(*scores: tuple[float, float], most: int = 12) -> Asked:
     pairs = (Pair(3, Training(one, False), Training(two, False)) for one, two in scores)
-    return Asked("augment.hue", (0, 0.1), 40, len(scores), tuple(pairs))
+    return Asked("augment.hue", (0, 0.1), 40, len(scores), tuple(pairs), most)
 
 
 def test_what_hurts_says_by_how_much() -> None:
     found = asked((100.0, 150.0), (90.0, 140.0), (110.0, 160.0), (95.0, 148.0), (99.0, 150.0))
-    told = answer_in_words(found, 12)
+    told = answer_in_words(found)
     assert told.startswith("hue 0.1 instead of 0 hurts: it changes the score by +5")
     assert told.endswith("a lower score in 0 of 5 pairs of 40 epochs")
-    assert found.is_over(12)
+    assert found.is_over()
     assert table_of(found)[:2] == [
         ["trial", "hue 0", "hue 0.1", "change"],
         ["trial-003", "100.0", "150.0", "+50%"],
@@ -32,29 +34,30 @@ def test_what_hurts_says_by_how_much() -> None:
 
 def test_what_does_not_matter_and_what_is_open() -> None:
     alike = asked((100.0, 101.0), (90.0, 89.0), (95.0, 95.0), (99.0, 98.5), (91.0, 91.5))
-    assert "makes no difference worth mentioning: " in answer_in_words(alike, 12)
+    assert "makes no difference worth mentioning: " in answer_in_words(alike)
     undecided = asked((100.0, 140.0), (90.0, 80.0))
-    told = answer_in_words(undecided, 12)
+    told = answer_in_words(undecided)
     assert told.startswith("hue 0.1 instead of 0: undecided, +")
     assert told.endswith("more pairs would tell")
-    assert not undecided.is_over(12)
-    assert undecided.is_over(2)
-    one = answer_in_words(asked((100.0, 50.0)), 12)
+    assert not undecided.is_over()
+    assert asked((100.0, 140.0), (90.0, 80.0), most=2).is_over()
+    one = answer_in_words(asked((100.0, 50.0)))
     assert one == (
         "hue 0.1 instead of 0: undecided, −50%, a lower score in 1 of 1 pairs of 40 epochs"
     )
-    assert answer_in_words(asked(), 12) == "no pair of trainings has ended yet"
+    assert answer_in_words(asked()) == "no pair of trainings has ended yet"
 
 
 def test_pairs_of_which_both_collapsed_say_nothing() -> None:
     lost = Pair(3, Training(150.0, True), Training(150.0, True))
     found = asked((100.0, 140.0), (90.0, 80.0))
-    with_lost = Asked(found.key, found.values, 40, 4, (*found.pairs, lost, lost))
-    assert with_lost.change(12) == found.change(12)
-    assert with_lost.is_over(4)
-    only = Asked(found.key, found.values, 40, 2, (lost, lost))
-    assert answer_in_words(only, 12) == "all trainings collapsed"
-    assert not only.is_over(12)
+    with_lost = replace(found, planned=4, pairs=(*found.pairs, lost, lost))
+    assert with_lost.change() == found.change()
+    assert not with_lost.is_over()
+    assert replace(with_lost, most=4).is_over()
+    only = replace(found, pairs=(lost, lost))
+    assert answer_in_words(only) == "all trainings collapsed"
+    assert not only.is_over()
 
 
 def test_only_pairs_before_the_first_open_one_count(tiny_study: type[StudyConfig]) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import optuna
+import pytest
 from optuna.trial import TrialState
 
 from study.config.study_config import StudyConfig
@@ -13,6 +14,13 @@ from study.evidence.race import Estimate
 from study.results.confirmed import Candidate, Confirmation, _candidates, more_seeds, wins
 from study.results.confirmed_words import sentences_of, table_of
 from study.storage.trial_result import TrialResult
+
+CONFIG = StudyConfig.model_validate(
+    {
+        "study": {"name": "tiny.confirm", "trials": 1},
+        "space": {"model.nz": {"type": "int", "low": 4, "high": 8}},
+    }
+)
 
 
 def confirmation(*scores: list[float], baselines: int = 1) -> Confirmation:
@@ -27,7 +35,7 @@ def confirmation(*scores: list[float], baselines: int = 1) -> Confirmation:
         )
         for number, values in enumerate(scores)
     ]
-    return Confirmation("tiny", 100, tuple(candidates))
+    return Confirmation("tiny", CONFIG, tuple(candidates))
 
 
 def test_a_clear_winner_beats_the_baseline_and_the_next() -> None:
@@ -42,6 +50,7 @@ def test_a_clear_winner_beats_the_baseline_and_the_next() -> None:
     assert [row[0] for row in rows] == ["trial-001", "trial-002", "base 0"]
     assert [dict(zip(headings, row, strict=True))["seeds"] for row in rows] == ["3", "3", "3"]
     assert rows[0][headings.index("above")] == ""
+    assert [row[headings.index("ahead")] for row in rows] == ["", "on 0 of 3", "on 0 of 3"]
     assert "+" in rows[2][headings.index("above")]
 
 
@@ -93,6 +102,52 @@ def test_nobody_leads_while_a_racer_lacks_its_second_seed() -> None:
     assert replace(found, candidates=(late, found.candidates[1])).leader is None
 
 
+def test_a_race_keeps_its_leader_while_others_join() -> None:
+    """The one that joins has the lowest score, but of one training."""
+    found = confirmation([100.0, 110.0, 104.0], [60.0, 63.0, 61.0], [20.0])
+    *before, new = found.candidates
+    new = replace(new, planned=frozenset(range(3)), joined_later=True)
+    joined = replace(found, candidates=(*before, new))
+    assert new in joined.racing
+    assert joined.leader is joined.candidates[1]
+    assert joined.ranked[0] is joined.candidates[1]
+    whole = replace(new, scores={0: 20.0, 1: 21.0, 2: 19.0})
+    assert replace(found, candidates=(*before, whole)).leader is whole
+
+
+def test_who_joins_later_is_told_from_the_order_of_the_trainings(
+    tiny_study: type[StudyConfig],
+) -> None:
+    planned = [(0, 1), (3, 1), (0, 2), (3, 2), (5, 1), (5, 2)]  # trial, seed
+    baselines = [
+        {
+            "name": f"trial {trial}, seed {seed}",
+            "params": {},
+            "seed": seed,
+            "repeats": {"study": "tiny", "trial": trial},
+        }
+        for trial, seed in planned
+    ]
+    config = tiny_study(baselines=baselines)  # type: ignore[call-arg]
+    found = _candidates(config, [], [])
+    assert {it.trial: it.joined_later for it in found} == {0: False, 3: False, 5: True}
+
+
+def test_a_score_that_stands_for_none_says_nothing_of_the_noise() -> None:
+    found = confirmation([100.0, 104.0, 98.0], [60.0, 61.0, 250.0])
+    lost = replace(found.candidates[1], without_score=frozenset({2}))
+    told = replace(found, candidates=(found.candidates[0], lost))
+    plain = confirmation([100.0, 104.0, 98.0], [60.0, 61.0])
+    assert told.standings is not None
+    assert found.standings is not None
+    assert plain.standings is not None
+    assert told.standings.spread == pytest.approx(plain.standings.spread)
+    assert found.standings.spread > 2 * told.standings.spread
+    # It counts as a bad score all the same.
+    assert told.expected(lost).value > 80
+    assert dict(zip(*table_of(told)[:2], strict=True))["seeds"] in ("3", "3, 1 diverged")
+
+
 def test_a_collapsed_training_counts_as_worse_than_all(tiny_study: type[StudyConfig]) -> None:
     repeats = {"study": "tiny", "trial": 4}
     baselines = [
@@ -107,7 +162,9 @@ def test_a_collapsed_training_counts_as_worse_than_all(tiny_study: type[StudyCon
     ]
     trials = [TrialResult(4, TrialState.COMPLETE, [18.0], score=18.0)]
     (found,) = _candidates(config, rows, trials)
-    assert found == Candidate(4, None, 18.0, {1: 20.0, 2: 30.0}, frozenset({1, 2, 3}), 1)
+    assert found == Candidate(
+        4, None, 18.0, {1: 20.0, 2: 30.0}, frozenset({1, 2, 3}), frozenset({2})
+    )
     assert not found.is_done
 
 

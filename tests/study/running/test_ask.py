@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import TrialState
 
+from dcgan.config.settings import override
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import ConfigError, UsageError
 from dcgan.training.loop import train
@@ -18,6 +20,7 @@ from study.config.space import trial_config
 from study.config.study_config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.evidence.paired import Verdict
+from study.maintenance.delete import delete_study
 from study.results.asked import Asked
 from study.results.leaderboard import rows_of
 from study.running.ask import Question, next_pairs
@@ -25,6 +28,7 @@ from study.running.study import StudySummary, run_study
 from study.search.objective import score_of
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
+from study.storage.trial_result import TrialResult
 
 Maker = Callable[..., StudyConfig]
 Shell = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,7 +60,7 @@ def test_both_trainings_of_a_pair_differ_in_the_setting_alone(
     assert done.name == "tiny.ask.blur_sigma"
     found = read(own_finished)
     assert (found.values, found.epochs) == ((0, [0.1, 1.2]), 2)
-    assert len(found.pairs) == found.planned == 3 or found.is_over(3)
+    assert len(found.pairs) == found.planned == 3 or found.is_over()
     trials = sorted(done.study.get_trials(), key=lambda trial: trial.number)
     of = {row.number: row for row in before}
     seeds = set()
@@ -110,7 +114,7 @@ def test_a_setting_that_changes_nothing_ends_after_two_pairs(
     question = Question.parse(own_finished, "tiny", "lr_g=0.001,0.0010000000001", 6, None)
     run_all(own_finished, question, bank)
     found = read(own_finished, "optim.lr_g")
-    change = found.change(6)
+    change = found.change()
     assert change is not None
     assert len(found.pairs) == 2
     assert change.verdict is Verdict.ALIKE
@@ -166,11 +170,38 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(
         next_pairs(own_finished, replace(BLUR, values=(0, [0.1, 0.5])))
     with pytest.raises(UsageError, match="--epochs 5: this was begun with trainings of 2 epochs"):
         next_pairs(own_finished, replace(BLUR, epochs=5))
+    with pytest.raises(UsageError, match="--pairs 5: this was begun to end after 3 pairs"):
+        next_pairs(own_finished, replace(BLUR, pairs=5))
+    assert next_pairs(own_finished, replace(BLUR, pairs=None)) == next_pairs(own_finished, BLUR)
+    assert read(own_finished).most == 3
     lost = tiny_study(study__trials=1, baselines=[], base__train__epochs=4)
     stop = watch(stop_after=(0, 1))
     run_study(lost, store, bank=bank, observer=stop)
     with pytest.raises(StudyError, match="'tiny' has no complete trial yet; let it run longer"):
         next_pairs(store, BLUR)
+
+
+def test_a_question_about_another_study_of_that_name_is_refused(
+    own_finished: Store, finished: Any, bank: PhotoBank, watch: Any
+) -> None:
+    config = next_pairs(own_finished, BLUR, at_once=3)  # of a trial of the sampler, too
+    assert config is not None
+    run_study(config, own_finished, bank=bank, observer=watch(stop_after=(0, 1)))
+    assert Asked.read(load_optuna_study(own_finished, "tiny"), KEY) is not None
+    assert delete_study(own_finished, "tiny", lambda question: True)
+    run_study(override(finished.config, {"study.seed": 6}), own_finished, bank=bank)
+    with pytest.raises(UsageError, match=r"'tiny\.ask\.blur_sigma' repeats trials of an earlier"):
+        next_pairs(own_finished, BLUR)
+    assert Asked.read(load_optuna_study(own_finished, "tiny"), KEY) is None
+
+
+def test_collapsed_trials_are_no_good_region() -> None:
+    early = TrialResult(0, TrialState.PRUNED, [9.0], score=9.0, epoch=40)
+    assert not early.has_collapsed
+    assert replace(early, reason="collapsed: the images are all alike").has_collapsed
+    assert not replace(early, reason="hopeless: behind other trials").has_collapsed
+    assert not replace(early, reason="waits", rung=1).has_collapsed
+    assert not replace(early, state=TrialState.COMPLETE, reason="x").has_collapsed
 
 
 @pytest.mark.slow

@@ -220,7 +220,7 @@ def test_several_objectives_are_refused_and_a_training_without_memory_is_tried_a
     again = next_round(own_finished, RACE)
     assert again is not None
     assert run_study(again, own_finished, bank=bank).finished == again.study.trials
-    assert all(it.is_done and not it.collapsed for it in read(own_finished).candidates)
+    assert all(it.is_done and not it.without_score for it in read(own_finished).candidates)
 
 
 def test_what_cannot_be_confirmed_is_refused_in_a_sentence(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from optuna.trial import FrozenTrial
 
 from dcgan.config.settings import load_train_config, override
 from dcgan.data.bank import PhotoBank, load_bank
@@ -18,15 +20,19 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.loop import train
 from study.errors import StudyMismatchError
 from study.evidence.promise import Promise
+from study.evidence.race import USUAL, Noise
+from study.maintenance.delete import delete_study
 from study.report.page import render
 from study.results.confirmed import Confirmation
 from study.results.confirmed_words import expected_in_words
 from study.results.export import export_config, write_export
 from study.results.selection import best_trial, pick_trial
+from study.results.winner import final_noise
 from study.running.confirm import Race, next_round
 from study.running.study import run_study
 from study.running.verify import Verification
 from study.search.objective import score_of
+from study.storage.attributes import CONFIG_ATTRIBUTE, study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, trial_name
 
@@ -83,6 +89,56 @@ def test_the_leader_is_picked_although_another_scored_lower_in_the_search(
     assert pick_trial(study, None).number == other.trial
 
 
+def test_a_promise_is_not_made_for_other_settings(confirmed: Store) -> None:
+    """The settings of the full run may change after the race."""
+    study = load_optuna_study(confirmed, "tiny")
+    config = study_config(study)
+    changed = config.model_copy(update={"full_run": {**config.full_run, "eval.n_samples": 32}})
+    study.set_user_attr(CONFIG_ATTRIBUTE, changed.model_dump_json())
+    exported = export_config(study)
+    assert exported.eval.n_samples == 32
+    assert "expected" not in exported.provenance
+    assert expected_in_words(exported.provenance) == (
+        "what it is expected to score is not known: it was confirmed with another eval.n_samples"
+    )
+
+
+def test_a_study_of_the_same_name_is_another_one(
+    confirmed: Store, finished: Any, bank: PhotoBank
+) -> None:
+    assert Confirmation.read(load_optuna_study(confirmed, "tiny")) is not None
+    assert delete_study(confirmed, "tiny", lambda question: True)
+    again = override(finished.config, {"study.seed": 6, "study.trials": 3})
+    study = run_study(again, confirmed, bank=bank).study
+    assert Confirmation.read(study) is None
+    assert pick_trial(study, None) == best_trial(study)
+    assert "expected" not in export_config(study).provenance
+
+
+def test_the_noise_of_trials_is_that_at_their_length(confirmed: Store, bank: PhotoBank) -> None:
+    """The race is longer than the trials; what it says of them is its scores at their length."""
+    study = load_optuna_study(confirmed, "tiny")
+    trials = load_optuna_study(confirmed, "tiny.confirm").get_trials()
+    config = override(study_config(study), {"base.train.epochs": 1})
+    study.set_user_attr(CONFIG_ATTRIBUTE, config.model_dump_json())
+    assert all(1 in trial.intermediate_values for trial in trials)
+    pairs = [[trial for trial in trials if trial.params == given] for given in distinct(trials)]
+    logs = [np.log([trial.intermediate_values[1] for trial in pair]) for pair in pairs]
+    squares = sum(((values - values.mean()) ** 2).sum() for values in logs)
+    weight = USUAL.weight + len(pairs)
+    assumed = config.noise.assumed or USUAL.spread
+    expected = ((USUAL.weight * assumed**2 + squares) / weight) ** 0.5
+    assert final_noise(study) == pytest.approx(Noise(expected, weight))
+
+
+def distinct(trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for trial in trials:
+        if trial.params not in found:
+            found.append(trial.params)
+    return found
+
+
 def test_an_export_is_trained_again_on_fresh_seeds(
     confirmed: Store, bank: PhotoBank, tmp_path: Path
 ) -> None:
@@ -97,7 +153,9 @@ def test_an_export_is_trained_again_on_fresh_seeds(
     straight = train(config, tmp_path / "straight", bank=bank)
     assert score == score_of(straight.selected, found.objective)
     assert found.train(1, bank=bank) == score  # it is there
-    assert found.folder == tmp_path / "best.verify" / exported.provenance["trial"]
+    # Trainings of another length are others.
+    assert found.folder.parent == tmp_path / "best.verify"
+    assert found.folder.name == f"{exported.provenance['trial']}-2-epochs"
 
 
 def test_what_cannot_be_verified_is_refused_in_a_sentence(
