@@ -165,13 +165,25 @@ def finished(tiny_study: StudyMaker, bank: PhotoBank, new_store: Callable[[], St
     return Finished(config, store, run_study(config, store, bank=bank))
 
 
+@pytest.fixture(scope="session")
+def copy_of() -> Callable[[Store, Path], Store]:
+    """Makes a copy of a results folder, to be changed. MLflow knows its place."""
+
+    def copy(store: Store, folder: Path) -> Store:
+        mine = Store.at(folder)
+        shutil.copytree(store.root, mine.root)
+        relocate(mine)
+        return mine
+
+    return copy
+
+
 @pytest.fixture
-def own_finished(finished: Finished, tmp_path: Path) -> Store:
-    """A copy of the finished study's results folder, to be changed. MLflow knows its place."""
-    store = Store.at(tmp_path / "own")
-    shutil.copytree(finished.store.root, store.root)
-    relocate(store)
-    return store
+def own_finished(
+    finished: Finished, tmp_path: Path, copy_of: Callable[[Store, Path], Store]
+) -> Store:
+    """A copy of the finished study's results folder."""
+    return copy_of(finished.store, tmp_path / "own")
 
 
 class Watcher:

@@ -40,12 +40,24 @@ Shell = Callable[..., subprocess.CompletedProcess[str]]
 RACE = Race("tiny", top=1, seeds=2, epochs=2)
 
 
+Copy = Callable[[Store, Path], Store]
+
+
+@pytest.fixture(scope="module")
+def confirmed_once(
+    finished: Any, bank: PhotoBank, copy_of: Copy, tmp_path_factory: pytest.TempPathFactory
+) -> Store:
+    """The finished study after `study confirm`, two seeds each. Only to be read."""
+    store = copy_of(finished.store, tmp_path_factory.mktemp("confirmed") / "store")
+    while config := next_round(store, RACE):
+        run_study(config, store, bank=bank)
+    return store
+
+
 @pytest.fixture
-def confirmed(own_finished: Store, bank: PhotoBank) -> Store:
-    """The finished study after `study confirm`, two seeds each."""
-    while config := next_round(own_finished, RACE):
-        run_study(config, own_finished, bank=bank)
-    return own_finished
+def confirmed(confirmed_once: Store, copy_of: Copy, tmp_path: Path) -> Store:
+    """A copy of it, to be changed."""
+    return copy_of(confirmed_once, tmp_path / "own")
 
 
 def test_the_confirmed_winner_is_exported_and_says_what_to_expect(
