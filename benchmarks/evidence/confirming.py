@@ -4,13 +4,14 @@
 
 Each race has three trials of a study, whose true means are scattered, and two baselines: one about
 as good as the trials, one clearly worse. Trainings of a config differ by noise between seeds with
-heavy tails (Student's t with 4 degrees of freedom) or normal ones. The race runs as `study confirm`
-does.
+heavy tails (Student's t with 4 degrees of freedom) or normal ones. A share of its variance may be
+common to all configs on a seed. The race runs as `study confirm` does.
 
 For each scatter the table says in how many races the config that is chosen is within 10 % of the
-best one, what the race took of the compute of training all candidates on all seeds, and in how many
-its true score lies in the 95 % interval that is promised. Beside it stands what choosing by a
-single training each would do: how often it is within 10 %, and how far above the best on average.
+best one, what the race took of the compute of training all candidates on all seeds, in how many its
+true score lies in the 95 % interval that is promised, and in how many the true ratio to the clearly
+worse baseline lies in its interval. Beside it stands what choosing by a single training each would
+do: how often it is within 10 %, and how far above the best on average.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from study.evidence.race import FEWEST_SEEDS, WITHIN, Noise, Standings, stand
 SCATTERS = (0.05, 0.15, 0.3)
 BASELINES = (0.05, 0.4)
 """How far the baselines' ln(score) is above the trials' centre."""
+COMMON = (0.0, 0.5)
+"""Shares of the noise's variance that all configs on a seed have in common."""
 TRIALS = 3
 FOUND = [True] * TRIALS + [False] * len(BASELINES)
 
@@ -37,9 +40,11 @@ class Row(NamedTuple):
 
     scatter: float
     tails: str
+    common: float
     good: float
     compute: float
     held: float
+    ratio_held: float
     naive: float
     naive_regret: float
     """Mean; a share of the best score."""
@@ -59,43 +64,55 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rows = [
-        simulate(scatter, tails, arguments.spread, arguments.seeds, arguments.races)
+        simulate(scatter, tails, common, arguments.spread, arguments.seeds, arguments.races)
         for scatter in SCATTERS
         for tails in TAILS
+        for common in COMMON
     ]
     if arguments.json:
         print(json.dumps([row._asdict() for row in rows], indent=2))
         return
     print(
-        "| scatter | noise | within 10 % | compute | promise held | one seed: within 10 % | above |"
+        "| scatter | noise | common | within 10 % | compute | promise held | ratio held "
+        "| one seed: within 10 % | above |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         print(
-            f"| {row.scatter:.0%} | {row.tails} | {row.good:.1%} | {row.compute:.0%} "
-            f"| {row.held:.1%} | {row.naive:.1%} | {row.naive_regret:+.1%} |"
+            f"| {row.scatter:.0%} | {row.tails} | {row.common:.0%} | {row.good:.1%} "
+            f"| {row.compute:.0%} | {row.held:.1%} | {row.ratio_held:.1%} | {row.naive:.1%} "
+            f"| {row.naive_regret:+.1%} |"
         )
 
 
-def simulate(scatter: float, tails: str, spread: float, seeds: int, races: int) -> Row:
+def simulate(
+    scatter: float, tails: str, common: float, spread: float, seeds: int, races: int
+) -> Row:
     """Races whose trials' ln(score) have this scatter, with noise of this spread between seeds."""
     rng, near = np.random.default_rng(2), math.log1p(WITHIN)
-    behind, compute, held, naive = [], [], [], []
+    behind, compute, held, ratios, naive = [], [], [], [], []
     for _ in range(races):
         truth = np.concatenate([rng.normal(0.0, scatter, TRIALS), BASELINES])
-        logs = truth[:, None] + spread * standard_noise(rng, tails, (len(truth), seeds))
+        own = standard_noise(rng, tails, (len(truth), seeds))
+        shared = standard_noise(rng, tails, (1, seeds))
+        noise = spread * (math.sqrt(1 - common) * own + math.sqrt(common) * shared)
+        logs = truth[:, None] + noise
         found, spent = race(np.exp(logs), Noise(spread))
         expected = found.expected(found.leader)
         behind.append(truth[found.leader] - truth.min())
         compute.append(spent / logs.size)
         held.append(expected.low <= math.exp(truth[found.leader]) <= expected.high)
+        ratio, worse = found.beyond(found.leader, len(truth) - 1), truth[-1]
+        ratios.append(ratio.low <= math.exp(truth[found.leader] - worse) <= ratio.high)
         naive.append(truth[logs[:, 0].argmin()] - truth.min())
     return Row(
         scatter,
         tails,
+        common,
         float(np.mean(np.array(behind) < near)),
         float(np.mean(compute)),
         float(np.mean(held)),
+        float(np.mean(ratios)),
         float(np.mean(np.array(naive) < near)),
         float(np.expm1(naive).mean()),
     )
@@ -111,7 +128,7 @@ def race(scores: np.ndarray, noise: Noise) -> tuple[Standings, int]:
         spent += int(racing.sum())
         if seed + 1 < FEWEST_SEEDS:
             continue
-        found = stand(trained, racing.tolist(), FOUND, noise)
+        found = stand([dict(enumerate(it)) for it in trained], racing.tolist(), FOUND, noise)
         racing[found.hopeless()] = False
         if found.decided or racing.sum() == 1:
             break

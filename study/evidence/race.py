@@ -1,10 +1,12 @@
 """A race between configs that are trained on several seeds: who can still win?
 
 Scores are distances, lower is better. The model, in logarithms: a config has a mean, and each
-training of it differs from that by noise, which is the same for all configs. The means of a study's
-trials are scattered around a common centre, so the trial that looks best is expected to be
-somewhat less good than it looks (hierarchical normal model; Gelman et al. 2013, *Bayesian Data
-Analysis*, chapter 5). Baselines were not chosen for their scores, so theirs are taken as they are.
+training of it differs from that by noise, whose size is the same for all configs. Configs train on
+the same seeds, and a share of the noise may be the seed's: it moves all of them alike and cancels
+when they are compared. How large that share is, the scores say. The means of a study's trials are
+scattered around a common centre, so the trial that looks best is expected to be somewhat less good
+than it looks (hierarchical normal model; Gelman et al. 2013, *Bayesian Data Analysis*, chapter 5).
+Baselines were not chosen for their scores, so theirs are taken as they are.
 
 All that is reported comes from draws of the means given the scores: intervals, the probability of
 being the best, comparisons. These stay valid however often one looks and for the config that was
@@ -14,12 +16,14 @@ picked for its score, as far as the model holds (`python -m benchmarks.evidence.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from study.evidence.seeds import SHARES, SeedEffects
 
 DRAWS = 4000
 WITHIN = 0.1
@@ -101,46 +105,63 @@ class Standings:
 
 
 def stand(
-    scores: Sequence[Sequence[float]],
+    scores: Sequence[Mapping[int, float]],
     racing: Sequence[bool],
     trials: Sequence[bool],
     noise: Noise = USUAL,
-    measured: Sequence[Sequence[bool]] | None = None,
+    without_score: Sequence[Collection[int]] | None = None,
 ) -> Standings:
     """Where the configs stand.
 
     Args:
-        scores: for each config the scores of its seeds, positive, at least one.
+        scores: for each config its scores by seed, positive, at least one.
         racing: which configs are still in the race; at least one.
         trials: which configs were found by a study and may be picked for their scores; the others
             are baselines.
         noise: what is known of the noise between seeds beforehand.
-        measured: for each config which of its scores were measured (default: all). Others stand for
-            trainings that have none, so they say nothing of the noise.
+        without_score: for each config the seeds whose entry in `scores` stands for a training that
+            has none (default: no seed). They say nothing of the noise.
     """
-    logs = [np.log(np.asarray(values, dtype=float)) for values in scores]
-    counts = np.array([len(values) for values in logs], dtype=float)
-    means = np.array([values.mean() for values in logs])
-    kept = logs
-    if measured is not None:
-        kept = [values[np.asarray(those)] for values, those in zip(logs, measured, strict=True)]
-    kept = [values for values in kept if len(values)]
-    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in kept)
     rng = np.random.default_rng(0)
-    freedom = noise.weight + sum(len(values) - 1 for values in kept)
-    variance = max((noise.weight * noise.spread**2 + squares) / freedom, LEAST_SPREAD**2)
-    variances = variance * freedom / rng.chisquare(freedom, (DRAWS, 1))
+    logs = _by_seed(scores)
+    kept = logs.copy()
+    for config, lost in enumerate(without_score or []):
+        kept[config, [place for place, seed in enumerate(_seeds(scores)) if seed in lost]] = np.nan
+    kept = kept[~np.isnan(kept).all(axis=1)]
+    centred = kept - np.nanmean(kept, axis=1, keepdims=True)
+    repeated, squares = float((~np.isnan(kept)).sum() - len(kept)), float(np.nansum(centred**2))
+    variance = (noise.weight * noise.spread**2 + squares) / (noise.weight + repeated)
+    variance = max(variance, LEAST_SPREAD**2)
+    seeds = SeedEffects.of(kept, variance)
+    places = seeds.shares(DRAWS, rng)
+    share, freedom = SHARES[places][:, None], noise.weight + repeated * seeds.freedom(places)
+    variances = variance * freedom / rng.chisquare(freedom)
+    present = ~np.isnan(logs)
+    counts = present.sum(axis=1).astype(float)
+    effects = seeds.effects(places, variances, rng) @ (present / counts[:, None]).T
+    means = np.nanmean(logs, axis=1) - effects
+    own, owns = (1 - float(share.mean())) * variance, (1 - share) * variances[:, None]
     found = np.asarray(trials, dtype=bool)
     centres, weights = np.zeros((DRAWS, 1)), np.zeros((DRAWS, len(logs)))
     if found.sum() > 1:  # one trial alone says nothing of the scatter
-        scatter = _scatter(means[found], variance / counts[found], rng)
-        centres = _centres(means[found], scatter**2 + variances / counts[found], rng)
+        scatter = _scatter(means[:, found].mean(axis=0), own / counts[found], rng)
+        centres = _centres(means[:, found], scatter**2 + owns / counts[found], rng)
         weights[:, found] = 1 / scatter**2
-    precision = weights + counts / variances
-    expected = (weights * centres + counts / variances * means) / precision
+    precision = weights + counts / owns
+    expected = (weights * centres + counts / owns * means) / precision
     draws = expected + rng.standard_normal(expected.shape) / np.sqrt(precision)
     leader = int(np.where(racing, draws.mean(axis=0), np.inf).argmin())
     return Standings(draws, leader, math.sqrt(variance))
+
+
+def _seeds(scores: Sequence[Mapping[int, float]]) -> list[int]:
+    return sorted({seed for values in scores for seed in values})
+
+
+def _by_seed(scores: Sequence[Mapping[int, float]]) -> Floats:
+    """(configs, seeds): ln(score), NaN where a config has none."""
+    seeds = _seeds(scores)
+    return np.log([[values.get(seed, np.nan) for seed in seeds] for values in scores])
 
 
 def _scatter(means: Floats, variances: Floats, rng: np.random.Generator) -> Floats:
@@ -161,7 +182,7 @@ def _scatter(means: Floats, variances: Floats, rng: np.random.Generator) -> Floa
 
 
 def _centres(means: Floats, variances: Floats, rng: np.random.Generator) -> Floats:
-    """Draws of the common centre of the means."""
+    """Draws of the common centre of the means, both (draws, configs)."""
     weights = 1 / variances
     centre = (weights * means).sum(axis=1) / weights.sum(axis=1)
     drawn: Floats = centre + rng.standard_normal(len(centre)) / np.sqrt(weights.sum(axis=1))

@@ -117,14 +117,12 @@ class Confirmation:
         if not self.scored or not self.is_comparable:
             return None
         racing = [it in self.racing and len(it.scores) >= FEWEST_SEEDS for it in self.scored]
-        scores = [list(it.scores.values()) for it in self.scored]
-        measured = [[seed not in it.without_score for seed in it.scores] for it in self.scored]
         return stand(
-            scores,
-            racing if any(racing) else [True] * len(scores),
+            [it.scores for it in self.scored],
+            racing if any(racing) else [True] * len(racing),
             [it.baseline is None for it in self.scored],
             self.noise,
-            measured,
+            [it.without_score for it in self.scored],
         )
 
     @property

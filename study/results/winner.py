@@ -82,5 +82,7 @@ def winner_of(study: Study, noise: Noise) -> Winner | None:
     best, *others = sorted(found, key=lambda number: (found[number], number))
     scores = [found[best], *(found[number] for number in others[:: -(-len(others) // MOST)])]
     everyone = [True] * len(scores)
-    standings = stand([[score] for score in scores], everyone, everyone, noise)
+    standings = stand(
+        [{place: score} for place, score in enumerate(scores)], everyone, everyone, noise
+    )
     return Winner(best, scores[0], standings.expected(0))

@@ -38,7 +38,9 @@ def test_promises_of_leaders_are_kept_as_often_as_stated(seeds: int) -> None:
     for _ in range(600):
         truth = rng.normal(4.0, 0.15, 4)
         scores = np.exp(truth[:, None] + rng.normal(0.0, spread, (4, 2)))
-        found = stand(scores.tolist(), [True] * 4, [True] * 4, Noise(spread))
+        found = stand(
+            [dict(enumerate(it)) for it in scores.tolist()], [True] * 4, [True] * 4, Noise(spread)
+        )
         promise = Promise(*found.expected(found.leader), found.spread, 2, 100)
         again = np.exp(truth[found.leader] + rng.normal(0.0, spread, seeds))
         kept.append(promise.is_kept(again.tolist()))

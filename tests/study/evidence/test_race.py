@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from study.evidence import race
-from study.evidence.race import FEWEST_SEEDS, Noise, Standings, stand
+from study.evidence.race import FEWEST_SEEDS, Noise, Standings
+from study.evidence.seeds import BEFOREHAND, SHARES
 
 TRIALS = [True, True, True, False, False]
 NOISE = Noise(spread=0.15, weight=4.0)
+
+
+def stand(scores: Sequence[Sequence[float]], *more: Any, **named: Any) -> Standings:
+    """Of configs that train on the same seeds, as far as they have come."""
+    return race.stand([dict(enumerate(values)) for values in scores], *more, **named)
 
 
 def by_brute_force(scores: list[list[float]], noise: Noise) -> tuple[np.ndarray, np.ndarray]:
@@ -28,10 +36,15 @@ def by_brute_force(scores: list[list[float]], noise: Noise) -> tuple[np.ndarray,
     sigma, scatter = sigma[kept], scatter[kept]
     centre = middle + rng.uniform(-1.5, 1.5, len(sigma))
     means = centre[:, None] + scatter[:, None] * rng.standard_normal((len(sigma), len(scores)))
+    share = rng.choice(SHARES, len(sigma), p=BEFOREHAND)
+    seeds = max(map(len, scores))
+    effects = np.sqrt(share)[:, None] * sigma[:, None] * rng.standard_normal((len(sigma), seeds))
+    own = sigma * np.sqrt(1 - share)
     log_weights = np.zeros(len(sigma))
     for config, values in enumerate(scores):
-        for value in np.log(values):
-            log_weights -= 0.5 * ((value - means[:, config]) / sigma) ** 2 + np.log(sigma)
+        for seed, value in enumerate(np.log(values)):
+            left = value - means[:, config] - effects[:, seed]
+            log_weights -= 0.5 * (left / own) ** 2 + np.log(own)
     weights = np.exp(log_weights - log_weights.max())
     weights /= weights.sum()
     expected = weights @ means
@@ -44,6 +57,22 @@ def test_the_draws_are_those_of_the_model() -> None:
     draws = stand(scores, [True] * 3, [True] * 3, NOISE).draws
     assert draws.mean(axis=0) == pytest.approx(expected, abs=0.012)
     assert draws.std(axis=0) == pytest.approx(spread, rel=0.08)
+
+
+def test_what_seeds_do_to_all_cancels_between_configs() -> None:
+    """The same differences, once within each seed and once between all trainings."""
+    bad = np.array([0.0, 0.3, -0.25, 0.1, -0.15, 0.0])
+    own = np.array([[0.02, -0.01, 0.0, -0.02, 0.01, 0.0], [-0.01, 0.02, 0.01, 0.0, -0.02, 0.0]])
+    means = np.array([[4.0], [4.1]])
+    shared = np.exp(means + bad + own)
+    dealt = shared.copy()
+    dealt[1] = np.exp(means[1] + np.roll(bad, 2) + own[1])
+    one, two = (stand(it.tolist(), [True] * 2, [False] * 2, NOISE) for it in (shared, dealt))
+    assert one.beyond(1, 0).low > 1.0
+    assert two.beyond(1, 0).low < 0.95
+    # What each is expected to score on other seeds is as uncertain in both.
+    wide = [it.expected(0).high / it.expected(0).low for it in (one, two)]
+    assert wide[0] == pytest.approx(wide[1], rel=0.12)
 
 
 def test_the_best_looking_trial_is_expected_to_be_less_good() -> None:
