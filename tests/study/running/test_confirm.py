@@ -286,7 +286,8 @@ def test_the_command_prints_who_is_best(own_finished: Store, shell: Shell) -> No
     assert again in first
     assert "epochs each of" not in again
     assert "not over" not in again
-    paused = shell(*asked[:2], "--seeds", "6", "--budget", "0.0001", *where).stdout
+    more = ["--min-seeds", "6", "--seeds", "6", "--budget", "0.0001"]
+    paused = shell(*asked[:2], *more, *where).stdout
     assert "this is not over; the same command continues it" in paused
     assert "delete tiny.confirm" in shell(*asked[:2], "--epochs", "3", *where, code=2).stderr
 
