@@ -153,7 +153,7 @@ def test_finished_runs_become_rows_beside_those_there(
         ("0", "19", "300"), ("0", "38", "200.12"), ("2", "19", "400"), ("3", "0", ""),
     ]  # fmt: skip
     assert rows[0]["lr_g"] == "0.000123457"
-    read = efficiency.read_curves(table, "raw")
+    read = efficiency.read_curves(table, "raw", baselines=True)
     assert read == [
         Curve(0, {19: 300.0, 38: 200.12}, 38, {19: 301.0, 38: 201.12}),
         Curve(2, {19: 400.0}, 38, {19: 401.0}),
@@ -175,7 +175,7 @@ def test_what_rungs_rank_by(tmp_path: Path) -> None:
         "best": [300.0, 300.0, 200.0],
     }
     for judge in efficiency.JUDGES:
-        (curve,) = efficiency.read_curves(table, judge)
+        (curve,) = efficiency.read_curves(table, judge, baselines=True)
         assert [curve.at_rung(epoch) for epoch in (19, 38, 57)] == expected[judge]
         assert curve.final == 200.0
 

@@ -102,11 +102,11 @@ def test_a_sampler_that_learns_needs_less_where_there_is_something_to_learn() ->
     assert list(results) == [
         "random, all trials in full",
         "tpe, all trials in full",
-        "tpe, rungs 19, 38, 171, 1/3",
+        "tpe, rungs 19, 38, 171, 1/2",
     ]
     assert results["random, all trials in full"]["regret"] == 0.0
     assert results["tpe, all trials in full"]["regret"] < 0.0
-    _, middle, _ = results["tpe, rungs 19, 38, 171, 1/3"]["compute"]
+    _, middle, _ = results["tpe, rungs 19, 38, 171, 1/2"]["compute"]
     assert 0.02 < middle < 0.5
 
 

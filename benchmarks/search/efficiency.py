@@ -2,11 +2,12 @@
 
     python -m benchmarks.search.efficiency [--studies 1000] [--trials N] [--json]
 
-A simulated study draws configs from cats_curves.csv (see curves.py), each at most once, and reads
-their scores from it. By default it draws two thirds of them, so that the best one is not the same
-in all studies. All ways to spend compute get the same configs in the same order, so they are
-compared in pairs. Compute is in images seen. What a study has found is the lowest score of a trial
-that was trained to the end.
+A simulated study draws random configs from cats_curves.csv (see curves.py), each at most once, and
+reads their scores from it. The baselines that the table has as well are left out: they were made by
+hand, and one of them is the best of all from the first score to the last. By default a study has
+two thirds of the configs, so that the best one is not the same in all. All ways to spend compute
+get the same configs in the same order, so they are compared in pairs. Compute is in images seen.
+What a study has found is the lowest score of a trial that was trained to the end.
 
 For each way the table says how much of random search's compute it needs to find as low a score as
 random search does in all its full trials, and in how many studies it gets there with the same
@@ -33,19 +34,20 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.trial import TrialState
 from scipy.stats import spearmanr
 
-from benchmarks.search.curves import TABLE, read_table
+from benchmarks.search.curves import CONFIG, TABLE, read_table
+from study.config.study_config import load_study_config
 from study.search.rungs import Rungs, Standing, going_on
 
 RUNGS = ((19, 38, 171), (19, 57, 171), (38, 95, 171), (38, 171), (57, 171))
 """Epochs at which rungs end, as in 10,000, 20,000 and 90,000 images of 527 photos."""
 KEEP = (1 / 2, 1 / 3, 1 / 4)
-OF_CATS = RUNGS[0], KEEP[1]
+OF_CATS = RUNGS[0], KEEP[0]
 """The rungs of configs/cats.yaml, and the share that goes on."""
 JUDGES = ("ema", "raw", "lower", "best")
 """What a rung may rank trials by: the score of the moving average or of the last weights, the lower
 of both, or the moving average's best score so far."""
 ON_THE_WAY = (19, 38, 57, 95)
-ENOUGH = 20
+ENOUGH = 18
 """Configs from which a simulation is worth reading."""
 
 
@@ -141,11 +143,17 @@ def print_results(results: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def read_curves(path: Path, judge: str = "ema") -> list[Curve]:
-    """The curves of the table: scores of the moving average, and what rungs rank by (`JUDGES`)."""
+def read_curves(path: Path, judge: str = "ema", *, baselines: bool = False) -> list[Curve]:
+    """The curves of the table: scores of the moving average, and what rungs rank by (`JUDGES`).
+
+    Those of the baselines only on request.
+    """
     found: dict[int, dict[int, float]] = {}
     judged: dict[int, dict[int, float]] = {}
+    known = 0 if baselines else len(load_study_config(str(CONFIG)).baselines)
     for row in read_table(path):
+        if int(row["config"]) < known:
+            continue
         config, epoch = int(row["config"]), int(row["epoch"])
         points, ranks = found.setdefault(config, {}), judged.setdefault(config, {})
         if not row["ema"]:  # it diverged before its first score

@@ -111,7 +111,7 @@ class World(NamedTuple):
     @classmethod
     def fitted(cls, config: StudyConfig) -> World:
         """Fit the model to the table."""
-        curves = {curve.config: curve.points for curve in read_curves(TABLE)}
+        curves = {curve.config: curve.points for curve in read_curves(TABLE, baselines=True)}
         epochs = tuple(sorted({epoch for points in curves.values() for epoch in points}))
         whole = [points[epochs[-1]] for points in curves.values() if epochs[-1] in points]
         worst = BEYOND_WORST * max(whole)

@@ -32,6 +32,9 @@ def launch_extension(
     extension = extend(store, name, top, epochs, new_name)
     config = override(extension.config, settings)
     extension = replace(extension, config=config)
+    if len(config.baselines) < top:
+        trials = f"{len(config.baselines)} trial{'s' * (len(config.baselines) != 1)}"
+        say(f"--top {top}: only {trials} of '{name}' trained to the end, so no more are extended")
     bank = load_bank_with_progress(config.base.data)
     for note in check_extension(extension, store, bank):
         say(note)

@@ -170,7 +170,7 @@ class BudgetConfig(Section):
     """Images that a trial has seen at the end of each rung, ascending; the last is its full length
     and takes the place of `base.train.epochs`. A rung ends at the first score from there on.
     Empty: no rungs, every trial may train to its end."""
-    keep: float = Field(1 / 3, gt=0.0, lt=1.0)
+    keep: float = Field(1 / 2, gt=0.0, lt=1.0)
     """The share of the trials on a rung that go on to the next, as in 1/3 or 0.25. Baselines do not
     wait on rungs."""
     epochs: tuple[int, ...] = ()
@@ -238,6 +238,14 @@ class StudyConfig(Section):
     """The train config that all trials share, apart from the searched keys."""
     full_run: dict[str, Any] = Field(default_factory=dict)
     """Dotted train keys whose values differ in an exported full run, for example train.epochs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rungs_instead_of_a_pruner(cls, data: Any) -> Any:
+        """Rungs do what a pruner does, so with them one is used only if it is asked for."""
+        if isinstance(data, dict) and "pruner" not in data and isinstance(data.get("budget"), dict):
+            return {**data, "pruner": {"name": "none"}} if data["budget"].get("images") else data
+        return data
 
     @model_validator(mode="after")
     def _consistent(self) -> StudyConfig:

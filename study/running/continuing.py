@@ -46,7 +46,7 @@ def make_continuable(
     try:
         if not own:
             raise CheckpointError(f"{folder} holds another trial")
-        if WENT_ON in trial.user_attrs and not path.exists():
+        if WENT_ON in trial.user_attrs and not _is_readable(path):
             _take_best(context, trial, folder, record)
         if path.exists():
             checkpoint = load_checkpoint(path)
@@ -69,6 +69,14 @@ def checkpoint_of(folder: Path) -> Checkpoint | None:
         with suppress(CheckpointError):
             return load_checkpoint(path)
     return None
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        load_checkpoint(path)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _bring(context: StudyContext, trial: Trial, folder: Path, config: TrainConfig) -> None:
@@ -107,11 +115,13 @@ def _take_best(
 ) -> None:
     """Replace a lost checkpoint by that of the best score; raises `CheckpointError` without it."""
     run = RunFolder(folder)
-    lost = f"trial {trial.number} goes on from rung {trial.user_attrs[WENT_ON]}, but its checkpoint"
+    what = "damaged" if run.checkpoint.exists() else "gone"
+    rung = trial.user_attrs[WENT_ON]
+    lost = f"trial {trial.number} goes on from rung {rung}, but its checkpoint is {what}"
     if record is None or not run.best.exists():
-        raise CheckpointError(f"{lost} is gone")
+        raise CheckpointError(lost)
     epoch = load_checkpoint(run.best).epoch
     record.run_id = None  # a fresh run in MLflow: what comes after that epoch comes again
     record.save(folder)
     write_atomic(run.checkpoint, lambda file: file.write(run.best.read_bytes()))
-    context.warn(f"{lost} is gone: it continues from epoch {epoch}, that of its best score")
+    context.warn(f"{lost}: it continues from epoch {epoch}, that of its best score")

@@ -140,12 +140,12 @@ def what_is_left(
     before = min((it.continues.epochs if it.continues else 0 for it in config.baselines), default=0)
     epochs = rounds * (config.base.train.epochs - before)
     if rungs := Rungs.of(config):
-        done = sum(trial.epoch or 0 for trial in trials)
+        done = sum(epochs_of(trial, config) for trial in trials)
         whole = epochs_in_all(rungs, len(config.trained_baselines))
         epochs = math.ceil(max(whole - done, 0) / workers)
-        return epochs, minutes_by_epochs(finished, epochs)
+        return epochs, minutes_by_epochs(finished, epochs, config)
     if before:  # as `study extend` makes it
-        return epochs, minutes_by_epochs(finished, epochs)
+        return epochs, minutes_by_epochs(finished, epochs, config)
     return epochs, minutes_by_trials(finished, rounds)
 
 
@@ -182,9 +182,18 @@ def minutes_by_trials(finished: Sequence[TrialResult], count: int) -> float | No
     return statistics.median(minutes) * count if minutes else None
 
 
-def minutes_by_epochs(finished: Sequence[TrialResult], epochs: int) -> float | None:
+def epochs_of(trial: TrialResult, config: StudyConfig) -> int:
+    """How many epochs a trial has trained; of a complete one `epoch` may be that of its best."""
+    whole = trial.state == TrialState.COMPLETE
+    return config.base.train.epochs if whole else trial.epoch or 0
+
+
+def minutes_by_epochs(
+    finished: Sequence[TrialResult], epochs: int, config: StudyConfig
+) -> float | None:
     """What so many epochs take by those of trials that have stopped; none without any."""
-    known = [(trial.minutes, trial.epoch) for trial in finished if trial.minutes and trial.epoch]
+    lengths = ((trial.minutes, epochs_of(trial, config)) for trial in finished)
+    known = [(minutes, length) for minutes, length in lengths if minutes and length]
     spent, trained = (sum(values) for values in zip(*known, strict=True)) if known else (0, 0)
     return epochs * spent / trained if trained else None
 

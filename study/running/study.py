@@ -187,7 +187,8 @@ def _run_trials(
     tell(Progressed(finished_count(study), total))
     if not left or context.should_stop():
         return why
-    workers = min(plan.workers, left)
+    # Of trials on rungs more may go on once these have ended.
+    workers = plan.workers if context.rungs else min(plan.workers, left)
     launch = launcher_for(plan.config.study.launcher, workers, joining=plan.joining)
     with closing(launch(context, workers)) as ends:
         for end in ends:

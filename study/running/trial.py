@@ -35,7 +35,7 @@ from study.running.travel import Traveller
 from study.search.objective import eval_attributes, rank_of, score_of, values_of
 from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import PAUSED
+from study.storage.trial_result import PAUSED, WENT_ON
 
 if TYPE_CHECKING:
     from study.tracking.run_mirror import RunMirror
@@ -242,7 +242,7 @@ class TrialRun:
             record.run_id = record.run_id or self._mirror.run_id
         record.state, record.reason = outcome.state.name, outcome.reason
         record.score, record.values = outcome.score, list(outcome.values)
-        record.best_epoch = outcome.best_epoch
+        record.best_epoch, record.rung = outcome.best_epoch, self._rung(outcome)
         record.ended = time.time()
         record.save(self.folder)
         if put:
@@ -262,6 +262,16 @@ class TrialRun:
         study.tell(trial, values, state=outcome.state)
         with self.context.mirroring():
             self.mirror(record).finish(record)
+
+    def _rung(self, outcome: Outcome) -> int | None:
+        """The rung on which the trial waits or has ended."""
+        rungs = self.context.rungs
+        if rungs is None:
+            return None
+        if outcome.state == TrialState.COMPLETE:
+            return len(rungs.epochs)
+        went_on: int = self.trial.user_attrs.get(WENT_ON, 0)
+        return outcome.paused or went_on + 1
 
     def end_unopened(self, reason: str, *, try_again: bool) -> Outcome:
         """End a trial that this process has not opened; it may have a record from earlier."""

@@ -110,7 +110,6 @@ def _differences(config: StudyConfig, earlier: StudyConfig) -> str:
     said = (
         f"; {', '.join(gone)} {'is' if len(gone) == 1 else 'are'} not searched here" if gone else ""
     )
-    photos = (earlier.base.data.root, earlier.base.data.source)
-    if photos != (config.base.data.root, config.base.data.source):
-        said += "; its photos were others"
+    if earlier.base.data != config.base.data:
+        said += "; its photos were others, or read in another way"
     return said

@@ -7,18 +7,23 @@ waits for a rung to fill. A paused trial goes on from its checkpoint.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import pairwise
-from operator import mul
 
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config.study_config import StudyConfig
-from study.storage.trial_result import PAUSED
+from study.storage.trial_result import PAUSED, SAMPLER
 
 ROUNDING = 1e-9
 """So that a third of three is one."""
+STUDIES, MOST_PLAYED = 8, 40
+"""Studies that a forecast plays through, and their most trials."""
+NOISE_OF_RANKS = 0.2
+"""Of scores whose worth is uniform over 1: ranks on two rungs then agree at about 0.8."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,9 @@ class Rungs:
     epochs: tuple[int, ...]
     """The epoch at which each rung ends, ascending. The last one is a trial's full length."""
     keep: float
-    """The share of the trials on a rung that go on to the next."""
+    """The share of the proposed trials on a rung that go on to the next."""
     total: int
-    """Trials of the study."""
+    """Trials of the study, baselines included."""
 
     @classmethod
     def of(cls, config: StudyConfig) -> Rungs | None:
@@ -50,21 +55,45 @@ class Rungs:
         return max(int(self.keep * reached + ROUNDING), 0 if more else 1)
 
 
-def trials_by_rung(rungs: Rungs, baselines: int) -> list[int]:
-    """How many trials train on each rung if none ends early, with so many baselines.
+@cache
+def trials_by_rung(rungs: Rungs, baselines: int) -> tuple[float, ...]:
+    """How many trials train on each rung if none ends early, with so many baselines; the mean.
 
-    Somewhat more may do so, as a worker takes the best by now.
+    More than the share that is kept go on, as a worker takes the best by now. So some studies are
+    played through, whose scores on a rung say as much of those on the next as on real photos.
     """
-    counts = [rungs.total]
-    for _ in rungs.epochs[1:]:
-        counts.append(min(counts[-1], rungs.quota(counts[-1], more=False) + baselines))
-    return counts
+    known = min(baselines, rungs.total)
+    proposed = rungs.total - known
+    some = min(proposed, MOST_PLAYED)
+    played = [_played(replace(rungs, total=some), random.Random(seed)) for seed in range(STUDIES)]
+    means = [sum(counts) / STUDIES for counts in zip(*played, strict=True)]
+    return tuple(known + mean * proposed / max(some, 1) for mean in means)
 
 
-def epochs_in_all(rungs: Rungs, baselines: int) -> int:
+def _played(rungs: Rungs, rng: random.Random) -> list[int]:
+    """How many trials of a study of one worker, without baselines, train on each rung."""
+    trials: dict[int, Standing] = {}
+    worth = [rng.random() for _ in range(rungs.total)]
+    counts = [0] * len(rungs.epochs)
+    while True:
+        new = len(trials) < rungs.total
+        chosen = going_on(list(trials.values()), rungs, new=new)
+        if not chosen and not new:
+            return counts
+        number = chosen[0] if chosen else len(trials)
+        before = trials[number].scores if chosen else {}
+        rung = len(before) + 1
+        counts[rung - 1] += 1
+        scores = {**before, rung: worth[number] + rng.gauss(0, NOISE_OF_RANKS)}
+        paused = rung if rung < len(rungs.epochs) else None
+        trials[number] = Standing(number, paused, over=True, scores=scores)
+
+
+def epochs_in_all(rungs: Rungs, baselines: int) -> float:
     """Epochs of all trials together; see `trials_by_rung`."""
-    lengths = (end - begin for begin, end in pairwise((0, *rungs.epochs)))
-    return sum(map(mul, trials_by_rung(rungs, baselines), lengths))
+    lengths = [end - begin for begin, end in pairwise((0, *rungs.epochs))]
+    counts = trials_by_rung(rungs, baselines)
+    return sum(count * length for count, length in zip(counts, lengths, strict=True))
 
 
 @dataclass(frozen=True)
@@ -78,6 +107,8 @@ class Standing:
     """Whether it will not train again unless it goes on."""
     scores: Mapping[int, float] = field(default_factory=dict)
     """Rung, from 1 → the score at its end."""
+    known: bool = False
+    """Whether it is a baseline or the like, which trains to its end and takes no other's place."""
 
     @classmethod
     def read(cls, trial: FrozenTrial, rungs: Rungs) -> Standing:
@@ -90,6 +121,7 @@ class Standing:
             trial.user_attrs.get(PAUSED) if trial.state == TrialState.PRUNED else None,
             over,
             {rung: reported[epoch] for rung, epoch in at if epoch in reported},
+            trial.user_attrs.get("origin", SAMPLER) != SAMPLER,
         )
 
 
@@ -102,14 +134,15 @@ def going_on(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list[int
     """The numbers of the paused trials that may go on by now, the first to go on first.
 
     The best share of each rung goes on, from the highest rung down. A trial that ended before the
-    end of a rung counts as worse than those that reached it. Baselines never wait. A study without
-    a complete trial goes on as long as a trial waits.
+    end of a rung counts as worse than those that reached it. Baselines never wait, and take no
+    place on a rung. A study of which no proposed trial is complete goes on as long as one waits.
 
     Args:
         trials: all trials of the study.
         new: whether a new trial may begin instead.
     """
     chosen = list[int]()
+    trials = [trial for trial in trials if not trial.known]
     for rung in range(len(rungs.epochs) - 1, 0, -1):
         best = _ranked(trials, rung)[: _quota(trials, rungs, rung, new=new)]
         chosen += [trial.number for trial in best if trial.paused == rung]
@@ -128,9 +161,11 @@ def _last_resort(trials: Sequence[Standing], rungs: Rungs, *, new: bool) -> list
 def out_of_the_race(trials: Sequence[Standing], rungs: Rungs) -> set[int]:
     """Numbers of paused trials that can never go on, whatever the trials to come score.
 
-    Without a complete trial there are none: if all others end early, any may be the last resort.
+    While no proposed trial is complete there are none: if all others end early, any may be the last
+    resort.
     """
     out, last = set[int](), len(rungs.epochs)
+    trials = [trial for trial in trials if not trial.known]
     if not any(last in trial.scores for trial in trials):
         return out
     for rung in range(1, len(rungs.epochs)):

@@ -40,6 +40,8 @@ class TrialRecord:
     """What Optuna was told of a complete trial: the score, or the values of its objectives."""
     best_epoch: int | None = None
     """The epoch of a complete trial's best evaluation, whichever counts."""
+    rung: int | None = None
+    """The rung, from 1, on which it waits or has ended; None without rungs."""
     tries: int = 1
     started: float = 0.0
     ended: float | None = None

@@ -19,7 +19,7 @@ from dcgan.training.run.history import STEP_FIELDS, Record, read_history
 from study.search.objective import closing_metrics
 from study.storage.trial_record import TrialRecord
 from study.tracking.client import Metric, RunTag
-from study.tracking.views import FINAL_SAMPLES, SAMPLES
+from study.tracking.views import FINAL_SAMPLES, RUNG, SAMPLES
 
 BATCH = 1000
 STATUS = {
@@ -88,6 +88,7 @@ class RunMirror:
         ended = int((record.ended or 0.0) * 1000)
         step = max((item.step for item in read_history(self.folder.history)), default=0)
         closing = {**_log10_rates(record.params), "minutes": record.minutes}
+        closing |= {RUNG: record.rung} if record.rung else {}
         closing |= closing_metrics(record)
         name, described = self.describe(record)
         tags = {"optuna.state": record.state, "reason": record.reason or "", **described}

@@ -32,6 +32,8 @@ FIRST_VIEW = TAG_PREFIX + next(iter(NAMES))
 SCORE = "eval/score"
 """Every scored trial has it, a pruned one, too."""
 OBJECTIVE = "objective"
+RUNG = "rung"
+"""The rung, from 1, on which a trial waits or has ended; only in a study with rungs."""
 FINAL_SAMPLES = "final_samples"
 """Key of a trial's closing picture. It has one step, 0, on which MLflow's image cards open."""
 SAMPLES = "samples/fixed_noise"
@@ -83,7 +85,7 @@ def view_tags(space: Space, metrics: Iterable[str], present: Mapping[str, str]) 
     """
     known = set(metrics)
     states = {
-        "leaderboard": _leaderboard(space),
+        "leaderboard": _leaderboard(space, known),
         "samples": _samples(space, known),
         "what-mattered": _what_mattered(space, known),
     }
@@ -109,9 +111,10 @@ def _envelope(name: str, state: Mapping[str, Any], present: str | None) -> str:
     return json.dumps(made)
 
 
-def _leaderboard(space: Space) -> dict[str, Any]:
+def _leaderboard(space: Space, metrics: set[str]) -> dict[str, Any]:
     columns = [
         *_columns("tags", ("optuna.state",)),
+        *_columns("metrics", [RUNG] if RUNG in metrics else []),
         *_columns("metrics", (OBJECTIVE, space.distance, "eval/recognised", "eval/imbalance")),
         *_columns("params", space.params),
         *_columns("tags", ("baseline", "reason")),

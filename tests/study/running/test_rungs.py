@@ -79,6 +79,7 @@ def check_over(store: Store, mirror: Any, total: int) -> None:
             if trial.value and not trial.user_attrs.get(PAUSED)
             else EPOCHS[trial.user_attrs[PAUSED] - 1]
         )
+        assert run.data.metrics["rung"] == EPOCHS.index(reached) + 1
         steps = [point.step for point in mirror(store).history(run, "train/loss_g")]
         assert steps == list(range(1, 2 * reached + 1))
 
@@ -300,9 +301,10 @@ def test_fewer_trials_than_have_begun_end_none_that_may_go_on(
     assert done.study.get_trials()[0].state == TrialState.COMPLETE
 
 
-@pytest.mark.parametrize("best", [True, False])
+@pytest.mark.parametrize(("best", "damaged"), [(True, False), (True, True), (False, False)])
 def test_a_lost_checkpoint_is_told_and_replaced(
     best: bool,
+    damaged: bool,
     config: StudyConfig,
     bank: PhotoBank,
     store: Store,
@@ -319,11 +321,14 @@ def test_a_lost_checkpoint_is_told_and_replaced(
     folder.checkpoint.unlink()
     if not best:
         folder.best.unlink()
+    if damaged:
+        folder.checkpoint.write_bytes(b"half a file")
     observer = watch()
     done = run_study(config, store, bank=bank, observer=observer)
     where = "it continues from epoch 1, that of its best score"
     where = f": {where}" if best else "; the trial starts again from step 0"
-    said = f"trial 0 goes on from rung 1, but its checkpoint is gone{where}"
+    what = "damaged" if damaged else "gone"
+    said = f"trial 0 goes on from rung 1, but its checkpoint is {what}{where}"
     assert said in observer.warnings
     assert essence(done.study) == essence(raced[0].study)
     check_over(store, mirror_of, 5)

@@ -50,7 +50,8 @@ def test_what_is_not_searched_here_and_other_photos_are_told(
     config, (note,) = warm_start(other, finished.store, ["tiny"])
     assert len(config.baselines) == len(best_params(finished))
     assert note.endswith(
-        "; augment.blur_sigma, model.ngf are not searched here; its photos were others"
+        "; augment.blur_sigma, model.ngf are not searched here; its photos were others, or read in "
+        "another way"
     )
     for baseline, params in zip(config.baselines, best_params(finished), strict=True):
         kept = {"nz", "lr_g", "rotation_degrees"}
