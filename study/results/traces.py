@@ -43,10 +43,14 @@ class Trace(NamedTuple):
 
     @property
     def shows(self) -> bool:
-        """Whether trials with it show it more than chance, and more than trials without it."""
+        """Whether trials with it show it, by more than chance.
+
+        Trials without it are the measure, if there are any: samples differ from photos in other
+        ways, too, so that even theirs may lie far from plain photos.
+        """
         if self.with_it is None:
             return False
-        return self.with_it.low > (max(self.without.high, 0.0) if self.without else 0.0)
+        return self.with_it.low > (self.without.high if self.without else 0.0)
 
     def describe(self) -> str:
         """One sentence."""

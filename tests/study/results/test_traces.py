@@ -14,12 +14,12 @@ from torch import Tensor
 from dcgan.config.train_config import AugmentConfig
 from dcgan.data.bank import load_bank
 from dcgan.data.toy_cats import draw_toy_cats
-from dcgan.evaluation.leakage import changer
+from dcgan.evaluation.leakage import Leakage, changer
 from dcgan.runtime.pictures import grid_images, image_grid, save_picture
 from dcgan.training.run.folder import RunFolder
 from study.config.study_config import StudyConfig
 from study.results import traces
-from study.results.traces import augmentations_of, told_traces, trace_of
+from study.results.traces import Trace, augmentations_of, told_traces, trace_of
 from study.storage.store import Store, StudyFolder
 from study.storage.trial_result import TrialResult
 
@@ -99,6 +99,15 @@ def test_samples_that_are_not_rotated_do_not(config: StudyConfig, folder: StudyF
     assert found is not None
     assert not found.shows
     assert "does not show beyond chance" in found.describe()
+
+
+def test_samples_of_trials_without_it_are_the_measure() -> None:
+    """Samples may differ from photos so much that all look plainer than plain ones."""
+    with_it, without = Leakage(-0.2, -0.5, 0.1), Leakage(-0.9, -1.2, -0.6)
+    assert Trace("hue 0.1", with_it, without).shows
+    assert not Trace("hue 0.1", with_it, None).shows
+    assert not Trace("hue 0.1", with_it, Leakage(-0.4, -0.7, -0.1)).shows
+    assert Trace("hue 0.1", Leakage(0.4, 0.1, 0.7), None).shows
 
 
 def test_nothing_is_said_without_samples_photos_or_trials_that_had_it(
