@@ -117,17 +117,20 @@ def _full_run(it: Explained) -> Iterator[str]:
     found = it.full_run
     if found is None:
         return
+    first, last = found.steps[0], found.steps[-1]
+    shown = [first, found.steps[len(found.steps) // 2], last]
     steps = ", ".join(
-        f"{_rho(step.correlation)} at epoch {step.epoch}" for step in found.steps[-3:]
+        f"{_rho(step.correlation)} at epoch {step.epoch}" for step in dict.fromkeys(shown)
     )
     yield (
-        f"full run: the order of {found.configs} configs, trained for {found.epochs} epochs on "
+        f"confirmed: the order of {found.configs} configs, trained for {found.epochs} epochs on "
         f"{found.seeds} seeds or more, agrees with theirs in the search: {steps}"
     )
-    last = found.steps[-1].correlation
-    if last.low >= LONG_ENOUGH:
+    if found.epochs < last.epoch:  # they say nothing of what comes after a trial's end
+        return
+    if last.correlation.low >= LONG_ENOUGH:
         yield "so the trials are long enough to choose by"
-    elif last.high < AGREES:
+    elif last.correlation.high < AGREES:
         yield "so longer trials would choose better"
     else:
         yield "that does not tell whether the trials are long enough; more configs would (--top)"

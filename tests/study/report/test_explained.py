@@ -179,9 +179,12 @@ def test_the_search_is_held_against_the_full_run(
     assert (last.epoch, last.configs) == (60, 8)
     assert last.correlation.value == pytest.approx(stats.spearmanr(range(8), order).statistic)
     told = list(lines_of(replace(explain(study, store), full_run=found)))
-    (line,) = [line for line in told if line.startswith("full run: ")]
+    (line,) = [line for line in told if line.startswith("confirmed: ")]
     assert "of 8 configs, trained for 200 epochs on 2 seeds or more, agrees with theirs" in line
     assert any(line.startswith(verdict) for line in told)
+    # Shorter trainings do not tell how long a trial should be.
+    short = replace(explain(study, store), full_run=replace(found, epochs=30))
+    assert not any(line.startswith(verdict) for line in lines_of(short))
     few = replace(confirmed, candidates=tuple(candidates[:4]))
     assert full_run(study.get_trials(), few) is None
 
