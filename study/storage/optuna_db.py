@@ -183,6 +183,7 @@ def load_optuna_study(
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         names = sorted(optuna.get_all_study_names(storage))
+        storage.engine.dispose()  # nobody else has it
         there = f"there are: {', '.join(names)}" if names else "there are none yet"
         place = store.optuna_place if store.storage else store.root
         raise UnknownStudyError(f"there is no study '{name}' in {place}; {there}") from None

@@ -34,6 +34,7 @@ from study.running.extend import check_extension, extend
 from study.running.observer import TrainingStarted
 from study.running.prepare import prepare
 from study.running.study import run_study
+from study.running.typical_speed import Pace
 from study.storage.attributes import study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
@@ -249,7 +250,7 @@ def test_an_extension_is_forecast_without_what_was_trained_before(
 ) -> None:
     extension = extend(own_finished, "tiny", 2, EPOCHS, None)
     with prepare(extension.config, own_finished, bank) as plan:
-        two = estimate(plan.config, 1, [], own_finished, 32, lambda _: 1 / 32)
+        two = estimate(plan.config, 1, [], own_finished, 32, lambda *_: Pace(1 / 32, 1 / 32))
     assert two is not None
     assert two.minutes == pytest.approx(2 * (EPOCHS - 2) * 32 / 32.0 / 60)
 

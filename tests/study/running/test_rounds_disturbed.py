@@ -105,5 +105,5 @@ def test_a_race_on_a_server_is_the_same_and_leaves_few_connections(
     engine = create_engine(database.url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.connect() as connection:
         query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dcgan-study'"
-        assert connection.scalar(text(query)) <= 1
+        assert connection.scalar(text(query)) == 0
     engine.dispose()
