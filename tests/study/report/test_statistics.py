@@ -118,9 +118,9 @@ def test_the_parameter_that_makes_the_score_is_the_important_one() -> None:
 
 @pytest.mark.slow
 def test_of_many_parameters_that_do_nothing_hardly_one_is_said_to_matter() -> None:
-    """Each alone is above its own chance in 5 %, so that of ten one would be in 40 %."""
-    names, wrong = [f"p{i}" for i in range(10)], 0
-    for seed in range(10):
+    """Each alone is above its own chance in 5 %, so that of eight one would be in a third."""
+    names, wrong = [f"p{i}" for i in range(8)], 0
+    for seed in range(8):
         generator = np.random.default_rng(seed)
         trials = [
             create_trial(
@@ -131,7 +131,7 @@ def test_of_many_parameters_that_do_nothing_hardly_one_is_said_to_matter() -> No
             for _ in range(24)
         ]
         wrong += any(it.above_chance for it in importances(trials).values())
-    assert wrong <= 3  # 0.5 are expected, 4 or more in 0.1 %
+    assert wrong <= 2  # 0.4 are expected, 3 or more in 0.6 %
 
 
 def test_a_range_that_was_widened_is_one_parameter() -> None:
