@@ -145,7 +145,7 @@ class PrunerConfig(Section):
     )
     """`median` and `percentile` compare a trial with others at the same epoch. `hyperband` and
     `successive_halving` give more epochs to better trials. `patient` stops a trial whose own score
-    stops improving. `none`: no pruning."""
+    stops improving. `none`: no pruning, the default with rungs (`budget.images`)."""
     startup_trials: int = Field(5, ge=0)
     """Trials that must be complete before any is pruned (median, percentile)."""
     warmup_epochs: int = Field(0, ge=0)
@@ -171,8 +171,8 @@ class BudgetConfig(Section):
     and takes the place of `base.train.epochs`. A rung ends at the first score from there on.
     Empty: no rungs, every trial may train to its end."""
     keep: float = Field(1 / 2, gt=0.0, lt=1.0)
-    """The share of the trials on a rung that go on to the next, as in 1/3 or 0.25. Baselines do not
-    wait on rungs."""
+    """The share of the proposed trials on a rung that go on to the next, as in 1/2 or 0.25.
+    Baselines do not wait on rungs, and take no place there."""
     epochs: tuple[int, ...] = ()
     """The epochs at which the rungs end. Leave it out: the number of photos gives it."""
 

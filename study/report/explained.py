@@ -26,7 +26,7 @@ from study.results.confirmed import Confirmation
 from study.results.winner import Winner, final_noise, winner_of
 from study.storage.attributes import study_config
 from study.storage.store import Store
-from study.storage.trial_result import DOOMED, HOPELESS, PAUSED, REASON, REVIVED, TrialResult
+from study.storage.trial_result import DOOMED, REVIVED, TrialResult
 
 LAST_SCORES = 6
 """Scores of each trial from which the noise of checkpoints is estimated."""
@@ -175,11 +175,7 @@ def _failing(config: StudyConfig, trials: Sequence[FrozenTrial]) -> list[Part]:
 
 def _failed(trial: FrozenTrial) -> bool:
     """Whether a trial collapsed, diverged or failed, and was not stopped for its score."""
-    if trial.state == TrialState.FAIL:
-        return True
-    reason = str(trial.user_attrs.get(REASON) or "")
-    stopped = trial.user_attrs.get(PAUSED) is not None or reason.startswith(HOPELESS)
-    return trial.state == TrialState.PRUNED and bool(reason) and not stopped
+    return trial.state == TrialState.FAIL or TrialResult.from_trial(trial).has_collapsed
 
 
 def _audit(trials: Sequence[FrozenTrial]) -> Audit | None:

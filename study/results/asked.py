@@ -17,6 +17,7 @@ from study.results.repeated import Training, read_repeats, trainings_of
 from study.storage.trial_result import TrialResult
 
 USUAL_PAIRS = 12
+"""Pairs at which a question ends undecided if nobody says otherwise."""
 
 
 def name_of_question(name: str, key: str) -> str:
