@@ -16,7 +16,7 @@ from dcgan.training.run.checkpoint import load_checkpoint
 SECONDS = 300.0
 AFTER_CHECKPOINT_SECONDS = 0.05
 """The kill comes this long after the first checkpoint, so that steps after it are lost."""
-EPOCHS, REDUCED_EPOCHS = 160, 24
+EPOCHS, REDUCED_EPOCHS = 160, 8
 CHECKPOINTS = 4
 ENTRIES = {
     "weights and moving average": ("generator", "discriminator", "ema"),

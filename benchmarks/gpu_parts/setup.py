@@ -24,6 +24,7 @@ REDUCED: dict[str, Any] = {
     "train.batch_size": 16,
     "train.threads": 1,
     "train.precision": "fp32",
+    "projected.side": 64,
 }
 """Settings of the reduced form, which a CPU runs in seconds."""
 LARGEST: dict[str, Any] = {"model.ngf": 96, "model.ndf": 96}

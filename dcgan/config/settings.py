@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -86,7 +87,8 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+@cache
+def dotted_keys(model: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
     """Every settable key of a config class, sections joined with dots."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
@@ -95,7 +97,7 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
             keys += dotted_keys(classes[0], f"{prefix}{name}.")
         else:
             keys.append(prefix + name)
-    return keys
+    return tuple(keys)
 
 
 def nearest(key: str, valid: Iterable[str]) -> str:
@@ -130,7 +132,7 @@ def _explain(model: type[BaseModel], problem: Any) -> str:
     if kind == "extra_forbidden":
         prefix = "".join(f"{part}." for part in parts[:-1])
         here = [prefix + name for name in section.model_fields]
-        return f"there is no setting '{key}'{nearest(key, here + dotted_keys(section, prefix))}"
+        return f"there is no setting '{key}'{nearest(key, [*here, *dotted_keys(section, prefix)])}"
     if kind == "missing":
         return f"{key} is missing"
     if kind == "union_tag_not_found":

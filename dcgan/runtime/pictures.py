@@ -22,6 +22,8 @@ BACKGROUND = (255, 255, 255)
 MADE_BY = "dcgan-study"
 """Written into every picture, so that none is taken for a photo."""
 FRAME_MS = 120
+PALETTE_PIXELS = 256
+"""The side of the picture from which an animation takes its colours."""
 
 
 def image_grid(images: Tensor, columns: int | None = None, scale: int = 1) -> Image.Image:
@@ -124,10 +126,13 @@ def save_figure(figure: Figure, path: Path) -> None:
 def save_animation(frames: Sequence[Image.Image], path: Path) -> None:
     """Write a looping GIF atomically. The last frame stays for a second.
 
-    All frames share the 256 colours of the last one, because choosing a palette is slow.
+    All frames share 256 colours, those of a small copy of the last one, because choosing a palette
+    is slow.
     """
     durations = [FRAME_MS] * (len(frames) - 1) + [1000]
-    colours = frames[-1].quantize(256)
+    small = frames[-1].copy()
+    small.thumbnail((PALETTE_PIXELS, PALETTE_PIXELS), Image.Resampling.NEAREST)  # no new colours
+    colours = small.quantize(256)
     first, *rest = [frame.quantize(palette=colours) for frame in frames]
     options: dict[str, Any] = {"format": "GIF", "save_all": True, "append_images": rest, "loop": 0}
     options |= {"duration": durations, "comment": MADE_BY}

@@ -38,8 +38,10 @@ def save_loss_plot(losses: Tensor, path: Path, steps_per_epoch: int) -> None:
     with matplotlib.rc_context({"backend": "Agg", "font.size": 9}):
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(9, 6), layout="constrained")
+        # Fixed margins: finding them would take as long as drawing the rest.
+        figure = Figure(figsize=(9, 6))
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        figure.subplots_adjust(left=0.075, right=0.985, top=0.95, bottom=0.08, hspace=0.05)
         epochs = np.arange(1, len(losses) + 1) / steps_per_epoch
         curves = dict(zip(STEP_FIELDS, losses.double().numpy().T, strict=True))
         top.plot(epochs, curves["loss_d"] / 2, label="D: mean of real and fake", linewidth=0.8)
