@@ -8,15 +8,18 @@ seeds, of heavy tails (Student's t with 4 degrees of freedom). The winner is the
 lowest score at the end.
 
 For each pruner the table says in how many studies it stopped the winner, what it took of the
-compute of all trials in full, and how far above the winner its best score is on average: Optuna's
-own, and as this project uses it, which stops a trial only for more than the noise (`study.search
-.fair`).
+compute of all trials in full, and how far above the winner its best score is on average. Then the
+same study goes on with more trials until it has taken that compute, too: how far its best score is
+from that of the trials in full on average, and in how many studies it is worse. Each pruner is
+Optuna's own, and as this project uses it, which stops a trial only for more than the noise
+(`study.search.fair`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -52,6 +55,18 @@ class Row(NamedTuple):
     """Mean; a share of all trials in full."""
     regret: float
     """Mean of best score / winner's score - 1."""
+    gain: float
+    """The same with as many trials as the compute of all in full is enough for."""
+    worse: float
+    """Share of those studies that end with a worse score than the winner's."""
+
+
+class Trained(NamedTuple):
+    """What became of a trial."""
+
+    epochs: int
+    final: float
+    """The score at the end; infinite if it was stopped or collapsed."""
 
 
 def pruners() -> list[tuple[str, bool, Callable[[], BasePruner]]]:
@@ -83,28 +98,44 @@ def main() -> None:
         print(json.dumps([row._asdict() for row in rows], indent=2))
         return
     print(f"{len(curves)} configs, {arguments.studies} studies of {arguments.trials} trials\n")
-    print("| pruner | winner lost | compute | best score above the winner's |\n|---|---|---|---|")
+    print("| pruner | winner lost | compute | best score | at equal compute | worse |")
+    print("|---|---|---|---|---|---|")
     for row in rows:
         name = f"{row.pruner}, {'beyond the noise' if row.fair else 'as in Optuna'}"
-        print(f"| {name} | {row.lost:.1%} | {row.compute:.0%} | {row.regret:.1%} |")
+        print(
+            f"| {name} | {row.lost:.1%} | {row.compute:.0%} | {row.regret:+.1%} "
+            f"| {row.gain:+.1%} | {row.worse:.1%} |"
+        )
 
 
 def simulate(curves: Sequence[Curve], trials: int, studies: int, spread: float) -> list[Row]:
     """One row for each pruner, over the same studies."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    drawn = [trained(curves, trials, seed, spread) for seed in range(studies)]
+    drawn = [trained(curves, seed, spread) for seed in range(studies)]
     rows = []
     for name, fair, make in pruners():
-        ended = [run(study, make(), name) for study in drawn]
-        lost, compute, regret = (float(np.mean(values)) for values in zip(*ended, strict=True))
-        rows.append(Row(name, fair, lost, compute, regret))
+        found = [compared(study, trials, make, name) for study in drawn]
+        rows.append(Row(name, fair, *(float(np.mean(it)) for it in zip(*found, strict=True))))
     return rows
 
 
-def trained(curves: Sequence[Curve], trials: int, seed: int, spread: float) -> list[Curve]:
-    """The trainings of a study: curves of drawn configs with the noise of a seed each."""
-    chosen = random.Random(seed).sample(list(curves), k=trials)
-    noise = standard_noise(np.random.default_rng(seed), "heavy", (trials,))
+def compared(
+    curves: Sequence[Curve], trials: int, make: Callable[[], BasePruner], name: str
+) -> tuple[bool, float, float, float, bool]:
+    """The numbers of a `Row` for one study, whose first `trials` curves are its trials."""
+    winner, whole = min(curve.final for curve in curves[:trials]), trials * curves[0].whole
+    few = run(curves[:trials], make(), name)
+    many = run(curves, make(), name, whole)
+    best, best_of_many = (min(it.final for it in found) for found in (few, many))
+    compute = sum(it.epochs for it in few) / whole
+    after = best / winner - 1, best_of_many / winner - 1
+    return best > winner, compute, *after, best_of_many > winner
+
+
+def trained(curves: Sequence[Curve], seed: int, spread: float) -> list[Curve]:
+    """The trainings of a study: all configs in some order, with the noise of a seed each."""
+    chosen = random.Random(seed).sample(list(curves), k=len(curves))
+    noise = standard_noise(np.random.default_rng(seed), "heavy", (len(chosen),))
     factors = np.exp(spread * noise)
     return [
         curve._replace(points={epoch: score * factor for epoch, score in curve.points.items()})
@@ -112,13 +143,16 @@ def trained(curves: Sequence[Curve], trials: int, seed: int, spread: float) -> l
     ]
 
 
-def run(curves: Sequence[Curve], pruner: BasePruner, name: str) -> tuple[bool, float, float]:
-    """Whether the winner was stopped, the compute, and the regret of a study."""
+def run(
+    curves: Sequence[Curve], pruner: BasePruner, name: str, most_epochs: float = math.inf
+) -> list[Trained]:
+    """The trials of a study, in their order; none begins after so many epochs."""
     names = " ".join(str(curve.config) for curve in curves)  # decides hyperband's brackets
     study = optuna.create_study(pruner=pruner, study_name=f"{name} {names}")
-    finals, epochs = list[float](), 0
-    winner = min(range(len(curves)), key=lambda number: curves[number].final)
+    found = list[Trained]()
     for curve in curves:
+        if sum(it.epochs for it in found) >= most_epochs:
+            break
         trial, last, whole = study.ask(), 0, False
         for epoch, score in curve.points.items():
             last = epoch
@@ -126,14 +160,12 @@ def run(curves: Sequence[Curve], pruner: BasePruner, name: str) -> tuple[bool, f
             whole = epoch == curve.whole
             if not whole and trial.should_prune():
                 break
-        epochs += last
+        found.append(Trained(last, curve.final if whole else math.inf))
         if whole:
             study.tell(trial, curve.final)
         else:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        finals.append(curve.final if whole else np.inf)
-    best = curves[winner].final
-    return finals[winner] > best, epochs / len(curves) / curves[0].whole, min(finals) / best - 1
+    return found
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def cells_of(rows: list[TrialResult]) -> tuple[list[str], list[list[str]]]:
     others = list(dict.fromkeys(name for row in rows for name in row.metrics))
     names = list(dict.fromkeys(name for row in rows for name in row.shown_params))
     mark = ["front"] if any(row.front is not None for row in rows) else []
-    rung = ["rung"] if any(row.rung or row.went_on for row in rows) else []
+    rung = ["rung"] if any(row.rung or row.went_on or row.ended_on for row in rows) else []
     headings = ["trial", "state", *mark, "score", metric or "distance"]
     headings += [*others, "imbalance", *rung, "epoch", *names, "minutes", "origin"]
     body = []

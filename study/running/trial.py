@@ -35,7 +35,7 @@ from study.running.travel import Traveller
 from study.search.objective import eval_attributes, rank_of, score_of, values_of
 from study.storage.optuna_db import put_back
 from study.storage.trial_record import TrialRecord
-from study.storage.trial_result import PAUSED, WENT_ON
+from study.storage.trial_result import ENDED_ON, PAUSED, WENT_ON
 
 if TYPE_CHECKING:
     from study.tracking.run_mirror import RunMirror
@@ -149,7 +149,7 @@ class TrialRun:
     def mirror(self, record: TrialRecord) -> RunMirror:
         """The mirror of this trial's folder; call it inside `mirroring`, since it opens MLflow."""
         if self._mirror is None:
-            self._mirror = self.context.tracker.mirror_of(record)
+            self._mirror = self.context.tracker.mirror_of(record, self.check)
         return self._mirror
 
     def show(self, record: TrialRecord) -> None:
@@ -160,6 +160,12 @@ class TrialRun:
         with self.context.mirroring():
             record.run_id = self.mirror(record).open()
             record.save(self.folder)
+        try:
+            self.check()
+        except LeaseLostError:  # this process was frozen while it opened the run
+            with self.context.mirroring():
+                self.mirror(record).withdraw()
+            raise
 
     def train(self, config: TrainConfig, record: TrialRecord) -> Outcome:
         """Train from the checkpoint or from step 0, until the last step or an early end."""
@@ -251,6 +257,8 @@ class TrialRun:
         # A kill may have left the attribute at a trial that does not wait on a rung after all.
         if outcome.paused is not None or PAUSED in trial.user_attrs:
             attributes[PAUSED] = outcome.paused
+        if record.rung and outcome.state == TrialState.COMPLETE:
+            attributes[ENDED_ON] = record.rung
         for key, value in attributes.items():
             trial.set_user_attr(key, value)
         if outcome.state == TrialState.WAITING:

@@ -10,9 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 FIXED = "fixed_params"
 """The system attribute in which Optuna keeps the parameters of an enqueued trial."""
-PAUSED, WENT_ON = "rung", "went_on"
-"""User attributes of a trial in a study with rungs: the rung, from 1, at whose end it waits, and
-the last one from which it went on."""
+PAUSED, WENT_ON, ENDED_ON = "rung", "went_on", "ended_on"
+"""User attributes of a trial in a study with rungs: the rung, from 1, at whose end it waits, the
+last one from which it went on, and the one at whose end it was complete."""
 SAMPLER, BASELINE, EXTENDED, REPEATED = "sampler", "baseline", "extended", "repeated"
 """Values of the user attribute `origin`; none means proposed by the sampler. An extended trial
 continues one that the sampler of an earlier study had proposed; a repeated one trains it on another
@@ -33,7 +33,7 @@ HOPELESS = "hopeless"
 """How the reason of a trial begins that was stopped for its score."""
 ATTRIBUTES = (
     *(REASON, "minutes", "run_id", "epoch", "step", "imbalance", "seed", "code_version"),
-    *("baseline", "metric", "metrics", PAUSED, WENT_ON),
+    *("baseline", "metric", "metrics", PAUSED, WENT_ON, ENDED_ON),
 )
 """Fields that are user attributes of the same name."""
 SHOWN = (
@@ -85,13 +85,15 @@ class TrialResult:
     """The rung, from 1, at whose end the trial waits."""
     went_on: int | None = None
     """The last rung from which the trial went on."""
+    ended_on: int | None = None
+    """The rung at whose end the trial was complete; a baseline waits on none before."""
     seed: int | None = None
     code_version: str | None = None
 
     @property
     def on_rung(self) -> int:
         """The rung, from 1, on which the trial is or has ended; 1 without rungs."""
-        return self.rung or (self.went_on or 0) + 1
+        return self.rung or self.ended_on or (self.went_on or 0) + 1
 
     @property
     def has_collapsed(self) -> bool:
@@ -151,5 +153,5 @@ class TrialResult:
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as `study show --json` prints it."""
         shown = {name: getattr(self, name) for name in SHOWN}
-        rung = self.on_rung if self.rung or self.went_on else None
+        rung = self.on_rung if self.rung or self.went_on or self.ended_on else None
         return shown | {"state": self.state.name, "params": self.shown_params, "rung": rung}

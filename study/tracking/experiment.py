@@ -10,7 +10,7 @@ import getpass
 import json
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from dcgan.evaluation.record import EvalRecord
 from dcgan.runtime.version import code_version
 from study.config.study_config import StudyConfig
 from study.errors import UnknownStudyError
@@ -105,12 +106,13 @@ class Tracker:
             self.client.log_artifact(run_id, str(self.folder.config))
         return run_id
 
-    def mirror_of(self, record: TrialRecord) -> RunMirror:
+    def mirror_of(self, record: TrialRecord, check: Callable[[], None] = lambda: None) -> RunMirror:
         """The mirror of a trial's folder.
 
         If MLflow has a run of this trial that began at another time, or the record has no `run_id`
         and so was never shown, another machine's folder was shown there. That run is deleted,
-        because all its points would appear twice.
+        because all its points would appear twice. Before that, and before a run is created, `check`
+        is called, which raises an error if the trial is another process's by now.
         """
         tags = {"seed": record.seed, "origin": record.origin, "optuna.state": record.state}
         if record.baseline:
@@ -118,7 +120,7 @@ class Tracker:
         started = datetime.fromtimestamp(record.started, UTC)
         tags["started"] = started.isoformat()
         folder = self.folder.trial(record.number)
-        return self._mirror("trial", record.number, folder, record.params, tags, record)
+        return self._mirror("trial", record.number, folder, record.params, tags, record, check)
 
     def mirror_of_full_run(
         self, number: int, params: Mapping[str, Any], tags: Mapping[str, Any]
@@ -146,6 +148,7 @@ class Tracker:
         params: Mapping[str, Any],
         tags: Mapping[str, Any],
         record: TrialRecord | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> RunMirror:
         name = f"full run of {trial_name(number)}"
         described: dict[str, str] = {}
@@ -160,15 +163,22 @@ class Tracker:
             **described,
         }
 
+        same = f"tags.kind = '{kind}' AND tags.`optuna.trial_number` = '{number}'"
+
+        def others(run_id: str) -> list[str]:
+            found = self.client.search_runs([self.experiment_id], same)
+            return [run.info.run_id for run in found if run.info.run_id != run_id]
+
         def open_run() -> str:
-            same = f"tags.kind = '{kind}' AND tags.`optuna.trial_number` = '{number}'"
             while run := self._find(same):
                 began = run.data.tags.get("started", tags.get("started"))
                 if not fresh and began == tags.get("started"):
                     break
+                check()
                 self.client.delete_run(run.info.run_id)
             run_id = run.info.run_id if run else None
             if run_id is None:
+                check()
                 run_id = self._create(name, tags)
                 self._log_photos(run_id, record)
             self.client.log_batch(
@@ -180,9 +190,11 @@ class Tracker:
             return run_id
 
         objective = self.config.objective
-        return RunMirror(
-            self.client, folder, open_run, lambda item: score_of(item, objective), self.describe
-        )
+
+        def score(item: EvalRecord) -> float:
+            return score_of(item, objective)
+
+        return RunMirror(self.client, folder, open_run, others, score, self.describe)
 
     def _log_photos(self, run_id: str, record: TrialRecord | None) -> None:
         """Show the photos as the run's dataset."""

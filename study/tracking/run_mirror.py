@@ -41,13 +41,19 @@ ENVIRONMENT = "environment.json"
 
 
 class RunMirror:
-    """Replays one run folder into one MLflow run."""
+    """Replays one run folder into one MLflow run.
+
+    `open_run` finds or creates the run, and `others` the ids of other runs of the same trial. There
+    are such if a process was frozen or cut off while it created one, and another process has taken
+    the trial meanwhile.
+    """
 
     def __init__(
         self,
         client: Any,
         folder: Path,
         open_run: Callable[[], str],
+        others: Callable[[str], list[str]],
         score: Callable[[EvalRecord], float],
         describe: Callable[[TrialRecord], tuple[str, dict[str, str]]],
     ) -> None:
@@ -55,7 +61,7 @@ class RunMirror:
         self.folder = RunFolder(folder)
         self.score = score
         self.describe = describe
-        self._open_run = open_run
+        self._open_run, self._others = open_run, others
         self.run_id: str | None = None
         """Set by `open`."""
         self._sent = 0  # records of the history that this object has delivered
@@ -64,6 +70,12 @@ class RunMirror:
         """The run's id; the first call finds or creates the run. MLflow may be away until then."""
         self.run_id = self.run_id or self._open_run()
         return self.run_id
+
+    def withdraw(self) -> None:
+        """Delete the run if the trial's new owner has made another one."""
+        run_id = self.open()
+        if self._others(run_id):
+            self.client.delete_run(run_id)
 
     def deliver(self) -> None:
         """Deliver the history's new records, and their pictures."""
@@ -81,8 +93,13 @@ class RunMirror:
         set_status(self.client, self.open(), state)
 
     def finish(self, record: TrialRecord) -> None:
-        """Deliver a trial's outcome: history, files, closing metrics, tags and status."""
+        """Deliver a trial's outcome: history, files, closing metrics, tags and status.
+
+        Its owner calls this, so other runs of the trial are deleted.
+        """
         run_id = self.open()
+        for other in self._others(run_id):
+            self.client.delete_run(other)
         self.deliver()
         self.deliver_files()
         ended = int((record.ended or 0.0) * 1000)

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -74,7 +74,12 @@ class Here(Host):
     def __init__(self, switch: str, number: int) -> None:
         self.switch, self.port = switch, f"port{number}"
         self.address = f"{_network()}.{number}"
-        self._cable(str(os.getpid()), f"sw{os.getpid()}")
+        self.link = f"sw{os.getpid()}"
+        self._cable(str(os.getpid()), self.link)
+
+    def close(self) -> None:
+        """Remove the cable at once; with its namespace it would go at some time."""
+        _ip("link", "delete", self.link)
 
 
 @contextmanager
@@ -90,12 +95,12 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
     try:
         _ip("-n", switch, "link", "add", "bridge0", "type", "bridge")
         _ip("-n", switch, "link", "set", "bridge0", "up")
-        Here(switch, 254)
-        hosts = []
-        for number in (1, 2):
-            names.append(f"{switch}-{number}")
-            hosts.append(Host(switch, number))
-        yield hosts[0], hosts[1]
+        with closing(Here(switch, 254)):
+            hosts = []
+            for number in (1, 2):
+                names.append(f"{switch}-{number}")
+                hosts.append(Host(switch, number))
+            yield hosts[0], hosts[1]
     finally:
         for name in names:  # with the cables, whose other ends go too
             _ip("netns", "delete", name)

@@ -34,7 +34,10 @@ def options(store: Store, *, tracking: bool = True) -> list[str]:
 def check_mirror(shown: Any, trials: Sequence[FrozenTrial]) -> None:
     """Every trial is in MLflow once and whole; `shown` is the study's mirror."""
     runs = shown.runs("trial")
-    assert [int(run.data.tags["optuna.trial_number"]) for run in runs] == list(range(len(trials)))
+    numbers = [int(run.data.tags["optuna.trial_number"]) for run in runs]
+    assert numbers == list(range(len(trials))), [
+        (run.data.tags, run.info.run_id, run.info.status) for run in runs
+    ]
     for trial, run in zip(trials, runs, strict=True):
         assert run.info.status == "FINISHED"
         assert run.data.metrics["objective"] == pytest.approx(trial.value)

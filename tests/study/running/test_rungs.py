@@ -131,6 +131,9 @@ def test_baselines_never_wait(
     for trial in done.study.get_trials()[:2]:
         assert trial.state == TrialState.COMPLETE
         assert list(trial.intermediate_values) == [1, 2, 3, 4]
+    baselines = [row for row in rows_of(done.study) if row.number in (0, 1)]
+    assert [row.as_dict()["rung"] for row in baselines] == [len(EPOCHS)] * 2
+    assert [row.on_rung for row in baselines] == [len(EPOCHS)] * 2
 
 
 def test_a_wide_table_says_how_far_each_trial_got(raced: Any) -> None:

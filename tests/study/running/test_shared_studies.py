@@ -25,6 +25,7 @@ from study.running.study import run_study
 from study.storage.leases import LEASE_VARIABLE, Leases
 from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
 from study.storage.store import Store
+from study.tracking.experiment import Tracker
 
 Maker = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]
@@ -261,6 +262,33 @@ def test_a_lease_that_was_taken_is_lost(leases: tuple[Leases, Leases]) -> None:
         time.sleep(1.1)
         with pytest.raises(LeaseLostError, match="trial 3 is another process's by now"):
             check()
+
+
+@pytest.mark.slow
+def test_a_process_that_was_frozen_while_it_opened_a_run_withdraws_it(
+    tiny_study: Maker,
+    machines: tuple[Store, Store],
+    bank: Any,
+    mirror_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(LEASE_VARIABLE, "1")
+    store, create, made = machines[0], Tracker._create, list[str]()
+
+    def frozen(tracker: Tracker, name: str, tags: Any) -> str:
+        if tags["kind"] != "trial" or made:
+            return create(tracker, name, tags)
+        Leases(open_storage(store).engine, "tiny", "another host").write(0)
+        made.append(create(tracker, name, tags | {"started": "later"}))
+        time.sleep(1.1)
+        made.append(create(tracker, name, tags))
+        return made[1]
+
+    monkeypatch.setattr(Tracker, "_create", frozen)
+    done = run_study(tiny_study(study__trials=1), store, bank=bank)
+    shown = mirror_of(store)
+    assert [shown.client.get_run(it).info.lifecycle_stage for it in made] == ["deleted"] * 2
+    check_mirror(shown, done.study.get_trials()[:1])
 
 
 @pytest.mark.slow
