@@ -16,7 +16,6 @@ import ready
 
 from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
-from dcgan.runtime.devices import processors
 
 # Networks this small are several times slower on two busy cores than on one thread. Read by torch
 # when it is first imported, here and in the processes that tests start.
@@ -62,11 +61,6 @@ def pytest_configure(config: pytest.Config) -> None:
         shutil.rmtree(folder)
 
     config.add_cleanup(stop)
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than processors: a fifth of the time a test waits for other programs."""
-    return processors() + 1
 
 
 @pytest.fixture(scope="session")

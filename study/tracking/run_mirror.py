@@ -13,7 +13,7 @@ from typing import Any
 
 from dcgan.evaluation.record import EvalRecord
 from dcgan.runtime.files import write_text_atomic
-from dcgan.runtime.pictures import read_picture
+from dcgan.runtime.pictures import lightly_compressed, read_picture
 from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import STEP_FIELDS, Record, read_history
 from study.search.objective import closing_metrics
@@ -184,8 +184,8 @@ class RunMirror:
         image = None if mark in done or mark[:2] in done else read_picture(picture)
         if image is None:
             return
-        run_id = mark[0]
-        self.client.log_image(run_id, image, key=key, step=step, timestamp=when, synchronous=True)
+        run_id, shown = mark[0], lightly_compressed(image)
+        self.client.log_image(run_id, shown, key=key, step=step, timestamp=when, synchronous=True)
         write_text_atomic(marker, json.dumps([*done, mark]))
 
 

@@ -13,9 +13,11 @@ from dcgan.data.pixels import to_uint8
 from dcgan.models.networks import Generator, initialise
 from dcgan.models.sampling import GRID_IMAGES, fixed_noise, latent_walk, render, slerp
 from dcgan.runtime.pictures import (
+    PALETTE_PIXELS,
     grid_row,
     grid_scale,
     image_grid,
+    lightly_compressed,
     save_animation,
     save_picture,
     side_by_side,
@@ -189,6 +191,32 @@ def test_animation_frames(tmp_path: Path, count: int) -> None:
         assert durations == [120] * (count - 1) + [1000]
         if count > 1:
             assert animation.info["loop"] == 0
+
+
+def test_an_animation_has_the_colours_of_its_pictures(tmp_path: Path) -> None:
+    smooth = torch.linspace(0, 255, 64).expand(64, 3, 64, 64).clone()
+    smooth[:, 1] = smooth[:, 1].transpose(1, 2)
+    smooth[:, 2] = torch.linspace(0, 255, 64)[:, None, None]  # another blue in each
+    picture = image_grid(smooth.to(torch.uint8), scale=1)
+    assert max(picture.size) > 2 * PALETTE_PIXELS  # so that the colours come from a smaller copy
+    save_animation([picture] * 2, tmp_path / "walk.gif")
+    with Image.open(tmp_path / "walk.gif") as animation:
+        shown = np.asarray(animation.convert("RGB"), float)
+    colours = picture.quantize(256)  # chosen from the whole picture
+    best = np.asarray(picture.quantize(palette=colours).convert("RGB"), float)
+    ours, theirs = (np.abs(it - np.asarray(picture, float)).mean() for it in (shown, best))
+    assert 0.8 * theirs < ours < 1.2 * theirs
+
+
+def test_a_library_saves_the_same_pixels_sooner(tmp_path: Path) -> None:
+    picture = image_grid(random_images(64, 32), scale=2)
+    picture.save(tmp_path / "plain.png", compress_level=1)
+    shown = lightly_compressed(picture)
+    shown.save(tmp_path / "ours.png")
+    assert (tmp_path / "ours.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+    shown.save(tmp_path / "small.webp")  # MLflow saves a small copy as well
+    with Image.open(tmp_path / "small.webp") as small:
+        assert small.size == picture.size
 
 
 def test_pictures_are_replaced_whole(tmp_path: Path) -> None:

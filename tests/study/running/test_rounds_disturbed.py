@@ -26,8 +26,8 @@ from study.tracking.relocate import relocate
 
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Process]
-CONFIRM = ["confirm", "tiny", "--top", "1", "--seeds", "2", "--epochs", "30", "--workers", "2"]
-ASK = ["ask", "tiny", "blur", "--pairs", "2", "--epochs", "30", "--workers", "2"]
+CONFIRM = ["confirm", "tiny", "--top", "1", "--seeds", "2", "--epochs", "8", "--workers", "2"]
+ASK = ["ask", "tiny", "blur", "--pairs", "2", "--epochs", "8", "--workers", "2"]
 
 
 def found(store: Store, name: str) -> Any:
