@@ -11,8 +11,9 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -60,6 +61,9 @@ class Claim:
     trial: Trial
     check: Callable[[], None] = lambda: None
     """Raises `LeaseLostError` when it is not any more; cheap enough for every step."""
+    ending: Callable[[], AbstractContextManager[None]] = nullcontext
+    """In this context the trial is certainly this process's, and nobody can take it: its state is
+    changed there. Raises `LeaseLostError` if it is not."""
 
 
 class Claims:
@@ -105,7 +109,8 @@ class Claims:
             elif self.leases is None:
                 yield Claim(trial)
             else:
-                yield Claim(trial, held.enter_context(self.leases.kept(trial.number)))
+                check = held.enter_context(self.leases.kept(trial.number))
+                yield Claim(trial, check, partial(self._certainly, trial.number))
 
     def left(self, total: int, rungs: Rungs | None = None) -> int:
         """How many trials have not ended or may go on by now; 0 means that the study is over."""
@@ -236,6 +241,14 @@ class Claims:
             stack.callback(self._locked(name, patience).release)
             if self.leases:
                 stack.enter_context(self.leases.alone(name, patience))
+            yield
+
+    @contextmanager
+    def _certainly(self, number: int) -> Iterator[None]:
+        """Hold the lock of all claims, and be sure of one's own."""
+        with self.alone():
+            if self.leases:
+                self.leases.confirm(number)
             yield
 
     def _own(self, number: int, held: ExitStack) -> None:

@@ -38,7 +38,7 @@ from study.errors import StudyError
 from study.running.claims import Claims
 from study.running.context import StudyContext, open_context
 from study.running.estimate import Estimate, estimate
-from study.running.launchers.table import launcher_for
+from study.running.launchers.table import check_launcher
 from study.running.observer import Observer, Silent, Warned
 from study.running.recognisable import check_recognisable
 from study.running.resources import (
@@ -139,6 +139,7 @@ def prepare(
 
     with ExitStack() as stack:
         stack.enter_context(clear_storage_errors(store))
+        check_launcher(config, store, joining=joining)  # refuse it before anything begins
         if store.shared:
             Place.at(store.shared).check()
         study = _open_study(config, store, bank, warn)
@@ -152,7 +153,6 @@ def prepare(
                     f"this study is being run by another process, too (pid {pids}): they share "
                     "its trials"
                 )
-            launcher_for(config.study.launcher, 1, joining=joining)  # refuse a wrong name now
             _check_nothing_lost(study, claims)
             earlier = stored_config(study)
             config, extractor, chosen = choose_extractor(config, earlier)

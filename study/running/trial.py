@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ def run_trial(context: StudyContext, claim: Claim) -> Outcome:
     An exception in the trial becomes an outcome with a reason. Only what stops the whole program
     (a second Ctrl-C) passes through. A trial whose lease was lost is left to its new owner.
     """
-    run = TrialRun(context, claim.trial, claim.check)
+    run = TrialRun(context, claim.trial, claim.check, claim.ending)
     try:
         return run.run()
     except LeaseLostError as error:
@@ -86,13 +87,18 @@ def fail_trial(context: StudyContext, trial: Trial, reason: str) -> Outcome:
 class TrialRun:
     """One attempt to run a trial in this process.
 
-    `check` raises `LeaseLostError` once the trial is another process's.
+    `check` raises `LeaseLostError` once the trial is another process's; so does `ending`, in which
+    nobody else can take it.
     """
 
     def __init__(
-        self, context: StudyContext, trial: Trial, check: Callable[[], None] = lambda: None
+        self,
+        context: StudyContext,
+        trial: Trial,
+        check: Callable[[], None] = lambda: None,
+        ending: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self.context, self.trial, self.check = context, trial, check
+        self.context, self.trial, self.check, self.ending = context, trial, check, ending
         self.folder = context.folder.trial(trial.number)
         self._begun = self._noted = time.time()
         self._minutes_before = 0.0
@@ -109,7 +115,8 @@ class TrialRun:
         try:
             self.traveller.bring()
         except StudyError:  # it may be continued where its folder can be had
-            put_back(self.context.study, self.trial)
+            with self.ending():
+                put_back(self.context.study, self.trial)
             raise
         try:
             make_continuable(self.context, self.trial, self.folder, config)
@@ -259,17 +266,21 @@ class TrialRun:
             attributes[PAUSED] = outcome.paused
         if record.rung and outcome.state == TrialState.COMPLETE:
             attributes[ENDED_ON] = record.rung
-        for key, value in attributes.items():
-            trial.set_user_attr(key, value)
-        if outcome.state == TrialState.WAITING:
-            with self.context.mirroring():  # first: another process may claim the trial at once
+        waits = outcome.state == TrialState.WAITING
+        if waits:  # first: another process may claim the trial at once
+            with self.context.mirroring():
                 self.mirror(record).set_state("WAITING")
-            put_back(study, trial)
-            return
-        values = outcome.values if outcome.state == TrialState.COMPLETE else None
-        study.tell(trial, values, state=outcome.state)
-        with self.context.mirroring():
-            self.mirror(record).finish(record)
+        with self.ending():
+            for key, value in attributes.items():
+                trial.set_user_attr(key, value)
+            if waits:
+                put_back(study, trial)
+            else:
+                values = outcome.values if outcome.state == TrialState.COMPLETE else None
+                study.tell(trial, values, state=outcome.state)
+        if not waits:
+            with self.context.mirroring():
+                self.mirror(record).finish(record)
 
     def _rung(self, outcome: Outcome) -> int | None:
         """The rung on which the trial waits or has ended."""

@@ -97,5 +97,8 @@ def run_job(job: Job, observer: Observer, bank: PhotoBank | None = None) -> None
         claims = Claims(study, store.study(config.study.name))
         bank = bank or load_bank(config.base.data)
         runs = job.experiment_id, job.parent_run_id
-        for _ in work(open_context(config, claims, store, bank, observer, runs=runs)):
+        context = open_context(config, claims, store, bank, observer, runs=runs)
+        if context.shared:  # the launcher's machine has it, and this one may be another
+            context.shared.check()
+        for _ in work(context):
             pass

@@ -126,6 +126,18 @@ class Leases:
         mine = self._mine(trial)
         return self._execute(sa.update(TABLE).where(mine).values(until=self._until())) == 1
 
+    def confirm(self, trial: int) -> None:
+        """Raise `LeaseLostError` unless the database says that the trial is this process's."""
+        if not patiently(lambda: self.renew(trial), self.say):
+            raise self.lost(trial)
+
+    def lost(self, trial: int) -> LeaseLostError:
+        """What a process says whose lease has expired, and whose trial was taken."""
+        return LeaseLostError(
+            f"trial {trial} is another process's by now: this process was frozen or cut off from "
+            f"the database for more than {self.seconds:.0f} s"
+        )
+
     def end(self, trial: int) -> None:
         """End the lease; it expires by itself if the database does not answer."""
         with suppress(SQLAlchemyError):
@@ -186,10 +198,7 @@ class _Keeper(threading.Thread):
         if _now() - self.renewed >= self.leases.seconds and not self.lost:
             patiently(self._renew, self.leases.say)
         if self.lost:
-            raise LeaseLostError(
-                f"trial {self.trial} is another process's by now: this process was frozen or cut "
-                f"off from the database for more than {self.leases.seconds:.0f} s"
-            )
+            raise self.leases.lost(self.trial)
 
     def _renew(self) -> None:
         asked = _now()

@@ -87,6 +87,11 @@ class Place:
             found = self.system.find(start)
         return [path[len(start) + 1 :] for path in found]
 
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        with self._faults("read"):
+            return bool(self.system.exists(self._path(key)))
+
     def read(self, key: str) -> bytes:
         """A small object."""
         with self._faults("read"):

@@ -144,7 +144,7 @@ class SharedTrials:
 
     def check(self) -> None:
         """Raise `SharedPlaceError` unless the place has the study's folder and can be written."""
-        if MARKER not in self.place.names(self.name):
+        if not self.place.exists(f"{self.name}/{MARKER}"):
             raise SharedPlaceError(
                 f"{self.address} (--artifacts) has no folder {self.name} of this study: is it the "
                 "place that the study was launched with, and is it mounted?"
@@ -231,6 +231,9 @@ class Attempt:
         self.trial, self.folder, self.number, self.check = trial, folder, number, check
         self.count = 0
         self._sent: dict[str, Stored] = {}
+        """Path in the folder → what was put of it last, even if that put was not completed."""
+        self._loose: set[str] = set()
+        """Objects that this attempt has put or begun to put, and may not need any more."""
         self._useless: set[str] | None = None
         """Objects to remove; None until the first put has looked."""
 
@@ -249,8 +252,8 @@ class Attempt:
         self.trial.commit(Manifest(self.number, self.count + 1, files))
         self.count += 1
         kept = {stored.key for stored in files.values()}
-        useless |= {stored.key for stored in self._sent.values()} - kept
-        self._sent, self._useless = files, useless
+        useless = (useless | self._loose) - kept
+        self._sent, self._useless, self._loose = dict(files), useless, set(kept)
         Known(self.number, self.count, identities).save(self.folder)
         self.trial.place.remove([f"{self.trial.path}/{key}" for key in useless])
         self._useless = set()
@@ -279,8 +282,9 @@ class Attempt:
             stored = next(alike, None)
             if stored is None:
                 key = f"{name}~{token}"
+                self._loose.add(key)
                 size, digest = self.trial.place.upload(f"{self.trial.path}/{key}", file, stop)
-                stored = Stored(key, size, facts.st_mtime_ns, digest)
+                self._sent[name] = stored = Stored(key, size, facts.st_mtime_ns, digest)
             same[facts.st_dev, facts.st_ino] = files[name] = stored
         return files
 

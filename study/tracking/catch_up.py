@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 
+from study.errors import LeaseLostError
 from study.storage.optuna_db import FINISHED
 from study.storage.store import StudyFolder
 from study.storage.trial_record import TrialRecord
@@ -66,16 +69,23 @@ def catch_up(
         state, there = states[record.number], shown.get(record.number)
         status = there.status if there else None
         if _is_due(record, state, status, unfinished) and not is_held(record.number):
-            mirror = tracker.mirror_of(record)
-            if state in FINISHED_NAMES:
-                mirror.finish(record)
-            else:
-                if status is None:
-                    mirror.deliver()
-                mirror.set_state(state)
-            delivered += 1
+            mirror = tracker.mirror_of(record, partial(_check_free, is_held, record.number))
+            with suppress(LeaseLostError):
+                if state in FINISHED_NAMES:
+                    mirror.finish(record)
+                else:
+                    if status is None:
+                        mirror.deliver()
+                    mirror.set_state(state)
+                delivered += 1
         on_progress(done, len(records))
     return delivered
+
+
+def _check_free(is_held: Callable[[int], bool], number: int) -> None:
+    """Raise `LeaseLostError` if a process has the trial by now: it goes on from a rung."""
+    if is_held(number):
+        raise LeaseLostError(f"trial {number} goes on in another process")
 
 
 def _is_due(record: TrialRecord, state: str, status: str | None, unfinished: bool) -> bool:

@@ -47,6 +47,8 @@ STUDY_TAG = "dcgan.study"
 """Tag of an experiment: the name of its study, whatever the experiment is called."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """MLflow opens such an experiment among the runs of trainings, and not among traces of GenAI."""
+COLOUR = "mlflow.runColor"
+"""MLflow's tag for the colour of a run; without it MLflow chooses one."""
 DIGEST = 36
 """Characters of a dataset's digest in MLflow."""
 
@@ -137,7 +139,7 @@ class Tracker:
         name, standard = self._standard
         tags = {"mlflow.note.content": note(record, self.study_name, name, standard)}
         if shown := colour(record):
-            tags["mlflow.runColor"] = shown
+            tags[COLOUR] = shown
         return run_name(record, standard), tags
 
     def _mirror(
@@ -177,6 +179,8 @@ class Tracker:
                 check()
                 self.client.delete_run(run.info.run_id)
             run_id = run.info.run_id if run else None
+            if run and COLOUR in run.data.tags and COLOUR not in tags:
+                self.client.delete_tag(run_id, COLOUR)  # of a trial that waited on a rung
             if run_id is None:
                 check()
                 run_id = self._create(name, tags)
@@ -194,7 +198,7 @@ class Tracker:
         def score(item: EvalRecord) -> float:
             return score_of(item, objective)
 
-        return RunMirror(self.client, folder, open_run, others, score, self.describe)
+        return RunMirror(self.client, folder, open_run, others, check, score, self.describe)
 
     def _log_photos(self, run_id: str, record: TrialRecord | None) -> None:
         """Show the photos as the run's dataset."""

@@ -45,7 +45,7 @@ class RunMirror:
 
     `open_run` finds or creates the run, and `others` the ids of other runs of the same trial. There
     are such if a process was frozen or cut off while it created one, and another process has taken
-    the trial meanwhile.
+    the trial meanwhile. `check` raises `LeaseLostError` if another process has it by now.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class RunMirror:
         folder: Path,
         open_run: Callable[[], str],
         others: Callable[[str], list[str]],
+        check: Callable[[], None],
         score: Callable[[EvalRecord], float],
         describe: Callable[[TrialRecord], tuple[str, dict[str, str]]],
     ) -> None:
@@ -61,7 +62,7 @@ class RunMirror:
         self.folder = RunFolder(folder)
         self.score = score
         self.describe = describe
-        self._open_run, self._others = open_run, others
+        self._open_run, self._others, self._check = open_run, others, check
         self.run_id: str | None = None
         """Set by `open`."""
         self._sent = 0  # records of the history that this object has delivered
@@ -73,9 +74,8 @@ class RunMirror:
 
     def withdraw(self) -> None:
         """Delete the run if the trial's new owner has made another one."""
-        run_id = self.open()
-        if self._others(run_id):
-            self.client.delete_run(run_id)
+        if self.run_id and self._others(self.run_id):
+            self.client.delete_run(self.run_id)
 
     def deliver(self) -> None:
         """Deliver the history's new records, and their pictures."""
@@ -95,10 +95,11 @@ class RunMirror:
     def finish(self, record: TrialRecord) -> None:
         """Deliver a trial's outcome: history, files, closing metrics, tags and status.
 
-        Its owner calls this, so other runs of the trial are deleted.
+        The trial's owner calls this, so other runs of the trial are deleted.
         """
         run_id = self.open()
         for other in self._others(run_id):
+            self._check()
             self.client.delete_run(other)
         self.deliver()
         self.deliver_files()

@@ -28,6 +28,7 @@ from study.running.launchers.supervisor import GRACE_SECONDS, RestartPolicy
 from study.running.observer import TrialBegan, TrialEnded, WorkerPlaced
 from study.running.resources import WORKER_BYTES, trials_per_gpu
 from study.running.worker import Job
+from study.storage.store import Store
 
 CONNECT_SECONDS = 5.0
 POLL_SECONDS = 0.2
@@ -52,14 +53,30 @@ def run_on_ray(context: StudyContext, workers: int) -> Generator[TrialEnded, Non
         ray.shutdown()
 
 
-def connect(address: str | None) -> Any:
-    """Ray, connected to a cluster, or to one of this machine if there is no address."""
-    try:
-        ray = importlib.import_module("ray")
-    except ImportError:
-        raise UsageError("the launcher ray needs Ray: pip install 'dcgan-study[ray]'") from None
+def check_cluster(address: str | None, store: Store) -> None:
+    """Raise `UsageError` without Ray, without a cluster, or if it could reach no database."""
+    _library()
     if address and address != "auto":
         _check_answers(address)  # Ray itself waits for minutes, and then ends the process
+    if store.has_databases and (address or "").startswith("ray://"):
+        raise UsageError(
+            "--address ray:// runs workers on other machines, which do not reach the databases "
+            "in this results folder: give --storage and --tracking-uri (docs/scale.md)"
+        )
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise UsageError("the launcher ray needs Ray: pip install 'dcgan-study[ray]'") from None
+
+
+def connect(address: str | None) -> Any:
+    """Ray, connected to a cluster, or to one of this machine if there is no address."""
+    ray = _library()
+    if address and address != "auto":
+        _check_answers(address)
     # A cluster that begins here: its workers are this machine's main work, not beside it.
     os.environ.setdefault("RAY_worker_niceness", "0")
     handler = signal.getsignal(signal.SIGTERM)
@@ -102,11 +119,15 @@ class Worker:
 
     number: int
     actor: Any
+    running: Any
+    """The future of all that it does; None once it has ended."""
     poll: Any
     """The future of its next events."""
     began: float
     node: str = ""
     """Ray's id of its node; empty until it is placed."""
+    heard: int = 0
+    """How many lines it has told."""
     trial: int | None = None
     restarts: int = 0
     """Deaths and failures of its number since it last finished a trial."""
@@ -131,7 +152,7 @@ class RayLauncher:
         """Until when workers may save a checkpoint, once a stop was asked for."""
         self._heard_out_by: float | None = None
         """Until when workers may tell of their last trials, once nothing is left."""
-        self._next_look = 0.0
+        self._next_look = self._next_count = 0.0
         self._has_no_room = False
 
     def run(self) -> Generator[TrialEnded, None, None]:
@@ -140,13 +161,13 @@ class RayLauncher:
             while not self._is_over():
                 self._hear_stop()
                 self._start_missing()
-                waiting = {worker.poll: worker for worker in self.crew.values()}
-                if not waiting:
-                    time.sleep(POLL_SECONDS)
-                    continue
-                ready, _ = self.ray.wait(list(waiting), timeout=POLL_SECONDS)
-                for future in ready:
-                    yield from self._heard(waiting[future], future)
+                yield from self._listen()
+        except GeneratorExit:  # the study ends early: trials that are underway can go on later
+            self._stop_all()
+            while self.crew and self.stop_at and time.monotonic() < self.stop_at:
+                for _ in self._listen():
+                    pass
+            raise
         finally:
             for worker in self.crew.values():
                 self.ray.kill(worker.actor)
@@ -159,39 +180,74 @@ class RayLauncher:
     def _is_over(self) -> bool:
         if self.stop_at is not None:
             return not self.crew or time.monotonic() >= self.stop_at
-        if any(worker.trial is not None for worker in self.crew.values()):
+        busy = any(worker.trial is not None for worker in self.crew.values())
+        now = time.monotonic()
+        if busy and now < self._next_count:
             return False
+        self._next_count = now + LOOK_SECONDS
         if self.context.left:
             self._heard_out_by = None
-            return len(self.given_up) >= self.workers
+            return not self.crew and len(self.given_up) >= self.workers
         # A worker that has begun finds nothing left and says so, after all events of its trials.
+        # One that is frozen never does; its trial was ended elsewhere.
         if self._heard_out_by is None:
-            self._heard_out_by = time.monotonic() + GRACE_SECONDS
+            self._heard_out_by = now + GRACE_SECONDS
         has_begun = any(worker.node for worker in self.crew.values())
-        return not has_begun or time.monotonic() >= self._heard_out_by
+        return not has_begun or now >= self._heard_out_by
 
     def _hear_stop(self) -> None:
         if self.stop_at is None and self.context.should_stop():
-            self.stop_at = time.monotonic() + GRACE_SECONDS
-            for worker in list(self.crew.values()):
-                if worker.node:
-                    worker.actor.stop.remote()
-                else:  # it has not begun
-                    self._leave(worker)
+            self._stop_all()
+
+    def _stop_all(self) -> None:
+        """Let workers save a checkpoint and end."""
+        self.stop_at = time.monotonic() + GRACE_SECONDS
+        for worker in list(self.crew.values()):
+            if worker.node:
+                worker.actor.stop.remote()
+            else:  # it has not begun
+                self._leave(worker)
+
+    def _listen(self) -> Iterator[TrialEnded]:
+        """Hear what workers tell, for a moment."""
+        polls = {worker.poll: worker for worker in self.crew.values()}
+        ends = {worker.running: worker for worker in self.crew.values() if worker.running}
+        if not polls:
+            time.sleep(POLL_SECONDS)
+            return
+        ready, _ = self.ray.wait([*polls, *ends], timeout=POLL_SECONDS)
+        for future in ready:
+            if future in polls:
+                yield from self._heard(polls[future], future)
+            else:
+                self._has_ended(ends[future], future)
+
+    def _has_ended(self, worker: Worker, future: Any) -> None:
+        """All that a worker does has ended; its last line says why unless it never began."""
+        worker.running = None
+        try:
+            self.ray.get(future)
+        except self.ray.exceptions.RayTaskError as error:
+            if self.crew.get(worker.number) is worker:
+                self._ended(worker, last_line(error))
+        except self.ray.exceptions.RayError:
+            pass  # it is gone: asked for its events, it says so
 
     def _heard(self, worker: Worker, future: Any) -> Iterator[TrialEnded]:
         if self.crew.get(worker.number) is not worker:  # it has left meanwhile
             return
         try:
-            node, address, lines = self.ray.get(future)
+            node, address, first, lines = self.ray.get(future)
         except self.ray.exceptions.ActorUnavailableError:  # the network, for a moment
-            worker.poll = worker.actor.events.remote()
+            worker.poll = worker.actor.events.remote(worker.heard)
             return
         except self.ray.exceptions.RayError as error:
             self._died(worker, error)
             return
         tell = self.context.observer.tell
-        worker.poll = worker.actor.events.remote()
+        lines = lines[worker.heard - first :]
+        worker.heard += len(lines)
+        worker.poll = worker.actor.events.remote(worker.heard)
         if not worker.node:
             worker.node = node
             tell(WorkerPlaced(address), worker.number)
@@ -211,7 +267,8 @@ class RayLauncher:
     def _died(self, worker: Worker, error: Exception) -> None:
         """Its process is gone, for a reason of its own or with its node."""
         alive = {it["NodeID"] for it in self.ray.nodes() if it["Alive"]}
-        lost = bool(worker.node) and worker.node not in alive
+        gone = bool(worker.node) and worker.node not in alive
+        lost = gone or bool(getattr(error, "preempted", False))
         reason = "its node is gone" if lost else last_line(error)
         if worker.trial is not None and not lost:
             self.context.claims.count_death(worker.trial)
@@ -245,12 +302,15 @@ class RayLauncher:
             return
         self._next_look = now + LOOK_SECONDS
         room = self._room()
-        if self.context.config.study.workers == "auto":
+        auto = self.context.config.study.workers == "auto"
+        if auto:
             self.workers = max(1, room)
         if room == 0 and not self._has_no_room:
             self.context.warn(f"no node of the cluster has {self._needs()}; workers wait for one")
         self._has_no_room = room == 0
-        wanted = min(self.workers - len(self.given_up), room, self.context.left)
+        # A number of workers is asked for at once: a cluster may add nodes for those that wait.
+        most = self.workers - len(self.given_up)
+        wanted = min(most, room if auto else most, self.context.left)
         free = (it for it in count(1) if it not in self.crew and it not in self.given_up)
         while len(self.crew) < wanted:
             self._start(next(free))
@@ -281,13 +341,13 @@ class RayLauncher:
         options = {"max_restarts": 0, "max_concurrency": 3, **self.each}
         # Three threads: it works, tells events, and hears a stop.
         actor = self.ray.remote(RayWorker).options(**options).remote()
-        actor.run.remote(self.job, self.bank, passed_on())
-        poll = actor.events.remote()
-        self.crew[number] = Worker(number, actor, poll, time.monotonic(), restarts=restarts)
+        running = actor.run.remote(self.job, self.bank, passed_on())
+        poll, now = actor.events.remote(0), time.monotonic()
+        self.crew[number] = Worker(number, actor, running, poll, now, restarts=restarts)
 
 
 def resources_of(ray: Any, context: StudyContext) -> dict[str, Any]:
-    """What a worker reserves of its node; raises `UsageError` if it could reach no database."""
+    """What a worker reserves of its node."""
     config = context.config
     on_gpu = context.extractor.device.type == "cuda"
     asked: dict[str, Any] = {
@@ -297,11 +357,6 @@ def resources_of(ray: Any, context: StudyContext) -> dict[str, Any]:
         "resources": {},
     }
     if context.store.has_databases:  # files of this machine, which no other one reaches
-        if (config.study.address or "").startswith("ray://"):
-            raise UsageError(
-                "--address ray:// runs workers on other machines, which do not reach the databases "
-                "in this results folder: give --storage and --tracking-uri (docs/scale.md)"
-            )
         asked["resources"] = {f"node:{ray.util.get_node_ip_address()}": 0.001}
     return asked
 

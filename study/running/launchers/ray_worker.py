@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import warnings
 from dataclasses import replace
@@ -22,7 +21,11 @@ class RayWorker:
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
-        self.lines: queue.Queue[str] = queue.Queue()
+        self.lines: list[str] = []
+        """What the driver has not heard for certain."""
+        self.heard = 0
+        """How many lines it had before those."""
+        self.changed = threading.Condition()
 
     def run(self, job: dict[str, Any], bank: Any, variables: dict[str, str]) -> None:
         """Run trials of the job's study until its total is finished or it should stop.
@@ -39,22 +42,25 @@ class RayWorker:
                 from study.running.launchers.pipe import Pipe
                 from study.running.worker import Job, run_job
             run_job(Job(**job), Pipe(self, self.stopping), _with_tensors(bank))
-            self.lines.put(FINISHED)
+            self.write(FINISHED)
         except BaseException as error:
-            self.lines.put(FAILED + first_line(error))
+            self.write(FAILED + first_line(error))
 
-    def events(self) -> tuple[str, str, list[str]]:
-        """Ray's id of the node, its address, and the events since the last call."""
+    def events(self, heard: int) -> tuple[str, str, int, list[str]]:
+        """Ray's id of the node, its address, and the lines after the first `heard`.
+
+        Before these lines comes their place among all. An answer may get lost on its way: lines are
+        kept until a later call says that they were heard.
+        """
         import ray
 
         where = ray.get_runtime_context().get_node_id(), str(ray.util.get_node_ip_address())
-        lines = []
-        try:
-            lines.append(self.lines.get(timeout=EVENTS_SECONDS))
-            while True:
-                lines.append(self.lines.get_nowait())
-        except queue.Empty:
-            return *where, lines
+        with self.changed:
+            if heard > self.heard:
+                del self.lines[: heard - self.heard]
+                self.heard = heard
+            self.changed.wait_for(lambda: self.lines, EVENTS_SECONDS)
+            return *where, self.heard, list(self.lines)
 
     def stop(self) -> None:
         """Save a checkpoint and end."""
@@ -62,7 +68,9 @@ class RayWorker:
 
     def write(self, line: str) -> None:
         """Take the line of an event (see `Pipe`)."""
-        self.lines.put(line)
+        with self.changed:
+            self.lines.append(line)
+            self.changed.notify_all()
 
     def flush(self) -> None:
         """Do nothing: lines are taken at once."""

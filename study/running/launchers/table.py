@@ -7,10 +7,12 @@ from typing import Protocol
 
 from dcgan.config.settings import nearest
 from dcgan.errors import UsageError
+from study.config.study_config import StudyConfig
 from study.running.context import StudyContext
 from study.running.launchers.supervisor import Supervisor
 from study.running.observer import TrialEnded
 from study.running.worker import work
+from study.storage.store import Store
 
 
 class Launcher(Protocol):
@@ -39,6 +41,15 @@ def _on_ray(context: StudyContext, workers: int) -> Generator[TrialEnded, None, 
     from study.running.launchers.ray_cluster import run_on_ray
 
     return run_on_ray(context, workers)
+
+
+def check_launcher(config: StudyConfig, store: Store, *, joining: bool) -> None:
+    """Raise `UsageError` for a launcher that there is not, or that cannot work here."""
+    launcher_for(config.study.launcher, 1, joining=joining)
+    if config.study.launcher == "ray":
+        from study.running.launchers.ray_cluster import check_cluster
+
+        check_cluster(config.study.address, store)
 
 
 def launcher_for(name: str, workers: int, *, joining: bool) -> Launcher:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from benchmarks.lib.ray_nodes import Nodes, actors, ray_nodes
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import UsageError
 from study.config.study_config import StudyConfig
-from study.errors import StudyError
+from study.errors import StudyError, UnknownStudyError
 from study.running.launchers import ray_cluster
 from study.running.launchers.ray_cluster import connect
 from study.running.launchers.ray_worker import RayWorker
@@ -200,6 +201,35 @@ def test_a_request_to_end_is_heard(
     (trial, *_) = load_optuna_study(store, "tiny").trials
     assert trial.state == TrialState.WAITING
     assert trial.user_attrs["reason"].startswith("interrupted after step")
+
+
+def test_a_cluster_that_is_not_there_is_refused_before_anything_begins(
+    tiny_study: Maker, store: Store, bank: PhotoBank
+) -> None:
+    for address, why in (("127.0.0.1:1", "Connection refused"), ("nonsense", "must be auto")):
+        config = tiny_study(**SHORT | {"study__launcher": "ray"}, study__address=address)
+        with pytest.raises(UsageError, match=why):
+            run_study(config, store, bank=bank)
+    with pytest.raises(UnknownStudyError):
+        load_optuna_study(store, "tiny")
+    assert not store.study("tiny").path.exists()
+
+
+def test_lines_are_kept_until_they_were_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    worker = RayWorker()
+    context = SimpleNamespace(get_node_id=lambda: "node")
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "address")
+    for line in ("one", "two"):
+        worker.write(line)
+    assert worker.events(0) == ("node", "address", 0, ["one", "two"])
+    worker.write("three")
+    assert worker.events(0)[2:] == (0, ["one", "two", "three"])  # the answer got lost
+    assert worker.events(2)[2:] == (2, ["three"])
+    assert worker.events(1)[2:] == (2, ["three"])  # a call that was under way before
+    assert worker.events(3)[2:] == (3, [])
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ from study.search.rungs import Rungs, going_on, standings
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, StudyFolder
 from study.storage.trial_result import PAUSED, WENT_ON
+from study.tracking.experiment import COLOUR
 
 Maker = Callable[..., StudyConfig]
 EPOCHS = (1, 2, 4)
@@ -100,6 +101,9 @@ def test_all_reach_the_first_rung_and_the_best_go_on(raced: Any, mirror_of: Any)
     assert not any(PAUSED in trials[number].user_attrs for number in whole)
     assert trials[0].user_attrs[WENT_ON] == 2
     assert trials[0].user_attrs["reason"] is None
+    runs = mirror_of(summary.store).runs("trial")
+    grey = {run.data.tags["optuna.trial_number"] for run in runs if COLOUR in run.data.tags}
+    assert grey == {str(trial.number) for trial in stopped}
 
 
 def test_a_trial_that_went_on_is_bit_for_bit_one_that_never_stopped(

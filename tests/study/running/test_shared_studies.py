@@ -20,8 +20,9 @@ from benchmarks.lib.servers import (
 )
 from study.errors import LeaseLostError, StudyMismatchError
 from study.running.claims import Claims
-from study.running.observer import Event, Scored
+from study.running.observer import Event, Scored, TrialEnded
 from study.running.study import run_study
+from study.running.trial import TrialRun
 from study.storage.leases import LEASE_VARIABLE, Leases
 from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
 from study.storage.store import Store
@@ -289,6 +290,41 @@ def test_a_process_that_was_frozen_while_it_opened_a_run_withdraws_it(
     shown = mirror_of(store)
     assert [shown.client.get_run(it).info.lifecycle_stage for it in made] == ["deleted"] * 2
     check_mirror(shown, done.study.get_trials()[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_process_that_was_frozen_while_it_ended_a_trial_leaves_it(
+    tiny_study: Maker,
+    machines: tuple[Store, Store],
+    bank: Any,
+    watch: Any,
+    mirror_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    stopped: bool,
+) -> None:
+    monkeypatch.setenv(LEASE_VARIABLE, "2")
+    store, attributes, taken = machines[0], TrialRun._attributes, list[int]()
+
+    def frozen(run: TrialRun, *arguments: Any) -> dict[str, Any]:
+        if not taken:
+            taken.append(run.trial.number)
+            other = Leases(open_storage(store).engine, "tiny", "another host")
+            other.forget(taken)
+            other.write(taken[0])
+        return attributes(run, *arguments)
+
+    monkeypatch.setattr(TrialRun, "_attributes", frozen)
+    watcher = watch(stop_after=(0, 1)) if stopped else watch()
+    run_study(tiny_study(study__trials=1), store, bank=bank, observer=watcher)
+    assert any("trial 0 is another process's by now" in text for text in watcher.warnings)
+    trials = load_optuna_study(store, "tiny").get_trials()[:1]
+    ended = [event.state for event in watcher.of(TrialEnded)]
+    if stopped:
+        assert (trials[0].state.name, ended) == ("RUNNING", ["WAITING"])  # there
+    else:
+        assert ended == ["WAITING", "COMPLETE"]  # when the lease there has expired
+        check_mirror(mirror_of(store), trials)
 
 
 @pytest.mark.slow

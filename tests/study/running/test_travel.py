@@ -31,6 +31,7 @@ from study.running.observer import LossesLogged, TrainingStarted
 from study.running.prepare import prepare
 from study.running.study import run_study
 from study.running.travel import bring_newest, bring_trial
+from study.running.worker import Job, run_job
 from study.storage.attributes import IDENTITY_ATTRIBUTE, stored_identity, with_addresses
 from study.storage.leases import LEASE_VARIABLE
 from study.storage.optuna_db import load_optuna_study
@@ -259,7 +260,12 @@ def test_what_is_damaged_there_does_not_stop_a_study(
 
 
 def test_a_machine_without_the_mount_does_not_join(
-    tiny_study: Maker, shared_store: Store, bank: PhotoBank, tmp_path: Path, new_store: Any
+    tiny_study: Maker,
+    shared_store: Store,
+    bank: PhotoBank,
+    watch: Any,
+    tmp_path: Path,
+    new_store: Any,
 ) -> None:
     config = tiny_study(study__trials=1)
     run_study(config, shared_store, bank=bank)
@@ -269,6 +275,10 @@ def test_a_machine_without_the_mount_does_not_join(
         prepare(config, elsewhere, bank, joining=True),
     ):
         pass
+    with prepare(tiny_study(study__trials=2), shared_store, bank) as plan:
+        job = replace(Job.of(plan.context), shared=elsewhere.shared)  # a worker on another node
+        with pytest.raises(SharedPlaceError, match=r"has no folder tiny-\w+ of this study"):
+            run_job(job, watch(), bank)
     plain = new_store()
     run_study(config, plain, bank=bank)
     with (

@@ -15,7 +15,7 @@ from benchmarks.lib.servers import S3Server, free_port
 from dcgan.errors import UsageError
 from study.errors import DamagedError, LeaseLostError, SharedPlaceError
 from study.storage.addresses import check_shared_address
-from study.storage.places import Place
+from study.storage.places import CHUNK_BYTES, Place
 from study.storage.shared_trials import (
     KNOWN,
     Attempt,
@@ -143,12 +143,12 @@ def test_a_reader_finds_the_folder_before_if_a_put_is_cut_off(
     trial, ours, other = shared.trial(7), attempt(shared.trial(7), folder, 1), tmp_path / "other"
     ours.put()
     before, then = newest(trial), content(folder)
-    (folder / "history.jsonl").write_text("one\ntwo\n")
 
     def cut(place: Place, *rest: Any) -> None:
         raise place.fault("write to", "the cable is out")
 
     for method in ("write", "upload"):
+        (folder / "history.jsonl").write_text(f"one\n{method}\n")
         with monkeypatch.context() as patch:
             patch.setattr(Place, method, cut)
             with pytest.raises(
@@ -158,6 +158,7 @@ def test_a_reader_finds_the_folder_before_if_a_put_is_cut_off(
         assert newest(trial) == before
         trial.bring(before, other)
         assert content(other)["history.jsonl"] == then["history.jsonl"]
+    (folder / "history.jsonl").write_text("one\ntwo\n")
     known = Known.load(folder)
     assert known
     assert changed(folder, known)
@@ -173,13 +174,33 @@ def test_a_reader_finds_the_folder_before_if_a_put_is_cut_off(
     trial.bring(newest(trial), other)
     assert content(other)["history.jsonl"] == b"one\ntwo\n"
     ours.put()
-    assert {"manifest-1.json", *(it.key for it in newest(trial).files.values())} < objects(trial)
+    assert {"manifest-1.json", *(it.key for it in newest(trial).files.values())} == objects(trial)
 
 
 def test_a_put_that_takes_too_long_is_given_up(shared: SharedTrials, folder: Path) -> None:
     with pytest.raises(SharedPlaceError, match="it takes too long now"):
         attempt(shared.trial(7), folder, 1).put(lambda: True)
     assert shared.trial(7).newest() is None
+
+
+def test_a_put_that_was_cut_off_is_gone_on_with_and_leaves_nothing(
+    shared: SharedTrials, folder: Path
+) -> None:
+    trial = shared.trial(7)
+    ours = attempt(trial, folder, 1)
+    ours.put()
+    before = objects(trial)
+    (folder / "later.pt").write_bytes(os.urandom(20_000_000))
+    (folder / "later.pt").replace(folder / "checkpoint.pt")
+    (folder / "history.jsonl").write_text("one\ntwo\n")
+    chunks = iter([False] * -(-20_000_000 // CHUNK_BYTES))  # of the checkpoint
+    with pytest.raises(SharedPlaceError, match="it takes too long now"):
+        ours.put(lambda: next(chunks, True))
+    (checkpoint,) = (key for key in objects(trial) - before if key.startswith("checkpoint.pt~"))
+    ours.put()
+    named = {stored.key for stored in newest(trial).files.values()}
+    assert checkpoint in named
+    assert objects(trial) == {"manifest-1.json"} | named
 
 
 def test_who_lost_a_trial_changes_nothing_for_its_new_owner(

@@ -75,3 +75,22 @@ def test_who_has_lost_a_trial_deletes_and_creates_nothing(
     with pytest.raises(LeaseLostError):
         tracker.mirror_of(record, lost).open()
     assert runs_of_trial(own_finished, mirror_of) == []
+
+
+def test_who_has_lost_a_trial_meanwhile_deletes_nothing_at_its_end(
+    own_finished: Store, opened: tuple[Tracker, TrialRecord, RunMirror], mirror_of: Any
+) -> None:
+    tracker, record, _ = opened
+    is_lost = False
+
+    def check() -> None:
+        if is_lost:
+            raise LeaseLostError("frozen")
+
+    mirror = tracker.mirror_of(record, check)
+    mirror.open()
+    owners = of_another(tracker)
+    is_lost = True
+    with pytest.raises(LeaseLostError):
+        mirror.finish(record)
+    assert owners in runs_of_trial(own_finished, mirror_of)
