@@ -43,6 +43,7 @@ from study.results.confirmed_words import sentences_of, table_of
 from study.results.leaderboard import cells_of, rows_of
 from study.results.sample_rows import counting_grid, shown_row, titled_rows
 from study.results.traces import augmentations_of, told_traces
+from study.results.winner import final_noise
 from study.search.objective import is_pareto
 from study.storage.attributes import stored_identity, study_config
 from study.storage.optuna_db import finished_count
@@ -94,7 +95,7 @@ def render(study: Study, store: Store) -> str:
     where = store.study(study.study_name), identity.get("data.fingerprint")
     facts["bests"] = _bests(explained, rows, store.study(study.study_name))
     facts["traces"] = told_traces(config, rows, *where, augmentations_of(config))
-    facts["verdict"] = verdict(rows, facts)
+    facts["verdict"] = verdict(rows, facts, final_noise(study).spread)
     facts["explained"] = list(beside_tables(explained))
     confirmed = Confirmation.read(study)
     known = confirmed is not None and confirmed.standings is not None

@@ -8,15 +8,21 @@ from typing import Any
 from optuna.trial import TrialState
 
 from dcgan.evaluation.record import in_digits
+from study.evidence.race import USUAL
 from study.storage.store import trial_name
 from study.storage.trial_result import TrialResult
 
-TIE, MOST_TIES = 0.05, 4
-"""What two seeds of the reference recipe differ by (docs/metrics.md); trials that are named."""
+MOST_TIES = 4
+"""Trials that are named."""
 
 
-def verdict(rows: Sequence[TrialResult], facts: dict[str, Any]) -> list[str]:
-    """At most three paragraphs: which trial is best, how sure that is, what to do next."""
+def verdict(
+    rows: Sequence[TrialResult], facts: dict[str, Any], spread: float = USUAL.spread
+) -> list[str]:
+    """At most three paragraphs: which trial is best, how sure that is, what to do next.
+
+    `spread` is the standard deviation of ln(score) between seeds.
+    """
     complete = [row for row in rows if row.state == TrialState.COMPLETE]
     if not complete:
         failed = facts["counts"]["FAIL"]
@@ -32,7 +38,7 @@ def verdict(rows: Sequence[TrialResult], facts: dict[str, Any]) -> list[str]:
         ]
     best, count = complete[0], len(complete)
     whole = "The only complete trial" if count == 1 else f"The best of {count} complete trials"
-    said = [f"{whole} is {trial_name(best.number)}, {_is(best)}.{_ties(complete)}"]
+    said = [f"{whole} is {trial_name(best.number)}, {_is(best)}.{_ties(complete, spread)}"]
     if sentence := _beside_baseline(complete):
         said.append(sentence)
     if near := facts["edges"]:
@@ -41,7 +47,7 @@ def verdict(rows: Sequence[TrialResult], facts: dict[str, Any]) -> list[str]:
     return said
 
 
-def _ties(complete: Sequence[TrialResult]) -> str:
+def _ties(complete: Sequence[TrialResult], spread: float) -> str:
     """The trials that another seed might have put first; empty if there are none."""
     scores = [row.score for row in complete]
     if scores[0] is None or scores[0] <= 0:  # a kernel distance may be below 0
@@ -49,7 +55,7 @@ def _ties(complete: Sequence[TrialResult]) -> str:
     near = [
         trial_name(row.number)
         for row, score in zip(complete[1:], scores[1:], strict=True)
-        if score is not None and score <= scores[0] * (1 + TIE)
+        if score is not None and score <= scores[0] * (1 + spread)
     ]
     if not near:
         return ""
@@ -57,8 +63,8 @@ def _ties(complete: Sequence[TrialResult]) -> str:
     named = shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
     verb = "lies" if len(near) == 1 else "lie"
     return (
-        f" But {named} {verb} within {TIE:.0%} of it, which is what seeds differ by: a tie, until "
-        "they are trained with other seeds."
+        f" But {named} {verb} within {spread:.0%} of it, which is what another seed changes a "
+        "score by: a tie, until they are trained with other seeds."
     )
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from dcgan.errors import UsageError
-from study.running.schedulers.needs import Needs
+from study.running.schedulers.needs import Needs, refuse_folder
 
-PROGRAM = ("kubectl", "apply", "-f", "-")
+PROGRAM = ("kubectl", "create", "-f", "-")
 EVICTED = {"type": "DisruptionTarget", "status": "True"}
 """The condition of a pod that its node or a more important pod has ended."""
 # A wrong command, such as other photos than the study's, ends with 2: no retry helps.
 RETRIES_EACH = 10
 """Failures of pods, for each of the workers, after which the Job has failed. Evictions are none."""
-IMAGE = "dcgan-study"
+IMAGE, CUDA_IMAGE = "dcgan-study", "dcgan-study:cuda"
+KEPT_SECONDS = 7 * 86400
+"""Time after which Kubernetes removes a Job that has ended."""
 
 
 def script(needs: Needs, options: Mapping[str, str]) -> str:
@@ -30,15 +33,18 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
             f"--option {min(unknown)}: a manifest takes image, namespace and photos-claim (the "
             "PersistentVolumeClaim with the photos); edit the rest in the file"
         )
+    refuse_folder(needs, "a pod")
     name, where = _name(needs.study), options.get("namespace")
     manifest = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": name, **({"namespace": where} if where else {})},
+        # A name of its own for each: one that has ended cannot be sent again.
+        "metadata": {"generateName": f"{name}-", **({"namespace": where} if where else {})},
         "spec": {
             "parallelism": needs.jobs,
             "completions": needs.jobs,
             "backoffLimit": RETRIES_EACH * needs.jobs,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
             "podFailurePolicy": {
                 "rules": [
                     {"action": "Ignore", "onPodConditions": [EVICTED]},
@@ -57,12 +63,13 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
 
 def secret(needs: Needs, options: Mapping[str, str]) -> str:
     """The command that makes the secret with the variables of the pods."""
-    first, *others = needs.variables
-    where = f" --namespace {options['namespace']}" if "namespace" in options else ""
-    given = [f'--from-literal={first}="${first}"']
-    given += [f'${{{key}:+--from-literal={key}="${key}"}}' for key in others]
-    named = f"kubectl create secret generic {_name(needs.study)}{where}"
-    return " \\\n  ".join([named, *given])
+    where = f" --namespace {shlex.quote(options['namespace'])}" if "namespace" in options else ""
+    # From a file: other users of this machine see the words of a command.
+    given = f"--from-env-file=<(env | grep -E '^({'|'.join(needs.variables)})=')"
+    make = f"kubectl create secret generic {_name(needs.study)}{where}"
+    send = f"kubectl apply{where} -f -"
+    set_first = f': "${{{needs.variables[0]}:?is not set}}"'
+    return f"{set_first}\n{make} \\\n  {given} \\\n  --dry-run=client -o yaml | {send}"
 
 
 def _pod(needs: Needs, options: Mapping[str, str], name: str) -> dict[str, Any]:
@@ -78,7 +85,8 @@ def _pod(needs: Needs, options: Mapping[str, str], name: str) -> dict[str, Any]:
         volumes.append({"name": "photos", "persistentVolumeClaim": source})
     worker = {
         "name": "worker",
-        "image": options.get("image", IMAGE),
+        "image": options.get("image", CUDA_IMAGE if needs.gpus else IMAGE),
+        "imagePullPolicy": "IfNotPresent",
         "command": [*needs.command, *(["--data", photos] if photos else []), "--store", "/results"],
         "envFrom": [{"secretRef": {"name": name}}],
         "resources": {"requests": {"cpu": needs.cpus}, "limits": limits},

@@ -15,6 +15,7 @@ from dcgan.training.run.history import LogRecord, read_history
 from study.running.estimate import what_is_left
 from study.running.resources import WORKER_BYTES
 from study.storage.attributes import stored_identity, study_config, with_addresses
+from study.storage.leases import LEASE_VARIABLE
 from study.storage.store import STORAGE_VARIABLE, Store
 from study.storage.trial_summaries import summaries_of
 
@@ -27,10 +28,19 @@ LEAST_HOURS = 1.0
 UNKNOWN_HOURS = 24.0
 """Time that is asked for if nobody knows how long trials take."""
 CLOUD_VARIABLES = {
-    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"),
+    "s3": (
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+        *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL"),
+    ),
     "gs": (),  # what names a file of this machine is of no use elsewhere
 }
 """Scheme of the shared place → variables of its library."""
+OF_SERVERS = (
+    *("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"),
+    LEASE_VARIABLE,  # must be the same on all machines
+)
+LAUNCHER_BYTES = 3 * 2**28
+"""Memory of the process that starts a job's workers."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ class Needs:
     def variables(self) -> tuple[str, ...]:
         """Environment variables that a job may need; the first is always needed."""
         scheme = (self.shared or "").partition("://")[0]
-        return (STORAGE_VARIABLE, *CLOUD_VARIABLES.get(scheme, ()))
+        return (STORAGE_VARIABLE, *OF_SERVERS, *CLOUD_VARIABLES.get(scheme, ()))
 
     def given(self, environment: Mapping[str, str]) -> list[str]:
         """Those of `variables` that are set, and the first."""
@@ -95,8 +105,11 @@ def needs_of(
 
     `photos` is their folder on the machines of the jobs (default: as here). Memory is that of the
     trials whose histories are on this disk, and time that of the trials so far, with a margin.
-    Raises `UsageError` if other machines could not reach the study's databases.
+    Raises `UsageError` if other machines could not reach the study's databases, and if the study is
+    over.
     """
+    if hours is not None and not math.isfinite(hours):
+        raise UsageError(f"--hours must be a number of hours, but got {hours}")
     store, name, config = with_addresses(store, study), study.study_name, study_config(study)
     missing = "--storage" if not store.storage else "--tracking-uri" if not store.tracking else ""
     if missing:
@@ -113,19 +126,32 @@ def needs_of(
     command = ["study", "worker", name]
     if each > 1:
         command += ["--workers", str(each), "--trials-per-gpu", str(each)]
-    _, minutes = what_is_left(config, jobs * each, summaries_of(study))
+    epochs, minutes = what_is_left(config, jobs * each, summaries_of(study))
+    if epochs == 0:
+        raise UsageError(
+            f"all trials of '{name}' have ended; raise its total first: study run … --trials N"
+        )
     known = minutes / 60 * SPARE if minutes else UNKNOWN_HOURS
     return Needs(
         study=name,
         jobs=jobs,
         cpus=(config.base.train.threads or 2) * each,
         gpus=int(on_gpu),
-        memory_bytes=max(round(peak * SPARE), WORKER_BYTES) * each,
+        memory_bytes=max(round(peak * SPARE), WORKER_BYTES) * each + LAUNCHER_BYTES,
         hours=hours or max(known, LEAST_HOURS),
         command=tuple(command),
         photos=str(folder or ""),
         shared=store.shared,
     )
+
+
+def refuse_folder(needs: Needs, where: str) -> None:
+    """Raise `UsageError` if trials are kept in a folder, which pods and clouds do not have."""
+    if needs.shared and "://" not in needs.shared:
+        raise UsageError(
+            f"the study '{needs.study}' keeps its trials in the folder {needs.shared} "
+            f"(--artifacts), which {where} does not have; launch it with an address such as s3://"
+        )
 
 
 def peak_bytes(folders: Iterable[Path]) -> int:

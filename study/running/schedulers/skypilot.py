@@ -9,20 +9,22 @@ from typing import Any
 
 import yaml
 
-from study.running.schedulers.needs import Needs
+from dcgan.config.yaml_files import parse_yaml
+from study.running.schedulers.needs import Needs, refuse_folder
 
-PROGRAM = ("sky", "jobs", "launch", "-y")
+PROGRAM = ("sky", "jobs", "launch", "-y", "--detach-run")
 
 
 def script(needs: Needs, options: Mapping[str, str]) -> str:
     """The task; `options` are more keys of its `resources`, such as `accelerators` or `cloud`."""
+    refuse_folder(needs, "a machine in a cloud")
     resources: dict[str, Any] = {
         "cpus": f"{needs.cpus}+",
         "memory": f"{needs.memory_gib}+",
         "use_spot": True,
     }
     resources |= {"accelerators": "A10:1"} if needs.gpus else {}
-    resources |= {key: yaml.safe_load(value) for key, value in options.items()}
+    resources |= {key: parse_yaml(value, f"--option {key}") for key, value in options.items()}
     given = needs.given(os.environ)  # SkyPilot refuses variables that are not set
     data = " --data ~/photos" if needs.photos else ""
     task: dict[str, Any] = {

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from study.running.schedulers.needs import Needs
 
 PROGRAM = ("sbatch",)
+ARRAY_PLACE = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
 
 
 def script(needs: Needs, options: Mapping[str, str]) -> str:
@@ -28,7 +29,7 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
         for key, value in asked.items()
     ]
     data = f" --data {shlex.quote(needs.photos)}" if needs.photos else ""
-    where = f"{needs.study}-$SLURM_ARRAY_TASK_ID"
+    where = f"{needs.study}-$SLURM_ARRAY_JOB_ID-$SLURM_ARRAY_TASK_ID"
     return "\n".join(
         [
             "#!/bin/bash",
@@ -51,7 +52,8 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
             "trap : TERM",
             "code=0",
             'while kill -0 "$worker" 2> /dev/null; do wait "$worker"; code=$?; done',
-            'if [ "$again" ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
+            "# By its place in the array: the job's own number may be that of the whole array.",
+            f'if [ "$again" ]; then scontrol requeue "{ARRAY_PLACE}"; fi',
             'exit "$code"',
             "",
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,9 +25,11 @@ from dcgan.errors import UsageError
 from study.config.study_config import StudyConfig
 from study.running.resources import WORKER_BYTES
 from study.running.schedulers import kubernetes
-from study.running.schedulers.needs import Needs, needs_of
+from study.running.schedulers import needs as needs_module
+from study.running.schedulers.needs import LAUNCHER_BYTES, LEAST_HOURS, Needs, needs_of
 from study.running.schedulers.table import SCHEDULERS, hand_over
 from study.running.study import run_study
+from study.storage.attributes import study_config
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
@@ -86,30 +89,60 @@ def test_kubernetes_takes_the_manifest() -> None:
         manifest = yaml.safe_load(text)
         for version in ("1.29", kubernetes_validate.latest_version()):
             kubernetes_validate.validate(manifest, version, strict=True)
-        assert '--from-literal=DCGAN_STUDY_STORAGE="$DCGAN_STUDY_STORAGE"' in text
         assert ("--namespace lab" in text) == bool(given)
-    command = kubernetes.secret(NEEDS, {}).replace("kubectl", "printf '[%s]'")
-    said = subprocess.run(
-        ["bash", "-c", command],
-        env={"DCGAN_STUDY_STORAGE": "a b", "AWS_ACCESS_KEY_ID": "key"},
-        text=True,
-        capture_output=True,
-    ).stdout
-    assert said == (
-        "[create][secret][generic][my-cats-2][--from-literal=DCGAN_STUDY_STORAGE=a b]"
-        "[--from-literal=AWS_ACCESS_KEY_ID=key]"
-    )
-    assert manifest["metadata"] == {"name": "my-cats-2", "namespace": "lab"}
+    assert manifest["metadata"] == {"generateName": "my-cats-2-", "namespace": "lab"}
     pod = manifest["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["command"] == [*NEEDS.command, "--data", "/photos", "--store", "/results"]
     assert container["resources"]["limits"] == {"memory": "6Gi", "nvidia.com/gpu": 1}
+    (plain,) = yaml.safe_load(SCHEDULERS["kubernetes"].script(NEEDS, {}))["spec"]["template"][
+        "spec"
+    ]["containers"]
+    assert (plain["image"], container["image"]) == ("dcgan-study:cuda", "cats:1")
     assert pod["terminationGracePeriodSeconds"] == 120
     broken = {**manifest, "spec": {**manifest["spec"], "paralelism": 3}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, "1.29", strict=True)
     with pytest.raises(UsageError, match="--option partition: a manifest takes image, namespace"):
         SCHEDULERS["kubernetes"].script(NEEDS, {"partition": "gpu"})
+
+
+def test_the_secret_is_made_without_a_password_in_a_command() -> None:
+    shown = """kubectl() {
+        for word; do
+            case $word in --from-env-file=*) sort "${word#*=}";; *) echo "[$word]";; esac
+        done
+        [ "$1" = create ] || cat
+    }
+    """
+    command = shown + kubernetes.secret(NEEDS, {"namespace": "the lab"})
+
+    def run(**variables: str) -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": os.environ["PATH"], "OTHER": "x", **variables}
+        words = ["bash", "-c", command]
+        return subprocess.run(words, env=environment, text=True, capture_output=True)
+
+    said = run(DCGAN_STUDY_STORAGE="a b", AWS_SESSION_TOKEN="key").stdout.splitlines()
+    assert said[:3] == ["[apply]", "[--namespace]", "[the lab]"]
+    made = ["[create]", "[secret]", "[generic]", "[my-cats-2]", "[--namespace]", "[the lab]"]
+    assert said[5:] == [
+        *made,
+        *("AWS_SESSION_TOKEN=key", "DCGAN_STUDY_STORAGE=a b"),
+        *("[--dry-run=client]", "[-o]", "[yaml]"),
+    ]
+    without = run(AWS_SESSION_TOKEN="key")
+    assert without.returncode
+    assert "DCGAN_STUDY_STORAGE: is not set" in without.stderr
+
+
+def test_a_folder_of_this_cluster_is_not_in_pods_and_clouds() -> None:
+    kept_here = replace(NEEDS, shared="/scratch/cats")
+    assert "sbatch" in SCHEDULERS["slurm"].script(kept_here, {})
+    for name in ("kubernetes", "skypilot"):
+        with pytest.raises(UsageError, match=r"/scratch/cats \(--artifacts\), which a .* does not"):
+            SCHEDULERS[name].script(kept_here, {})
+    with pytest.raises(UsageError, match="--option image_id"):
+        SCHEDULERS["skypilot"].script(NEEDS, {"image_id": "[x"})
 
 
 def test_a_task_for_skypilot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +183,7 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_study_on_this_disk_cannot_be_submitted(
-    own_finished: Store, shell: Callable[..., Any], tiny_study: Maker
+    own_finished: Store, shell: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = load_optuna_study(own_finished, "tiny")
     with pytest.raises(UsageError, match="keeps a database in the results folder of this machine"):
@@ -158,15 +191,25 @@ def test_a_study_on_this_disk_cannot_be_submitted(
     with pytest.raises(UsageError, match="launch it with --tracking-uri"):
         needs_of(study, replace(own_finished, storage="postgresql+psycopg://h/d"), None, 2)
     elsewhere = replace(own_finished, storage="postgresql+psycopg://h/d", tracking="http://h:1")
+    with pytest.raises(UsageError, match="all trials of 'tiny' have ended; raise its total first"):
+        needs_of(study, elsewhere, Path("/photos"), 2)
+    config = study_config(study)
+    longer = config.study.model_copy(update={"trials": 9})
+    monkeypatch.setattr(
+        needs_module, "study_config", lambda study: config.model_copy(update={"study": longer})
+    )
+    with pytest.raises(UsageError, match="--hours must be a number of hours, but got inf"):
+        needs_of(study, elsewhere, None, 2, hours=math.inf)
     needs = needs_of(study, elsewhere, Path("/photos"), 2)
-    assert (needs.jobs, needs.gpus, needs.photos, needs.hours) == (2, 0, "/photos", 24.0)
+    assert (needs.jobs, needs.gpus, needs.photos, needs.hours) == (2, 0, "/photos", LEAST_HOURS)
     peak = max(
         record.get("memory_peak_mib", 0)
         for path in own_finished.study("tiny").path.glob("trials/*/history.jsonl")
         for record in map(json.loads, path.read_text().splitlines())
     )
     assert peak > 0
-    assert needs.memory_bytes == max(round(round(peak * 2**20) * 1.5), WORKER_BYTES)
+    worker = max(round(round(peak * 2**20) * 1.5), WORKER_BYTES)
+    assert needs.memory_bytes == worker + LAUNCHER_BYTES
     done = shell("submit", "tiny", "--store", own_finished.root, code=2)
     assert "say for which program: --slurm, --kubernetes or --skypilot" in done.stderr
     done = shell("submit", "tiny", "--slurm", "--option", "x", "--store", own_finished.root, code=2)
@@ -217,17 +260,17 @@ def test_slurm_runs_a_study_and_a_stopped_job_goes_on(
 
     wait_for(lambda: running() == 2)
     # A job that is cancelled gives its trial back and does not come again.
-    slurm_says("scancel", f"{job}_1")
-    wait_for(lambda: f"{job}_1" not in slurm_says("squeue", "-h", "-r", "-o", "%i", "-j", job))
+    slurm_says("scancel", f"{job}_0")
+    wait_for(lambda: f"{job}_0" not in slurm_says("squeue", "-h", "-r", "-o", "%i", "-j", job))
     # The script may still be writing when the queue no longer lists its job.
-    wait_for(lambda: "stopped at" in (tmp_path / "1.txt").read_text())
+    wait_for(lambda: "stopped at" in (tmp_path / "0.txt").read_text())
     wait_for(lambda: running() == 1)
     # As before the end of its time: the worker gives its trial back, and the job is queued again.
-    slurm_says("scancel", "--batch", "--signal=USR1", f"{job}_0")
-    wait_for(lambda: "Restarts=1" in slurm_says("scontrol", "show", "job", f"{job}_0"))
+    slurm_says("scancel", "--batch", "--signal=USR1", f"{job}_1")
+    wait_for(lambda: "Restarts=1" in slurm_says("scontrol", "show", "job", f"{job}_1"))
     # Slurm lets it wait for two minutes, because a job that starts again within the second in which
     # it ended is killed ("Job credential revoked").
-    slurm_says("scontrol", "update", f"JobId={job}_0", "StartTime=now+3")
+    slurm_says("scontrol", "update", f"JobId={job}_1", "StartTime=now+3")
     wait_for(
         lambda: (
             all(t.state == TrialState.COMPLETE for t in study.get_trials())
