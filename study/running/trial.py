@@ -270,9 +270,9 @@ class TrialRun:
         if waits:  # first: another process may claim the trial at once
             with self.context.mirroring():
                 self.mirror(record).set_state("WAITING")
-        with self.ending():
-            for key, value in attributes.items():
-                trial.set_user_attr(key, value)
+        for key, value in attributes.items():
+            trial.set_user_attr(key, value)
+        with self.ending():  # only this: all other claims wait for it
             if waits:
                 put_back(study, trial)
             else:

@@ -253,7 +253,7 @@ class Attempt:
         self.count += 1
         kept = {stored.key for stored in files.values()}
         useless = (useless | self._loose) - kept
-        self._sent, self._useless, self._loose = dict(files), useless, set(kept)
+        self._sent, self._useless, self._loose = files, useless, kept
         Known(self.number, self.count, identities).save(self.folder)
         self.trial.place.remove([f"{self.trial.path}/{key}" for key in useless])
         self._useless = set()

@@ -303,14 +303,13 @@ class RayLauncher:
         self._next_look = now + LOOK_SECONDS
         room = self._room()
         auto = self.context.config.study.workers == "auto"
-        if auto:
-            self.workers = max(1, room)
+        self.workers = max(1, room) if auto else self.workers
         if room == 0 and not self._has_no_room:
             self.context.warn(f"no node of the cluster has {self._needs()}; workers wait for one")
         self._has_no_room = room == 0
         # A number of workers is asked for at once: a cluster may add nodes for those that wait.
-        most = self.workers - len(self.given_up)
-        wanted = min(most, room if auto else most, self.context.left)
+        wanted = min(self.workers - len(self.given_up), self.context.left)
+        wanted = min(wanted, room) if auto else wanted
         free = (it for it in count(1) if it not in self.crew and it not in self.given_up)
         while len(self.crew) < wanted:
             self._start(next(free))

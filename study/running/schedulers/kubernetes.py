@@ -57,7 +57,8 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
     first = "".join(f"#   {line}\n" for line in secret(needs, options).splitlines())
     return (
         "# Before, once, with what is set in your environment; the first is the database's "
-        f"address:\n{first}{yaml.safe_dump(manifest, sort_keys=False)}"
+        f"address:\n{first}# Then: {' '.join(PROGRAM[:2])} -f THIS_FILE\n"
+        f"{yaml.safe_dump(manifest, sort_keys=False)}"
     )
 
 
