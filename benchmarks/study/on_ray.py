@@ -3,6 +3,7 @@
     python -m benchmarks.study.on_ray trials [--trials 2000] [--nodes 4] [--actors-per-node 8]
     python -m benchmarks.study.on_ray kills [--kills 100]
     python -m benchmarks.study.on_ray lost-node [--times 5]
+    python -m benchmarks.study.on_ray cats --data PHOTOS
 
 `trials` runs a study through the launcher `ray` whose actors do everything that a trial needs from
 the study's database and no training (as `benchmarks.study.coordination`, whose numbers it prints
@@ -15,8 +16,13 @@ which is then started again. At the end Optuna and MLflow are compared trial by 
 `benchmarks.study.faults`.
 
 `lost-node` measures the time from the loss of a node to the first step of its trial on another one,
-from the checkpoint that `--artifacts` has put into a shared folder. All nodes are on this machine,
-where the death of a process is noticed at once; elsewhere its lease has to expire first.
+from the checkpoint that `--artifacts` has put into a shared folder. `cats` kills one of two nodes
+while both train trials of the study in configs/cats.yaml on real photos, without rungs and for
+fewer epochs.
+
+In `kills`, `lost-node` and `cats` every node has the results folder on a disk of its own, which is
+lost with it (a folder in mounts of its own; needs Linux and root). A node's trials wait until their
+leases expire.
 
 The databases are PostgreSQL and an MLflow server, which are started here.
 """
@@ -41,14 +47,14 @@ from typing import Any
 
 import yaml
 
-from benchmarks.lib.ray_nodes import Nodes, actors, ray_nodes
+from benchmarks.lib.ray_nodes import Nodes, actors, has_mounts, ray_nodes
 from benchmarks.lib.servers import mlflow_server, postgres
 from benchmarks.study import coordination
 from benchmarks.study.faults import STUDY
 from benchmarks.study.faults import inspect as inspect_mirrored
 from dcgan.config.settings import override
 from dcgan.data.bank import load_bank
-from study.config.study_config import StudyConfig
+from study.config.study_config import StudyConfig, load_study_config
 from study.running.launchers import ray_cluster
 from study.running.launchers.pipe import encode
 from study.running.launchers.ray_worker import FAILED, FINISHED, RayWorker
@@ -58,11 +64,13 @@ from study.running.observer import (
     Observer,
     TrainingStarted,
     TrialEnded,
+    Warned,
     WorkerPlaced,
 )
 from study.running.prepare import prepare
 from study.running.study import run_study
 from study.running.worker import Job
+from study.storage.leases import LEASE_VARIABLE
 from study.storage.store import Store
 
 STUCK_SECONDS = 600.0
@@ -83,7 +91,17 @@ def main() -> None:
     kills.add_argument("--seed", type=int, default=0)
     lost = commands.add_parser("lost-node", help="how soon its trial goes on elsewhere")
     lost.add_argument("--times", type=int, default=5)
+    cats = commands.add_parser("cats", help="real photos on two nodes, of which one is killed")
+    cats.add_argument("--data", type=Path, required=True, help="folder of photos")
+    cats.add_argument("--trials", type=int, default=4)
+    cats.add_argument("--epochs", type=int, default=12)
+    for command, seconds in ((kills, 5), (lost, 60), (cats, 60)):
+        command.add_argument("--lease-seconds", type=int, default=seconds)
     arguments = parser.parse_args()
+    if arguments.command != "trials":
+        if not has_mounts():
+            parser.error("nodes with disks of their own need Linux and root")
+        os.environ[LEASE_VARIABLE] = str(arguments.lease_seconds)
     with servers() as store:
         if arguments.command == "trials":
             size = arguments.nodes, arguments.actors_per_node
@@ -91,8 +109,10 @@ def main() -> None:
         elif arguments.command == "kills":
             rng = random.Random(arguments.seed)
             faults = campaign(store, arguments.kills, arguments.kills_per_study, rng)
-        else:
+        elif arguments.command == "lost-node":
             faults = lost_nodes(store, arguments.times)
+        else:
+            faults = real_cats(store, arguments.data, arguments.trials, arguments.epochs)
     for fault in faults:
         print(fault)
     sys.exit(bool(faults))
@@ -206,7 +226,7 @@ def campaign(store: Store, kills: int, most: int, rng: random.Random) -> list[st
     struck: Counter[str] = Counter()
     faults: list[str] = []
     number = 0
-    with ray_nodes(3, cpus=1) as cluster:
+    with ray_nodes(3, cpus=1, folder=store.root) as cluster:
         while (left := kills - struck.total()) > 0:
             name = f"kills-{number}"
             found = disturb(cluster, store, name, min(left, most), struck, rng)
@@ -256,41 +276,75 @@ def disturb(
 
 
 class LosesNodes(Observer):
-    """Removes the node of a trial in the middle of it, and notes when it trains elsewhere."""
+    """Removes a node while it trains, and notes when its trials train elsewhere."""
 
-    def __init__(self, cluster: Nodes, times: int) -> None:
-        self.cluster, self.times = cluster, times
-        self.lost: dict[int, float] = {}
-        """Trial → when its node was removed."""
-        self.seconds: list[float] = []
-        self.from_step_0 = 0
+    def __init__(self, cluster: Nodes, times: int, after_epoch: int) -> None:
+        self.cluster, self.times, self.after_epoch = cluster, times, after_epoch
+        self.struck: set[int] = set()
+        """Trials in the middle of which a node was removed, its own or another."""
+        self.lost_at = 0.0
+        self.begun: set[int] = set()
+        self.again: list[tuple[int, int, float]] = []
+        """Trials that went on, the step from which they did, and the seconds after the loss."""
 
     def tell(self, event: Event, worker: int | None = None) -> None:
         """Act on what a worker tells."""
-        enough = len(self.lost) >= self.times
-        far = isinstance(event, LossesLogged) and event.record.epoch > 60
-        if far and event.trial not in self.lost and not enough:
-            self.lost[event.trial] = time.perf_counter()
-            for node in self.cluster.working:
-                self.cluster.remove(node)
+        far = isinstance(event, LossesLogged) and event.record.epoch > self.after_epoch
+        if far and event.trial not in self.struck and len(self.struck) < self.times:
+            self.struck.add(event.trial)
+            self.lost_at = time.perf_counter()
+            self.lose()
+        if isinstance(event, Warned):
+            print(event.text, file=sys.stderr)
+        if isinstance(event, TrainingStarted):
+            if event.trial in self.begun:
+                seconds = time.perf_counter() - self.lost_at
+                self.again.append((event.trial, event.done, seconds))
+            self.begun.add(event.trial)
+
+    def lose(self) -> None:
+        """Remove a node. Another one joins, unless there is one left."""
+        nodes = self.cluster.working
+        self.cluster.remove(nodes[0])
+        if len(nodes) == 1:
             self.cluster.add()
-        if isinstance(event, TrainingStarted) and event.trial in self.lost:
-            self.seconds.append(time.perf_counter() - self.lost[event.trial])
-            self.from_step_0 += event.done == 0
 
 
 def lost_nodes(store: Store, times: int) -> list[str]:
     """Print how long a trial waits; return what is wrong."""
-    with ray_nodes(1, cpus=1) as cluster:
+    with ray_nodes(1, cpus=1, folder=store.root) as cluster:
         changes = LONGER | {"study.trials": times, "base.train.epochs": 240}
-        config, observer = study_on(cluster, "lost-node", changes), LosesNodes(cluster, times)
+        config, observer = study_on(cluster, "lost-node", changes), LosesNodes(cluster, times, 60)
         run_study(config, store, observer=observer)
+    seconds = [it for _, _, it in observer.again]
+    from_step_0 = sum(done == 0 for _, done, _ in observer.again)
     print(
-        f"{len(observer.seconds)} nodes lost: after {median(observer.seconds):.1f} s (median; "
-        f"{min(observer.seconds):.1f} to {max(observer.seconds):.1f}) the trial went on, "
-        f"{observer.from_step_0} times from step 0"
+        f"{len(seconds)} nodes lost: after {median(seconds):.1f} s (median; {min(seconds):.1f} to "
+        f"{max(seconds):.1f}) the trial went on, {from_step_0} times from step 0"
     )
     return inspect_mirrored(store, "lost-node")
+
+
+def real_cats(store: Store, photos: Path, trials: int, epochs: int) -> list[str]:
+    """Kill one of two nodes in the middle; print what became of its trial; return what is wrong."""
+    with ray_nodes(2, cpus=1, folder=store.root) as cluster:
+        settings = {
+            **{"study.launcher": "ray", "study.address": cluster.address, "study.workers": 2},
+            **{"study.name": "cats-on-ray", "study.trials": trials, "budget.images": []},
+            **{"base.data.root": str(photos.resolve()), "base.train.epochs": epochs},
+            **{"base.train.threads": 1, "base.eval.every_epochs": epochs // 2},
+            "base.train.checkpoint_every_epochs": 1,
+        }
+        config = load_study_config("configs/cats.yaml", settings)
+        observer = LosesNodes(cluster, 1, epochs // 2)
+        begun = time.perf_counter()
+        done = run_study(config, store, observer=observer)
+        seconds = time.perf_counter() - begun
+    print(f"{done.finished} of {trials} trials in {seconds:.0f} s; one of two nodes was killed")
+    for trial, step, later in observer.again:
+        print(f"trial {trial} went on from step {step} on the other node after {later:.0f} s")
+    faults = inspect_mirrored(store, "cats-on-ray")
+    return faults if observer.again else [*faults, "no trial went on elsewhere"]
 
 
 if __name__ == "__main__":

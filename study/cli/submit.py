@@ -11,6 +11,7 @@ from dcgan.cli.console import say
 from study.running.schedulers.kubernetes import secret
 from study.running.schedulers.needs import Needs, needs_of
 from study.running.schedulers.table import SCHEDULERS, hand_over, with_variables
+from study.storage.addresses import hide_password
 from study.storage.optuna_db import clear_storage_errors, load_optuna_study
 from study.storage.store import Store
 
@@ -48,6 +49,11 @@ def notes_on(needs: Needs) -> list[str]:
         f"{needs.jobs} jobs, each with {needs.cpus} processors, {needs.memory_gib} GiB"
         f"{' and a GPU' if needs.gpus else ''}, for up to {needs.minutes / 60:.1f} h"
     ]
+    if needs.loopback:
+        notes.append(
+            f"{hide_password(needs.loopback)} is another machine on each node: jobs reach the "
+            "database only if all of them run here"
+        )
     if needs.shared is None:
         notes.append(
             "checkpoints stay on the machine of a job: a trial that is lost there begins again; "

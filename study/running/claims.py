@@ -204,13 +204,13 @@ class Claims:
 
     def put_back_orphans(self) -> list[int]:
         """Return orphans to WAITING, and return their numbers; the caller holds `alone`."""
-        orphans = self.orphans()
-        numbers = [trial.number for trial in orphans]
+        orphans = {trial.number: trial for trial in self.orphans()}
         if self.leases:  # first, so that a frozen owner cannot go on
-            self.leases.forget(numbers)
-        for trial in orphans:
+            for awake in self.leases.forget(list(orphans)):
+                del orphans[awake]
+        for trial in orphans.values():
             put_back(self.study, trial)
-        return numbers
+        return list(orphans)
 
     def held(self, numbers: Iterable[int]) -> set[int]:
         """Those trials that a process has, on any machine, even if it only writes the outcome."""

@@ -17,7 +17,6 @@ from study.running.travel import drop_shared_checkpoints
 from study.search.objective import is_pareto
 from study.storage.locks import running
 from study.storage.trial_result import TrialResult
-from study.tracking.catch_up import catch_up
 
 
 @contextmanager
@@ -32,15 +31,6 @@ def parent_status(context: StudyContext) -> Iterator[None]:
         if done or not running(context.folder):
             with context.mirroring():
                 context.tracker.set_parent_state("COMPLETE" if done else "WAITING")
-
-
-def catch_up_mirror(context: StudyContext) -> bool:
-    """Show in MLflow what an earlier launch could not; return whether there was anything."""
-    states = {trial.number: trial.state.name for trial in context.study.get_trials(deepcopy=False)}
-    delivered = 0
-    with context.mirroring():
-        delivered = catch_up(context.tracker, states, context.claims.is_held, unfinished=False)
-    return delivered > 0
 
 
 def is_stale(context: StudyContext) -> bool:

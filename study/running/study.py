@@ -22,12 +22,12 @@ from study.results.wording import standing
 from study.running.context import StudyContext
 from study.running.launchers.table import launcher_for
 from study.running.limits import ComputeMeter, compute_in_words, end_if_no_gain
+from study.running.missed import deliver_missed
 from study.running.observer import Observer, Progressed, Silent, Warned
 from study.running.prepare import Plan, prepare
 from study.running.progress import NotebookProgress
-from study.running.publish import catch_up_mirror, is_stale, parent_status, publish
+from study.running.publish import is_stale, parent_status, publish
 from study.running.throttle import Throttle
-from study.running.travel import catch_up_shared
 from study.storage.optuna_db import FINISHED, backend_of, finished_count, read_again
 from study.storage.store import Store
 from study.storage.trial_summaries import outcomes_of, summaries_of
@@ -119,11 +119,9 @@ def execute(
     if backend := backend_of(context.study):
         backend.say = context.warn
     if plan.joining:
-        catch_up_shared(context)
-        catch_up_mirror(context)
+        deliver_missed(context)
         why = _run_trials(context, plan)
-        catch_up_shared(context)
-        catch_up_mirror(context)
+        deliver_missed(context)
     else:
         why = _lead(context, plan, throttle or Throttle())
     if context.left and meter.has_used(hours):
@@ -157,8 +155,7 @@ def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> str | None:
     Returns why the study ended early, if it did.
     """
     why = None
-    catch_up_shared(context)
-    caught_up = catch_up_mirror(context)
+    caught_up = deliver_missed(context)
     if caught_up or context.left or plan.changed or is_stale(context):
         with parent_status(context):
             try:
@@ -166,8 +163,7 @@ def _lead(context: StudyContext, plan: Plan, throttle: Throttle) -> str | None:
             except StudyError:
                 publish(context)
                 raise
-            catch_up_shared(context)
-            catch_up_mirror(context)  # what MLflow missed while it was away
+            deliver_missed(context)
             publish(context)
     return why
 

@@ -29,10 +29,9 @@ from study.storage.shared_trials import (
     Known,
     SharedTrial,
     SharedTrials,
-    changed,
     forget_mlflow_run,
 )
-from study.storage.store import Store, trial_name
+from study.storage.store import Store
 from study.storage.trial_result import ATTEMPT
 
 LOOK_SECONDS = 1.0
@@ -242,27 +241,3 @@ def drop_shared_checkpoints(context: StudyContext, useless: Collection[int]) -> 
         shared.dropped |= set(useless)
     except SharedPlaceError as error:
         context.warn(f"checkpoints that nobody needs stay in the shared place: {error}")
-
-
-def catch_up_shared(context: StudyContext) -> None:
-    """Put the folders of this disk that could not be put when they changed."""
-    if context.shared is None:
-        return
-    attempts = {it.number: it.user_attrs.get(ATTEMPT) for it in context.study.get_trials(False)}
-    for number, folder in context.folder.trials().items():
-        known = Known.load(folder)
-        mine = known is not None and known.attempt == attempts.get(number)
-        if known is None or not mine or not changed(folder, known):
-            continue
-        if context.claims.is_held(number):
-            continue
-        trial = context.shared.trial(number)
-        try:
-            newest = trial.newest()
-            if newest is None or (newest.attempt, newest.count) <= (known.attempt, known.count):
-                attempt = Attempt(trial, folder, known.attempt, lambda: None)
-                attempt.count = known.count
-                attempt.put()
-        except (StudyError, OSError) as error:
-            context.warn(f"{trial_name(number)} is not in the shared place yet: {error}")
-            return

@@ -66,6 +66,8 @@ class Job:
     """The study's config as this launch uses it: paths differ between machines."""
     experiment_id: str
     parent_run_id: str
+    disk: str | None = None
+    """The launcher's place among those that hold leases; None without leases."""
 
     @classmethod
     def of(cls, context: StudyContext) -> Job:
@@ -73,7 +75,7 @@ class Job:
         store, config = context.store, context.config.model_dump(mode="json")
         ids = context.tracker.experiment_id, context.tracker.parent_run_id
         addresses = store.storage, store.tracking, store.shared
-        return cls(str(store.root), *addresses, config, *ids)
+        return cls(str(store.root), *addresses, config, *ids, _disk(context.claims))
 
     def line(self) -> str:
         """The job as one line of JSON."""
@@ -102,3 +104,11 @@ def run_job(job: Job, observer: Observer, bank: PhotoBank | None = None) -> None
             context.shared.check()
         for _ in work(context):
             pass
+        if _disk(claims) != job.disk:  # the launcher delivers what its own disk has
+            from study.running.missed import deliver_missed  # late: it imports MLflow
+
+            deliver_missed(context)
+
+
+def _disk(claims: Claims) -> str | None:
+    return claims.leases.place if claims.leases else None

@@ -101,9 +101,7 @@ class Leases:
 
         Right after an outage no lease counts as expired, because its owner could not renew it.
         """
-        up = sa.func.clock_timestamp() - sa.func.pg_postmaster_start_time()
-        sure = up > sa.text(f"interval '{self.seconds} seconds'")
-        expired = sa.and_(TABLE.c.until < sa.func.clock_timestamp(), sure)
+        expired = self._expired()
         there = sa.and_(TABLE.c.study == self.study, TABLE.c.place != self.place)
 
         def read() -> dict[int, bool]:
@@ -143,11 +141,20 @@ class Leases:
         with suppress(SQLAlchemyError):
             self._execute(sa.delete(TABLE).where(self._mine(trial)))
 
-    def forget(self, trials: list[int]) -> None:
-        """Remove the leases of trials whose owners have lost them."""
-        if trials:
-            where = sa.and_(TABLE.c.study == self.study, TABLE.c.trial.in_(trials))
-            patiently(lambda: self._execute(sa.delete(TABLE).where(where)), self.say)
+    def forget(self, trials: list[int]) -> set[int]:
+        """Remove the leases of trials whose owners are gone.
+
+        Returns those trials whose owners have renewed the lease meanwhile, and so keep them.
+        """
+        theirs = sa.and_(TABLE.c.study == self.study, TABLE.c.trial.in_(trials))
+        gone = sa.or_(TABLE.c.place == self.place, self._expired())
+
+        def remove() -> set[int]:
+            with self.engine.begin() as connection:
+                connection.execute(sa.delete(TABLE).where(theirs, gone))
+                return set(connection.execute(sa.select(TABLE.c.trial).where(theirs)).scalars())
+
+        return patiently(remove, self.say) if trials else set()
 
     @contextmanager
     def kept(self, trial: int) -> Iterator[Callable[[], None]]:
@@ -168,6 +175,11 @@ class Leases:
         return sa.and_(
             TABLE.c.study == self.study, TABLE.c.trial == trial, TABLE.c.owner == self.owner
         )
+
+    def _expired(self) -> sa.ColumnElement[bool]:
+        up = sa.func.clock_timestamp() - sa.func.pg_postmaster_start_time()
+        sure = up > sa.text(f"interval '{self.seconds} seconds'")
+        return sa.and_(TABLE.c.until < sa.func.clock_timestamp(), sure)
 
     def _until(self) -> sa.ColumnElement[Any]:
         return sa.func.clock_timestamp() + sa.text(f"interval '{self.seconds} seconds'")

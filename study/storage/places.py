@@ -73,12 +73,14 @@ class Place:
         return f"{self.root}/{key}"
 
     def check(self, folder: str = "") -> None:
-        """Raise `SharedPlaceError` unless objects can be written, read and removed."""
-        key = f"{folder}/.probe-{uuid4().hex}".lstrip("/")
-        self.write(key, b"probe")
-        if self.read(key) != b"probe":
+        """Raise `SharedPlaceError` unless objects can be written, read, listed and removed."""
+        probe = f"{folder}/.probe-{uuid4().hex}".lstrip("/")
+        self.write(f"{probe}/object", b"probe")
+        if self.read(f"{probe}/object") != b"probe":
             raise self.fault("read", "what is read is not what was written")
-        self.remove([key])
+        if self.names(probe) != ["object"]:
+            raise self.fault("list", "what was written is not among the objects")
+        self.remove_folder(probe)
 
     def names(self, folder: str) -> list[str]:
         """The paths of all objects in a folder, relative to it; empty if it does not exist."""

@@ -37,8 +37,9 @@ LOOK_SECONDS = 5.0
 """Between two looks how many workers the cluster has room for."""
 PATIENCE_SECONDS = 30.0
 """After which a person is told that a worker waits for room."""
-PASSED_ON = ("DCGAN_", "AWS_", "GOOGLE_", "MLFLOW_", "PG")
-"""How the names of environment variables begin that workers get from this process."""
+PASSED_ON = ("DCGAN_", "AWS_", "AZURE_", "FSSPEC_", "GOOGLE_", "MLFLOW_", "PG")
+"""How the names of environment variables begin that workers get from this process. Proxies are not
+among them: those of a node are its own."""
 
 
 def run_on_ray(context: StudyContext, workers: int) -> Generator[TrialEnded, None, None]:
@@ -47,6 +48,7 @@ def run_on_ray(context: StudyContext, workers: int) -> Generator[TrialEnded, Non
     Raises `UsageError` without Ray or a cluster, and `StudyError` if no worker is left.
     """
     ray = connect(context.config.study.address)
+    _silence()
     try:
         yield from RayLauncher(ray, context, workers).run()
     finally:
@@ -93,6 +95,13 @@ def connect(address: str | None) -> Any:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process at once
     return ray
+
+
+def _silence() -> None:
+    """Keep Ray from printing a lost node's log into the display: the launcher tells of the loss."""
+    module: Any = importlib.import_module("ray._private.worker")
+    if hasattr(module, "print_to_stdstream"):  # has no switch of its own
+        module.print_to_stdstream = lambda *_, **__: None
 
 
 def _check_answers(address: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from dcgan.errors import UsageError
-from study.running.schedulers.needs import Needs, refuse_folder
+from study.running.schedulers.needs import Needs, refuse_local
 
 PROGRAM = ("kubectl", "create", "-f", "-")
 EVICTED = {"type": "DisruptionTarget", "status": "True"}
@@ -33,7 +33,12 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
             f"--option {min(unknown)}: a manifest takes image, namespace and photos-claim (the "
             "PersistentVolumeClaim with the photos); edit the rest in the file"
         )
-    refuse_folder(needs, "a pod")
+    refuse_local(needs, "a pod")
+    if needs.photos_are_here and "photos-claim" not in options:
+        raise UsageError(
+            f"a pod does not have {needs.photos}: name the PersistentVolumeClaim with the photos "
+            "(--option photos-claim=NAME) or their folder in the image (--data)"
+        )
     name, where = _name(needs.study), options.get("namespace")
     manifest = {
         "apiVersion": "batch/v1",

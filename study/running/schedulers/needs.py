@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
 from optuna.study import Study
 
 from dcgan.errors import UsageError
@@ -14,7 +17,13 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import LogRecord, read_history
 from study.running.estimate import what_is_left
 from study.running.resources import WORKER_BYTES
-from study.storage.attributes import stored_identity, study_config, with_addresses
+from study.storage.addresses import hide_password, without_user
+from study.storage.attributes import (
+    TRACKING_ATTRIBUTE,
+    stored_identity,
+    study_config,
+    with_addresses,
+)
 from study.storage.leases import LEASE_VARIABLE
 from study.storage.store import STORAGE_VARIABLE, Store
 from study.storage.trial_summaries import summaries_of
@@ -63,6 +72,10 @@ class Needs:
     photos: str
     shared: str | None
     """The place of trials' folders, which the study knows."""
+    loopback: str = ""
+    """An address that jobs use and that on another machine is another one's; else empty."""
+    photos_are_here: bool = False
+    """Whether nobody has said where the photos are on the machines of the jobs."""
     grace_seconds: int = GRACE_SECONDS
 
     @property
@@ -111,8 +124,9 @@ def needs_of(
     if hours is not None and not math.isfinite(hours):
         raise UsageError(f"--hours must be a number of hours, but got {hours}")
     store, name, config = with_addresses(store, study), study.study_name, study_config(study)
-    missing = "--storage" if not store.storage else "--tracking-uri" if not store.tracking else ""
-    if missing:
+    database, mlflow = store.storage, store.tracking
+    if not (database and mlflow):
+        missing = "--tracking-uri" if database else "--storage"
         raise UsageError(
             f"the study '{name}' keeps a database in the results folder of this machine, which no "
             f"job elsewhere reaches; launch it with {missing} (docs/scale.md)"
@@ -124,6 +138,14 @@ def needs_of(
     each = trials_per_gpu if on_gpu else 1
     peak = peak_bytes(store.study(name).trials().values())
     command = ["study", "worker", name]
+    if mlflow != (recorded := study.user_attrs.get(TRACKING_ATTRIBUTE)):
+        if without_user(mlflow) != mlflow:
+            raise UsageError(
+                f"'{name}' was launched with another MLflow ({recorded}), and a job's command "
+                "would show the password of --tracking-uri; give it without, and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        command += ["--tracking-uri", mlflow]
     if each > 1:
         command += ["--workers", str(each), "--trials-per-gpu", str(each)]
     epochs, minutes = what_is_left(config, jobs * each, summaries_of(study))
@@ -142,11 +164,26 @@ def needs_of(
         command=tuple(command),
         photos=str(folder or ""),
         shared=store.shared,
+        loopback=next(filter(is_loopback, (database, mlflow)), ""),
+        photos_are_here=photos is None and folder is not None,
     )
 
 
-def refuse_folder(needs: Needs, where: str) -> None:
-    """Raise `UsageError` if trials are kept in a folder, which pods and clouds do not have."""
+def is_loopback(url: str) -> bool:
+    """Whether an address means the machine itself, whichever that is."""
+    host = sa.make_url(url).host or ""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host in ("", "localhost")
+
+
+def refuse_local(needs: Needs, where: str) -> None:
+    """Raise `UsageError` if jobs need what only this machine or its cluster has."""
+    if needs.loopback:
+        raise UsageError(
+            f"{hide_password(needs.loopback)} is another machine in {where}: give --storage and "
+            "--tracking-uri with addresses that are reached from there"
+        )
     if needs.shared and "://" not in needs.shared:
         raise UsageError(
             f"the study '{needs.study}' keeps its trials in the folder {needs.shared} "

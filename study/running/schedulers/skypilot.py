@@ -10,14 +10,14 @@ from typing import Any
 import yaml
 
 from dcgan.config.yaml_files import parse_yaml
-from study.running.schedulers.needs import Needs, refuse_folder
+from study.running.schedulers.needs import Needs, refuse_local
 
 PROGRAM = ("sky", "jobs", "launch", "-y", "--detach-run")
 
 
 def script(needs: Needs, options: Mapping[str, str]) -> str:
     """The task; `options` are more keys of its `resources`, such as `accelerators` or `cloud`."""
-    refuse_folder(needs, "a machine in a cloud")
+    refuse_local(needs, "a machine in a cloud")
     resources: dict[str, Any] = {
         "cpus": f"{needs.cpus}+",
         "memory": f"{needs.memory_gib}+",

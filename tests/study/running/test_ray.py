@@ -17,7 +17,8 @@ import pytest
 from optuna.trial import TrialState
 from shared import ONE_STEP_AN_EPOCH, wait_for
 
-from benchmarks.lib.ray_nodes import Nodes, actors, ray_nodes
+from benchmarks.lib.ray_nodes import Nodes, actors, has_mounts, ray_nodes
+from benchmarks.lib.servers import postgres_programs
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import UsageError
 from study.config.study_config import StudyConfig
@@ -27,6 +28,7 @@ from study.running.launchers.ray_cluster import connect
 from study.running.launchers.ray_worker import RayWorker
 from study.running.observer import LossesLogged, TrainingStarted, WorkerPlaced
 from study.running.study import run_study
+from study.storage.leases import LEASE_VARIABLE
 from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store
 
@@ -135,6 +137,55 @@ def test_workers_and_nodes_that_die_lose_nothing(
     assert "deaths" not in trials[2].user_attrs
     assert [event.done for event in watcher.of(TrainingStarted) if event.done]
     check_shown_once(mirror_of(store), 4)
+
+
+@pytest.mark.skipif(not has_mounts(), reason="nodes with disks of their own need Linux and root")
+@pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
+def test_a_node_that_is_lost_with_its_disk_and_one_that_joins(
+    tiny_study: Maker,
+    machines: tuple[Store, Store],
+    bank: PhotoBank,
+    watch: Any,
+    mirror_of: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(ray_cluster, "LOOK_SECONDS", 0.5)
+    monkeypatch.setenv(LEASE_VARIABLE, "3")
+    store = replace(machines[0], shared=str(tmp_path / "shared"))
+    store.create()
+    joined: list[int] = []
+    with ray_nodes(1, cpus=1, folder=store.root) as cluster:
+
+        def react(event: Any) -> None:
+            training = isinstance(event, LossesLogged) and event.record.epoch > 100
+            if training and not joined:
+                joined.append(len(watcher.of(WorkerPlaced)))
+                cluster.remove(cluster.working[0])
+                for _ in range(2):
+                    cluster.add()
+
+        watcher = watch(react)
+        config = tiny_study(
+            **SHORT | {"base__train__epochs": 600, "base__eval__every_epochs": 200},
+            study__trials=3,
+            study__workers="auto",
+            study__address=cluster.address,
+        )
+        done = run_study(config, store, bank=bank, observer=watcher)
+    assert (done.finished, done.interrupted) == (3, False)
+    assert joined == [1]
+    placed = watcher.of(WorkerPlaced)
+    assert len(placed) == 3  # the one that was lost, and one on each that joined
+    first = [event.done for event in watcher.of(TrainingStarted) if event.trial == 0]
+    assert len(first) == 2
+    assert first[1] > 0  # from what was put before the disk was lost
+    folder = store.study("tiny").trial(0)
+    assert not folder.exists()
+    assert len(list(tmp_path.glob(f"*-of-node-*/{folder.relative_to(store.root)}"))) == 2
+    check_shown_once(mirror_of(store), 3)
+    assert "raylet" not in "".join(capfd.readouterr())
 
 
 def test_workers_without_room_are_told_and_can_be_stopped(

@@ -259,10 +259,24 @@ def test_a_lease_that_was_taken_is_lost(leases: tuple[Leases, Leases]) -> None:
     mine, other = leases
     mine.write(3)
     with mine.kept(3) as check:
-        other.forget([3])
+        other.write(3)
         time.sleep(1.1)
         with pytest.raises(LeaseLostError, match="trial 3 is another process's by now"):
             check()
+
+
+@pytest.mark.slow
+def test_a_lease_that_was_renewed_meanwhile_is_kept(leases: tuple[Leases, Leases]) -> None:
+    mine, other = leases
+    mine.write(3)
+    time.sleep(1.1)
+    assert other.elsewhere() == {3: True}
+    assert mine.renew(3)  # its owner was slow
+    assert other.forget([3, 4]) == {3}
+    assert mine.renew(3)
+    time.sleep(1.1)
+    assert other.forget([3, 4]) == set()
+    assert not mine.renew(3)
 
 
 @pytest.mark.slow
@@ -309,9 +323,7 @@ def test_a_process_that_was_frozen_while_it_ended_a_trial_leaves_it(
     def frozen(run: TrialRun, *arguments: Any) -> dict[str, Any]:
         if not taken:
             taken.append(run.trial.number)
-            other = Leases(open_storage(store).engine, "tiny", "another host")
-            other.forget(taken)
-            other.write(taken[0])
+            Leases(open_storage(store).engine, "tiny", "another host").write(taken[0])
         return attributes(run, *arguments)
 
     monkeypatch.setattr(TrialRun, "_attributes", frozen)

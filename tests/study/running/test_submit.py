@@ -22,11 +22,18 @@ from shared import ONE_STEP_AN_EPOCH, options, wait_for
 from benchmarks.lib.servers import postgres_programs
 from dcgan.data.bank import PhotoBank
 from dcgan.errors import UsageError
+from study.cli.submit import notes_on
 from study.config.study_config import StudyConfig
 from study.running.resources import WORKER_BYTES
 from study.running.schedulers import kubernetes
 from study.running.schedulers import needs as needs_module
-from study.running.schedulers.needs import LAUNCHER_BYTES, LEAST_HOURS, Needs, needs_of
+from study.running.schedulers.needs import (
+    LAUNCHER_BYTES,
+    LEAST_HOURS,
+    Needs,
+    is_loopback,
+    needs_of,
+)
 from study.running.schedulers.table import SCHEDULERS, hand_over
 from study.running.study import run_study
 from study.storage.attributes import study_config
@@ -145,6 +152,26 @@ def test_a_folder_of_this_cluster_is_not_in_pods_and_clouds() -> None:
         SCHEDULERS["skypilot"].script(NEEDS, {"image_id": "[x"})
 
 
+def test_addresses_and_photos_of_this_machine_are_not_in_pods_and_clouds() -> None:
+    loopback = replace(NEEDS, loopback="postgresql+psycopg://me:secret@127.0.0.1:5432/cats")
+    assert "sbatch" in SCHEDULERS["slurm"].script(loopback, {})  # all nodes may be here
+    (note,) = (text for text in notes_on(loopback) if "127.0.0.1" in text)
+    assert note.startswith("postgresql://me:***@127.0.0.1:5432/cats is another machine on each")
+    for name in ("kubernetes", "skypilot"):
+        with pytest.raises(
+            UsageError, match=r"me:\*\*\*@127\.0\.0\.1:5432/cats is another machine"
+        ):
+            SCHEDULERS[name].script(loopback, {})
+    here = replace(NEEDS, photos_are_here=True)
+    with pytest.raises(UsageError, match="a pod does not have /photos of cats: name the Persist"):
+        SCHEDULERS["kubernetes"].script(here, {})
+    assert "claimName: photos" in SCHEDULERS["kubernetes"].script(here, {"photos-claim": "photos"})
+    for url in ("http://localhost:5000", "postgresql://[::1]/d", "postgresql:///d?host=/run"):
+        assert is_loopback(url)
+    for url in ("http://head:5000", "postgresql://me:localhost@10.0.0.1/d"):
+        assert not is_loopback(url)
+
+
 def test_a_task_for_skypilot(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NEEDS.variables:
         monkeypatch.delenv(name, raising=False)
@@ -202,6 +229,12 @@ def test_a_study_on_this_disk_cannot_be_submitted(
         needs_of(study, elsewhere, None, 2, hours=math.inf)
     needs = needs_of(study, elsewhere, Path("/photos"), 2)
     assert (needs.jobs, needs.gpus, needs.photos, needs.hours) == (2, 0, "/photos", LEAST_HOURS)
+    # The study was launched with a database here, so jobs are told of the server.
+    assert needs.command == ("study", "worker", "tiny", "--tracking-uri", "http://h:1")
+    assert (needs.loopback, needs.photos_are_here) == ("", False)
+    secret = replace(elsewhere, tracking="http://me:secret@h:1")
+    with pytest.raises(UsageError, match="would show the password of --tracking-uri; give it"):
+        needs_of(study, secret, Path("/photos"), 2)
     peak = max(
         record.get("memory_peak_mib", 0)
         for path in own_finished.study("tiny").path.glob("trials/*/history.jsonl")

@@ -27,7 +27,7 @@ from study.maintenance.delete import delete_study
 from study.maintenance.doctor import store_checks
 from study.running import travel
 from study.running.extend import check_extension, extend
-from study.running.observer import LossesLogged, TrainingStarted
+from study.running.observer import LossesLogged, TrainingStarted, TrialEnded
 from study.running.prepare import prepare
 from study.running.study import run_study
 from study.running.travel import bring_newest, bring_trial
@@ -174,6 +174,38 @@ def test_a_place_that_is_away_delays_nothing_and_is_made_up_for(
         newest = shared_of(shared_store).trial(number).newest()
         assert newest
         assert "result.json" in newest.files
+
+
+@needs_postgres
+def test_a_worker_on_another_disk_makes_up_for_what_was_missed_there(
+    tiny_study: Maker,
+    machines: tuple[Store, Store],
+    bank: PhotoBank,
+    watch: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(travel, "TRIES", 1)
+    place, away = tmp_path / "shared", tmp_path / "away"
+    launcher, elsewhere = (replace(store, shared=str(place)) for store in machines)
+
+    def react(event: Any) -> None:
+        if isinstance(event, TrainingStarted):
+            place.rename(away)
+            place.write_text("a file where the folder was")
+        if isinstance(event, TrialEnded):
+            place.unlink()
+            away.rename(place)
+
+    config = tiny_study(study__trials=1)
+    with prepare(config, launcher, bank) as plan:
+        job = Job.of(plan.context)
+        watcher = watch(react)
+        run_job(replace(job, root=str(elsewhere.root)), watcher, bank)
+    assert any("do not have its latest checkpoint" in text for text in watcher.warnings)
+    newest = shared_of(launcher).trial(0).newest()
+    assert newest
+    assert "result.json" in newest.files
 
 
 def test_checkpoints_that_nobody_needs_leave_the_place_too(
