@@ -74,17 +74,12 @@ class Claims:
         self.everywhere = False
         """Whether this process reaches the checkpoints that other machines have put, and can go on
         from them."""
-        storage = backend_of(study)
-        self.leases: Leases | None = None
-        self.locks = folder.locks
         self._quiet_since = 0.0
         """Since when no other machine runs a trial, as long as this process keeps looking."""
         self._looked = float("-inf")
-        if storage is not None and storage.engine.dialect.name == "postgresql":
-            name = study.study_name
-            self.locks = folder.locks / socket.gethostname()  # locks reach no other machine
-            place = _place(self.locks)
-            self.leases = Leases(storage.engine, name, place, lambda text: storage.say(text))
+        here = folder.locks / socket.gethostname()  # locks reach no other machine
+        self.leases = Leases.of(backend_of(study), study.study_name, partial(_place, here))
+        self.locks = here if self.leases else folder.locks
 
     @contextmanager
     def next(self, total: int, rungs: Rungs | None = None) -> Iterator[Claim | None]:

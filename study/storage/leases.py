@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -24,6 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from dcgan.errors import UsageError
 from study.errors import LeaseLostError
 from study.storage.retries import patiently, quiet_seconds
+
+if TYPE_CHECKING:
+    from study.storage.optuna_db import PatientStorage
 
 LEASE_VARIABLE = "DCGAN_STUDY_LEASE_SECONDS"
 RENEWALS_PER_LEASE = 4
@@ -67,6 +70,18 @@ class Leases:
         self.place = f"{socket.gethostname()}:{place}"[:512]
         self.owner = uuid4().hex
         self.seconds = _lease_seconds()
+
+    @classmethod
+    def of(
+        cls, storage: PatientStorage | None, study: str, place: Callable[[], str] = lambda: ""
+    ) -> Leases | None:
+        """Those of a study; None if its database is on this disk, where file locks are enough.
+
+        Without a place of its own, a process sees the leases of all.
+        """
+        if storage is None or storage.engine.dialect.name != "postgresql":
+            return None
+        return cls(storage.engine, study, place(), lambda text: storage.say(text))
 
     @contextmanager
     def alone(self, name: str, patience_seconds: float) -> Iterator[None]:

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from study.running.trial import TrialRun
 from study.storage.leases import LEASE_VARIABLE, Leases
 from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
 from study.storage.store import Store
+from study.storage.trial_record import TrialRecord
 from study.tracking.experiment import Tracker
+from study.tracking.sync import sync_study
 
 Maker = Callable[..., Any]
 Start = Callable[..., subprocess.Popen[str]]
@@ -337,6 +340,32 @@ def test_a_process_that_was_frozen_while_it_ended_a_trial_leaves_it(
     else:
         assert ended == ["WAITING", "COMPLETE"]  # when the lease there has expired
         check_mirror(mirror_of(store), trials)
+
+
+@pytest.mark.slow
+def test_sync_leaves_another_machines_trial_to_it(
+    tiny_study: Maker,
+    machines: tuple[Store, Store],
+    bank: Any,
+    mirror_of: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(LEASE_VARIABLE, "5")
+    store = machines[0]
+    study = run_study(tiny_study(study__trials=1), store, bank=bank).study
+    there = Leases(open_storage(store).engine, "tiny", "another host")
+    there.write(study.ask().number)
+    folder = store.study("tiny")
+    shutil.copytree(folder.trial(0), folder.trial(1))  # of before, when it was this machine's
+    record = TrialRecord.load(folder.trial(0))
+    assert record
+    replace(record, number=1, state="RUNNING").save(folder.trial(1))
+    shown = mirror_of(store)
+    sync_study(store, "tiny")
+    assert len(shown.runs("trial")) == 1
+    there.end(1)
+    sync_study(store, "tiny")
+    assert len(shown.runs("trial")) == 2
 
 
 @pytest.mark.slow
