@@ -48,6 +48,8 @@ PATIENCE_SECONDS = 120
 SHARED_PATIENCE_SECONDS = 1000
 """Timeout for many processes that start at once, or one that waits for the database (see
 `study.storage.retries`)."""
+FROZEN_SECONDS = 5.0
+"""Timeout for a trial's lock file if its lease says that it is free."""
 OTHERS_SECONDS = 60
 """Time in which a machine that is there claims a trial whose checkpoint it has."""
 LOOK_SECONDS = 10
@@ -248,16 +250,25 @@ class Claims:
 
     def _own(self, number: int, held: ExitStack) -> None:
         # The process that has just put the trial back may still hold it for a moment.
-        held.callback(self._locked(trial_name(number), PATIENCE_SECONDS).release)
+        patience = FROZEN_SECONDS if self.leases else PATIENCE_SECONDS
+        place = None
+        try:
+            held.callback(self._locked(trial_name(number), patience).release)
+        except StudyError:
+            if self.leases is None:
+                raise
+            # Its owner here was frozen and has lost it. Until that wakes up, this process's end
+            # shows in the lease alone, so nobody of this place may go by the lock file.
+            place = f"{self.leases.place}:{uuid4().hex}"
         if self.leases:
-            self.leases.write(number)
+            self.leases.write(number, place)
             held.callback(self.leases.end, number)
 
     def _leases_elsewhere(self) -> dict[int, bool]:
         """See `Leases.elsewhere`: this process cannot see the lock files of these trials."""
         return self.leases.elsewhere() if self.leases else {}
 
-    def _locked(self, name: str, patience: int) -> FileLock:
+    def _locked(self, name: str, patience: float) -> FileLock:
         # Not in the trial's folder, which is removed where a trial starts again.
         self.locks.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.locks / f"{name}.lock")
@@ -265,7 +276,7 @@ class Claims:
             lock.acquire(timeout=patience)
         except Timeout:
             raise StudyError(
-                f"another process has held {lock.lock_file} for {patience} s, so no trial "
+                f"another process has held {lock.lock_file} for {patience:.0f} s, so no trial "
                 "can be claimed; stop that process, and the same command continues"
             ) from None
         return lock

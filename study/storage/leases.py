@@ -127,9 +127,10 @@ class Leases:
 
         return patiently(read, self.say)
 
-    def write(self, trial: int) -> None:
-        """Lease the trial to this process, which holds `alone`."""
-        values = {"owner": self.owner, "place": self.place, "until": self._until()}
+    def write(self, trial: int, place: str | None = None) -> None:
+        """Lease the trial to this process, which holds `alone`; `place`: as if it were there."""
+        place = (place or self.place)[:512]
+        values = {"owner": self.owner, "place": place, "until": self._until()}
         row = insert(TABLE).values(study=self.study, trial=trial, **values)
         row = row.on_conflict_do_update(index_elements=["study", "trial"], set_=values)
         patiently(lambda: self._execute(row), self.say)

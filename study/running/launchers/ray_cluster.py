@@ -332,7 +332,8 @@ class RayLauncher:
     def _needs(self) -> str:
         gpu = " and a share of a GPU" if self.each["num_gpus"] else ""
         gib = self.each["memory"] / 2**30
-        return f"{self.each['num_cpus']} processors, {gib:.1f} GiB of memory{gpu}"
+        cpus = self.each["num_cpus"]
+        return f"{cpus} processor{'' if cpus == 1 else 's'}, {gib:.1f} GiB of memory{gpu}"
 
     def _room(self) -> int:
         """How many workers fit on the nodes of the cluster if nothing else runs there."""

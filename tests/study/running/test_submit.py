@@ -172,7 +172,7 @@ def test_addresses_and_photos_of_this_machine_are_not_in_pods_and_clouds() -> No
         assert not is_loopback(url)
 
 
-def test_a_task_for_skypilot(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_for_skypilot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in NEEDS.variables:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -190,7 +190,13 @@ def test_a_task_for_skypilot(monkeypatch: pytest.MonkeyPatch) -> None:
         "# sky jobs launch --secret DCGAN_STUDY_STORAGE --secret AWS_ACCESS_KEY_ID"
     )
     sky = pytest.importorskip("sky", reason="SkyPilot is not installed")
-    sky.Task.from_yaml_config(task)
+    secrets = [(name, "x") for name in task["secrets"]]  # as `--secret` takes them
+    taken = sky.Task.from_yaml_config(
+        {**task, "file_mounts": {"~/photos": str(tmp_path)}}, secrets_overrides=secrets
+    )
+    assert (taken.name, taken.num_nodes) == ("My_cats.2", 8)
+    with pytest.raises(Exception, match="Instead of 'num_nodess', did you mean 'num_nodes'"):
+        sky.Task.from_yaml_config({**yaml.safe_load(text), "num_nodess": 8})
 
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
