@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from optuna.trial import TrialState
 from shared import ONE_STEP_AN_EPOCH, wait_for
@@ -141,7 +143,7 @@ def test_workers_and_nodes_that_die_lose_nothing(
 
 @pytest.mark.skipif(not has_mounts(), reason="nodes with disks of their own need Linux and root")
 @pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
-def test_a_node_that_is_lost_with_its_disk_and_one_that_joins(
+def test_nodes_lost_with_their_disks_nodes_that_join_and_a_frozen_worker(
     tiny_study: Maker,
     machines: tuple[Store, Store],
     bank: PhotoBank,
@@ -152,10 +154,12 @@ def test_a_node_that_is_lost_with_its_disk_and_one_that_joins(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(ray_cluster, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(ray_cluster, "GRACE_SECONDS", 5.0)
     monkeypatch.setenv(LEASE_VARIABLE, "3")
     store = replace(machines[0], shared=str(tmp_path / "shared"))
     store.create()
     joined: list[int] = []
+    frozen: list[psutil.Process] = []
     with ray_nodes(1, cpus=1, folder=store.root) as cluster:
 
         def react(event: Any) -> None:
@@ -165,26 +169,32 @@ def test_a_node_that_is_lost_with_its_disk_and_one_that_joins(
                 cluster.remove(cluster.working[0])
                 for _ in range(2):
                     cluster.add()
+            if training and event.trial == 3 and not frozen:
+                frozen.append(actors()[0])
+                frozen[0].suspend()  # for ever
 
         watcher = watch(react)
         config = tiny_study(
             **SHORT | {"base__train__epochs": 600, "base__eval__every_epochs": 200},
-            study__trials=3,
+            study__trials=4,
             study__workers="auto",
             study__address=cluster.address,
         )
         done = run_study(config, store, bank=bank, observer=watcher)
-    assert (done.finished, done.interrupted) == (3, False)
+        wait_for(lambda: not frozen[0].is_running())  # it does not keep a finished launch
+    assert (done.finished, done.interrupted) == (4, False)
     assert joined == [1]
     placed = watcher.of(WorkerPlaced)
-    assert len(placed) == 3  # the one that was lost, and one on each that joined
+    assert len(placed) >= 3  # the one that was lost, and one on each that joined
     first = [event.done for event in watcher.of(TrainingStarted) if event.trial == 0]
     assert len(first) == 2
     assert first[1] > 0  # from what was put before the disk was lost
     folder = store.study("tiny").trial(0)
     assert not folder.exists()
     assert len(list(tmp_path.glob(f"*-of-node-*/{folder.relative_to(store.root)}"))) == 2
-    check_shown_once(mirror_of(store), 3)
+    again = Counter(event.trial for event in watcher.of(TrainingStarted))
+    assert sorted(again.values()) == [1, 1, 2, 2]  # what the frozen one had went on, too
+    check_shown_once(mirror_of(store), 4)
     assert "raylet" not in "".join(capfd.readouterr())
 
 
