@@ -49,11 +49,11 @@ def notes_on(needs: Needs) -> list[str]:
         f"{needs.jobs} jobs, each with {needs.cpus} processors, {needs.memory_gib} GiB"
         f"{' and a GPU' if needs.gpus else ''}, for up to {needs.minutes / 60:.1f} h"
     ]
-    if needs.loopback:
-        notes.append(
-            f"{hide_password(needs.loopback)} is another machine on each node: jobs reach the "
-            "database only if all of them run here"
-        )
+    notes += [
+        f"{hide_password(url)} is another machine on each node: it is reached only by jobs that "
+        "run here, or have an address of their own"
+        for url in needs.loopback
+    ]
     if needs.shared is None:
         notes.append(
             "checkpoints stay on the machine of a job: a trial that is lost there begins again; "

@@ -18,7 +18,7 @@ from dcgan.runtime.health import Check, Finding
 from study.config.study_config import StudyConfig
 from study.running.claims import Claims
 from study.storage.attributes import stored_config, stored_identity
-from study.storage.locks import lock_folders, trial_is_held
+from study.storage.held import held_trials
 from study.storage.optuna_db import FINISHED
 from study.storage.schema_versions import schema_problem
 from study.storage.store import Store, trial_name
@@ -102,11 +102,7 @@ def _mirror(study: Study, store: Store) -> Finding:
     states = {trial.number: trial.state.name for trial in study.get_trials(deepcopy=False)}
     folder = store.study(name)
     records = outdated(folder, states, trials_shown_of(store, name))
-    places = lock_folders(folder)  # a trial that is running is shown by its own process
-
-    def is_held(number: int) -> bool:
-        return any(trial_is_held(place, number) for place in places)
-
+    is_held = held_trials(folder, study)  # a trial that is running is shown by its own process
     if numbers := [record.number for record in records if not is_held(record.number)]:
         return Finding(
             "warning",

@@ -14,19 +14,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from uuid import uuid4
 
 from filelock import FileLock, Timeout
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyError
 from study.search.rungs import Rungs, going_on, standings
 from study.storage.attributes import ended_early
 from study.storage.leases import Leases
-from study.storage.locks import trial_is_held
+from study.storage.locks import place_of, trial_is_held
 from study.storage.optuna_db import (
     FINISHED,
     backend_of,
@@ -48,8 +45,6 @@ PATIENCE_SECONDS = 120
 SHARED_PATIENCE_SECONDS = 1000
 """Timeout for many processes that start at once, or one that waits for the database (see
 `study.storage.retries`)."""
-FROZEN_SECONDS = 5.0
-"""Timeout for a trial's lock file if its lease says that it is free."""
 OTHERS_SECONDS = 60
 """Time in which a machine that is there claims a trial whose checkpoint it has."""
 LOOK_SECONDS = 10
@@ -80,7 +75,7 @@ class Claims:
         """Since when no other machine runs a trial, as long as this process keeps looking."""
         self._looked = float("-inf")
         here = folder.locks / socket.gethostname()  # locks reach no other machine
-        self.leases = Leases.of(backend_of(study), study.study_name, partial(_place, here))
+        self.leases = Leases.of(backend_of(study), study.study_name, partial(place_of, here))
         self.locks = here if self.leases else folder.locks
 
     @contextmanager
@@ -178,9 +173,10 @@ class Claims:
             with self.alone():
                 read_again(self.study)  # it may have gone on from a rung since
                 orphans = {trial.number: trial for trial in self.orphans()}
-                if number in orphans:
+                is_free = number in orphans and not (self.leases and self.leases.forget([number]))
+                if is_free:
                     self._own(number, held)
-            yield running_again(self.study, orphans[number]) if number in orphans else None
+            yield running_again(self.study, orphans[number]) if is_free else None
 
     def count_death(self, number: int) -> None:
         """Note that the process that ran a trial has died, whoever has the trial by now."""
@@ -250,25 +246,16 @@ class Claims:
 
     def _own(self, number: int, held: ExitStack) -> None:
         # The process that has just put the trial back may still hold it for a moment.
-        patience = FROZEN_SECONDS if self.leases else PATIENCE_SECONDS
-        place = None
-        try:
-            held.callback(self._locked(trial_name(number), patience).release)
-        except StudyError:
-            if self.leases is None:
-                raise
-            # Its owner here was frozen and has lost it. Until that wakes up, this process's end
-            # shows in the lease alone, so nobody of this place may go by the lock file.
-            place = f"{self.leases.place}:{uuid4().hex}"
+        held.callback(self._locked(trial_name(number), PATIENCE_SECONDS).release)
         if self.leases:
-            self.leases.write(number, place)
+            self.leases.write(number)
             held.callback(self.leases.end, number)
 
     def _leases_elsewhere(self) -> dict[int, bool]:
         """See `Leases.elsewhere`: this process cannot see the lock files of these trials."""
         return self.leases.elsewhere() if self.leases else {}
 
-    def _locked(self, name: str, patience: float) -> FileLock:
+    def _locked(self, name: str, patience: int) -> FileLock:
         # Not in the trial's folder, which is removed where a trial starts again.
         self.locks.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.locks / f"{name}.lock")
@@ -276,7 +263,7 @@ class Claims:
             lock.acquire(timeout=patience)
         except Timeout:
             raise StudyError(
-                f"another process has held {lock.lock_file} for {patience:.0f} s, so no trial "
+                f"another process has held {lock.lock_file} for {patience} s, so no trial "
                 "can be claimed; stop that process, and the same command continues"
             ) from None
         return lock
@@ -285,13 +272,3 @@ class Claims:
 def deaths_of(trial: Trial | FrozenTrial) -> int:
     """How many processes have died while they ran a trial."""
     return int(trial.user_attrs.get(DEATHS, 0))
-
-
-def _place(locks: Path) -> str:
-    """A name for this disk: hosts and paths may have the same names, as in containers."""
-    path = locks / ".place"
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / ".place.lock"):
-        if not path.exists():
-            write_text_atomic(path, uuid4().hex)
-        return path.read_text(encoding="utf-8")

@@ -27,6 +27,9 @@ from study.storage.store import Store
 
 MAX_DEATHS = 3
 """Worker deaths after which a trial fails: it would kill workers for ever."""
+DELIVERY_SECONDS = 30.0
+"""How long a worker on another disk than the launcher's delivers what was missed, at its end; the
+launcher waits for a minute."""
 POLL_SECONDS = 0.5
 """Between two checks whether a trial that another worker runs has become free."""
 
@@ -67,7 +70,7 @@ class Job:
     experiment_id: str
     parent_run_id: str
     disk: str | None = None
-    """The launcher's place among those that hold leases; None without leases."""
+    """The launcher's host and disk, as leases have them; None without leases."""
 
     @classmethod
     def of(cls, context: StudyContext) -> Job:
@@ -104,10 +107,11 @@ def run_job(job: Job, observer: Observer, bank: PhotoBank | None = None) -> None
             context.shared.check()
         for _ in work(context):
             pass
-        if _disk(claims) != job.disk:  # the launcher delivers what its own disk has
+        # The launcher delivers what its own disk has.
+        if _disk(claims) != job.disk and not context.should_stop():
             from study.running.missed import deliver_missed  # late: it imports MLflow
 
-            deliver_missed(context)
+            deliver_missed(context, DELIVERY_SECONDS)
 
 
 def _disk(claims: Claims) -> str | None:

@@ -77,7 +77,7 @@ class Leases:
     ) -> Leases | None:
         """Those of a study; None if its database is on this disk, where file locks are enough.
 
-        Without a place of its own, a process sees the leases of all.
+        `place` is asked for only then. An empty one is nobody's: leases of all places are seen.
         """
         if storage is None or storage.engine.dialect.name != "postgresql":
             return None
@@ -127,10 +127,9 @@ class Leases:
 
         return patiently(read, self.say)
 
-    def write(self, trial: int, place: str | None = None) -> None:
-        """Lease the trial to this process, which holds `alone`; `place`: as if it were there."""
-        place = (place or self.place)[:512]
-        values = {"owner": self.owner, "place": place, "until": self._until()}
+    def write(self, trial: int) -> None:
+        """Lease the trial to this process, which holds `alone`."""
+        values = {"owner": self.owner, "place": self.place, "until": self._until()}
         row = insert(TABLE).values(study=self.study, trial=trial, **values)
         row = row.on_conflict_do_update(index_elements=["study", "trial"], set_=values)
         patiently(lambda: self._execute(row), self.say)
@@ -160,7 +159,8 @@ class Leases:
     def forget(self, trials: list[int]) -> set[int]:
         """Remove the leases of trials whose owners are gone.
 
-        Returns those trials whose owners have renewed the lease meanwhile, and so keep them.
+        Returns those whose owners have renewed the lease meanwhile, or cannot have done so after an
+        outage, and so keep them.
         """
         theirs = sa.and_(TABLE.c.study == self.study, TABLE.c.trial.in_(trials))
         gone = sa.or_(TABLE.c.place == self.place, self._expired())

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from dcgan.runtime.files import write_text_atomic
 from study.errors import StudyBusyError
 from study.storage.store import StudyFolder, trial_name
 
@@ -41,6 +42,16 @@ def trial_is_held(locks: Path, number: int) -> bool:
 def lock_folders(folder: StudyFolder) -> list[Path]:
     """Folders of trials' lock files: a study on a server has one for each machine."""
     return [folder.locks, *(path for path in folder.locks.glob("*") if path.is_dir())]
+
+
+def place_of(locks: Path) -> str:
+    """A name for the disk of a folder of locks: hosts and paths may have the same names."""
+    path = locks / ".place"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / ".place.lock"):
+        if not path.exists():
+            write_text_atomic(path, uuid4().hex)
+        return path.read_text(encoding="utf-8")
 
 
 def held_full_runs(folder: StudyFolder) -> list[Path]:

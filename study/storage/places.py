@@ -80,7 +80,9 @@ class Place:
             raise self.fault("read", "what is read is not what was written")
         if self.names(probe) != ["object"]:
             raise self.fault("list", "what was written is not among the objects")
-        self.remove_folder(probe)
+        self.remove([f"{probe}/object"])  # as all that is removed later; says if that is forbidden
+        if self._is_local:
+            self.remove_folder(probe)
 
     def names(self, folder: str) -> list[str]:
         """The paths of all objects in a folder, relative to it; empty if it does not exist."""

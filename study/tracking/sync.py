@@ -21,9 +21,9 @@ from study.errors import StudyError, UnknownStudyError
 from study.search.rungs import Rungs, going_on, standings
 from study.storage.addresses import check_tracking_uri
 from study.storage.attributes import with_addresses
-from study.storage.leases import Leases
-from study.storage.locks import held_full_runs, lock_folders, running, trial_is_held
-from study.storage.optuna_db import backend_of, load_optuna_study
+from study.storage.held import held_trials
+from study.storage.locks import held_full_runs, running
+from study.storage.optuna_db import load_optuna_study
 from study.storage.store import Store, StudyFolder
 from study.storage.trial_record import TrialRecord
 from study.storage.trial_result import SAMPLER
@@ -65,12 +65,16 @@ def sync_study(
     records = _records(folder, say)
     if not records:
         raise StudyError(f"no trial of '{name}' has begun, so there is nothing to deliver")
+    study = None
+    with suppress(StudyError):
+        study = _optuna_study(store, name)
+    is_held = held_trials(folder, study)
     with required("deliver to", target, "; the same command goes on where it stopped"):
         tracker = Tracker(target, folder, config, records[0].identity)
         delivered = catch_up(
             tracker,
-            _states(store, name, records),
-            _is_held(store, name, folder),
+            _states(study, records),
+            is_held,
             on_progress=on_progress,
         )
         full = _deliver_full_runs(tracker)
@@ -121,33 +125,16 @@ def _is_over(store: Store, config: StudyConfig, records: list[TrialRecord]) -> b
     return not going_on(standings(study.get_trials(deepcopy=False), rungs), rungs, new=False)
 
 
-def _states(store: Store, name: str, records: list[TrialRecord]) -> dict[int, str]:
+def _states(study: Study | None, records: list[TrialRecord]) -> dict[int, str]:
     """Optuna's states, which are later than this disk's if another machine went on with a trial.
 
     Those of the records where its database is lost.
     """
-    states, study = {record.number: record.state for record in records}, None
-    with suppress(StudyError):
-        study = _optuna_study(store, name)
+    states = {record.number: record.state for record in records}
     if study is None:
         return states
     now = {trial.number: trial.state.name for trial in study.get_trials(deepcopy=False)}
     return {number: now.get(number, state) for number, state in states.items()}
-
-
-def _is_held(store: Store, name: str, folder: StudyFolder) -> Callable[[int], bool]:
-    """Whether a process has a trial, here or on another machine."""
-    places, leases = lock_folders(folder), None
-    with suppress(StudyError):
-        study = _optuna_study(store, name)
-        leases = Leases.of(backend_of(study), name) if study else None
-
-    def is_held(number: int) -> bool:
-        if any(trial_is_held(place, number) for place in places):
-            return True
-        return leases is not None and leases.elsewhere().get(number) is False
-
-    return is_held
 
 
 def _records(folder: StudyFolder, say: Callable[[str], None]) -> list[TrialRecord]:

@@ -7,11 +7,7 @@ being run is continued by whoever claims it next.
 
 from __future__ import annotations
 
-import importlib
 import os
-import signal
-import socket
-import threading
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -19,18 +15,16 @@ from itertools import count
 from typing import Any
 
 from dcgan.data.bank import PhotoBank
-from dcgan.errors import UsageError, first_line
 from study.errors import StudyError
 from study.running.context import StudyContext
 from study.running.launchers.pipe import decode
+from study.running.launchers.ray_connection import connect, quiet
 from study.running.launchers.ray_worker import FAILED, FINISHED, RayWorker
 from study.running.launchers.supervisor import GRACE_SECONDS, RestartPolicy
 from study.running.observer import TrialBegan, TrialEnded, WorkerPlaced
 from study.running.resources import WORKER_BYTES, trials_per_gpu
 from study.running.worker import Job
-from study.storage.store import Store
 
-CONNECT_SECONDS = 5.0
 POLL_SECONDS = 0.2
 """Between two checks for a stop request, while no event arrives."""
 LOOK_SECONDS = 5.0
@@ -48,78 +42,11 @@ def run_on_ray(context: StudyContext, workers: int) -> Generator[TrialEnded, Non
     Raises `UsageError` without Ray or a cluster, and `StudyError` if no worker is left.
     """
     ray = connect(context.config.study.address)
-    _silence()
     try:
-        yield from RayLauncher(ray, context, workers).run()
+        with quiet():
+            yield from RayLauncher(ray, context, workers).run()
     finally:
         ray.shutdown()
-
-
-def check_cluster(address: str | None, store: Store) -> None:
-    """Raise `UsageError` without Ray, without a cluster, or if it could reach no database."""
-    _library()
-    if address and address != "auto":
-        _check_answers(address)  # Ray itself waits for minutes, and then ends the process
-    if store.has_databases and (address or "").startswith("ray://"):
-        raise UsageError(
-            "--address ray:// runs workers on other machines, which do not reach the databases "
-            "in this results folder: give --storage and --tracking-uri (docs/scale.md)"
-        )
-
-
-def _library() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ImportError:
-        raise UsageError("the launcher ray needs Ray: pip install 'dcgan-study[ray]'") from None
-
-
-def connect(address: str | None) -> Any:
-    """Ray, connected to a cluster, or to one of this machine if there is no address."""
-    ray = _library()
-    if address and address != "auto":
-        _check_answers(address)
-    # A cluster that begins here: its workers are this machine's main work, not beside it.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            address=address or "local",  # else a cluster that happens to run here would be taken
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-    except (RuntimeError, ValueError, OSError) as error:
-        raise _no_cluster(address or "this machine", first_line(error)) from None
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray's own ends the process at once
-    return ray
-
-
-def _silence() -> None:
-    """Keep Ray from printing a lost node's log into the display: the launcher tells of the loss."""
-    module: Any = importlib.import_module("ray._private.worker")
-    if hasattr(module, "print_to_stdstream"):  # has no switch of its own
-        module.print_to_stdstream = lambda *_, **__: None
-
-
-def _check_answers(address: str) -> None:
-    """Raise `UsageError` unless something listens at `HOST:PORT` or `ray://HOST:PORT`."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not (host and port.isdecimal()):
-        raise UsageError(f"--address {address} must be auto, HOST:PORT or ray://HOST:PORT")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except OSError as error:
-        raise _no_cluster(address, error.strerror or str(error)) from None
-
-
-def _no_cluster(where: str, why: str) -> UsageError:
-    return UsageError(
-        f"no Ray cluster at {where} (--address): {why}; 'ray start --head' starts one, with the "
-        "version of Ray that is installed here"
-    )
 
 
 @dataclass
@@ -198,7 +125,8 @@ class RayLauncher:
             self._heard_out_by = None
             return not self.crew and len(self.given_up) >= self.workers
         # A worker that has begun finds nothing left and says so, after all events of its trials.
-        # One that is frozen never does; its trial was ended elsewhere.
+        # One that is frozen never does; its trial was ended elsewhere. Others may still
+        # deliver what MLflow missed (`deliver_missed`).
         if self._heard_out_by is None:
             self._heard_out_by = now + GRACE_SECONDS
         has_begun = any(worker.node for worker in self.crew.values())

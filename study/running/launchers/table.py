@@ -47,7 +47,7 @@ def check_launcher(config: StudyConfig, store: Store, *, joining: bool) -> None:
     """Raise `UsageError` for a launcher that there is not, or that cannot work here."""
     launcher_for(config.study.launcher, 1, joining=joining)
     if config.study.launcher == "ray":
-        from study.running.launchers.ray_cluster import check_cluster
+        from study.running.launchers.ray_connection import check_cluster
 
         check_cluster(config.study.address, store)
 

@@ -34,7 +34,7 @@ def script(needs: Needs, options: Mapping[str, str]) -> str:
             "PersistentVolumeClaim with the photos); edit the rest in the file"
         )
     refuse_local(needs, "a pod")
-    if needs.photos_are_here and "photos-claim" not in options:
+    if needs.photos_assumed and "photos-claim" not in options:
         raise UsageError(
             f"a pod does not have {needs.photos}: name the PersistentVolumeClaim with the photos "
             "(--option photos-claim=NAME) or their folder in the image (--data)"

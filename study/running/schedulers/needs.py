@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from dcgan.training.run.folder import RunFolder
 from dcgan.training.run.history import LogRecord, read_history
 from study.running.estimate import what_is_left
 from study.running.resources import WORKER_BYTES
+from study.serving.address import is_this_machine
 from study.storage.addresses import hide_password, without_user
 from study.storage.attributes import (
     TRACKING_ATTRIBUTE,
@@ -72,10 +71,10 @@ class Needs:
     photos: str
     shared: str | None
     """The place of trials' folders, which the study knows."""
-    loopback: str = ""
-    """An address that jobs use and that on another machine is another one's; else empty."""
-    photos_are_here: bool = False
-    """Whether nobody has said where the photos are on the machines of the jobs."""
+    loopback: tuple[str, ...] = ()
+    """Addresses of databases that on another machine mean that machine."""
+    photos_assumed: bool = False
+    """Whether they are where the study has them on this machine, as nobody said otherwise."""
     grace_seconds: int = GRACE_SECONDS
 
     @property
@@ -141,8 +140,9 @@ def needs_of(
     if mlflow != (recorded := study.user_attrs.get(TRACKING_ATTRIBUTE)):
         if without_user(mlflow) != mlflow:
             raise UsageError(
-                f"'{name}' was launched with another MLflow ({recorded}), and a job's command "
-                "would show the password of --tracking-uri; give it without, and set "
+                f"'{name}' was launched with another MLflow "
+                f"({hide_password(recorded or 'in a results folder')}), and a job's command would "
+                "show the password of --tracking-uri; give it without, and set "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             )
         command += ["--tracking-uri", mlflow]
@@ -164,25 +164,32 @@ def needs_of(
         command=tuple(command),
         photos=str(folder or ""),
         shared=store.shared,
-        loopback=next(filter(is_loopback, (database, mlflow)), ""),
-        photos_are_here=photos is None and folder is not None,
+        loopback=tuple(filter(is_loopback, (database, mlflow))),
+        photos_assumed=photos is None and folder is not None,
     )
 
 
 def is_loopback(url: str) -> bool:
     """Whether an address means the machine itself, whichever that is."""
-    host = sa.make_url(url).host or ""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host in ("", "localhost")
+    given = sa.make_url(url)
+    named = given.query.get("host", given.host or "")  # as PostgreSQL's library takes them
+    hosts = [named] if isinstance(named, str) else list(named)
+    own = ("", "0.0.0.0", "::")
+    plain = [host.rpartition(":")[0] if host.count(":") == 1 else host for host in hosts]
+    return "service" not in given.query and all(
+        host in own or host.startswith("/") or is_this_machine(host) for host in plain
+    )
 
 
 def refuse_local(needs: Needs, where: str) -> None:
-    """Raise `UsageError` if jobs need what only this machine or its cluster has."""
-    if needs.loopback:
+    """Raise `UsageError` if the study needs what only this machine or its cluster has.
+
+    The address of its PostgreSQL is not among that: jobs get their own from their environment.
+    """
+    if mlflow := [url for url in needs.loopback if url.startswith("http")]:
         raise UsageError(
-            f"{hide_password(needs.loopback)} is another machine in {where}: give --storage and "
-            "--tracking-uri with addresses that are reached from there"
+            f"the study '{needs.study}' logs to {hide_password(mlflow[0])}, which is another "
+            f"machine in {where}: give --tracking-uri with an address that is reached from there"
         )
     if needs.shared and "://" not in needs.shared:
         raise UsageError(

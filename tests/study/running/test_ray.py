@@ -26,7 +26,7 @@ from dcgan.errors import UsageError
 from study.config.study_config import StudyConfig
 from study.errors import StudyError, UnknownStudyError
 from study.running.launchers import ray_cluster
-from study.running.launchers.ray_cluster import connect
+from study.running.launchers.ray_connection import connect
 from study.running.launchers.ray_worker import RayWorker
 from study.running.observer import LossesLogged, TrainingStarted, WorkerPlaced
 from study.running.study import run_study
@@ -141,6 +141,12 @@ def test_workers_and_nodes_that_die_lose_nothing(
     check_shown_once(mirror_of(store), 4)
 
 
+def holds(process: psutil.Process, name: str) -> bool:
+    """Whether it has a file of this name open, in mounts of its own."""
+    files = Path(f"/proc/{process.pid}/fd").iterdir()
+    return any(file.readlink().name == name for file in files)
+
+
 @pytest.mark.skipif(not has_mounts(), reason="nodes with disks of their own need Linux and root")
 @pytest.mark.skipif(postgres_programs() is None, reason="PostgreSQL is not installed")
 def test_nodes_lost_with_their_disks_nodes_that_join_and_a_frozen_worker(
@@ -170,7 +176,7 @@ def test_nodes_lost_with_their_disks_nodes_that_join_and_a_frozen_worker(
                 for _ in range(2):
                     cluster.add()
             if training and event.trial == 3 and not frozen:
-                frozen.append(actors()[0])
+                frozen.extend(it for it in actors() if holds(it, "trial-003.lock"))
                 frozen[0].suspend()  # for ever
 
         watcher = watch(react)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from shared import PATIENCE_SECONDS, check_mirror, options, wait_for
 
 from benchmarks.lib.servers import (
@@ -21,13 +20,12 @@ from benchmarks.lib.servers import (
     postgres_programs,
 )
 from study.errors import LeaseLostError, StudyMismatchError
-from study.running import claims as claims_module
 from study.running.claims import Claims
 from study.running.observer import Event, Scored, TrialEnded
 from study.running.study import run_study
 from study.running.trial import TrialRun
 from study.storage.leases import LEASE_VARIABLE, Leases
-from study.storage.optuna_db import finished_count, load_optuna_study, open_storage, put_back
+from study.storage.optuna_db import finished_count, load_optuna_study, open_storage
 from study.storage.store import Store
 from study.storage.trial_record import TrialRecord
 from study.tracking.experiment import Tracker
@@ -276,10 +274,11 @@ def test_a_lease_that_was_renewed_meanwhile_is_kept(leases: tuple[Leases, Leases
     mine.write(3)
     time.sleep(1.1)
     assert other.elsewhere() == {3: True}
+    mine.seconds = 3.0
     assert mine.renew(3)  # its owner was slow
     assert other.forget([3, 4]) == {3}
     assert mine.renew(3)
-    time.sleep(1.1)
+    time.sleep(3.1)
     assert other.forget([3, 4]) == set()
     assert not mine.renew(3)
 
@@ -350,9 +349,7 @@ def test_sync_leaves_another_machines_trial_to_it(
     machines: tuple[Store, Store],
     bank: Any,
     mirror_of: Any,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(LEASE_VARIABLE, "5")
     store = machines[0]
     study = run_study(tiny_study(study__trials=1), store, bank=bank).study
     there = Leases(open_storage(store).engine, "tiny", "another host")
@@ -404,28 +401,6 @@ def test_containers_of_one_name_are_two_places(
     assert there.leases
     assert here.leases.place != there.leases.place
     assert there.leases.place == Claims(study, machines[0].study("tiny")).leases.place  # type: ignore[union-attr]
-
-
-@pytest.mark.slow
-def test_a_frozen_process_that_holds_a_trials_lock_stops_nobody(
-    tiny_study: Maker, machines: tuple[Store, Store], bank: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(LEASE_VARIABLE, "5")
-    monkeypatch.setattr(claims_module, "FROZEN_SECONDS", 0.1)
-    store = machines[0]
-    study = run_study(tiny_study(study__trials=1), store, bank=bank).study
-    folder = store.study("tiny")
-    mine, beside = (Claims(load_optuna_study(store, "tiny"), folder) for _ in range(2))
-    frozen = FileLock(mine.locks / "trial-001.lock")
-    with frozen, mine.next(total=2) as claim:
-        assert claim
-        assert claim.trial.number == 1
-        assert beside.is_held(1)
-        frozen.release()  # it wakes up, and finds that it has lost the trial
-        assert beside.is_held(1)
-        with claim.ending():
-            put_back(study, claim.trial)
-    assert not beside.is_held(1)
 
 
 def test_one_process_at_a_time_is_alone(leases: tuple[Leases, Leases]) -> None:

@@ -153,23 +153,39 @@ def test_a_folder_of_this_cluster_is_not_in_pods_and_clouds() -> None:
 
 
 def test_addresses_and_photos_of_this_machine_are_not_in_pods_and_clouds() -> None:
-    loopback = replace(NEEDS, loopback="postgresql+psycopg://me:secret@127.0.0.1:5432/cats")
-    assert "sbatch" in SCHEDULERS["slurm"].script(loopback, {})  # all nodes may be here
-    (note,) = (text for text in notes_on(loopback) if "127.0.0.1" in text)
+    database = "postgresql+psycopg://me:secret@127.0.0.1:5432/cats"
+    tunnel = replace(NEEDS, loopback=(database,))  # jobs have another address in a secret
+    (note,) = (text for text in notes_on(tunnel) if "127.0.0.1" in text)
     assert note.startswith("postgresql://me:***@127.0.0.1:5432/cats is another machine on each")
+    both = replace(NEEDS, loopback=(database, "http://localhost:5000"))
+    assert "sbatch" in SCHEDULERS["slurm"].script(both, {})  # all nodes may be here
     for name in ("kubernetes", "skypilot"):
-        with pytest.raises(
-            UsageError, match=r"me:\*\*\*@127\.0\.0\.1:5432/cats is another machine"
-        ):
-            SCHEDULERS[name].script(loopback, {})
-    here = replace(NEEDS, photos_are_here=True)
+        assert SCHEDULERS[name].script(tunnel, {})
+        with pytest.raises(UsageError, match="logs to http://localhost:5000, which is another"):
+            SCHEDULERS[name].script(both, {})
+    here = replace(NEEDS, photos_assumed=True)
     with pytest.raises(UsageError, match="a pod does not have /photos of cats: name the Persist"):
         SCHEDULERS["kubernetes"].script(here, {})
     assert "claimName: photos" in SCHEDULERS["kubernetes"].script(here, {"photos-claim": "photos"})
-    for url in ("http://localhost:5000", "postgresql://[::1]/d", "postgresql:///d?host=/run"):
-        assert is_loopback(url)
-    for url in ("http://head:5000", "postgresql://me:localhost@10.0.0.1/d"):
-        assert not is_loopback(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_own"),
+    [
+        ("http://localhost:5000", True),
+        ("http://0.0.0.0:5000", True),
+        ("postgresql+psycopg://[::1]/d", True),
+        ("postgresql+psycopg:///d?host=/run/postgresql", True),
+        ("postgresql+psycopg:///d", True),
+        ("http://head:5000", False),
+        ("postgresql+psycopg://me:localhost@10.0.0.1/d", False),
+        ("postgresql+psycopg://u:p@/d?host=h1:5432&host=h2:5432", False),
+        ("postgresql+psycopg://u:p@127.0.0.1/d?host=db.example.com", False),
+        ("postgresql+psycopg:///d?service=lab", False),
+    ],
+)
+def test_what_means_the_machine_itself(url: str, is_own: bool) -> None:
+    assert is_loopback(url) == is_own
 
 
 def test_a_task_for_skypilot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,9 +253,12 @@ def test_a_study_on_this_disk_cannot_be_submitted(
     assert (needs.jobs, needs.gpus, needs.photos, needs.hours) == (2, 0, "/photos", LEAST_HOURS)
     # The study was launched with a database here, so jobs are told of the server.
     assert needs.command == ("study", "worker", "tiny", "--tracking-uri", "http://h:1")
-    assert (needs.loopback, needs.photos_are_here) == ("", False)
+    assert (needs.loopback, needs.photos_assumed) == ((), False)
+    local = replace(elsewhere, tracking="http://127.0.0.1:1")
+    assert needs_of(study, local, Path("/photos"), 2).loopback == ("http://127.0.0.1:1",)
     secret = replace(elsewhere, tracking="http://me:secret@h:1")
-    with pytest.raises(UsageError, match="would show the password of --tracking-uri; give it"):
+    said = r"another MLflow \(in a results folder\), and a job's command would show the password"
+    with pytest.raises(UsageError, match=said):
         needs_of(study, secret, Path("/photos"), 2)
     peak = max(
         record.get("memory_peak_mib", 0)
