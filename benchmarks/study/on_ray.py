@@ -282,8 +282,9 @@ class LosesNodes(Observer):
         self.cluster, self.times, self.after_epoch = cluster, times, after_epoch
         self.struck: set[int] = set()
         """Trials in the middle of which a node was removed, its own or another."""
-        self.lost_at = 0.0
         self.begun: set[int] = set()
+        self.lost_at: dict[int, float] = {}
+        """Trials that were underway when a node was removed, until they go on."""
         self.again: list[tuple[int, int, float]] = []
         """Trials that went on, the step from which they did, and the seconds after the loss."""
 
@@ -292,15 +293,18 @@ class LosesNodes(Observer):
         far = isinstance(event, LossesLogged) and event.record.epoch > self.after_epoch
         if far and event.trial not in self.struck and len(self.struck) < self.times:
             self.struck.add(event.trial)
-            self.lost_at = time.perf_counter()
+            for trial in self.begun:
+                self.lost_at.setdefault(trial, time.perf_counter())
             self.lose()
         if isinstance(event, Warned):
             print(event.text, file=sys.stderr)
         if isinstance(event, TrainingStarted):
             if event.trial in self.begun:
-                seconds = time.perf_counter() - self.lost_at
+                seconds = time.perf_counter() - self.lost_at.pop(event.trial)
                 self.again.append((event.trial, event.done, seconds))
             self.begun.add(event.trial)
+        if isinstance(event, TrialEnded):
+            self.begun.discard(event.trial)
 
     def lose(self) -> None:
         """Remove a node. Another one joins, unless there is one left."""
