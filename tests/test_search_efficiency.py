@@ -104,6 +104,25 @@ def test_a_collapsed_training_is_paid_for_until_its_end_and_finds_nothing() -> N
     assert last == Found(3 * 19 + 19 + (171 - 19), 500.0)
 
 
+def test_a_curve_whose_process_was_killed_has_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"data.source": "toy_cats", "data.toy_count": 48, "eval.extractor": "random"}
+    small |= {"train.epochs": 4, "eval.every_epochs": 2, "eval.n_samples": 64}
+    config = load_study_config(curves.CONFIG, small)
+
+    def killed(path: Path, text: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(curves, "write_text_atomic", killed)
+        with pytest.raises(KeyboardInterrupt):
+            curves.train_one(config, 0, tmp_path)
+    curves.train_one(config, 0, tmp_path)
+    points = json.loads((tmp_path / curves.RUN).read_text())["points"]
+    assert [point["epoch"] for point in points] == [2, 4]
+
+
 def test_a_config_is_the_same_whenever_it_is_drawn() -> None:
     config = load_study_config(curves.CONFIG)
     params, whole = curves.config_of(config, 37)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -100,6 +101,10 @@ def train_one(config: StudyConfig, index: int, folder: Path) -> None:
     path = folder / "points.json"
     if path.exists():
         points = json.loads(path.read_text(encoding="utf-8"))
+    scored = {it.epoch for it in read_history(run.history) if isinstance(it, EvalRecord)}
+    if scored - {point["epoch"] for point in points}:  # ended between the two: a point is lost
+        shutil.rmtree(run.path)
+        points.clear()
     reason: str | None = None
 
     def on_eval(record: EvalRecord) -> bool:
