@@ -80,7 +80,7 @@ def sync_study(
         full = _deliver_full_runs(tracker)
         if folder.leaderboard.exists():  # otherwise this machine has only joined the study
             publish(tracker)
-            if _is_over(store, config, records):
+            if _is_over(study, config, records):
                 tracker.set_parent_state("COMPLETE")
             elif not running(folder) and tracker.parent_status() == "RUNNING":
                 tracker.set_parent_state("WAITING")
@@ -110,16 +110,14 @@ def _optuna_study(store: Store, name: str) -> Study | None:
         return None
 
 
-def _is_over(store: Store, config: StudyConfig, records: list[TrialRecord]) -> bool:
+def _is_over(study: Study | None, config: StudyConfig, records: list[TrialRecord]) -> bool:
     """Whether no trial is left to run; those that wait on a rung may still go on.
 
     Whether one does is in Optuna's database. Where that is lost, none does.
     """
     if sum(record.state in FINISHED_NAMES for record in records) < config.study.trials:
         return False
-    rungs, study = Rungs.of(config), None
-    with suppress(StudyError):
-        study = _optuna_study(store, config.study.name) if rungs else None
+    rungs = Rungs.of(config)
     if rungs is None or study is None:
         return True
     return not going_on(standings(study.get_trials(deepcopy=False), rungs), rungs, new=False)
