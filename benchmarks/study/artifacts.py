@@ -4,18 +4,20 @@
 
 Trials of the reference recipe alternate: with and without. Both write checkpoints every 5 epochs
 and at each score. The server (moto's) is on the same processors, which a real one is not, so its
-work counts as well. Without --data the photos are 527 toy cats.
+work counts as well. Processor time tells the two apart: that of the trial's own process is what a
+trial pays with any server. Without --data the photos are 527 toy cats.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import psutil
 from scipy import stats
 
 from benchmarks.lib.servers import S3Server
@@ -25,11 +27,21 @@ from study.running.study import run_study
 from study.storage.store import Store
 
 
+class Cost(NamedTuple):
+    """What one trial took, in seconds."""
+
+    wall: float
+    processor: float
+    """Of the process that trains."""
+    server: float
+    """Processor time of the S3 server."""
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of photos (default: 527 toy cats)")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--pairs", type=int, default=4, help="trials with and without, each")
     arguments = parser.parse_args()
     settings: dict[str, object] = {
@@ -46,34 +58,54 @@ def main() -> None:
     config, server = load_study_config("cats", settings), S3Server()
     os.environ |= server.variables
     try:
-        report(config, server.make_bucket("trials"), arguments.pairs)
+        report(config, server, arguments.pairs)
     finally:
         server.stop()
 
 
-def report(config: StudyConfig, bucket: str, pairs: int) -> None:
+def report(config: StudyConfig, server: S3Server, pairs: int) -> None:
     """Run pairs of trials and print what the second of each takes more."""
-    seconds: dict[str | None, list[float]] = {None: [], bucket: []}
+    bucket = server.make_bucket("trials")
+    costs: dict[str | None, list[Cost]] = {None: [], bucket: []}
     for pair in range(pairs):
         for place in (None, bucket) if pair % 2 else (bucket, None):
-            seconds[place].append(trial_seconds(config, place))
-        plain, shared = seconds[None][-1], seconds[bucket][-1]
-        print(f"pair {pair + 1}: {plain:.1f} s without, {shared:.1f} s with --artifacts")
-    ratios = np.log(seconds[bucket]) - np.log(seconds[None])
-    change = f"{np.expm1(ratios.mean()):+.1%}"
-    if pairs > 1:
-        low, high = np.expm1(stats.ttest_1samp(ratios, 0).confidence_interval(0.95))
-        change = f"{change} ({low:+.1%} to {high:+.1%})"
-    print(f"with --artifacts a trial of {statistics.mean(seconds[None]):.0f} s takes {change}")
+            costs[place].append(cost_of_trial(config, place, server))
+        plain, shared = costs[None][-1], costs[bucket][-1]
+        print(
+            f"pair {pair + 1}: {plain.wall:.1f} s without, {shared.wall:.1f} s with --artifacts; "
+            f"processor time {plain.processor:.1f} and {shared.processor:.1f} s, and "
+            f"{shared.server:.1f} s of the server",
+            flush=True,
+        )
+    for what in ("wall", "processor"):
+        alone, beside = seconds_of(costs[None], what), seconds_of(costs[bucket], what)
+        print(f"{what} time: {alone.mean():.0f} s, with --artifacts {change(alone, beside)}")
 
 
-def trial_seconds(config: StudyConfig, place: str | None) -> float:
-    """How long one trial takes, from its claim to its end in both databases."""
-    clock = Clock()
+def seconds_of(costs: list[Cost], what: str) -> np.ndarray:
+    """One figure of all trials."""
+    return np.array([getattr(cost, what) for cost in costs])
+
+
+def change(alone: np.ndarray, beside: np.ndarray) -> str:
+    """By how much pairs differ: the geometric mean of their ratios, and 95 % for that."""
+    ratios = np.log(beside) - np.log(alone)
+    mean = f"{np.expm1(ratios.mean()):+.1%}"
+    if len(ratios) == 1:
+        return mean
+    low, high = np.expm1(stats.ttest_1samp(ratios, 0).confidence_interval(0.95))
+    return f"{mean} ({low:+.1%} to {high:+.1%})"
+
+
+def cost_of_trial(config: StudyConfig, place: str | None, server: S3Server) -> Cost:
+    """What one trial takes, from its claim to its end in both databases."""
+    clock, serving = Clock(), psutil.Process(server.process.pid)
+    before = sum(os.times()[:4]), sum(serving.cpu_times()[:2])
     with tempfile.TemporaryDirectory() as folder:
         store = Store.at(Path(folder), shared=place)
         assert run_study(config, store, observer=clock).finished == 1
-    return clock.marks[-1] - clock.marks[0]
+    after = sum(os.times()[:4]), sum(serving.cpu_times()[:2])
+    return Cost(clock.marks[-1] - clock.marks[0], after[0] - before[0], after[1] - before[1])
 
 
 if __name__ == "__main__":

@@ -36,9 +36,10 @@ from study.storage.trial_result import ATTEMPT
 
 LOOK_SECONDS = 1.0
 """Time between two looks whether there is a new checkpoint."""
-PAUSE_SECONDS = 5.0
-"""The least pause after a folder was put."""
-SHARE = 0.1
+PAUSE_SECONDS = 30.0
+"""The least pause after a folder was put: a put takes processor time from the training. What a
+lost machine costs is this much more training."""
+SHARE = 0.05
 """The largest part of the time in which a trial's folder is being put."""
 TRIES = 3
 """How often a trial that begins or ends tries to reach the place."""
