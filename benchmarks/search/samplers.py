@@ -2,12 +2,10 @@
 
     python -m benchmarks.search.samplers [--studies 200] [--trials 40] [--samplers tpe gp]
 
-A sampler proposes configs that nobody has trained. So a model (gradient boosting of small trees),
-fitted to the curves of cats_curves.csv (see curves.py), says what curve a config would have. To
-each simulated training the model's errors on a config that it did not see are added, those of all
-epochs together, so two trainings of one config differ. The share of the final scores' variance that
-the model explains of configs that it did not see is printed: a comparison of samplers is worth no
-more than that, and below a tenth it is refused.
+A sampler proposes configs that nobody has trained, in worlds made of real curves (world.py). What
+the model behind them explains of configs that it did not see is printed: a comparison of samplers
+is worth no more than that, and below a tenth it is refused. The same is printed of the worlds,
+which should be as hard to learn.
 
 Each sampler is tried with full trials and on rungs, where TPE learns from waiting trials, too; gp
 and cmaes learn from complete ones alone.
@@ -21,46 +19,32 @@ import argparse
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
-from sklearn.ensemble import GradientBoostingRegressor
-from sklearn.model_selection import KFold, cross_val_predict
-from sklearn.multioutput import MultiOutputRegressor
 
-from benchmarks.search.curves import CONFIG, TABLE, config_of
+from benchmarks.search.curves import CONFIG
 from benchmarks.search.efficiency import (
     OF_CATS,
     Curve,
     Found,
     check_enough,
     print_results,
-    read_curves,
     results_of,
 )
+from benchmarks.search.world import Model, World, check_explains, explained_of_worlds
 from study.config.space import suggest_params
-from study.config.study_config import SamplerConfig, StudyConfig, load_study_config
+from study.config.study_config import SamplerConfig, load_study_config
 from study.search.rungs import Rungs, Standing, going_on
 from study.search.samplers import SeededSampler
 from study.storage.optuna_db import id_of, storage_of, stored_trial
 
 SAMPLERS = ("random", "tpe", "gp", "cmaes", "qmc")
 RUNGS, KEEP = OF_CATS
-BOOSTING: dict[str, Any] = {
-    "n_estimators": 100,
-    "max_depth": 2,
-    "subsample": 0.7,
-    "random_state": 0,
-}
-FOLDS = 10
-LEAST_EXPLAINED = 0.1
-BEYOND_WORST = 1.5
-"""What a collapsed training counts as, times the worst final score."""
 
 
 def main() -> None:
@@ -71,83 +55,22 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    config = load_study_config(str(CONFIG))
-    world = World.fitted(config)
-    check_enough(len(world.errors))
-    check_explains(world)
-    results = simulate(world, arguments.samplers, arguments.trials, arguments.studies)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    model = Model.fitted(load_study_config(str(CONFIG)))
+    check_enough(len(model.errors))
+    check_explains(model)
+    worlds = explained_of_worlds(model, min(20, arguments.studies))
+    results = simulate(model, arguments.samplers, arguments.trials, arguments.studies)
     if arguments.json:
-        print(json.dumps({"explained": world.explained} | results, indent=2))
+        shares = {"explained": model.explained, "explained_of_worlds": worlds}
+        print(json.dumps(shares | results, indent=2))
         return
     print(
-        f"a model of {len(world.errors)} configs, which explains {world.explained:.0%} of the "
-        f"final scores' variance; {arguments.studies} studies of {arguments.trials} trials\n"
+        f"a model of {len(model.errors)} configs, which explains {model.explained:.0%} of the "
+        f"final scores' variance, and {worlds:.0%} of that in worlds made from it; "
+        f"{arguments.studies} studies of {arguments.trials} trials, each in a world of its own\n"
     )
     print_results(results)
-
-
-def check_explains(world: World) -> None:
-    """Refuse a model that knows too little of configs that it did not see."""
-    if world.explained < LEAST_EXPLAINED:
-        raise SystemExit(
-            f"a model of {len(world.errors)} configs explains {world.explained:.0%} of the final "
-            f"scores' variance of configs that it did not see, less than {LEAST_EXPLAINED:.0%}: "
-            "samplers cannot be compared on it; python -m benchmarks.search.curves adds configs"
-        )
-
-
-class World(NamedTuple):
-    """A model of what curve a config has."""
-
-    config: StudyConfig
-    epochs: tuple[int, ...]
-    predict: Callable[[dict[str, Any]], np.ndarray]
-    """Values of the searched keys, by short names → ln(score) at each of the epochs."""
-    errors: np.ndarray
-    """(configs, epochs): ln(score) that the model misses where it did not see the config."""
-    explained: float
-    """R² of ln(final score), out of the model's sample."""
-
-    @classmethod
-    def fitted(cls, config: StudyConfig) -> World:
-        """Fit the model to the table."""
-        curves = {curve.config: curve.points for curve in read_curves(TABLE, baselines=True)}
-        epochs = tuple(sorted({epoch for points in curves.values() for epoch in points}))
-        whole = [points[epochs[-1]] for points in curves.values() if epochs[-1] in points]
-        worst = BEYOND_WORST * max(whole)
-        inputs = np.array([_encoded(config, config_of(config, number)[0]) for number in curves])
-        scores = np.array(
-            [[points.get(epoch, worst) for epoch in epochs] for points in curves.values()]
-        )
-        model = MultiOutputRegressor(GradientBoostingRegressor(**BOOSTING))
-        folds = KFold(FOLDS, shuffle=True, random_state=0)
-        logs = np.log(scores)
-        errors = logs - cross_val_predict(model, inputs, logs, cv=folds)
-        explained = 1 - (errors[:, -1] ** 2).mean() / logs[:, -1].var()
-        model.fit(inputs, logs)
-
-        def predict(params: dict[str, Any]) -> np.ndarray:
-            return np.asarray(model.predict(np.array([_encoded(config, params)]))[0])
-
-        return cls(config, epochs, predict, errors, float(explained))
-
-    def curve(self, number: int, params: dict[str, Any], rng: random.Random) -> Curve:
-        """One simulated training of a config."""
-        logs = self.predict(params) + rng.choice(list(self.errors))
-        points = dict(zip(self.epochs, np.exp(logs).tolist(), strict=True))
-        return Curve(number, points, self.epochs[-1])
-
-
-def _encoded(config: StudyConfig, params: dict[str, Any]) -> list[float]:
-    """A config as numbers: places of choices, logarithms of what is searched on that scale."""
-    encoded = []
-    for key, dimension in config.space.items():
-        value = params[config.short_name(key)]
-        if dimension.type == "categorical":
-            encoded.append(float(list(dimension.stored).index(value)))
-        else:
-            encoded.append(math.log(value) if dimension.log else float(value))
-    return encoded
 
 
 class Trial(NamedTuple):
@@ -163,8 +86,9 @@ class Trial(NamedTuple):
     """How far it has trained."""
 
 
-def search(world: World, sampler: str, rungs: Rungs, seed: int) -> Iterator[Found]:
-    """One study: rungs with one rung are full trials."""
+def search(model: Model, sampler: str, rungs: Rungs, seed: int) -> Iterator[Found]:
+    """One study in the world of its seed: rungs with one rung are full trials."""
+    world = World(model, seed)
     proposing = SeededSampler(SamplerConfig(name=sampler), seed)
     rng, notes = random.Random(seed), dict[str, Any]()
     trials: dict[int, Trial] = {}
@@ -228,23 +152,22 @@ def _as_optuna_sees(trial: Trial) -> optuna.trial.FrozenTrial:
 
 
 def simulate(
-    world: World, samplers: Sequence[str], trials: int, studies: int
+    model: Model, samplers: Sequence[str], trials: int, studies: int
 ) -> dict[str, dict[str, Any]]:
     """Compare samplers with full trials and on rungs; random search with full ones is the first."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     budgets = {
-        "all trials in full": Rungs((world.epochs[-1],), 1.0, trials),
+        "all trials in full": Rungs((model.epochs[-1],), 1.0, trials),
         f"rungs {', '.join(map(str, RUNGS))}, 1/{round(1 / KEEP)}": Rungs(RUNGS, KEEP, trials),
     }
     in_full = next(iter(budgets))
     ways = dict.fromkeys([("random", in_full), *product(samplers, budgets)])
     found = {
         f"{sampler}, {name}": [
-            list(search(world, sampler, budgets[name], seed)) for seed in range(studies)
+            list(search(model, sampler, budgets[name], seed)) for seed in range(studies)
         ]
         for sampler, name in ways
     }
-    return results_of(found, trials * world.epochs[-1])
+    return results_of(found, trials * model.epochs[-1])
 
 
 if __name__ == "__main__":

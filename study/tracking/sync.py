@@ -84,9 +84,13 @@ def sync_study(
                 tracker.set_parent_state("COMPLETE")
             elif not running(folder) and tracker.parent_status() == "RUNNING":
                 tracker.set_parent_state("WAITING")
+    underway = sum(is_held(record.number) for record in records)
+    there = max(0, len(records) - delivered - underway)
     say(
         f"'{name}' in {target.mlflow_place}: {delivered} of {len(records)} trials delivered, "
-        f"{len(records) - delivered} were there" + (f"; {full} full runs" if full else "")
+        f"{there} were there"
+        + (f", {underway} being run now" if underway else "")
+        + (f"; {full} full runs" if full else "")
     )
     if target.tracking:
         views = has_views(target, tracker.experiment_id)

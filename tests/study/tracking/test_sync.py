@@ -155,7 +155,7 @@ def test_a_trial_that_somebody_runs_is_left_to_them(
         assert record
         replace(record, number=6, state="RUNNING").save(folder.trial(6))
         said = shell("sync", "tiny", "--store", without_mlflow.root).stdout
-        assert "6 of 7 trials delivered" in said
+        assert "6 of 7 trials delivered, 0 were there, 1 being run now" in said
         assert sorted(essence(mirror_of(without_mlflow))) == [0, 1, 2, 3, 4, 5]
     # Its process is gone: it is shown as far as it came.
     said = shell("sync", "tiny", "--store", without_mlflow.root).stdout
