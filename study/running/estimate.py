@@ -22,13 +22,12 @@ from dcgan.runtime.devices import resolve_device
 from dcgan.training.run.size import checkpoint_bytes, checkpoints_kept, kept_bytes
 from dcgan.training.schedule import Schedule
 from study.config.study_config import StudyConfig, possible_values
-from study.running.typical_speed import Pace, seconds_per_image
+from study.running.typical_speed import SIZES, Pace, seconds_per_image
 from study.search.rungs import Rungs, epochs_in_all
 from study.storage.optuna_db import FINISHED
 from study.storage.store import Store
 from study.storage.trial_result import TrialResult
 
-SIZES = ("model.nz", "model.ngf", "model.ndf", "projected.channels", "projected.width")
 KINDS = (
     "model.upsample",
     "model.discriminator",
@@ -52,7 +51,7 @@ class Estimate:
     """Whether trials of the study have finished before."""
     minutes: float | None
     slow_minutes: float | None
-    """If the slowest of the configs that were measured prove best.
+    """If configs as slow as the slowest that was measured prove best.
 
     Known if `minutes` come from a few steps, without the time of scoring; else None.
     """

@@ -6,24 +6,27 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import NamedTuple
 
 import optuna
 from optuna.samplers import RandomSampler
 
+from dcgan.config.settings import override
 from dcgan.config.train_config import TrainConfig
 from dcgan.errors import OutOfMemoryError
 from dcgan.runtime.children import child_environment
 from dcgan.runtime.devices import processors
 from dcgan.training.speed import images_per_second
 from study.config.space import suggest_params, trial_config
-from study.config.study_config import StudyConfig
+from study.config.study_config import StudyConfig, possible_values
 from study.search.rungs import Rungs, epochs_in_all
 
 DRAWS = 4
 """Random configs that are measured, and the most baselines."""
+SIZES = ("model.nz", "model.ngf", "model.ndf", "projected.channels", "projected.width")
+"""Keys with which the networks grow."""
 BUSY = """
 import os, numpy
 parent, matrix = os.getppid(), numpy.ones((1024, 1024), numpy.float32)
@@ -40,7 +43,8 @@ class Pace(NamedTuple):
 
     mean: float
     slowest: float
-    """If all that the sampler proposes were like the slowest config that was measured."""
+    """If all that the sampler proposes were as slow as the slowest that was measured: a random one,
+    or that with the largest networks and the smallest batches."""
 
 
 def seconds_per_image(
@@ -68,15 +72,30 @@ def _pace(config: StudyConfig, measure: Callable[[TrainConfig], float]) -> Pace 
         trial_config(config, config.baseline_params(baseline), number)
         for number, baseline in enumerate(config.baselines[:DRAWS])
     ]
-    parts = [(share, known), (1 - share, random_configs(config))]
     mean = slowest = weight = 0.0
-    for part, configs in parts:
-        seconds = [1 / rate for rate in _measured(configs, measure)] if part else []
-        if seconds:
-            mean += part * statistics.mean(seconds)
-            slowest += part * (statistics.mean(seconds) if configs is known else max(seconds))
-            weight += part
+    if of_known := _measured(known, measure) if share else []:
+        seconds = statistics.mean(took for took, _ in of_known)
+        mean, slowest, weight = share * seconds, share * seconds, share
+    if drawn := _measured(random_configs(config), measure) if share < 1 else []:
+        mean += (1 - share) * statistics.mean(took for took, _ in drawn)
+        slowest += (1 - share) * _slowest(config, drawn, measure)
+        weight += 1 - share
     return Pace(mean / weight, slowest / weight) if weight else None
+
+
+def _slowest(
+    config: StudyConfig,
+    drawn: Sequence[tuple[float, TrainConfig]],
+    measure: Callable[[TrainConfig], float],
+) -> float:
+    """Seconds per image of the slowest of random configs, made as large as the space allows."""
+    seconds, slow = max(drawn, key=lambda it: it[0])
+    changes = {key: max(possible_values(config, key)) for key in SIZES}
+    changes["train.batch_size"] = min(possible_values(config, "train.batch_size"))
+    largest = override(slow, changes, "space")
+    if largest == slow:
+        return seconds
+    return max([seconds, *(took for took, _ in _measured([largest], measure))])
 
 
 @contextmanager
@@ -106,10 +125,13 @@ def busy(threads: int) -> Iterator[None]:
 
 def _measured(
     configs: Iterable[TrainConfig], measure: Callable[[TrainConfig], float]
-) -> Iterator[float]:
+) -> list[tuple[float, TrainConfig]]:
+    """Seconds per image of each, without those that memory is not enough for."""
+    found = []
     for config in configs:
         with suppress(OutOfMemoryError):
-            yield measure(config)
+            found.append((1 / measure(config), config))
+    return found
 
 
 def random_configs(config: StudyConfig) -> Iterator[TrainConfig]:

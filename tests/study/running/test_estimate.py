@@ -26,7 +26,7 @@ from dcgan.training.run.size import checkpoint_bytes
 from dcgan.training.step import TrainState, training_step
 from study.cli.run import print_plan
 from study.config.rung_ends import with_rungs
-from study.config.study_config import StudyConfig
+from study.config.study_config import StudyConfig, possible_values
 from study.running.estimate import (
     Estimate,
     disk_bytes,
@@ -214,10 +214,20 @@ def test_speed_is_that_of_what_is_trained(tiny_study: Maker) -> None:
 
     def measure(config: TrainConfig) -> float:
         measured.append(config)
-        return 10.0 if len(measured) <= 2 else 20.0 if len(measured) == 3 else 40.0
+        return [10.0, 10.0, 20.0, 40.0, 40.0, 40.0, largest][len(measured) - 1]
 
-    config, mean = tiny_study(study__trials=8), (1 / 20 + 3 / 40) / 4
+    config, mean, largest = tiny_study(study__trials=8), (1 / 20 + 3 / 40) / 4, 16.0
     known = 2 / 8 / 10
+    expected = pytest.approx((known + 6 / 8 * mean, known + 6 / 8 / 16))
+    assert seconds_per_image(config, 1, measure) == expected
+    # The last one is the slowest of the random ones with the space's largest networks.
+    model, slow = measured[6].model, measured[2].model
+    assert (model.nz, model.ngf, model.ndf) == tuple(
+        max(possible_values(config, f"model.{key}")) for key in ("nz", "ngf", "ndf")
+    )
+    assert model.model_copy(update={"nz": slow.nz, "ngf": slow.ngf, "ndf": slow.ndf}) == slow
+    measured.clear()
+    largest = 80.0  # it is fast after all
     expected = pytest.approx((known + 6 / 8 * mean, known + 6 / 8 / 20))
     assert seconds_per_image(config, 1, measure) == expected
     assert [one.model.nz for one in measured[:2]] == [
