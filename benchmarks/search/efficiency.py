@@ -99,9 +99,7 @@ def main() -> None:
     parser.add_argument("--judge", choices=JUDGES, default="ema", help="what rungs rank by")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    curves = read_curves(TABLE, arguments.judge)
-    if arguments.half:
-        curves = [it for it in curves if it.config % 2 == HALVES.index(arguments.half)]
+    curves = _of_half(read_curves(TABLE, arguments.judge), arguments.half)
     check_enough(len(curves))
     trials = min(arguments.trials or len(curves) * 2 // 3, len(curves))
     results = simulate(curves, ways(curves[0].whole), trials, arguments.studies)
@@ -113,8 +111,12 @@ def main() -> None:
     print("\n| order by | " + " | ".join(f"epoch {epoch}" for epoch in ON_THE_WAY) + " |")
     print("|---|" + "---|" * len(ON_THE_WAY))
     for judge in JUDGES:
-        found = rank_correlations(read_curves(TABLE, judge))
+        found = rank_correlations(_of_half(read_curves(TABLE, judge), arguments.half))
         print(f"| {judge} | " + " | ".join(f"{found[epoch]:.2f}" for epoch in ON_THE_WAY) + " |")
+
+
+def _of_half(curves: list[Curve], half: str | None) -> list[Curve]:
+    return [it for it in curves if half is None or it.config % 2 == HALVES.index(half)]
 
 
 def rank_correlations(curves: Sequence[Curve]) -> dict[int, float]:

@@ -58,7 +58,8 @@ def write_table(path: Path, trials: Iterable[FrozenTrial], epochs: Sequence[int]
         row |= {f"score_{it}": _brief(scores[it]) if it in scores else "" for it in epochs}
         rows.append(row | {name: _brief(value) for name, value in trial.params.items()})
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        columns = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

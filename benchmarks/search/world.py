@@ -2,19 +2,24 @@
 
     python -m benchmarks.search.world [--worlds 20]
 
-In such a world configs that nobody has trained have a curve. A model (gradient boosting of small
-trees), fitted to the curves of cats_curves.csv (see curves.py), says what curve a config would
-have. It misses the curves of configs that it did not see, by more than another seed changes a
-curve: most of what it misses is the config's. So a world has two parts besides the model, both made
-of the model's errors on unseen configs, those of all epochs together:
+A world has a learning curve for each config, also for those that nobody has trained. It is made of
+three parts:
 
-- a random smooth function of the config (random Fourier features, Rahimi and Recht 2007), which is
-  the same for every training in that world, so that a sampler can learn it;
-- chance, which is another one for each training, as large as measured between seeds.
+- a model (gradient boosting of small trees), fitted to the curves of cats_curves.csv (see
+  curves.py), and shrunk as far as it exaggerates for configs that it did not see;
+- a random smooth function of the config (random Fourier features, Rahimi and Recht 2007) in place
+  of what the model misses, which is more than another seed changes. It is the same for every
+  training in that world, so a sampler can learn it;
+- chance, which is another one for each training, as large as between seeds.
 
-Each seed makes another world. The command says how much the same model explains of worlds whose
-random function is rougher or smoother, if it is fitted to as many random configs as the table has.
-Where that is as much as of the real curves, the worlds are as hard to learn (`SMOOTH_OVER`).
+The first two say in which order configs come. Their scores are those of the table in that order
+(without the part of their variance that is chance), so a world has no better config than the table,
+and its few bad ones are as bad.
+
+How smooth what the model misses is, the curves can hardly say. The command says how much the same
+model explains of worlds of each smoothness, if it is fitted to as many random configs as the table
+has. Where that is as much as of the real curves, the worlds are as hard to learn; but the figure of
+the real curves has a wide interval, which is printed (bootstrap over the configs).
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,11 +51,15 @@ LEAST_EXPLAINED = 0.1
 BEYOND_WORST = 1.5
 """What a collapsed training counts as, times the worst final score."""
 SEED_NOISE = 0.09
-"""Standard deviation of ln(final score) between seeds: of the real cats (docs/evidence.md)."""
-SMOOTH_OVER = 1.5
-"""Distance over which the random function changes; the range of each dimension is 1."""
-TRIED = (0.5, 1.0, 1.5, 2.0)
+"""Standard deviation of ln(score) between seeds: of six configs of the real cats at the end of the
+first rung (docs/evidence.md). The curves have no second seeds."""
+SMOOTH_OVER = 1.0
+"""Distance over which the random function changes; see `places_of`."""
+TRIED = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 WAVES = 200
+REFERENCES = 300
+BEYOND_TABLE = 10_000
+"""The first number of a random config that is not in the table."""
 
 
 def main() -> None:
@@ -60,11 +69,18 @@ def main() -> None:
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     model = Model.fitted(load_study_config(str(CONFIG)))
-    print(f"explained of the scores of {len(model.errors)} configs: {model.explained:.0%}")
-    print(f"of what is missed, by chance: {model.chance:.0%}")
+    low, high = model.explained_interval()
+    print(
+        f"explained of the final scores of {len(model.errors)} configs: {model.explained:.0%} "
+        f"(95 %: {low:.0%} to {high:.0%})"
+    )
     for distance in TRIED:
-        share = explained_of_worlds(model, arguments.worlds, distance)
-        print(f"explained of worlds that change over {distance}: {share:.0%}")
+        shares = explained_of_worlds(model, arguments.worlds, distance)
+        low, high = np.percentile(shares, [2.5, 97.5])
+        print(
+            f"explained of worlds that change over {distance}: {np.mean(shares):.0%} "
+            f"(95 %: {low:.0%} to {high:.0%})"
+        )
 
 
 class Model(NamedTuple):
@@ -72,12 +88,16 @@ class Model(NamedTuple):
 
     config: StudyConfig
     epochs: tuple[int, ...]
-    predict: Callable[[dict[str, Any]], np.ndarray]
-    """Values of the searched keys, by short names → ln(score) at each of the epochs."""
+    regressor: Any
+    """Places of configs → ln(score) at each of the epochs; has `predict`."""
+    shrinks: tuple[np.ndarray, np.ndarray]
+    """Slope and intercept at each epoch: what is true on average where it predicts something."""
+    logs: np.ndarray
+    """(configs, epochs): ln(score) of the table."""
     errors: np.ndarray
     """(configs, epochs): ln(score) that the model misses where it did not see the config."""
-    explained: float
-    """R² of ln(final score), out of the model's sample."""
+    references: np.ndarray
+    """(configs, dimensions): random configs, whose order says which score of the table one has."""
 
     @classmethod
     def fitted(cls, config: StudyConfig) -> Model:
@@ -86,49 +106,83 @@ class Model(NamedTuple):
         epochs = tuple(sorted({epoch for points in curves.values() for epoch in points}))
         whole = [points[epochs[-1]] for points in curves.values() if epochs[-1] in points]
         worst = BEYOND_WORST * max(whole)
-        inputs = np.array([encoded(config, config_of(config, number)[0]) for number in curves])
-        scores = np.array(
-            [[points.get(epoch, worst) for epoch in epochs] for points in curves.values()]
-        )
+        inputs = places_of(config, [config_of(config, number)[0] for number in curves])
+        scores = [[points.get(epoch, worst) for epoch in epochs] for points in curves.values()]
+        logs = np.log(np.array(scores))
         model = MultiOutputRegressor(GradientBoostingRegressor(**BOOSTING))
-        logs = np.log(scores)
-        errors = logs - cross_val_predict(model, inputs, logs, cv=_folds())
-        model.fit(inputs, logs)
+        unseen = cross_val_predict(model, inputs, logs, cv=_folds())
+        shrinks = _shrinks(unseen, logs)
+        errors = logs - (shrinks[0] * unseen + shrinks[1])
+        references = places_of(config, random_params(config, 0, REFERENCES))
+        return cls(config, epochs, model.fit(inputs, logs), shrinks, logs, errors, references)
 
-        def predict(params: dict[str, Any]) -> np.ndarray:
-            return np.asarray(model.predict(np.array([encoded(config, params)]))[0])
-
-        return cls(config, epochs, predict, errors, _share(errors[:, -1], logs[:, -1]))
+    def predict(self, places: np.ndarray) -> np.ndarray:
+        """(configs, epochs): ln(score) that is expected of configs at these places."""
+        slope, intercept = self.shrinks
+        return np.asarray(slope * self.regressor.predict(places) + intercept)
 
     @property
-    def chance(self) -> float:
-        """The share of the errors' variance that is another seed's, from 0 to 1."""
-        variance = float((self.errors[:, -1] ** 2).mean())
-        return min(1.0, SEED_NOISE**2 / variance) if variance else 1.0
+    def explained(self) -> float:
+        """R² of ln(final score), out of the model's sample."""
+        return _share(self.errors[:, -1], self.logs[:, -1])
+
+    def explained_interval(self, draws: int = 2000) -> tuple[float, float]:
+        """95 % for `explained`, over which configs the table happens to have."""
+        rng, count = np.random.default_rng(0), len(self.errors)
+        picked = rng.integers(count, size=(draws, count))
+        shares = [_share(self.errors[it, -1], self.logs[it, -1]) for it in picked]
+        low, high = np.percentile(shares, [2.5, 97.5])
+        return float(low), float(high)
 
 
 class World:
-    """One truth that the curves allow."""
+    """A truth that is about as hard to learn as the real one, and has its scores."""
 
-    def __init__(self, model: Model, seed: int, smooth_over: float = SMOOTH_OVER) -> None:
+    def __init__(
+        self,
+        model: Model,
+        seed: int,
+        smooth_over: float = SMOOTH_OVER,
+        seed_noise: float = SEED_NOISE,
+    ) -> None:
         self.model, self.config = model, model.config
         rng = np.random.default_rng(seed)
-        self._frequencies = rng.normal(size=(WAVES, len(model.config.space))) / smooth_over
+        self._frequencies = rng.normal(size=(len(model.config.space), WAVES)) / smooth_over
         self._phases = rng.uniform(0, 2 * np.pi, WAVES)
         signs = rng.choice([-1.0, 1.0], (WAVES, 1))
         self._heights = signs * model.errors[rng.integers(len(model.errors), size=WAVES)]
-        self._heights *= math.sqrt(2 / WAVES)  # the mean of a squared cosine is 1/2
+        self._noise = _noise(model.errors, seed_noise)
+        of_table = model.logs.var(axis=0)
+        self._lasting = np.sqrt(np.clip(1 - seed_noise**2 / of_table, 0.0, 1.0))
+        """The share of the table's standard deviations that is not chance."""
+        waves = self._waves(model.references)
+        self._middle = waves.mean(axis=0)
+        missed = model.errors[:, -1].var() - seed_noise**2
+        variance = float(waves[:, -1].var())
+        self._scale = math.sqrt(max(missed, 0.0) / variance) if variance else 0.0
+        self._order = np.sort(self._latent(model.references), axis=0)
+        middle = model.logs.mean(axis=0)
+        shares = (np.arange(len(waves)) + 0.5) / len(waves)
+        self._scores = np.quantile(middle + self._lasting * (model.logs - middle), shares, axis=0)
+
+    def _waves(self, places: np.ndarray) -> np.ndarray:
+        return np.asarray(np.cos(places @ self._frequencies + self._phases) @ self._heights)
+
+    def _latent(self, places: np.ndarray) -> np.ndarray:
+        """(configs, epochs): what says in which order configs come."""
+        field = self._scale * (self._waves(places) - self._middle)
+        return np.asarray(self.model.predict(places) + field)
 
     def expected(self, params: dict[str, Any]) -> np.ndarray:
         """ln(score) of a config at each epoch, without what a seed adds."""
-        place = np.array(encoded(self.config, params))
-        waves = np.cos(self._frequencies @ place + self._phases) @ self._heights
-        return self.model.predict(params) + math.sqrt(1 - self.model.chance) * waves
+        (latent,) = self._latent(places_of(self.config, [params]))
+        columns = zip(latent, self._order.T, self._scores.T, strict=True)
+        return np.array([np.interp(value, order, scores) for value, order, scores in columns])
 
     def curve(self, number: int, params: dict[str, Any], rng: random.Random) -> Curve:
         """One training of a config; `number` is the trial's."""
-        seed = math.sqrt(self.model.chance) * rng.choice(list(self.model.errors))
-        scores = np.exp(self.expected(params) + seed).tolist()
+        chance = self._noise @ [rng.gauss(0.0, 1.0) for _ in self.model.epochs]
+        scores = np.exp(self.expected(params) + chance).tolist()
         epochs = self.model.epochs
         return Curve(number, dict(zip(epochs, scores, strict=True)), epochs[-1])
 
@@ -143,36 +197,70 @@ def check_explains(model: Model) -> None:
         )
 
 
-def explained_of_worlds(model: Model, worlds: int, smooth_over: float = SMOOTH_OVER) -> float:
-    """What such a model explains of worlds made from it, from as many random configs as it has.
-
-    Near `model.explained` the worlds are as hard to learn as the real one.
-    """
-    shares = []
+def explained_of_worlds(model: Model, worlds: int, smooth_over: float = SMOOTH_OVER) -> list[float]:
+    """What such a model explains of worlds made from it, from as many random configs as it has."""
+    shares, count = [], len(model.errors)
     for seed in range(worlds):
         world, rng = World(model, seed, smooth_over), random.Random(seed)
-        params = [config_of(model.config, 1000 * seed + it)[0] for it in range(len(model.errors))]
-        inputs = np.array([encoded(model.config, it) for it in params])
+        params = random_params(model.config, REFERENCES + count * seed, count)
         logs = np.log([world.curve(0, it, rng).final for it in params])
-        model_again = GradientBoostingRegressor(**BOOSTING)
-        missed = logs - cross_val_predict(model_again, inputs, logs, cv=_folds())
-        shares.append(_share(missed, logs))
-    return float(np.mean(shares))
+        inputs = places_of(model.config, params)
+        unseen = cross_val_predict(
+            GradientBoostingRegressor(**BOOSTING), inputs, logs, cv=_folds()
+        )[:, None]
+        slope, intercept = _shrinks(unseen, logs[:, None])
+        shares.append(_share(logs - (slope * unseen + intercept)[:, 0], logs))
+    return shares
 
 
-def encoded(config: StudyConfig, params: dict[str, Any]) -> list[float]:
-    """A config as numbers from 0 to 1: the place in its range or, of a choice, in the list."""
+def random_params(config: StudyConfig, first: int, count: int) -> list[dict[str, Any]]:
+    """Random configs that are not in the table."""
+    return [config_of(config, BEYOND_TABLE + first + it)[0] for it in range(count)]
+
+
+def places_of(config: StudyConfig, params: Sequence[dict[str, Any]]) -> np.ndarray:
+    """(configs, dimensions): where configs lie in the space.
+
+    Two random configs are equally far apart in each dimension, whose values have the variance 1/4:
+    a switch is 0 or 1, three values are √1.5 long in all, and a range without steps is √3 long.
+    """
+    return np.array([[*_places(config, it)] for it in params])
+
+
+def _places(config: StudyConfig, params: dict[str, Any]) -> list[float]:
     places = []
     for key, dimension in config.space.items():
         value = params[config.short_name(key)]
         if dimension.type == "categorical":
-            place, low, high = list(dimension.stored).index(value), 0.0, len(dimension.stored) - 1
-        elif dimension.log:
-            place, low, high = map(math.log, (value, dimension.low, dimension.high))
+            choices = list(dimension.stored)
+            place, count = choices.index(value) / (len(choices) - 1), len(choices)
         else:
-            place, low, high = value, dimension.low, dimension.high
-        places.append((place - low) / (high - low))
+            low, high, step = dimension.low, dimension.high, dimension.step
+            count = math.inf if step is None else round((high - low) / step) + 1
+            if dimension.log:
+                value, low, high = map(math.log, (value, low, high))
+            place = (value - low) / (high - low)
+        places.append(place * math.sqrt(3 * (1 - 2 / (count + 1))))
     return places
+
+
+def _noise(errors: np.ndarray, spread: float) -> np.ndarray:
+    """What turns independent normal numbers into those of epochs, which go together as errors do.
+
+    Each has the standard deviation `spread`.
+    """
+    if not errors.std(axis=0).all():
+        return spread * np.ones((errors.shape[1], errors.shape[1])) / math.sqrt(errors.shape[1])
+    values, vectors = np.linalg.eigh(np.corrcoef(errors.T))
+    return np.asarray(spread * vectors * np.sqrt(np.clip(values, 0.0, None)))
+
+
+def _shrinks(unseen: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slope, from 0 to 1, and intercept of the truth over predictions, at each epoch."""
+    away = unseen - unseen.mean(axis=0)
+    variance = (away**2).mean(axis=0)
+    slope = np.clip((away * logs).mean(axis=0) / np.where(variance, variance, 1.0), 0.0, 1.0)
+    return slope, logs.mean(axis=0) - slope * unseen.mean(axis=0)
 
 
 def _folds() -> KFold:

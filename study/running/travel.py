@@ -37,10 +37,11 @@ from study.storage.trial_result import ATTEMPT
 LOOK_SECONDS = 1.0
 """Time between two looks whether there is a new checkpoint."""
 PAUSE_SECONDS = 30.0
-"""The least pause after a folder was put: a put takes processor time from the training. What a
-lost machine costs is this much more training."""
+"""The least pause after a folder was put: a put takes processor time from the training. A lost
+machine loses the training since the last put checkpoint."""
 SHARE = 0.05
-"""The largest part of the time in which a trial's folder is being put."""
+"""The largest part of the time in which a trial's folder is being put: after a put of a minute, the
+next comes 20 minutes later."""
 TRIES = 3
 """How often a trial that begins or ends tries to reach the place."""
 END_SECONDS = 40.0
@@ -96,7 +97,7 @@ class Traveller:
 
     @contextmanager
     def underway(self) -> Iterator[None]:
-        """Put the folder after each new checkpoint, in a thread, until the block ends."""
+        """Put the folder after new checkpoints, in a thread, until the block ends (`Throttle`)."""
         if self.shared is None:
             yield
             return

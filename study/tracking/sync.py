@@ -68,13 +68,19 @@ def sync_study(
     study = None
     with suppress(StudyError):
         study = _optuna_study(store, name)
-    is_held = held_trials(folder, study)
+    is_held, underway = held_trials(folder, study), set[int]()
+
+    def left_alone(number: int) -> bool:
+        if is_held(number):
+            underway.add(number)
+        return number in underway
+
     with required("deliver to", target, "; the same command goes on where it stopped"):
         tracker = Tracker(target, folder, config, records[0].identity)
         delivered = catch_up(
             tracker,
             _states(study, records),
-            is_held,
+            left_alone,
             on_progress=on_progress,
         )
         full = _deliver_full_runs(tracker)
@@ -84,12 +90,11 @@ def sync_study(
                 tracker.set_parent_state("COMPLETE")
             elif not running(folder) and tracker.parent_status() == "RUNNING":
                 tracker.set_parent_state("WAITING")
-    underway = sum(is_held(record.number) for record in records)
-    there = max(0, len(records) - delivered - underway)
+    there = len(records) - delivered - len(underway)
     say(
         f"'{name}' in {target.mlflow_place}: {delivered} of {len(records)} trials delivered, "
         f"{there} were there"
-        + (f", {underway} being run now" if underway else "")
+        + (f", {len(underway)} being run now" if underway else "")
         + (f"; {full} full runs" if full else "")
     )
     if target.tracking:
